@@ -1,0 +1,152 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
+let deque = Target.Dependency.product(name: "DequeModule", package: "swift-collections")
+let configuration = Target.Dependency.product(name: "Configuration", package: "swift-configuration")
+let httpTypes = Target.Dependency.product(name: "HTTPTypes", package: "swift-http-types")
+let hummingbird = Target.Dependency.product(name: "Hummingbird", package: "hummingbird")
+let lifecycle = Target.Dependency.product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
+let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
+let metrics = Target.Dependency.product(name: "Metrics", package: "swift-metrics")
+let signals = Target.Dependency.product(name: "UnixSignals", package: "swift-service-lifecycle")
+
+let package = Package(
+  name: "counterflow",
+  platforms: [.macOS(.v15)],
+  products: [
+    .executable(name: "command-service", targets: ["CommandService"]),
+    .executable(name: "relay", targets: ["Relay"]),
+    .executable(name: "projector", targets: ["Projector"]),
+    .executable(name: "query-service", targets: ["QueryService"]),
+    .executable(name: "counterflow", targets: ["Counterflow"]),
+    .library(name: "Postgres", targets: ["Postgres"]),
+    .library(name: "RabbitMQ", targets: ["RabbitMQ"]),
+    .library(
+      name: "CounterflowToolkit",
+      targets: ["EventSourcing", "PostgresEventStore", "CommandProcessing", "EventRelay", "Projections"]),
+  ],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
+    .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
+    .package(url: "https://github.com/apple/swift-configuration", from: "1.4.0"),
+    .package(url: "https://github.com/apple/swift-http-types", from: "1.8.0"),
+    .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
+    .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
+    .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.0"),
+    .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
+  ],
+  targets: [
+    // C libraries: each has one importer.
+    .systemLibrary(name: "CLibPQ", pkgConfig: "libpq", providers: [.apt(["libpq-dev"]), .brew(["libpq"])]),
+    .systemLibrary(
+      name: "CRabbitMQ", pkgConfig: "librabbitmq", providers: [.apt(["librabbitmq-dev"]), .brew(["rabbitmq-c"])]),
+    .target(name: "EventLoop"),
+    .target(
+      name: "Postgres",
+      dependencies: ["CLibPQ", "EventLoop", deque, lifecycle, logging, metrics]),
+    .target(name: "RabbitMQ", dependencies: ["CRabbitMQ", "EventLoop", deque, lifecycle, logging, metrics]),
+
+    // The toolkit: no word of any business.
+    .target(name: "JSON"),
+    .target(name: "EventSourcing", dependencies: ["JSON"]),
+    .target(
+      name: "PostgresEventStore",
+      dependencies: ["EventSourcing", "Postgres"],
+      resources: [.embedInCode("Migrations/v0001_events.sql")]),
+    .target(
+      name: "CommandProcessing",
+      dependencies: ["EventSourcing", "JSON", deque, lifecycle, logging, metrics]),
+    .target(
+      name: "EventRelay",
+      dependencies: [
+        "EventSourcing", "JSON", "PostgresEventStore", "Postgres", "RabbitMQ", lifecycle, logging, metrics,
+      ]),
+    .target(
+      name: "Projections",
+      dependencies: [
+        "EventSourcing", "EventRelay", "JSON", "Postgres", "PostgresEventStore", "RabbitMQ", deque, lifecycle,
+        logging, metrics,
+      ],
+      resources: [.embedInCode("Migrations/v0001_projections.sql")]),
+    .target(
+      name: "ServiceKit",
+      dependencies: ["JSON", "Postgres", configuration, httpTypes, hummingbird, lifecycle, logging, metrics, signals]),
+
+    // The commerce back end.
+    .target(name: "Commerce", dependencies: ["EventSourcing", "JSON"]),
+    .target(
+      name: "CommerceReadModels",
+      dependencies: ["Commerce", "EventSourcing", "JSON", "Postgres", "Projections"],
+      resources: [.embedInCode("Migrations/v0001_orders_catalogue.sql")]),
+    .target(name: "CommerceAPI", dependencies: ["Commerce", "EventSourcing", "JSON"]),
+
+    // One process each.
+    .executableTarget(
+      name: "CommandService",
+      dependencies: [
+        "Commerce", "CommerceAPI", "CommandProcessing", "EventSourcing", "JSON", "Postgres", "PostgresEventStore",
+        "ServiceKit", httpTypes, hummingbird, lifecycle, logging,
+      ]),
+    .executableTarget(
+      name: "Relay",
+      dependencies: [
+        "EventRelay", "EventSourcing", "Postgres", "PostgresEventStore", "RabbitMQ", "ServiceKit", hummingbird,
+        lifecycle,
+        logging,
+      ]),
+    .executableTarget(
+      name: "Projector",
+      dependencies: [
+        "CommerceReadModels", "EventSourcing", "Postgres", "PostgresEventStore", "Projections", "RabbitMQ",
+        "ServiceKit",
+        hummingbird, lifecycle, logging,
+      ]),
+    .executableTarget(
+      name: "QueryService",
+      dependencies: [
+        "Commerce", "CommerceReadModels", "EventSourcing", "JSON", "Postgres", "Projections", "ServiceKit", httpTypes,
+        hummingbird, lifecycle, logging,
+      ]),
+    .executableTarget(
+      name: "Counterflow",
+      dependencies: [
+        "CommerceReadModels", "Postgres", "PostgresEventStore", "Projections", "ServiceKit", argumentParser, logging,
+      ]),
+
+    // Tests.
+    .target(
+      name: "TestSupport",
+      dependencies: ["EventSourcing", "JSON", "Postgres", "PostgresEventStore", "RabbitMQ", logging],
+      path: "Tests/TestSupport"),
+    .testTarget(name: "PostgresTests", dependencies: ["EventLoop", "Postgres", "TestSupport", logging]),
+    .testTarget(name: "RabbitMQTests", dependencies: ["RabbitMQ", "TestSupport", logging]),
+    .testTarget(
+      name: "ToolkitTests",
+      dependencies: [
+        "CommandProcessing", "EventRelay", "EventSourcing", "JSON", "Postgres", "PostgresEventStore", "Projections",
+        "RabbitMQ", "TestSupport", lifecycle, logging,
+      ]),
+    .testTarget(
+      name: "CommerceTests",
+      dependencies: [
+        "Commerce", "CommerceAPI", "CommerceReadModels", "EventSourcing", "JSON", "Projections", "TestSupport",
+      ]),
+    .testTarget(
+      name: "SystemTests",
+      dependencies: [
+        "CommandService", "Counterflow", "JSON", "Postgres", "Projector", "QueryService", "RabbitMQ", "Relay",
+        "ServiceKit", "TestSupport",
+      ]),
+  ],
+  swiftLanguageModes: [.v6]
+)
+
+for target in package.targets where target.type != .system {
+  target.swiftSettings = [
+    .treatAllWarnings(as: .error),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+  ]
+}

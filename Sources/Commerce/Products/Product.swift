@@ -1,0 +1,90 @@
+public import EventSourcing
+public import JSON
+
+/// What can happen to a product.
+public enum ProductEvent: DomainEvent, Hashable {
+  case registered(ProductRegistered)
+  case discontinued(ProductDiscontinued)
+
+  public var type: String {
+    switch self {
+    case .registered: "ProductRegistered"
+    case .discontinued: "ProductDiscontinued"
+    }
+  }
+
+  public var schemaVersion: Int { 1 }
+
+  public func encode(into json: inout JSONWriter) {
+    json.object { json in
+      switch self {
+      case .registered(let event):
+        json.member("sku", event.sku.rawValue)
+        json.member("name", event.name)
+        json.member("description", ifPresent: event.description)
+        json.member("unitPrice", event.unitPrice)
+        json.member("currency", event.currency)
+      case .discontinued(let event):
+        json.member("sku", event.sku.rawValue)
+      }
+    }
+  }
+
+  public init(type: String, schemaVersion: Int, data: JSON) throws(EventDecodingError) {
+    switch (type, schemaVersion) {
+    case ("ProductRegistered", 1):
+      self = .registered(
+        ProductRegistered(
+          sku: SKU(stored: try data.text("sku")), name: try data.text("name"),
+          description: data["description"]?.string, unitPrice: try data.integer("unitPrice"),
+          currency: try data.text("currency")))
+    case ("ProductDiscontinued", 1):
+      self = .discontinued(ProductDiscontinued(sku: SKU(stored: try data.text("sku"))))
+    default: throw .unknownType(type, schemaVersion: schemaVersion)
+    }
+  }
+}
+
+public struct ProductRegistered: Sendable, Hashable {
+  public let sku: SKU
+  public let name: String
+  public let description: String?
+  /// Minor units.
+  public let unitPrice: Int64
+  /// ISO 4217.
+  public let currency: String
+
+  public init(sku: SKU, name: String, description: String?, unitPrice: Int64, currency: String) {
+    self.sku = sku
+    self.name = name
+    self.description = description
+    self.unitPrice = unitPrice
+    self.currency = currency
+  }
+}
+
+public struct ProductDiscontinued: Sendable, Hashable {
+  public let sku: SKU
+
+  public init(sku: SKU) { self.sku = sku }
+}
+
+/// A product as decisions see it.
+public struct Product: Aggregate, Hashable {
+  public static let category = "product"
+
+  /// nil before it is registered.
+  public private(set) var registration: ProductRegistered?
+  public private(set) var isDiscontinued = false
+
+  public init() {}
+
+  public var isOnSale: Bool { registration != nil && !isDiscontinued }
+
+  public mutating func apply(_ event: ProductEvent) {
+    switch event {
+    case .registered(let event): registration = event
+    case .discontinued: isDiscontinued = true
+    }
+  }
+}

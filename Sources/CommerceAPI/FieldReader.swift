@@ -1,0 +1,109 @@
+internal import JSON
+
+/// One thing that is wrong with a request's body.
+public struct InvalidField: Sendable, Hashable {
+  /// A JSON pointer (RFC 6901).
+  public let pointer: String
+  /// What to change.
+  public let detail: String
+}
+
+/// A body that does not describe a command: everything that is wrong with it.
+public struct InvalidRequest: Error, Sendable, Hashable {
+  public let fields: [InvalidField]
+}
+
+/// Reads the members of an object, collecting what is wrong instead of stopping at the first.
+struct FieldReader {
+  private let json: JSON
+  private let pointer: String
+  private var known: Set<String> = []
+  private(set) var errors: [InvalidField] = []
+
+  init(_ json: JSON, at pointer: String = "") {
+    self.json = json
+    self.pointer = pointer
+    if json.members == nil { fail("", "must be an object, and is \(json.kind)") }
+  }
+
+  /// The errors so far, and one for every member that nobody asked for.
+  consuming func finish() -> [InvalidField] {
+    for member in json.members ?? [] where !known.contains(member.name) {
+      fail(member.name, "is not known here; allowed: \(known.sorted().joined(separator: ", "))")
+    }
+    return errors
+  }
+
+  mutating func fail(_ name: String, _ detail: String) {
+    errors.append(InvalidField(pointer: name.isEmpty ? pointer : "\(pointer)/\(Self.escape(name))", detail: detail))
+  }
+
+  mutating func adopt(_ errors: [InvalidField]) { self.errors += errors }
+
+  /// The member; null counts as absent.
+  private mutating func value(_ name: String, isRequired: Bool) -> JSON? {
+    known.insert(name)
+    guard let value = json[name], !value.isNull else {
+      if isRequired && json.members != nil { fail(name, "is required") }
+      return nil
+    }
+    return value
+  }
+
+  /// - Parameter problem: what is wrong with the text, nil for nothing.
+  mutating func text(_ name: String, isRequired: Bool = true, problem: (String) -> String?) -> String? {
+    guard let value = value(name, isRequired: isRequired) else { return nil }
+    guard let text = value.string else {
+      fail(name, "must be a string, and is \(value.kind)")
+      return nil
+    }
+    if let problem = problem(text) {
+      fail(name, problem)
+      return nil
+    }
+    return text
+  }
+
+  /// A text of so many characters that does not consist of white space alone.
+  mutating func text(_ name: String, isRequired: Bool = true, length: ClosedRange<Int>) -> String? {
+    text(name, isRequired: isRequired) { text in
+      if length.lowerBound > 0 && text.allSatisfy(\.isWhitespace) { return "must not be empty" }
+      return length.contains(text.count) ? nil : "must have at most \(length.upperBound) characters"
+    }
+  }
+
+  mutating func integer(_ name: String, in range: ClosedRange<Int64>) -> Int64? {
+    guard let value = value(name, isRequired: true) else { return nil }
+    guard let integer = value.integer else {
+      fail(
+        name, "must be a whole number from \(range.lowerBound) to \(range.upperBound), and is \(Self.describe(value))")
+      return nil
+    }
+    guard range.contains(integer) else {
+      fail(name, "must be from \(range.lowerBound) to \(range.upperBound), and is \(integer)")
+      return nil
+    }
+    return integer
+  }
+
+  mutating func array(_ name: String, count: ClosedRange<Int>) -> [JSON]? {
+    guard let value = value(name, isRequired: true) else { return nil }
+    guard let elements = value.array else {
+      fail(name, "must be an array, and is \(value.kind)")
+      return nil
+    }
+    guard count.contains(elements.count) else {
+      fail(name, "must have \(count.lowerBound) to \(count.upperBound) elements, and has \(elements.count)")
+      return nil
+    }
+    return elements
+  }
+
+  private static func describe(_ value: JSON) -> String {
+    if case .number(let number) = value { "\(number)" } else { value.kind }
+  }
+
+  private static func escape(_ name: String) -> String {
+    name.replacing("~", with: "~0").replacing("/", with: "~1")
+  }
+}

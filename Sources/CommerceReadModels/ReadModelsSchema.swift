@@ -1,0 +1,16 @@
+public import Postgres
+public import Projections
+
+/// The read models' tables.
+public let readModelsSchema = Schema(
+  name: "read_models",
+  migrations: [
+    Migration(
+      version: 1, name: "orders_catalogue",
+      sql: String(decoding: PackageResources.v0001_orders_catalogue_sql, as: UTF8.self))
+  ])
+
+/// Every projection that the projector runs.
+public let commerceProjections: [AnyProjection] = [
+  AnyProjection(OrdersProjection()), AnyProjection(CatalogueProjection()),
+]

@@ -1,0 +1,10 @@
+import ArgumentParser
+
+/// Administration from the command line.
+@main
+struct Counterflow: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Administers a Counterflow system.",
+    discussion: "The databases are named by WRITE_DATABASE_URL and READ_DATABASE_URL; see docs/configuration.md.",
+    subcommands: [Migrate.self])
+}

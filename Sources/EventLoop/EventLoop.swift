@@ -1,0 +1,143 @@
+import Glibc
+import Synchronization
+
+/// One thread of its own that runs an actor's jobs and, between them, watches one file descriptor.
+///
+/// libpq and librabbitmq connections belong to one thread at a time and block in system calls. An
+/// actor whose `unownedExecutor` is an `EventLoop` may block without taking a thread from Swift's
+/// cooperative pool, and the compiler checks that nothing else touches the connection. While the
+/// actor has nothing to do the loop sleeps in `poll`, so that a socket that becomes readable wakes
+/// it at once: that is how notifications, deliveries and heartbeats arrive unasked.
+///
+/// The owner calls `stop()` when it is done, usually in its `deinit`; the thread ends by itself.
+public final class EventLoop: SerialExecutor {
+  private struct Watch {
+    var descriptor: Int32
+    var interval: Duration
+    var handler: @Sendable () -> Void
+  }
+
+  private struct State {
+    var jobs: [UnownedJob] = []
+    var watch: Watch?
+    var isAsleep = false
+    var isStopped = false
+    var thread: pthread_t?
+  }
+
+  private let state = Mutex(State())
+  /// A pipe: a byte written to it ends the sleep.
+  private let wakeReader: Int32
+  private let wakeWriter: Int32
+
+  public init() {
+    var ends: [Int32] = [-1, -1]
+    precondition(pipe(&ends) == 0, "pipe: \(String(cString: strerror(errno)))")
+    (wakeReader, wakeWriter) = (ends[0], ends[1])
+    for end in ends {
+      _ = fcntl(end, F_SETFL, O_NONBLOCK)
+      _ = fcntl(end, F_SETFD, FD_CLOEXEC)
+    }
+    var thread = pthread_t()
+    let result = pthread_create(
+      &thread, nil,
+      { argument in
+        Unmanaged<EventLoop>.fromOpaque(argument!).takeRetainedValue().run()
+        return nil
+      }, Unmanaged.passRetained(self).toOpaque())
+    precondition(result == 0, "pthread_create: \(String(cString: strerror(result)))")
+    pthread_detach(thread)
+  }
+
+  deinit {
+    close(wakeReader)
+    close(wakeWriter)
+  }
+
+  public func enqueue(_ job: consuming ExecutorJob) {
+    let job = UnownedJob(job)
+    let mustWake = state.withLock { state in
+      state.jobs.append(job)
+      defer { state.isAsleep = false }
+      return state.isAsleep
+    }
+    if mustWake { wake() }
+  }
+
+  public func checkIsolated() {
+    precondition(isCurrent, "called from outside the event loop's thread")
+  }
+
+  public func isIsolatingCurrentContext() -> Bool? { isCurrent }
+
+  /// Calls `handler` on the loop's thread whenever `descriptor` is readable or hung up, and at least
+  /// every `interval` while idle. One descriptor at a time: the newest call counts.
+  public func watch(_ descriptor: Int32, every interval: Duration, _ handler: @escaping @Sendable () -> Void) {
+    state.withLock { $0.watch = Watch(descriptor: descriptor, interval: interval, handler: handler) }
+    wake()
+  }
+
+  public func unwatch() { state.withLock { $0.watch = nil } }
+
+  /// Ends the thread once the jobs that are queued have run.
+  public func stop() {
+    state.withLock {
+      $0.isStopped = true
+      $0.watch = nil
+    }
+    wake()
+  }
+
+  private var isCurrent: Bool {
+    state.withLock { $0.thread.map { pthread_equal($0, pthread_self()) != 0 } ?? false }
+  }
+
+  private func wake() {
+    var byte: UInt8 = 1
+    // A full pipe wakes as well as one more byte would.
+    _ = write(wakeWriter, &byte, 1)
+  }
+
+  private func run() {
+    state.withLock { $0.thread = pthread_self() }
+    while true {
+      let (jobs, watch, isStopped) = state.withLock { state in
+        let taken = (state.jobs, state.watch, state.isStopped)
+        state.jobs = []
+        state.isAsleep = taken.0.isEmpty
+        return taken
+      }
+      for job in jobs { job.runSynchronously(on: asUnownedSerialExecutor()) }
+      if jobs.isEmpty && isStopped { return }
+      // With jobs just run, look at the socket without waiting: neither side starves the other.
+      if jobs.isEmpty || watch != nil { sleep(watch, blocking: jobs.isEmpty) }
+    }
+  }
+
+  private func sleep(_ watch: Watch?, blocking: Bool) {
+    var descriptors = [pollfd(fd: wakeReader, events: Int16(POLLIN), revents: 0)]
+    if let watch { descriptors.append(pollfd(fd: watch.descriptor, events: Int16(POLLIN), revents: 0)) }
+    let timeout = blocking ? watch.map { $0.interval.milliseconds } ?? -1 : 0
+    let ready = poll(&descriptors, nfds_t(descriptors.count), timeout)
+    if descriptors[0].revents != 0 {
+      var bytes = [UInt8](repeating: 0, count: 64)
+      while read(wakeReader, &bytes, bytes.count) == bytes.count {}
+    }
+    state.withLock { $0.isAsleep = false }
+    guard let watch else { return }
+    let isStillWatched = state.withLock { $0.watch?.descriptor == watch.descriptor }
+    if isStillWatched && (descriptors[1].revents != 0 || (blocking && ready == 0)) { watch.handler() }
+  }
+}
+
+extension Duration {
+  /// Whole milliseconds, rounded up, at least 0 and at most `Int32.max`: what `poll` takes.
+  public var milliseconds: Int32 {
+    let (seconds, attoseconds) = components
+    guard seconds >= 0, attoseconds >= 0 else { return 0 }
+    let milliseconds = seconds.multipliedReportingOverflow(by: 1000)
+    let rounded = (attoseconds + 999_999_999_999_999) / 1_000_000_000_000_000
+    guard !milliseconds.overflow, milliseconds.partialValue < Int64(Int32.max) - rounded else { return .max }
+    return Int32(milliseconds.partialValue + rounded)
+  }
+}

@@ -1,0 +1,142 @@
+internal import EventLoop
+public import EventSourcing
+public import Logging
+internal import Metrics
+public import Postgres
+internal import PostgresEventStore
+public import RabbitMQ
+public import ServiceLifecycle
+
+/// Publishes appended events, in order and with confirms, on the live feed.
+///
+/// One relay is active, by a lease in the write store; others stand by. It starts at the store's head:
+/// what came before, and what a relay that died did not publish, projectors read from the store. A
+/// stale leader only causes duplicates, which they drop.
+public struct Relay: Service {
+  public struct Settings: Sendable {
+    public var partitioning = Partitioning.standard
+    /// Events read from the store at a time.
+    public var readSize = 1_000
+    /// How often the store is looked at without a notification.
+    public var pollInterval = Duration.milliseconds(500)
+    /// How long a relay that died holds up its successor, at most.
+    public var leaseDuration = Duration.seconds(5)
+    /// Events behind the head beyond which the live feed jumps to it.
+    public var jumpDistance = 50_000
+
+    public init() {}
+  }
+
+  private let store: PostgresEventStore
+  private let lease: Lease
+  private let listener: NotificationListener
+  private let publisher: RabbitMQPublisher
+  private let settings: Settings
+  private let logger: Logger
+  private let wakeup = Wakeup()
+  private let metrics = RelayMetrics()
+
+  /// - Parameter pool: on the write store, of at least two connections.
+  public init(_ pool: PostgresPool, _ publisher: RabbitMQPublisher, settings: Settings = Settings(), logger: Logger) {
+    store = PostgresEventStore(pool)
+    lease = Lease(pool, table: "event_store.leases", name: "relay", duration: settings.leaseDuration)
+    listener = NotificationListener(pool.configuration, channels: [PostgresEventStore.channel], logger: logger)
+    self.publisher = publisher
+    self.settings = settings
+    self.logger = logger
+  }
+
+  public func run() async throws {
+    await cancelWhenGracefulShutdown {
+      await withTaskGroup(of: Void.self) { group in
+        group.addTask { await self.listener.run { _ in self.wakeup.signal() } }
+        group.addTask { await self.holdLease() }
+        group.addTask { await self.relay() }
+      }
+    }
+    await lease.release()
+    await publisher.close()
+  }
+
+  private func holdLease() async {
+    var wasHeld = false
+    while !Task.isCancelled {
+      do {
+        let isHeld = try await lease.acquire()
+        if isHeld != wasHeld {
+          logger.info(isHeld ? "this relay is active now" : "another relay is active; standing by")
+          wakeup.signal()
+        }
+        wasHeld = isHeld
+      } catch {
+        logger.error("cannot renew the lease", metadata: ["error": "\(error)"])
+      }
+      metrics.active.record(wasHeld ? 1 : 0)
+      try? await Task.sleep(for: settings.leaseDuration / 3)
+    }
+  }
+
+  private func relay() async {
+    var backoff = Backoff(first: .milliseconds(100))
+    while !Task.isCancelled {
+      guard await lease.isHeld else {
+        await wakeup.wait(upTo: settings.pollInterval)
+        continue
+      }
+      do {
+        try await lead { backoff.reset() }
+      } catch {
+        guard !Task.isCancelled else { return }
+        metrics.failures.increment()
+        logger.error("the live feed is interrupted; trying again", metadata: ["error": "\(error)"])
+        try? await Task.sleep(for: backoff.next())
+      }
+    }
+  }
+
+  /// Publishes from the head on until the lease is lost or something fails.
+  private func lead(onProgress: () -> Void) async throws {
+    var cursor = try await store.head()
+    var batcher = FeedBatcher(
+      incarnation: try await store.incarnation(), partitioning: settings.partitioning,
+      heads: try await store.heads(of: settings.partitioning))
+    while await lease.isHeld, !Task.isCancelled {
+      let events = try await store.events(after: cursor, limit: settings.readSize)
+      guard let last = events.last else {
+        await wakeup.wait(upTo: settings.pollInterval)
+        continue
+      }
+      try await publish(batcher.batches(of: events))
+      cursor = last.position
+      metrics.position.record(cursor.rawValue)
+      onProgress()
+      if events.count == settings.readSize, try await store.head().rawValue - cursor.rawValue > settings.jumpDistance {
+        logger.warning("far behind; the live feed jumps to the head", metadata: ["position": "\(cursor)"])
+        return
+      }
+    }
+  }
+
+  private func publish(_ batches: [FeedBatch]) async throws {
+    let messages = batches.map { batch in
+      Message(
+        exchange: LiveFeed.exchange.name, routingKey: LiveFeed.routingKey(batch.partition), body: batch.encoded,
+        contentType: LiveFeed.contentType, isPersistent: false)
+    }
+    let confirmations = try await publisher.publish(messages)
+    metrics.events.increment(by: batches.reduce(0) { $0 + $1.events.count })
+    // Projectors read from the store what reached no queue, so that it is counted and not sent again.
+    let lost = confirmations.count { $0 != .accepted }
+    guard lost > 0 else { return }
+    metrics.undelivered.increment(by: lost)
+    logger.debug("batches reached no projector", metadata: ["count": "\(lost)"])
+  }
+}
+
+private struct RelayMetrics {
+  let events = Counter(label: "relay_events_published_total")
+  let undelivered = Counter(label: "relay_batches_undelivered_total")
+  let failures = Counter(label: "relay_failures_total")
+  let position = Gauge(label: "relay_position")
+  let active = Gauge(label: "relay_active")
+}

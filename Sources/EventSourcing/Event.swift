@@ -1,0 +1,116 @@
+public import FoundationEssentials
+public import JSON
+
+/// An event to be appended; the store gives it its version and position.
+public struct NewEvent: Sendable, Hashable {
+  public let stream: StreamID
+  public let id: UUID
+  public let type: String
+  public let schemaVersion: Int
+  /// The event itself, a JSON object in UTF-8.
+  public let data: [UInt8]
+  /// What surrounds it, a JSON object in UTF-8; see `EventMetadata`.
+  public let metadata: [UInt8]
+
+  public init(
+    stream: StreamID, id: UUID, type: String, schemaVersion: Int, data: [UInt8], metadata: [UInt8]
+  ) {
+    self.stream = stream
+    self.id = id
+    self.type = type
+    self.schemaVersion = schemaVersion
+    self.data = data
+    self.metadata = metadata
+  }
+}
+
+/// An event as it stands in the store.
+public struct RecordedEvent: Sendable, Hashable {
+  public let position: Position
+  public let stream: StreamID
+  public let version: Version
+  public let hash: UInt16
+  public let id: UUID
+  public let type: String
+  public let schemaVersion: Int
+  public let data: [UInt8]
+  public let metadata: [UInt8]
+  /// By the store's clock, and never earlier than the event before.
+  public let recordedAt: Timestamp
+
+  public init(
+    position: Position, stream: StreamID, version: Version, hash: UInt16, id: UUID, type: String,
+    schemaVersion: Int, data: [UInt8], metadata: [UInt8], recordedAt: Timestamp
+  ) {
+    self.position = position
+    self.stream = stream
+    self.version = version
+    self.hash = hash
+    self.id = id
+    self.type = type
+    self.schemaVersion = schemaVersion
+    self.data = data
+    self.metadata = metadata
+    self.recordedAt = recordedAt
+  }
+}
+
+/// What is known about an event's origin.
+public struct EventMetadata: Sendable, Hashable {
+  /// Ties together everything that one request led to.
+  public var correlationID: String
+
+  public init(correlationID: String) { self.correlationID = correlationID }
+
+  public var encoded: [UInt8] {
+    var json = JSONWriter(reserving: 64)
+    json.object { $0.member("correlationId", correlationID) }
+    return json.bytes
+  }
+}
+
+/// A domain's events: a closed set, told apart by a stable wire name and a schema version each.
+public protocol DomainEvent: Sendable {
+  /// The wire name, such as `OrderPlaced`; it never changes once an event is stored.
+  var type: String { get }
+  var schemaVersion: Int { get }
+  /// Writes the event as a JSON object.
+  func encode(into json: inout JSONWriter)
+  /// - Throws: `EventDecodingError` when the type or version is unknown or a member is missing: such an
+  ///   event is never skipped.
+  init(type: String, schemaVersion: Int, data: JSON) throws(EventDecodingError)
+}
+
+public enum EventDecodingError: Error, Sendable, Hashable, CustomStringConvertible {
+  case unknownType(String, schemaVersion: Int)
+  case malformed(String)
+  indirect case at(Position, EventDecodingError)
+
+  public var description: String {
+    switch self {
+    case .unknownType(let type, let version): "this build does not know event type \(type) version \(version)"
+    case .malformed(let reason): "the event's data cannot be read: \(reason)"
+    case .at(let position, let error): "position \(position): \(error)"
+    }
+  }
+}
+
+extension DomainEvent {
+  /// - Throws: `EventDecodingError.at`, with the position.
+  public init(_ recorded: RecordedEvent) throws(EventDecodingError) {
+    do throws(EventDecodingError) {
+      let data: JSON
+      do { data = try JSON(parsing: recorded.data) } catch { throw .malformed("\(error)") }
+      self = try Self(type: recorded.type, schemaVersion: recorded.schemaVersion, data: data)
+    } catch {
+      throw .at(recorded.position, error)
+    }
+  }
+
+  public func new(in stream: StreamID, id: UUID, metadata: [UInt8]) -> NewEvent {
+    var json = JSONWriter()
+    encode(into: &json)
+    return NewEvent(
+      stream: stream, id: id, type: type, schemaVersion: schemaVersion, data: json.bytes, metadata: metadata)
+  }
+}

@@ -1,0 +1,59 @@
+/// The name of a stream: `category-id`, for instance `order-1042`.
+public struct StreamID: Hashable, Sendable, CustomStringConvertible {
+  /// Bounds on the name, in bytes of UTF-8, as the store has them too.
+  public static let lengths = 3...255
+
+  public let rawValue: String
+
+  /// - Precondition: the category is not empty and holds no `-`, the id is not empty, and the name is
+  ///   within `lengths`; who takes ids from outside checks them first.
+  public init(category: String, id: String) {
+    precondition(!category.isEmpty && !category.contains("-") && !id.isEmpty, "not a stream: \(category)-\(id)")
+    self.init(rawValue: "\(category)-\(id)")
+  }
+
+  /// A name as it stands in the store.
+  public init(rawValue: String) {
+    precondition(Self.lengths.contains(rawValue.utf8.count), "a stream's name has 3 to 255 bytes")
+    self.rawValue = rawValue
+  }
+
+  public var category: Substring { rawValue.prefix { $0 != "-" } }
+  public var id: Substring { rawValue[category.endIndex...].dropFirst() }
+  public var description: String { rawValue }
+
+  /// 16 bits that place the stream in a partition, stable for ever: FNV-1a of 64 bits over the name's
+  /// UTF-8 (offset 14695981039346656037, prime 1099511628211), mixed by the finalizer of MurmurHash3
+  /// (`fmix64`), of which the upper 16 bits count. FNV alone spreads poorly in its upper bits.
+  public var hash: UInt16 {
+    var hash: UInt64 = 0xcbf2_9ce4_8422_2325
+    for byte in rawValue.utf8 { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01b3 }
+    hash = (hash ^ hash >> 33) &* 0xff51_afd7_ed55_8ccd
+    hash = (hash ^ hash >> 33) &* 0xc4ce_b9fe_1a85_ec53
+    return UInt16(truncatingIfNeeded: (hash ^ hash >> 33) >> 48)
+  }
+}
+
+/// The place of an event in the whole store: 1, 2, 3, … in commit order, without a gap. 0 stands before
+/// the first.
+public struct Position: RawRepresentable, Hashable, Comparable, Sendable, CustomStringConvertible {
+  public let rawValue: Int64
+  public init(rawValue: Int64) { self.rawValue = rawValue }
+  public init(_ value: Int64) { rawValue = value }
+  public static let start = Position(0)
+  public static func < (a: Position, b: Position) -> Bool { a.rawValue < b.rawValue }
+  public func advanced(by distance: Int) -> Position { Position(rawValue + Int64(distance)) }
+  public var description: String { String(rawValue) }
+}
+
+/// The place of an event in its stream, from 1, without a gap; also the number of events in a stream,
+/// so that 0 is the version of a stream that is not there.
+public struct Version: RawRepresentable, Hashable, Comparable, Sendable, CustomStringConvertible {
+  public let rawValue: Int64
+  public init(rawValue: Int64) { self.rawValue = rawValue }
+  public init(_ value: Int64) { rawValue = value }
+  public static let none = Version(0)
+  public static func < (a: Version, b: Version) -> Bool { a.rawValue < b.rawValue }
+  public func advanced(by distance: Int) -> Version { Version(rawValue + Int64(distance)) }
+  public var description: String { String(rawValue) }
+}

@@ -1,0 +1,134 @@
+internal import FoundationEssentials
+
+/// An instant in whole microseconds, as PostgreSQL keeps it; text is RFC 3339 in UTC.
+public struct Timestamp: Hashable, Comparable, Sendable, CustomStringConvertible {
+  /// 0001-01-01T00:00:00Z to 9999-12-31T23:59:59.999999Z: what RFC 3339 can write, less the year 0.
+  public static let range =
+    Timestamp(
+      microsecondsSince1970: -62_135_596_800_000_000)...Timestamp(
+      microsecondsSince1970: 253_402_300_799_999_999)
+
+  public let microsecondsSince1970: Int64
+
+  public init(microsecondsSince1970: Int64) { self.microsecondsSince1970 = microsecondsSince1970 }
+
+  public static var now: Timestamp {
+    Timestamp(microsecondsSince1970: Int64((Date().timeIntervalSince1970 * 1_000_000).rounded(.down)))
+  }
+
+  public static func < (a: Timestamp, b: Timestamp) -> Bool { a.microsecondsSince1970 < b.microsecondsSince1970 }
+
+  /// RFC 3339 in UTC with as many decimals as the instant needs: none, three or six.
+  public var description: String {
+    let (days, time) = microsecondsSince1970.flooredDivision(by: 86_400_000_000)
+    let (year, month, day) = civil(fromDays: days)
+    let (seconds, micros) = time.flooredDivision(by: 1_000_000)
+    let clock = "\(pad(seconds / 3600)):\(pad(seconds / 60 % 60)):\(pad(seconds % 60))"
+    let fraction = micros == 0 ? "" : micros % 1000 == 0 ? ".\(pad(micros / 1000, 3))" : ".\(pad(micros, 6))"
+    return "\(pad(year, 4))-\(pad(month))-\(pad(day))T\(clock)\(fraction)Z"
+  }
+
+  /// Parses RFC 3339 (section 5.6) with any offset; decimals beyond the sixth are cut off. A leap
+  /// second is not an instant that PostgreSQL can keep, and is refused.
+  public init?(_ text: String) {
+    var scanner = Scanner(bytes: Array(text.utf8))
+    guard let year = scanner.digits(4), scanner.skip("-"), let month = scanner.digits(2), scanner.skip("-"),
+      let day = scanner.digits(2), scanner.skip("T") || scanner.skip("t") || scanner.skip(" "),
+      let hour = scanner.digits(2), scanner.skip(":"), let minute = scanner.digits(2), scanner.skip(":"),
+      let second = scanner.digits(2), year >= 1, (1...12).contains(month),
+      (1...daysInMonth(month, of: year)).contains(day), hour < 24, minute < 60, second < 60
+    else { return nil }
+    guard let micros = scanner.fraction(), let offset = scanner.offsetMinutes(), scanner.isAtEnd else { return nil }
+    let days = Timestamp.days(fromYear: year, month: month, day: day)
+    let seconds = days * 86_400 + hour * 3600 + (minute - offset) * 60 + second
+    self.init(microsecondsSince1970: seconds * 1_000_000 + micros)
+    guard Self.range.contains(self) else { return nil }
+  }
+}
+
+private struct Scanner {
+  let bytes: [UInt8]
+  var offset = 0
+
+  init(bytes: [UInt8]) { self.bytes = bytes }
+
+  var isAtEnd: Bool { offset == bytes.count }
+
+  mutating func skip(_ character: Unicode.Scalar) -> Bool {
+    guard offset < bytes.count, bytes[offset] == UInt8(ascii: character) else { return false }
+    offset += 1
+    return true
+  }
+
+  mutating func digit() -> Int64? {
+    guard offset < bytes.count, (0x30...0x39).contains(bytes[offset]) else { return nil }
+    offset += 1
+    return Int64(bytes[offset - 1] - 0x30)
+  }
+
+  mutating func digits(_ count: Int) -> Int64? {
+    var value: Int64 = 0
+    for _ in 0..<count {
+      guard let digit = digit() else { return nil }
+      value = value * 10 + digit
+    }
+    return value
+  }
+
+  /// Microseconds; 0 where there is no fraction, nil where it has no digit.
+  mutating func fraction() -> Int64? {
+    guard skip(".") else { return 0 }
+    guard var value = digit() else { return nil }
+    var count = 1
+    while let digit = digit() {
+      if count < 6 { value = value * 10 + digit }
+      count += 1
+    }
+    for _ in min(count, 6)..<6 { value *= 10 }
+    return value
+  }
+
+  mutating func offsetMinutes() -> Int64? {
+    if skip("Z") || skip("z") { return 0 }
+    let sign: Int64
+    if skip("+") { sign = 1 } else if skip("-") { sign = -1 } else { return nil }
+    guard let hours = digits(2), skip(":"), let minutes = digits(2), hours < 24, minutes < 60 else { return nil }
+    return sign * (hours * 60 + minutes)
+  }
+}
+
+private func pad(_ value: Int64, _ width: Int = 2) -> String {
+  let digits = String(value)
+  return String(repeating: "0", count: max(0, width - digits.count)) + digits
+}
+
+private func daysInMonth(_ month: Int64, of year: Int64) -> Int64 {
+  let isLeap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0)
+  return month == 2 ? (isLeap ? 29 : 28) : [4, 6, 9, 11].contains(month) ? 30 : 31
+}
+
+// Days from and to the proleptic Gregorian calendar, counted in eras of 400 years that begin in March:
+// Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", 2013.
+extension Timestamp {
+  fileprivate static func days(fromYear year: Int64, month: Int64, day: Int64) -> Int64 {
+    let (era, yearOfEra) = (month <= 2 ? year - 1 : year).flooredDivision(by: 400)
+    let dayOfYear = (153 * (month + (month > 2 ? -3 : 9)) + 2) / 5 + day - 1
+    return era * 146_097 + yearOfEra * 365 + yearOfEra / 4 - yearOfEra / 100 + dayOfYear - 719_468
+  }
+}
+
+private func civil(fromDays days: Int64) -> (year: Int64, month: Int64, day: Int64) {
+  let (era, dayOfEra) = (days + 719_468).flooredDivision(by: 146_097)
+  let yearOfEra = (dayOfEra - dayOfEra / 1460 + dayOfEra / 36_524 - dayOfEra / 146_096) / 365
+  let dayOfYear = dayOfEra - (365 * yearOfEra + yearOfEra / 4 - yearOfEra / 100)
+  let shifted = (5 * dayOfYear + 2) / 153
+  let month = shifted + (shifted < 10 ? 3 : -9)
+  return (yearOfEra + era * 400 + (month <= 2 ? 1 : 0), month, dayOfYear - (153 * shifted + 2) / 5 + 1)
+}
+
+extension Int64 {
+  fileprivate func flooredDivision(by divisor: Int64) -> (quotient: Int64, remainder: Int64) {
+    let remainder = (self % divisor + divisor) % divisor
+    return ((self - remainder) / divisor, remainder)
+  }
+}

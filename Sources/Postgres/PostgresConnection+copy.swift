@@ -1,0 +1,160 @@
+internal import CLibPQ
+import Glibc
+
+/// Takes the rows of a COPY FROM STDIN, in COPY's text format.
+public struct CopyWriter {
+  static let bufferSize = 64 * 1024
+  fileprivate var buffer: [UInt8] = []
+  fileprivate let send: ([UInt8]) throws(PostgresError) -> Void
+
+  /// One row: columns in text form, nil for NULL. Escaping is done here.
+  public mutating func write(row columns: [String?]) throws(PostgresError) {
+    for (index, column) in columns.enumerated() {
+      if index > 0 { buffer.append(UInt8(ascii: "\t")) }
+      guard let column else {
+        buffer.append(contentsOf: #"\N"#.utf8)
+        continue
+      }
+      for byte in column.utf8 { append(escaping: byte) }
+    }
+    buffer.append(UInt8(ascii: "\n"))
+    if buffer.count >= Self.bufferSize { try flush() }
+  }
+
+  /// Bytes as they are: whole rows or parts of them in the format that the statement names.
+  public mutating func write(raw bytes: some Sequence<UInt8>) throws(PostgresError) {
+    buffer.append(contentsOf: bytes)
+    if buffer.count >= Self.bufferSize { try flush() }
+  }
+
+  fileprivate mutating func flush() throws(PostgresError) {
+    guard !buffer.isEmpty else { return }
+    try send(buffer)
+    buffer.removeAll(keepingCapacity: true)
+  }
+
+  private mutating func append(escaping byte: UInt8) {
+    let escaped: Unicode.Scalar? =
+      switch byte {
+      case UInt8(ascii: "\\"): "\\"
+      case UInt8(ascii: "\n"): "n"
+      case UInt8(ascii: "\r"): "r"
+      case UInt8(ascii: "\t"): "t"
+      default: nil
+      }
+    if let escaped {
+      buffer.append(contentsOf: [UInt8(ascii: "\\"), UInt8(escaped.value)])
+    } else {
+      buffer.append(byte)
+    }
+  }
+}
+
+extension PostgresConnection {
+  /// Runs a COPY … FROM STDIN; `body` writes the rows. When it throws, nothing is stored.
+  /// - Returns: the number of rows stored.
+  public func copyIn(
+    _ statement: String, timeout: Duration? = nil, _ body: @Sendable (inout CopyWriter) throws -> Void
+  ) throws -> Int {
+    let deadline = ContinuousClock.now + (timeout ?? configuration.statementTimeout)
+    try begin(statement, expecting: PGRES_COPY_IN, deadline)
+    var writer = CopyWriter { bytes throws(PostgresError) in try self.put(bytes, deadline) }
+    do {
+      try body(&writer)
+      try writer.flush()
+    } catch {
+      abandonCopyIn()
+      throw error
+    }
+    while true {
+      let ended = PQputCopyEnd(try raw, nil)
+      if ended == 1 { break }
+      if ended < 0 { throw lose() }
+      _ = try wait(for: POLLOUT, until: deadline)
+    }
+    return try finish(deadline, cancellable: true).last?.affectedRows ?? 0
+  }
+
+  /// Runs a COPY … TO STDOUT and gives `body` each row's bytes, valid during the call only. When it
+  /// throws, the copy is cancelled.
+  /// - Returns: the number of rows read.
+  public func copyOut(
+    _ statement: String, timeout: Duration? = nil, _ body: @Sendable (UnsafeRawBufferPointer) throws -> Void
+  ) throws -> Int {
+    let deadline = ContinuousClock.now + (timeout ?? configuration.statementTimeout)
+    try begin(statement, expecting: PGRES_COPY_OUT, deadline)
+    do {
+      while let (row, count) = try nextCopyRow(deadline) {
+        defer { PQfreemem(row) }
+        try body(UnsafeRawBufferPointer(start: row, count: count))
+      }
+    } catch {
+      abandonCopyOut()
+      throw error
+    }
+    return try finish(deadline, cancellable: true).last?.affectedRows ?? 0
+  }
+
+  /// Tells the server to store nothing; a server that does not answer in time loses the connection.
+  private func abandonCopyIn() {
+    guard let raw = try? raw else { return }
+    guard PQputCopyEnd(raw, "the writer gave up") >= 0 else { return _ = lose() }
+    settle()
+  }
+
+  private func abandonCopyOut() {
+    requestCancel()
+    do throws(PostgresError) {
+      while let (row, _) = try nextCopyRow(.now + Self.cancelGrace, cancellable: false) { PQfreemem(row) }
+    } catch {
+      if error.sqlState == nil && error.code != .misuse { return _ = lose() }
+    }
+    settle()
+  }
+
+  /// Reads up to the end of an abandoned command, whose error is the one that was asked for.
+  private func settle() {
+    do throws(PostgresError) {
+      _ = try finish(.now + Self.cancelGrace, cancellable: false)
+    } catch {
+      if error.sqlState == nil { _ = lose() }
+    }
+  }
+
+  private func begin(
+    _ statement: String, expecting status: ExecStatusType, _ deadline: ContinuousClock.Instant
+  ) throws(PostgresError) {
+    let results = try exchange(deadline, cancellable: true) { PQsendQuery($0, statement) }
+    guard results.last?.status == status else {
+      throw lose(.misuse, "not a COPY of this direction: \(statement)")
+    }
+  }
+
+  private func put(_ bytes: [UInt8], _ deadline: ContinuousClock.Instant) throws(PostgresError) {
+    while true {
+      let raw = try raw
+      let queued = bytes.withUnsafeBytes {
+        PQputCopyData(raw, $0.baseAddress?.assumingMemoryBound(to: CChar.self), Int32($0.count))
+      }
+      if queued < 0 { throw lose() }
+      // Keep what libpq buffers small: wait for the socket before taking more.
+      while PQflush(raw) == 1 { _ = try wait(for: POLLOUT, until: deadline) }
+      if queued == 1 { return }
+    }
+  }
+
+  private func nextCopyRow(
+    _ deadline: ContinuousClock.Instant, cancellable: Bool = true
+  ) throws(PostgresError) -> (UnsafeMutablePointer<CChar>, Int)? {
+    while true {
+      let raw = try raw
+      var row: UnsafeMutablePointer<CChar>?
+      let length = PQgetCopyData(raw, &row, 1)
+      if let row, length > 0 { return (row, Int(length)) }
+      if length == -1 { return nil }
+      if length == -2 { throw PQstatus(raw) == CONNECTION_BAD ? lose() : PostgresError(.misuse, errorMessage) }
+      _ = try wait(for: POLLIN, until: deadline, cancellable: cancellable)
+      if PQconsumeInput(raw) == 0 { throw lose() }
+    }
+  }
+}

@@ -1,0 +1,74 @@
+internal import CLibPQ
+
+extension PostgresConnection {
+  /// Sends all `queries` without waiting in between, and collects their answers in order: one round
+  /// trip for all. Each is a transaction of its own, and one that fails does not touch the others.
+  ///
+  /// Past `timeout`, or when the task is cancelled, the connection is dropped, since a cancel request
+  /// cannot say which of the queries it means.
+  /// - Throws: only what stops the pipeline whole; a query's own failure is in its result.
+  public func pipeline(
+    _ queries: [Query], timeout: Duration? = nil
+  ) throws(PostgresError) -> [Result<ResultSet, PostgresError>] {
+    guard !isInTransaction else { throw PostgresError(.misuse, "a pipeline cannot start inside a transaction") }
+    guard !queries.isEmpty else { return [] }
+    let raw = try raw
+    guard PQenterPipelineMode(raw) == 1 else { throw PostgresError(.misuse, errorMessage) }
+    let deadline = ContinuousClock.now + (timeout ?? configuration.statementTimeout)
+    var answers: [Result<ResultSet, PostgresError>] = []
+    do throws(PostgresError) {
+      let prepared = try queries.map { query throws(PostgresError) in try send(query, raw) }
+      for name in prepared { answers.append(try receive(preparing: name, deadline)) }
+    } catch {
+      throw lose(error.code, error.message)
+    }
+    guard PQexitPipelineMode(raw) == 1 else { throw lose() }
+    return answers
+  }
+
+  /// Sends prepare (where needed), execute and sync; returns the key of the statement that it prepares.
+  private func send(_ query: Query, _ raw: OpaquePointer) throws(PostgresError) -> String? {
+    let key = query.statementKey
+    let known = statements[key]
+    let name = known ?? newStatementName()
+    var sent = true
+    if known == nil {
+      sent = PQsendPrepare(raw, name, query.sql, Int32(query.binds.count), query.oids) == 1
+      statements[key] = name
+    }
+    sent =
+      sent
+      && withParameters(query.binds) { values, lengths, formats in
+        PQsendQueryPrepared(raw, name, Int32(query.binds.count), values, lengths, formats, 1)
+      } == 1
+    guard sent, PQpipelineSync(raw) == 1, PQflush(raw) >= 0 else { throw PostgresError(.connectionLost, errorMessage) }
+    return known == nil ? key : nil
+  }
+
+  private func receive(
+    preparing key: String?, _ deadline: ContinuousClock.Instant
+  ) throws(PostgresError) -> Result<ResultSet, PostgresError> {
+    var failure: PostgresError?
+    var answer: LibPQResult?
+    // Between syncs: results of the prepare, nil, results of the execution, nil, and then the sync.
+    while true {
+      guard let result = try nextResult(deadline, cancellable: true) else {
+        if PQstatus(try raw) == CONNECTION_BAD { throw PostgresError(.connectionLost, errorMessage) }
+        continue
+      }
+      switch result.status {
+      case PGRES_PIPELINE_SYNC:
+        if let failure {
+          // Should the prepare be what failed, its name is not there to be used again.
+          if let key { statements[key] = nil }
+          return .failure(failure)
+        }
+        guard let answer else { throw PostgresError(.connectionLost, "the pipeline lost step") }
+        return .success(ResultSet(answer))
+      case PGRES_FATAL_ERROR: failure = failure ?? result.error
+      case PGRES_PIPELINE_ABORTED: break
+      default: answer = result
+      }
+    }
+  }
+}

@@ -1,0 +1,153 @@
+internal import CLibPQ
+import Glibc
+
+extension PostgresConnection {
+  /// Runs one statement, prepared on its first use on this connection.
+  /// - Parameter timeout: bound on the whole call; past it the statement is cancelled.
+  @discardableResult
+  public func query(_ query: Query, timeout: Duration? = nil) throws(PostgresError) -> ResultSet {
+    try self.query(query, timeout: timeout, cancellable: true)
+  }
+
+  func query(_ query: Query, timeout: Duration?, cancellable: Bool) throws(PostgresError) -> ResultSet {
+    let deadline = ContinuousClock.now + (timeout ?? configuration.statementTimeout)
+    do {
+      return try run(query, deadline, cancellable)
+    } catch {
+      // A pooler or DISCARD may have dropped the statement; a migration may have changed its columns.
+      let isStale = error.sqlState == .invalidStatementName || error.message.hasPrefix("cached plan must not")
+      guard isStale else { throw error }
+      try execute("deallocate all")
+      statements = [:]
+      guard !isInTransaction else { throw error }
+      return try run(query, deadline, cancellable)
+    }
+  }
+
+  /// Runs SQL without parameters, several statements separated by semicolons allowed; they are one
+  /// transaction unless they say otherwise. Rows are dropped.
+  public func execute(_ script: String, timeout: Duration? = nil) throws(PostgresError) {
+    let deadline = ContinuousClock.now + (timeout ?? configuration.statementTimeout)
+    _ = try exchange(deadline, cancellable: true) { PQsendQuery($0, script) }
+  }
+
+  /// Runs `body` between BEGIN and COMMIT, and ROLLBACK when it throws. The body is synchronous and
+  /// runs on the connection, so nothing interleaves with it.
+  /// - Throws: what `body` throws, or a `PostgresError`; one whose `outcomeIsUnknown` is true, thrown
+  ///   by the COMMIT, leaves open whether the transaction took effect.
+  public func transaction<Answer: Sendable>(
+    _ body: @Sendable (isolated PostgresConnection) throws -> Answer
+  ) throws -> Answer {
+    try query("begin")
+    let answer: Answer
+    do {
+      answer = try body(self)
+    } catch {
+      if isUsable {
+        do { _ = try query("rollback", timeout: nil, cancellable: false) } catch { _ = lose() }
+      }
+      throw error
+    }
+    _ = try query("commit", timeout: nil, cancellable: false)
+    return answer
+  }
+
+  private func run(
+    _ query: Query, _ deadline: ContinuousClock.Instant, _ cancellable: Bool
+  ) throws(PostgresError) -> ResultSet {
+    let name = try statement(for: query, deadline, cancellable)
+    let results = try exchange(deadline, cancellable: cancellable) { raw in
+      withParameters(query.binds) { values, lengths, formats in
+        PQsendQueryPrepared(raw, name, Int32(query.binds.count), values, lengths, formats, 1)
+      }
+    }
+    guard let result = results.last else { throw lose(.connectionLost) }
+    return ResultSet(result)
+  }
+
+  private func statement(
+    for query: Query, _ deadline: ContinuousClock.Instant, _ cancellable: Bool
+  ) throws(PostgresError) -> String {
+    let key = query.statementKey
+    if let name = statements[key] { return name }
+    if statements.count >= Self.maximumStatements {
+      try execute("deallocate all")
+      statements = [:]
+    }
+    let name = newStatementName()
+    _ = try exchange(deadline, cancellable: cancellable) {
+      PQsendPrepare($0, name, query.sql, Int32(query.binds.count), query.oids)
+    }
+    statements[key] = name
+    return name
+  }
+
+  func newStatementName() -> String {
+    statementCount += 1
+    return "s\(statementCount)"
+  }
+
+  /// Sends with `send` and collects every result up to the end of the command.
+  func exchange(
+    _ deadline: ContinuousClock.Instant, cancellable: Bool, _ send: (OpaquePointer) -> Int32
+  ) throws(PostgresError) -> [LibPQResult] {
+    guard send(try raw) == 1 else { throw lose() }
+    return try finish(deadline, cancellable: cancellable)
+  }
+
+  /// Collects results up to the end of the command; on time-out or cancellation stops the server first.
+  func finish(_ deadline: ContinuousClock.Instant, cancellable: Bool) throws(PostgresError) -> [LibPQResult] {
+    do {
+      return try collect(deadline, cancellable: cancellable)
+    } catch  where error.code == .timeout || error.code == .cancelled {
+      requestCancel()
+      do {
+        _ = try collect(.now + Self.cancelGrace, cancellable: false)
+      } catch  where error.sqlState != nil {
+        // The statement ended, cancelled or otherwise: the connection is in order again.
+      } catch {
+        throw lose(error.code, "the statement did not stop when cancelled; the connection was dropped")
+      }
+      throw error
+    }
+  }
+
+  private func collect(_ deadline: ContinuousClock.Instant, cancellable: Bool) throws(PostgresError) -> [LibPQResult] {
+    var results: [LibPQResult] = []
+    var failure: PostgresError?
+    while let result = try nextResult(deadline, cancellable: cancellable) {
+      if result.status == PGRES_FATAL_ERROR || result.status == PGRES_BAD_RESPONSE {
+        failure = failure ?? result.error
+      } else {
+        results.append(result)
+        // COPY results repeat until the data has been moved.
+        if [PGRES_COPY_IN, PGRES_COPY_OUT, PGRES_COPY_BOTH].contains(result.status) { break }
+      }
+    }
+    if PQstatus(try raw) == CONNECTION_BAD { throw lose(.connectionLost, failure?.message) }
+    if let failure { throw failure }
+    return results
+  }
+
+  /// The next result of the command, nil at its end; sends and receives meanwhile.
+  func nextResult(_ deadline: ContinuousClock.Instant, cancellable: Bool) throws(PostgresError) -> LibPQResult? {
+    let raw = try raw
+    while true {
+      let unsent = PQflush(raw)
+      if unsent < 0 && PQstatus(raw) == CONNECTION_BAD && PQisBusy(raw) == 1 { throw lose() }
+      if PQisBusy(raw) == 0 { break }
+      let ready = try wait(for: POLLIN | (unsent > 0 ? POLLOUT : 0), until: deadline, cancellable: cancellable)
+      if ready & (POLLIN | POLLHUP | POLLERR) != 0 && PQconsumeInput(raw) == 0 { throw lose() }
+    }
+    return PQgetResult(raw).map { LibPQResult($0) }
+  }
+}
+
+extension Query {
+  var oids: [UInt32] { binds.map(\.oid) }
+
+  /// The same text with other parameter types is another prepared statement.
+  var statementKey: String {
+    binds.reduce(into: sql) { key, bind in key += "|\(bind.oid)" }
+  }
+}

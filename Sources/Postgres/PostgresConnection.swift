@@ -1,0 +1,131 @@
+internal import CLibPQ
+internal import EventLoop
+import Glibc
+
+/// A connection to PostgreSQL: an actor on a thread of its own, so that waiting for the server takes
+/// no thread from Swift's cooperative pool.
+///
+/// Its methods are synchronous inside the actor. From outside each is one `await`; several that belong
+/// together run in `transaction(_:)`, whose body runs on the connection and cannot interleave with
+/// another task's. Cancelling the calling task cancels the statement at the server; a COMMIT is never
+/// cancelled. A connection that breaks stays broken: take another from a `PostgresPool`.
+public actor PostgresConnection {
+  /// How long a cancelled statement may take to stop before the connection is dropped.
+  static let cancelGrace = Duration.seconds(5)
+  /// How often a wait looks whether its task was cancelled.
+  static let cancellationCheck = Duration.milliseconds(50)
+  static let maximumStatements = 256
+
+  public nonisolated let configuration: PostgresConfiguration
+  let loop: EventLoop
+  public nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
+
+  private var handle: LibPQHandle?
+  var statements: [String: String] = [:]
+  var statementCount = 0
+  var sink: AsyncStream<PostgresNotification>.Continuation?
+
+  private init(_ configuration: PostgresConfiguration) {
+    self.configuration = configuration
+    loop = EventLoop()
+  }
+
+  deinit {
+    sink?.finish()
+    loop.stop()
+  }
+
+  /// Connects and authenticates.
+  /// - Throws: `connectionFailed`, `timeout`, `cancelled`, or `server` when the server refuses.
+  public static func connect(_ configuration: PostgresConfiguration) async throws(PostgresError) -> PostgresConnection {
+    let connection = PostgresConnection(configuration)
+    try await connection.open()
+    return connection
+  }
+
+  /// False once the connection is closed or broken.
+  public var isUsable: Bool { handle != nil }
+
+  /// True between BEGIN and the end of the transaction, also a failed one.
+  public var isInTransaction: Bool {
+    guard let raw = try? raw else { return false }
+    return PQtransactionStatus(raw) != PQTRANS_IDLE
+  }
+
+  /// The server's process id of this connection, as in `pg_stat_activity.pid`.
+  public var backendProcessID: Int32 { (try? raw).map { PQbackendPID($0) } ?? 0 }
+
+  public func close() {
+    loop.unwatch()
+    handle = nil
+    sink?.finish()
+    sink = nil
+  }
+
+  /// A round trip that proves the connection, or drops it.
+  public func ping(timeout: Duration = .seconds(2)) throws(PostgresError) {
+    do { try execute("", timeout: timeout) } catch {
+      close()
+      throw error
+    }
+  }
+
+  var raw: OpaquePointer {
+    get throws(PostgresError) {
+      guard let raw = handle?.raw else { throw PostgresError(.closed, "the connection is closed") }
+      return raw
+    }
+  }
+
+  var errorMessage: String { handle?.errorMessage ?? "the connection is closed" }
+
+  func requestCancel() { handle?.requestCancel() }
+
+  /// Gives the connection up: its state is not known any more.
+  func lose(_ code: PostgresError.Code = .connectionLost, _ message: String? = nil) -> PostgresError {
+    let error = PostgresError(code, message ?? errorMessage)
+    close()
+    return error
+  }
+
+  private func open() throws(PostgresError) {
+    guard let raw = startConnecting(configuration) else {
+      throw PostgresError(.connectionFailed, "out of memory")
+    }
+    handle = LibPQHandle(raw)
+    let deadline = ContinuousClock.now + configuration.connectTimeout
+    var status = PQstatus(raw) == CONNECTION_BAD ? PGRES_POLLING_FAILED : PGRES_POLLING_WRITING
+    while status != PGRES_POLLING_OK {
+      do throws(PostgresError) {
+        switch status {
+        case PGRES_POLLING_READING: _ = try wait(for: POLLIN, until: deadline)
+        case PGRES_POLLING_WRITING: _ = try wait(for: POLLOUT, until: deadline)
+        default: throw PostgresError(.connectionFailed, errorMessage)
+        }
+      } catch {
+        close()
+        throw error.code == .timeout
+          ? PostgresError(.connectionFailed, "no connection within \(configuration.connectTimeout)") : error
+      }
+      status = PQconnectPoll(raw)
+    }
+    PQsetnonblocking(raw, 1)
+    // Warnings and notices belong in the server's log, not on our standard error.
+    PQsetNoticeProcessor(raw, { _, _ in }, nil)
+  }
+
+  /// Waits until the socket is ready for one of `events`, and says for which.
+  func wait(
+    for events: Int32, until deadline: ContinuousClock.Instant, cancellable: Bool = true
+  ) throws(PostgresError) -> Int32 {
+    var descriptor = pollfd(fd: PQsocket(try raw), events: Int16(events), revents: 0)
+    while true {
+      let remaining = deadline - ContinuousClock.now
+      guard remaining > .zero else { throw PostgresError(.timeout, "no answer in the time allowed") }
+      let ready = poll(&descriptor, 1, min(remaining, Self.cancellationCheck).milliseconds)
+      if ready > 0 { return Int32(descriptor.revents) }
+      if ready < 0 && errno != EINTR { throw lose(.connectionLost, "poll: \(String(cString: strerror(errno)))") }
+      if cancellable && Task.isCancelled { throw PostgresError(.cancelled, "the task was cancelled") }
+    }
+  }
+}

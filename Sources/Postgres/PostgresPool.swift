@@ -1,0 +1,253 @@
+internal import DequeModule
+internal import EventLoop
+public import Logging
+internal import Metrics
+public import ServiceLifecycle
+internal import Synchronization
+
+/// A bounded set of connections, leased one task at a time.
+///
+/// A task waits for a connection no longer than `acquireTimeout`, behind at most `maximumWaiters`
+/// others; beyond either it gets `poolExhausted` and nothing has been sent. A connection that has been
+/// idle longer than `idleCheck` is pinged before it is leased; a broken one is replaced, with back-off
+/// between attempts. As a `Service` the pool closes its connections when the group shuts down.
+public final class PostgresPool: Service {
+  public struct Limits: Sendable {
+    public var size: Int
+    public var acquireTimeout: Duration
+    public var maximumWaiters: Int
+    public var idleCheck: Duration
+
+    public init(
+      size: Int = 4, acquireTimeout: Duration = .seconds(2), maximumWaiters: Int = 1024,
+      idleCheck: Duration = .seconds(5)
+    ) {
+      precondition(size > 0, "a pool needs at least one connection")
+      self.size = size
+      self.acquireTimeout = acquireTimeout
+      self.maximumWaiters = maximumWaiters
+      self.idleCheck = idleCheck
+    }
+  }
+
+  /// What a waiter is handed: a connection, or the right to open one.
+  private enum Grant: Sendable {
+    case connection(PostgresConnection, idleSince: ContinuousClock.Instant)
+    case slot
+  }
+
+  private struct Waiter {
+    let id: Int
+    let continuation: CheckedContinuation<Grant, any Error>
+  }
+
+  private struct State {
+    var idle: [(connection: PostgresConnection, since: ContinuousClock.Instant)] = []
+    /// Connections leased, idle or being opened.
+    var slotsTaken = 0
+    var waiters: Deque<Waiter> = []
+    var nextWaiter = 0
+    var isClosed = false
+  }
+
+  public let configuration: PostgresConfiguration
+  public let limits: Limits
+  private let logger: Logger
+  private let state = Mutex(State())
+  private let exhausted: Counter
+  private let failedConnects: Counter
+
+  public init(_ configuration: PostgresConfiguration, limits: Limits = Limits(), logger: Logger) {
+    self.configuration = configuration
+    self.limits = limits
+    self.logger = logger
+    let dimensions = [("pool", configuration.applicationName)]
+    exhausted = Counter(label: "postgres_pool_exhausted_total", dimensions: dimensions)
+    failedConnects = Counter(label: "postgres_connect_failures_total", dimensions: dimensions)
+  }
+
+  /// Leases a connection to `body`, which alone uses it until it returns.
+  public func withConnection<Answer: Sendable>(
+    _ body: (PostgresConnection) async throws -> Answer
+  ) async throws -> Answer {
+    let connection = try await acquire()
+    do {
+      let answer = try await body(connection)
+      await release(connection)
+      return answer
+    } catch {
+      await release(connection)
+      throw error
+    }
+  }
+
+  /// One statement on a leased connection.
+  @discardableResult
+  public func query(_ query: Query, timeout: Duration? = nil) async throws -> ResultSet {
+    try await withConnection { try await $0.query(query, timeout: timeout) }
+  }
+
+  /// One transaction on a leased connection; see `PostgresConnection.transaction`.
+  public func transaction<Answer: Sendable>(
+    _ body: @Sendable (isolated PostgresConnection) throws -> Answer
+  ) async throws -> Answer {
+    try await withConnection { try await $0.transaction(body) }
+  }
+
+  /// Keeps the pool until graceful shutdown, then closes it.
+  public func run() async throws {
+    try? await gracefulShutdown()
+    await close()
+  }
+
+  /// Closes idle connections and fails waiters; leased connections close when they come back.
+  public func close() async {
+    let (idle, waiters) = state.withLock { state in
+      defer { (state.idle, state.waiters, state.isClosed) = ([], [], true) }
+      return (state.idle, state.waiters)
+    }
+    for waiter in waiters { waiter.continuation.resume(throwing: Self.closedError) }
+    for (connection, _) in idle { await connection.close() }
+  }
+
+  private static let closedError = PostgresError(.closed, "the pool is closed")
+}
+
+// MARK: Leases
+extension PostgresPool {
+  private func acquire() async throws -> PostgresConnection {
+    let deadline = ContinuousClock.now + limits.acquireTimeout
+    let immediate = try state.withLock { state throws(PostgresError) -> Grant? in
+      guard !state.isClosed else { throw Self.closedError }
+      if let (connection, since) = state.idle.popLast() { return .connection(connection, idleSince: since) }
+      if state.slotsTaken < limits.size {
+        state.slotsTaken += 1
+        return .slot
+      }
+      return nil
+    }
+    let grant: Grant
+    if let immediate { grant = immediate } else { grant = try await wait() }
+    if case .connection(let connection, let since) = grant {
+      if ContinuousClock.now - since < limits.idleCheck { return connection }
+      do {
+        try await connection.ping()
+        return connection
+      } catch { logger.info("replacing a connection that was lost while idle", metadata: ["error": "\(error)"]) }
+    }
+    return try await open(until: deadline)
+  }
+
+  /// Opens a connection in a slot that the caller holds, trying again until the deadline.
+  private func open(until deadline: ContinuousClock.Instant) async throws -> PostgresConnection {
+    var backoff = Backoff(limit: .seconds(1))
+    var configuration = configuration
+    while true {
+      do {
+        configuration.connectTimeout = min(self.configuration.connectTimeout, max(deadline - .now, .milliseconds(100)))
+        return try await PostgresConnection.connect(configuration)
+      } catch {
+        failedConnects.increment()
+        let pause = backoff.next()
+        guard error.isRetriable, !Task.isCancelled, ContinuousClock.now + pause < deadline else {
+          freeSlot()
+          throw error
+        }
+        do { try await Task.sleep(for: pause) } catch {
+          freeSlot()
+          throw error
+        }
+      }
+    }
+  }
+
+  private func release(_ connection: PostgresConnection) async {
+    var isReusable = await connection.isUsable
+    if isReusable, await connection.isInTransaction {
+      logger.error("a lease ended inside a transaction; the connection is dropped")
+      await connection.close()
+      isReusable = false
+    }
+    guard isReusable else { return freeSlot() }
+    let isClosed = state.withLock { state in
+      guard !state.isClosed else { return true }
+      if let waiter = state.waiters.popFirst() {
+        waiter.continuation.resume(returning: .connection(connection, idleSince: .now))
+      } else {
+        state.idle.append((connection, .now))
+      }
+      return false
+    }
+    if isClosed { await connection.close() }
+  }
+
+  private func freeSlot() {
+    state.withLock { state in
+      if let waiter = state.waiters.popFirst() {
+        waiter.continuation.resume(returning: .slot)
+      } else {
+        state.slotsTaken -= 1
+      }
+    }
+  }
+}
+
+// MARK: Waiting
+extension PostgresPool {
+  private func wait() async throws -> Grant {
+    let id = state.withLock { state in
+      defer { state.nextWaiter += 1 }
+      return state.nextWaiter
+    }
+    return try await withThrowingTaskGroup(of: Grant?.self) { group in
+      group.addTask { try await self.enqueue(id) }
+      group.addTask {
+        // The waiter's own result decides, so that a grant is never lost to a time-out beside it.
+        try? await Task.sleep(for: self.limits.acquireTimeout)
+        self.dismiss(id, PostgresError(.poolExhausted, "no connection free within \(self.limits.acquireTimeout)"))
+        return nil
+      }
+      defer { group.cancelAll() }
+      while let result = try await group.next() {
+        if let grant = result { return grant }
+      }
+      throw Self.closedError
+    }
+  }
+
+  private func enqueue(_ id: Int) async throws -> Grant {
+    try await withTaskCancellationHandler {
+      try await withCheckedThrowingContinuation { continuation in
+        let refusal = state.withLock { state -> PostgresError? in
+          if state.isClosed { return Self.closedError }
+          if Task.isCancelled { return PostgresError(.cancelled, "the task was cancelled") }
+          if state.waiters.count >= limits.maximumWaiters {
+            return PostgresError(.poolExhausted, "\(limits.maximumWaiters) tasks wait for a connection already")
+          }
+          // A connection may have come back between the look and now.
+          if let (connection, since) = state.idle.popLast() {
+            continuation.resume(returning: .connection(connection, idleSince: since))
+          } else {
+            state.waiters.append(Waiter(id: id, continuation: continuation))
+          }
+          return nil
+        }
+        if let refusal {
+          if refusal.code == .poolExhausted { exhausted.increment() }
+          continuation.resume(throwing: refusal)
+        }
+      }
+    } onCancel: {
+      dismiss(id, PostgresError(.cancelled, "the task was cancelled"))
+    }
+  }
+
+  private func dismiss(_ id: Int, _ error: PostgresError) {
+    let waiter = state.withLock { state in
+      state.waiters.firstIndex { $0.id == id }.map { state.waiters.remove(at: $0) }
+    }
+    guard let waiter else { return }
+    if error.code == .poolExhausted { exhausted.increment() }
+    waiter.continuation.resume(throwing: error)
+  }
+}

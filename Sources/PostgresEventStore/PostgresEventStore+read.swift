@@ -1,0 +1,74 @@
+public import EventSourcing
+internal import FoundationEssentials
+internal import Postgres
+
+extension PostgresEventStore {
+  private static let columns =
+    "e.position, e.stream, e.version, e.hash, e.id, e.type, e.schema_version, e.data, e.metadata, e.recorded_at"
+
+  public func events(
+    in stream: StreamID, after version: Version, limit: Int
+  ) async throws(EventStoreError) -> [RecordedEvent] {
+    try await read(
+      """
+      select \(unescaped: Self.columns) from event_store.events e
+      where e.stream = \(stream.rawValue) and e.version > \(version.rawValue) order by e.version limit \(limit)
+      """)
+  }
+
+  public func events(in streams: [StreamID]) async throws(EventStoreError) -> [StreamID: [RecordedEvent]] {
+    guard !streams.isEmpty else { return [:] }
+    let events = try await read(
+      """
+      select \(unescaped: Self.columns) from event_store.events e
+      where e.stream = any(\(array: streams.map(\.rawValue))) order by e.stream, e.version
+      """)
+    return Dictionary(grouping: events, by: \.stream)
+  }
+
+  public func events(after position: Position, limit: Int) async throws(EventStoreError) -> [RecordedEvent] {
+    try await read(
+      """
+      select \(unescaped: Self.columns) from event_store.events e
+      where e.position > \(position.rawValue) order by e.position limit \(limit)
+      """)
+  }
+
+  public func events(
+    in partition: Partition, from position: Position, limit: Int
+  ) async throws(EventStoreError) -> [RecordedEvent] {
+    let buckets = partition.buckets
+    return try await read(
+      """
+      select \(unescaped: Self.columns)
+      from generate_series(\(buckets.lowerBound), \(buckets.upperBound - 1)) as b(index)
+      cross join lateral (
+        select * from event_store.events
+        where (hash >> 10) = b.index::integer and position >= \(position.rawValue)
+        order by position limit \(limit)) e
+      order by e.position limit \(limit)
+      """)
+  }
+
+  private func read(_ query: Query) async throws(EventStoreError) -> [RecordedEvent] {
+    try await translating {
+      let rows = try await pool.query(query)
+      var events: [RecordedEvent] = []
+      events.reserveCapacity(rows.count)
+      for index in 0..<rows.count { events.append(try RecordedEvent(rows[index])) }
+      return events
+    }
+  }
+}
+
+extension RecordedEvent {
+  fileprivate init(_ row: Row) throws(PostgresError) {
+    let recordedAt = try row.column(9, as: PostgresTimestamp.self)
+    self.init(
+      position: Position(try row.column(0)), stream: StreamID(rawValue: try row.column(1)),
+      version: Version(try row.column(2)), hash: UInt16(truncatingIfNeeded: try row.column(3, as: Int.self)),
+      id: try row.column(4, as: UUID.self), type: try row.column(5), schemaVersion: try row.column(6),
+      data: try row.column(7, as: PostgresBytes.self).bytes, metadata: try row.column(8, as: PostgresBytes.self).bytes,
+      recordedAt: Timestamp(microsecondsSince1970: recordedAt.microsecondsSince1970))
+  }
+}

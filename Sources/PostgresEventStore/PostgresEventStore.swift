@@ -1,0 +1,106 @@
+public import EventSourcing
+public import FoundationEssentials
+public import Postgres
+
+/// The event store on PostgreSQL.
+public struct PostgresEventStore: EventStore {
+  /// The channel on which an append notifies; the payload is its last position.
+  public static let channel = "event_store"
+
+  let pool: PostgresPool
+  let appendTimeout: Duration
+
+  /// - Parameter appendTimeout: bound on one append; past it its outcome is unknown.
+  public init(_ pool: PostgresPool, appendTimeout: Duration = .seconds(10)) {
+    self.pool = pool
+    self.appendTimeout = appendTimeout
+  }
+
+  public func append(_ batch: AppendBatch) async throws(EventStoreError) -> AppendResult {
+    // One order for everybody, so that the array's plan and the log read alike.
+    let guards = batch.guards.sorted { $0.key.rawValue < $1.key.rawValue }
+    let events = batch.events
+    let query: Query = """
+      select first_position, recorded, conflict_streams, conflict_versions from event_store.append(
+        \(array: guards.map(\.key.rawValue)), \(array: guards.map(\.value.rawValue)),
+        \(array: events.map(\.stream.rawValue)), \(array: events.map { Int32($0.stream.hash) }),
+        \(array: events.map(\.id)), \(array: events.map(\.type)), \(array: events.map { Int32($0.schemaVersion) }),
+        \(array: events.map { PostgresText(utf8: $0.data) }), \(array: events.map { PostgresText(utf8: $0.metadata) }))
+      """
+    let timeout = appendTimeout
+    let rows = try await translating { try await pool.query(query, timeout: timeout) }
+    return try await translating {
+      guard let row = rows.first else { throw PostgresError(.decoding, "append answered no row") }
+      let (first, recorded, streams, versions) = try row.decode(
+        (Int64, PostgresTimestamp, PostgresArray<String>?, PostgresArray<Int64>?).self)
+      if let streams, let versions {
+        let actual = zip(streams.elements, versions.elements).map { (StreamID(rawValue: $0), Version($1)) }
+        return .conflict(actual: Dictionary(uniqueKeysWithValues: actual))
+      }
+      return .appended(
+        first: Position(first), recordedAt: Timestamp(microsecondsSince1970: recorded.microsecondsSince1970))
+    }
+  }
+
+  public func head() async throws(EventStoreError) -> Position {
+    try await translating {
+      Position(try await pool.query("select coalesce(max(position), 0) from event_store.events").value(Int64.self))
+    }
+  }
+
+  public func incarnation() async throws(EventStoreError) -> UUID {
+    try await translating {
+      try await pool.query("select incarnation from event_store.identity").value(UUID.self)
+    }
+  }
+
+  public func heads(of partitioning: Partitioning) async throws(EventStoreError) -> [PartitionHead] {
+    let width = Partitioning.bucketCount / partitioning.count
+    return try await translating {
+      let rows = try await pool.query(
+        """
+        select p.index, coalesce(e.position, 0), e.id
+        from generate_series(0, \(partitioning.count - 1)) as p(index)
+        left join lateral (
+          select b.position, b.id
+          from generate_series(p.index * \(width), p.index * \(width) + \(width - 1)) as bucket(index)
+          cross join lateral (
+            select position, id from event_store.events
+            where (hash >> 10) = bucket.index::integer order by position desc limit 1) b
+          order by b.position desc limit 1) e on true
+        order by p.index
+        """
+      ).decode((Int, Int64, UUID?).self)
+      return zip(partitioning.partitions, rows).map {
+        PartitionHead(partition: $0, position: Position($1.1), eventID: $1.2)
+      }
+    }
+  }
+
+  /// Gives PostgreSQL's errors their meaning for an append or a read.
+  func translating<Answer: Sendable>(
+    _ body: () async throws -> Answer
+  ) async throws(EventStoreError) -> Answer {
+    do {
+      return try await body()
+    } catch let error as PostgresError {
+      throw EventStoreError(error)
+    } catch {
+      throw .unavailable("\(error)")
+    }
+  }
+}
+
+extension EventStoreError {
+  init(_ error: PostgresError) {
+    let reason = error.description
+    let refusals = ["22", "23", "54"]
+    if let state = error.sqlState, refusals.contains(state.category) {
+      self = .refused(reason)
+    } else if error.outcomeIsUnknown {
+      self = .outcomeUnknown(reason)
+    } else {
+      self = .unavailable(reason)
+    }
+  }
+}

@@ -1,0 +1,48 @@
+internal import DequeModule
+internal import EventLoop
+internal import EventRelay
+internal import Synchronization
+
+/// Deliveries that wait for one projection, bounded in bytes. What does not fit is dropped, and read
+/// from the store later: a slow projection holds up neither the feed nor the others.
+final class Mailbox: Sendable {
+  private struct State {
+    var batches: Deque<FeedBatch> = []
+    var size = 0
+  }
+
+  private let limit: Int
+  private let state = Mutex(State())
+  let wakeup = Wakeup()
+
+  init(limit: Int) { self.limit = limit }
+
+  /// - Returns: false when the mailbox is full.
+  func offer(_ batch: FeedBatch) -> Bool {
+    let size = batch.size
+    let isTaken = state.withLock { state in
+      guard state.size + size <= limit || state.batches.isEmpty else { return false }
+      state.batches.append(batch)
+      state.size += size
+      return true
+    }
+    wakeup.signal()
+    return isTaken
+  }
+
+  /// The oldest deliveries, at least one where there are any, up to about `events` events.
+  func take(events limit: Int) -> [FeedBatch] {
+    state.withLock { state in
+      var taken: [FeedBatch] = []
+      var count = 0
+      while count < limit, let batch = state.batches.popFirst() {
+        taken.append(batch)
+        count += batch.events.count
+        state.size -= batch.size
+      }
+      return taken
+    }
+  }
+
+  func clear() { state.withLock { $0 = State() } }
+}

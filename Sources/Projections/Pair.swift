@@ -1,0 +1,112 @@
+internal import EventRelay
+internal import EventSourcing
+internal import FoundationEssentials
+
+/// How far a projection has come in a partition.
+struct Checkpoint: Sendable, Hashable {
+  var position: Position
+  /// The event at that position; nil at the start.
+  var eventID: UUID?
+
+  static let start = Checkpoint(position: .start, eventID: nil)
+}
+
+/// One (projection, partition): a pure state machine that decides what to do with what it is given.
+///
+/// The main path: claimed → catchingUp → live ⇄ catchingUp. From anywhere → halted.
+struct Pair: Sendable {
+  enum Mode: Sendable, Hashable {
+    /// Deliveries follow one another without a hole.
+    case live
+    /// Reads the store from the checkpoint on; deliveries wait there.
+    case catchingUp
+    /// An event was refused. It is tried again at that time.
+    case halted(retryAt: ContinuousClock.Instant)
+    /// The store's history is not the one that the checkpoint belongs to: nothing but a rebuild helps.
+    case forked
+  }
+
+  enum Verdict: Sendable, Equatable {
+    case apply([RecordedEvent])
+    /// All of it was applied before.
+    case duplicate
+    /// Something in between is missing; the pair catches up from the store.
+    case hole
+    case forked(String)
+    /// The pair is not taking deliveries now.
+    case notLive
+  }
+
+  let partition: Partition
+  let incarnation: UUID
+  var checkpoint: Checkpoint
+  var mode = Mode.catchingUp
+  /// The partition's head when it was last looked at.
+  var knownHead = Position.start
+
+  init(partition: Partition, incarnation: UUID, checkpoint: Checkpoint) {
+    self.partition = partition
+    self.incarnation = incarnation
+    self.checkpoint = checkpoint
+  }
+
+  /// Takes a delivery from the live feed; after `apply` the checkpoint stands behind its events.
+  mutating func receive(_ batch: FeedBatch) -> Verdict {
+    guard mode == .live else { return .notLive }
+    guard batch.incarnation == incarnation else {
+      return fork("the feed is of incarnation \(batch.incarnation), the checkpoint of \(incarnation)")
+    }
+    let last = batch.events.last!
+    if last.position < checkpoint.position { return .duplicate }
+    if last.position == checkpoint.position {
+      return last.id == checkpoint.eventID ? .duplicate : fork("another event stands at \(last.position)")
+    }
+    guard batch.previous.position <= checkpoint.position else {
+      mode = .catchingUp
+      return .hole
+    }
+    // The checkpoint's own event must be the one before, or one of these.
+    let own =
+      batch.previous.position == checkpoint.position
+      ? batch.previous.eventID : batch.events.first { $0.position == checkpoint.position }?.id
+    guard own == checkpoint.eventID else { return fork("the feed does not know the event at \(checkpoint.position)") }
+    let events = batch.events.filter { $0.position > checkpoint.position }
+    checkpoint = Checkpoint(position: last.position, eventID: last.id)
+    return .apply(events)
+  }
+
+  /// Takes what the store has from the checkpoint on, that event included, at most `limit` events.
+  mutating func catchUp(_ events: [RecordedEvent], limit: Int) -> Verdict {
+    var fresh = events[...]
+    if checkpoint.position > .start {
+      guard let first = fresh.popFirst(), first.position == checkpoint.position, first.id == checkpoint.eventID else {
+        return fork("the store does not have the event at \(checkpoint.position)")
+      }
+    }
+    if events.count < limit { mode = .live }
+    guard let last = fresh.last else { return .duplicate }
+    checkpoint = Checkpoint(position: last.position, eventID: last.id)
+    return .apply(Array(fresh))
+  }
+
+  /// Compares with the partition's head, read after the checkpoint was. A pair that has not come to
+  /// where the head was a moment ago has lost deliveries at the end, which no later one would show.
+  mutating func observe(_ head: PartitionHead) -> Verdict {
+    if mode == .forked { return .notLive }
+    if head.position < checkpoint.position {
+      return fork("the store ends at \(head.position), before the checkpoint \(checkpoint.position)")
+    }
+    if head.position == checkpoint.position && head.eventID != checkpoint.eventID {
+      return fork("another event stands at \(head.position)")
+    }
+    defer { knownHead = head.position }
+    guard mode == .live, knownHead > checkpoint.position else { return .duplicate }
+    mode = .catchingUp
+    return .hole
+  }
+
+  private mutating func fork(_ reason: String) -> Verdict {
+    mode = .forked
+    return .forked(reason)
+  }
+}

@@ -1,0 +1,9 @@
+public import Postgres
+
+/// The engine's own tables in the read store.
+public let projectionsSchema = Schema(
+  name: "projections",
+  migrations: [
+    Migration(
+      version: 1, name: "projections", sql: String(decoding: PackageResources.v0001_projections_sql, as: UTF8.self))
+  ])

@@ -1,0 +1,54 @@
+import CommerceReadModels
+import EventSourcing
+import Hummingbird
+import Logging
+import Postgres
+import PostgresEventStore
+import Projections
+import RabbitMQ
+import ServiceKit
+import ServiceLifecycle
+
+extension App {
+  static let port = CommonSettings.httpPort(default: 8084)
+
+  static let batchSize = Setting.integer(
+    "PROJECTION_BATCH_SIZE", default: 1_000, in: 1...100_000,
+    help: "Events that one projection applies in one transaction, at most.")
+
+  static let headInterval = Setting.seconds(
+    "PROJECTION_HEAD_INTERVAL", default: 1, in: 0.05...60,
+    help:
+      "How often every partition is compared with the write store, in seconds: what the broker lost is found after one to two of them."
+  )
+
+  static let haltRetry = Setting.seconds(
+    "PROJECTION_HALT_RETRY", default: 30, in: 0.1...3600,
+    help: "When a partition that stopped at a refused event is tried again, in seconds.")
+
+  /// Puts the process together: the projections, and HTTP for their health.
+  static func build(_ settings: Settings, _ logger: Logger) throws -> [any Service] {
+    let readStore = try Databases.pool(CommonSettings.readDatabaseURL, settings, name: "projector", logger: logger)
+    let writeStore = try Databases.pool(CommonSettings.writeDatabaseURL, settings, name: "projector", logger: logger)
+    let broker = RabbitMQConfiguration(url: try settings[CommonSettings.amqpURL], connectionName: "projector")
+    var projectorSettings = Projections.Projector.Settings()
+    projectorSettings.partitioning = Partitioning(count: try settings[CommonSettings.partitions])!
+    projectorSettings.leaseDuration = try settings[CommonSettings.leaseDuration]
+    projectorSettings.batchSize = try settings[batchSize]
+    projectorSettings.headInterval = try settings[headInterval]
+    projectorSettings.haltRetry = try settings[haltRetry]
+    let projector = Projections.Projector(
+      commerceProjections, readStore: readStore, writeStore: writeStore, broker: broker, settings: projectorSettings,
+      logger: logger)
+
+    let router = Router()
+    router.addHealth([
+      .database("readStore", readStore, [projectionsSchema, readModelsSchema]),
+      .database("writeStore", writeStore, [eventStoreSchema]),
+      HealthCheck("broker") { try projector.checkFeed() },
+    ])
+    let server = ServiceMain.httpServer(
+      ProblemResponder(router), host: try settings[CommonSettings.httpHost], port: try settings[port], logger: logger)
+    return [readStore, writeStore, server, projector]
+  }
+}

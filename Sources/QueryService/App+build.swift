@@ -1,0 +1,28 @@
+import CommerceReadModels
+import Hummingbird
+import Logging
+import Postgres
+import Projections
+import ServiceKit
+import ServiceLifecycle
+
+extension App {
+  static let port = CommonSettings.httpPort(default: 8082)
+
+  /// Puts the process together: HTTP and the read store.
+  static func build(_ settings: Settings, _ logger: Logger) throws -> [any Service] {
+    let pool = try Databases.pool(CommonSettings.readDatabaseURL, settings, name: "query-service", logger: logger)
+    let router = Router(options: .autoGenerateHeadEndpoints)
+    router.addHealth([.database("readStore", pool, [projectionsSchema, readModelsSchema])])
+    QueryRoutes(orders: OrderQueries(pool), catalogue: CatalogueQueries(pool)).add(to: router)
+    let server = ServiceMain.httpServer(
+      ProblemResponder(router, translate: queryProblem), host: try settings[CommonSettings.httpHost],
+      port: try settings[port], logger: logger)
+    return [pool, server]
+  }
+}
+
+@Sendable func queryProblem(_ error: any Error) -> Problem? {
+  guard let error = error as? PostgresError, error.isRetriable || error.code == .closed else { return nil }
+  return .unavailable("The read store cannot be reached; try again in a moment.", retryAfter: 2)
+}

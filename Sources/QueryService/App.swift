@@ -1,0 +1,8 @@
+import ServiceKit
+
+@main
+struct App {
+  static func main() async {
+    await ServiceMain.run("query-service", build)
+  }
+}

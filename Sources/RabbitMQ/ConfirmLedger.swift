@@ -1,0 +1,84 @@
+internal import DequeModule
+
+/// Which published messages wait for their confirm: a pure record of delivery tags.
+///
+/// The broker numbers the messages of a channel from 1 and confirms one tag, or all up to one. A
+/// message that no queue takes is first returned, then confirmed; the return names no tag, so it is
+/// found by its message id.
+struct ConfirmLedger {
+  struct Batch {
+    var confirmations: [Confirmation]
+    var unsettled: Int
+    var bytes: Int
+  }
+
+  private struct Entry {
+    let tag: UInt64
+    let batch: Int
+    let slot: Int
+    let size: Int
+    let deadline: ContinuousClock.Instant
+    var isSettled = false
+  }
+
+  private var entries: Deque<Entry> = []
+  private var batches: [Int: Batch] = [:]
+  private var tagsByMessageID: [String: UInt64] = [:]
+  private(set) var nextTag: UInt64 = 1
+  private(set) var bytesInFlight = 0
+
+  /// Records messages about to be sent; `batch` must be new.
+  mutating func open(batch: Int, sizes: [Int], messageIDs: [String], deadline: ContinuousClock.Instant) {
+    batches[batch] = Batch(
+      confirmations: Array(repeating: .accepted, count: sizes.count), unsettled: sizes.count, bytes: sizes.reduce(0, +))
+    for (slot, size) in sizes.enumerated() {
+      tagsByMessageID[messageIDs[slot]] = nextTag
+      entries.append(Entry(tag: nextTag, batch: batch, slot: slot, size: size, deadline: deadline))
+      nextTag += 1
+    }
+    bytesInFlight += sizes.reduce(0, +)
+  }
+
+  mutating func returned(messageID: String, reply: UInt16, text: String) {
+    guard let tag = tagsByMessageID[messageID], let index = index(of: tag) else { return }
+    set(.returned(reply: reply, text: text), at: index)
+  }
+
+  /// - Returns: the batches that are complete now, with what became of each message.
+  mutating func settle(_ tag: UInt64, multiple: Bool, accepted: Bool) -> [(batch: Int, [Confirmation])] {
+    var complete: [(Int, [Confirmation])] = []
+    func settle(_ index: Int) {
+      guard !entries[index].isSettled else { return }
+      entries[index].isSettled = true
+      bytesInFlight -= entries[index].size
+      if !accepted { set(.refused, at: index) }
+      let batch = entries[index].batch
+      batches[batch]?.unsettled -= 1
+      if let done = batches[batch], done.unsettled == 0 {
+        batches[batch] = nil
+        complete.append((batch, done.confirmations))
+      }
+    }
+    if multiple {
+      for index in entries.indices where entries[index].tag <= tag { settle(index) }
+    } else if let index = index(of: tag) {
+      settle(index)
+    }
+    while let first = entries.first, first.isSettled { entries.removeFirst() }
+    if entries.isEmpty { tagsByMessageID.removeAll(keepingCapacity: true) }
+    return complete
+  }
+
+  /// When the oldest message must have been confirmed.
+  var deadline: ContinuousClock.Instant? { entries.first?.deadline }
+
+  private mutating func set(_ confirmation: Confirmation, at index: Int) {
+    batches[entries[index].batch]?.confirmations[entries[index].slot] = confirmation
+  }
+
+  /// Tags are dense, so that the place follows from the first.
+  private func index(of tag: UInt64) -> Int? {
+    guard let first = entries.first, tag >= first.tag, tag - first.tag < entries.count else { return nil }
+    return Int(tag - first.tag)
+  }
+}

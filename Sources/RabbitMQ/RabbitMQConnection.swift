@@ -1,0 +1,139 @@
+internal import CRabbitMQ
+internal import EventLoop
+import Glibc
+
+/// A connection to RabbitMQ with one channel: an actor on a thread of its own, which also answers
+/// heartbeats and takes confirms and deliveries while nobody calls.
+///
+/// Use one for publishing and another for consuming: a broker that holds back a publisher stops
+/// reading its whole connection. A connection that breaks, or whose channel the broker closes, stays
+/// broken; `RabbitMQPublisher` and `RabbitMQConsumer` make new ones.
+public actor RabbitMQConnection {
+  /// How often an idle connection is looked at: often enough for heartbeats of a second or more.
+  static let pumpInterval = Duration.milliseconds(250)
+
+  public nonisolated let configuration: RabbitMQConfiguration
+  let loop = EventLoop()
+  public nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
+
+  private var handle: RabbitMQHandle?
+  private var assembler = FrameAssembler()
+  private(set) var failure: RabbitMQError?
+  public private(set) var isBlocked = false
+
+  // Publishing.
+  var ledger = ConfirmLedger()
+  var confirmsAreOn = false
+  var nextBatch = 0
+  var waiting: [Int: CheckedContinuation<Result<[Confirmation], RabbitMQError>, Never>] = [:]
+
+  // Consuming.
+  var consumers: [String: AsyncThrowingStream<Delivery, any Error>.Continuation] = [:]
+
+  private init(_ configuration: RabbitMQConfiguration) { self.configuration = configuration }
+
+  deinit { loop.stop() }
+
+  /// Connects, logs in and opens the channel.
+  /// - Throws: `invalidURL` or `connectionFailed`.
+  public static func connect(_ configuration: RabbitMQConfiguration) async throws(RabbitMQError) -> RabbitMQConnection {
+    let connection = RabbitMQConnection(configuration)
+    try await connection.open()
+    return connection
+  }
+
+  public var isUsable: Bool { handle != nil }
+
+  public var canPublish: Bool { handle != nil && !isBlocked }
+
+  /// Says goodbye to the broker and closes. Messages that wait for confirms are given up; await them
+  /// first.
+  public func close() {
+    if let state = handle?.state { amqp_connection_close(state, AMQP_REPLY_SUCCESS) }
+    giveUp(RabbitMQError(.closed, "the connection is closed"))
+  }
+
+  var state: amqp_connection_state_t {
+    get throws(RabbitMQError) {
+      guard let state = handle?.state else {
+        throw failure ?? RabbitMQError(.closed, "the connection is closed")
+      }
+      return state
+    }
+  }
+
+  private func open() throws(RabbitMQError) {
+    let handle = RabbitMQHandle(try login(configuration))
+    let socket = handle.socket
+    self.handle = consume handle
+    loop.watch(socket, every: Self.pumpInterval) { [weak self] in
+      self?.assumeIsolated { $0.pump() }
+    }
+  }
+
+  /// Ends the connection and tells everybody who waits on it.
+  func giveUp(_ error: RabbitMQError) {
+    loop.unwatch()
+    handle = nil
+    failure = failure ?? error
+    let (publishers, consumers) = (waiting, consumers)
+    (waiting, self.consumers) = ([:], [:])
+    for continuation in publishers.values { continuation.resume(returning: .failure(error)) }
+    for continuation in consumers.values { continuation.finish(throwing: error) }
+  }
+
+  /// Calls librabbitmq for an operation that the broker answers; a refusal closes the channel, and so
+  /// ends the connection.
+  func call<Reply>(_ operation: (amqp_connection_state_t) -> Reply) throws(RabbitMQError) -> Reply {
+    let state = try state
+    let reply = operation(state)
+    if let error = amqp_get_rpc_reply(state).error {
+      giveUp(error)
+      throw error
+    }
+    // What arrived while librabbitmq waited for the reply lies in its memory, where poll sees nothing.
+    pump()
+    return reply
+  }
+
+  /// Calls librabbitmq for an operation without an answer.
+  func send(_ operation: (amqp_connection_state_t) -> Int32) throws(RabbitMQError) {
+    let status = operation(try state)
+    guard status == AMQP_STATUS_OK.rawValue else {
+      let error = RabbitMQError(status: status)
+      giveUp(error)
+      throw error
+    }
+  }
+
+  /// Takes every frame that is there, without waiting; librabbitmq also sends heartbeats meanwhile.
+  func pump() {
+    while let state = handle?.state {
+      var frame = amqp_frame_t()
+      var immediately = timeval(tv_sec: 0, tv_usec: 0)
+      let status = amqp_simple_wait_frame_noblock(state, &frame, &immediately)
+      if status == AMQP_STATUS_TIMEOUT.rawValue { break }
+      guard status == AMQP_STATUS_OK.rawValue else { return giveUp(RabbitMQError(status: status)) }
+      if let incoming = assembler.take(frame) { handle(incoming) }
+      if let state = handle?.state { amqp_maybe_release_buffers(state) }
+    }
+    if let deadline = ledger.deadline, handle != nil, ContinuousClock.now > deadline {
+      giveUp(RabbitMQError(.timeout, "no confirm within \(configuration.confirmTimeout)"))
+    }
+  }
+
+  private func handle(_ incoming: Incoming) {
+    switch incoming {
+    case .delivery(let delivery): consumers[delivery.consumerTag]?.yield(delivery)
+    case .confirm(let tag, let multiple, let accepted): settle(tag, multiple: multiple, accepted: accepted)
+    case .returned(let messageID, let reply, let text):
+      if let messageID { ledger.returned(messageID: messageID, reply: reply, text: text) }
+    case .consumerCancelled(let tag):
+      let error = RabbitMQError(.consumerCancelled, "the broker cancelled consumer \(tag)")
+      consumers.removeValue(forKey: tag)?.finish(throwing: error)
+    case .blocked: isBlocked = true
+    case .unblocked: isBlocked = false
+    case .closed(let error): giveUp(error)
+    }
+  }
+}

@@ -1,0 +1,59 @@
+internal import EventLoop
+public import Logging
+internal import Metrics
+
+/// A consumer that outlives its connections: after each loss it connects again, with back-off, sets
+/// up its queue and consumes on.
+public struct RabbitMQConsumer: Sendable {
+  private let configuration: RabbitMQConfiguration
+  private let prefetch: UInt16
+  private let logger: Logger
+  private let setUp: @Sendable (RabbitMQConnection) async throws -> String
+
+  /// - Parameter setUp: declares and binds on each new connection, and returns the queue to consume.
+  public init(
+    _ configuration: RabbitMQConfiguration, prefetch: UInt16, logger: Logger,
+    setUp: @escaping @Sendable (RabbitMQConnection) async throws -> String
+  ) {
+    self.configuration = configuration
+    self.prefetch = prefetch
+    self.logger = logger
+    self.setUp = setUp
+  }
+
+  /// Consumes until the task is cancelled. `handle` is called with one delivery after the other; each
+  /// is acknowledged when it returns, or when it throws given back once and the connection renewed.
+  /// - Parameter isConnected: told whenever that changes.
+  public func run(
+    isConnected: @Sendable (Bool) -> Void = { _ in }, _ handle: @Sendable (Delivery) async throws -> Void
+  ) async {
+    let lost = Counter(label: "rabbitmq_consumer_connections_lost_total")
+    var backoff = Backoff(first: .milliseconds(100))
+    while !Task.isCancelled {
+      do {
+        let connection = try await RabbitMQConnection.connect(configuration)
+        do {
+          let queue = try await setUp(connection)
+          let deliveries = try await connection.consume(queue: queue, prefetch: prefetch)
+          backoff.reset()
+          isConnected(true)
+          for try await delivery in deliveries {
+            try await handle(delivery)
+            try await connection.acknowledge(delivery.deliveryTag)
+          }
+        } catch {
+          await connection.close()
+          throw error
+        }
+        await connection.close()
+      } catch {
+        guard !Task.isCancelled else { break }
+        lost.increment()
+        logger.warning("not consuming; trying again", metadata: ["error": "\(error)"])
+      }
+      isConnected(false)
+      try? await Task.sleep(for: backoff.next())
+    }
+    isConnected(false)
+  }
+}

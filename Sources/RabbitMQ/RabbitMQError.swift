@@ -1,0 +1,44 @@
+/// What went wrong between us and the broker.
+public struct RabbitMQError: Error, Sendable, CustomStringConvertible {
+  /// The closed set of reasons.
+  public enum Code: Sendable, Equatable {
+    /// The URL is not `amqp://user:password@host:port/vhost`.
+    case invalidURL
+    /// No connection could be made, or the broker refused the login or the virtual host.
+    case connectionFailed
+    /// The connection was lost. Messages that were not confirmed may or may not be in their queues.
+    case connectionLost
+    /// The broker refused an operation and closed the channel; `reply` is AMQP's code, such as 404
+    /// (not found), 405 (locked by another connection) or 406 (declared before with other properties).
+    case refused(reply: UInt16)
+    /// No confirm or reply came in the time allowed; the connection is given up.
+    case timeout
+    /// The broker has blocked publishing, for want of memory or disk: nothing was sent.
+    case blocked
+    /// More is unconfirmed than the limit allows: nothing was sent.
+    case tooMuchInFlight
+    /// The broker cancelled the consumer, usually because its queue was deleted.
+    case consumerCancelled
+    /// The connection is closed: nothing was sent.
+    case closed
+  }
+
+  public let code: Code
+  public let message: String
+
+  public init(_ code: Code, _ message: String) {
+    self.code = code
+    self.message = message
+  }
+
+  /// True when the same call may succeed on a new connection or a little later.
+  public var isRetriable: Bool {
+    switch code {
+    case .invalidURL, .closed: false
+    case .refused(let reply): reply == 404 || reply == 405 || reply >= 500
+    default: true
+    }
+  }
+
+  public var description: String { "\(code): \(message)" }
+}

@@ -1,0 +1,116 @@
+internal import CRabbitMQ
+internal import EventLoop
+import Glibc
+
+/// Owns an `amqp_connection_state_t`. Never leaves the actor that made it, so that one thread alone
+/// uses it, as librabbitmq demands; the type cannot be copied, so that it is destroyed exactly once.
+struct RabbitMQHandle: ~Copyable {
+  static let channel: UInt16 = 1
+  /// Bodies travel in frames of at most this many bytes.
+  static let frameMaximum: Int32 = 131_072
+
+  let state: amqp_connection_state_t
+
+  init(_ state: amqp_connection_state_t) { self.state = state }
+
+  deinit { amqp_destroy_connection(state) }
+
+  var socket: Int32 { amqp_get_sockfd(state) }
+}
+
+extension timeval {
+  init(_ duration: Duration) {
+    let (seconds, attoseconds) = duration.components
+    self.init(tv_sec: Int(seconds), tv_usec: Int(attoseconds / 1_000_000_000_000))
+  }
+}
+
+extension amqp_rpc_reply_t {
+  /// nil for a normal reply.
+  var error: RabbitMQError? {
+    switch reply_type {
+    case AMQP_RESPONSE_NORMAL: nil
+    case AMQP_RESPONSE_LIBRARY_EXCEPTION: RabbitMQError(status: library_error)
+    case AMQP_RESPONSE_SERVER_EXCEPTION: serverError
+    default: RabbitMQError(.connectionLost, "no reply")
+    }
+  }
+
+  private var serverError: RabbitMQError {
+    switch reply.id {
+    case Method.channelClose:
+      let close = reply.decoded.assumingMemoryBound(to: amqp_channel_close_t.self).pointee
+      return RabbitMQError(.refused(reply: close.reply_code), String(close.reply_text))
+    case Method.connectionClose:
+      let close = reply.decoded.assumingMemoryBound(to: amqp_connection_close_t.self).pointee
+      return RabbitMQError(.connectionLost, "\(close.reply_code) \(String(close.reply_text))")
+    default: return RabbitMQError(.connectionLost, "unexpected reply \(reply.id)")
+    }
+  }
+}
+
+extension RabbitMQError {
+  init(status: Int32) {
+    let text = String(cString: amqp_error_string2(status))
+    self.init(status == AMQP_STATUS_TIMEOUT.rawValue ? .timeout : .connectionLost, text)
+  }
+}
+
+/// Connects and logs in, within `configuration.timeout` for each of the two.
+func login(_ configuration: RabbitMQConfiguration) throws(RabbitMQError) -> amqp_connection_state_t {
+  guard configuration.url.hasPrefix("amqp://") else {
+    throw RabbitMQError(.invalidURL, "the URL must begin with amqp://")
+  }
+  // amqp_parse_url writes into the text, and what it finds points there.
+  let text = strdup(configuration.url)
+  defer { free(text) }
+  var info = amqp_connection_info()
+  guard amqp_parse_url(text, &info) == AMQP_STATUS_OK.rawValue else {
+    throw RabbitMQError(.invalidURL, "the URL must be amqp://user:password@host:port/vhost")
+  }
+  guard let state = amqp_new_connection() else { throw RabbitMQError(.connectionFailed, "out of memory") }
+  do throws(RabbitMQError) {
+    guard let socket = amqp_tcp_socket_new(state) else { throw RabbitMQError(.connectionFailed, "out of memory") }
+    var timeout = timeval(configuration.timeout)
+    let opened = amqp_socket_open_noblock(socket, info.host, info.port, &timeout)
+    guard opened == AMQP_STATUS_OK.rawValue else {
+      let reason = String(cString: amqp_error_string2(opened))
+      throw RabbitMQError(.connectionFailed, "\(String(cString: info.host)):\(info.port): \(reason)")
+    }
+    bound(sendsOn: amqp_get_sockfd(state), to: configuration.heartbeat * 2)
+    guard
+      amqp_set_handshake_timeout(state, &timeout) == AMQP_STATUS_OK.rawValue,
+      amqp_set_rpc_timeout(state, &timeout) == AMQP_STATUS_OK.rawValue
+    else { throw RabbitMQError(.connectionFailed, "the timeouts were refused") }
+    try authenticate(state, info, configuration)
+    return state
+  } catch {
+    amqp_destroy_connection(state)
+    throw error
+  }
+}
+
+private func authenticate(
+  _ state: amqp_connection_state_t, _ info: amqp_connection_info, _ configuration: RabbitMQConfiguration
+) throws(RabbitMQError) {
+  var arena = Arena()
+  // Without these the broker does not say that it cancels a consumer or blocks a publisher.
+  var properties = arena.table([
+    "connection_name": .string(configuration.connectionName),
+    "capabilities": .table(["consumer_cancel_notify": true, "connection.blocked": true]),
+  ])
+  let seconds = max(1, Int32(configuration.heartbeat.components.seconds))
+  let reply = counterflow_login_plain(
+    state, info.vhost, RabbitMQHandle.frameMaximum, seconds, &properties, info.user, info.password)
+  if let error = reply.error { throw RabbitMQError(.connectionFailed, "login: \(error.message)") }
+  amqp_channel_open(state, RabbitMQHandle.channel)
+  if let error = amqp_get_rpc_reply(state).error { throw RabbitMQError(.connectionFailed, error.message) }
+}
+
+/// A publish waits in the kernel without a bound while the broker does not read. TCP_USER_TIMEOUT
+/// (RFC 5482) ends that wait, also behind a closed window.
+private func bound(sendsOn socket: Int32, to limit: Duration) {
+  var milliseconds = UInt32(limit.milliseconds)
+  _ = setsockopt(
+    socket, Int32(IPPROTO_TCP), TCP_USER_TIMEOUT, &milliseconds, socklen_t(MemoryLayout<UInt32>.size))
+}

@@ -1,0 +1,78 @@
+internal import EventLoop
+public import Logging
+internal import Metrics
+
+/// A publisher that outlives its connections: it connects when first used and again after a loss,
+/// with back-off, and declares `exchanges` on every new connection.
+///
+/// It does not send again by itself: a lost connection leaves open what became of unconfirmed
+/// messages, and only the caller knows whether a duplicate is harmless.
+public actor RabbitMQPublisher {
+  private let configuration: RabbitMQConfiguration
+  private let exchanges: [Exchange]
+  private let logger: Logger
+  private var connection: RabbitMQConnection?
+  private var connecting: Task<RabbitMQConnection, any Error>?
+  private var backoff = Backoff(first: .milliseconds(100))
+  private var retryAt = ContinuousClock.now
+  private let lost = Counter(label: "rabbitmq_publisher_connections_lost_total")
+
+  public init(_ configuration: RabbitMQConfiguration, exchanges: [Exchange], logger: Logger) {
+    self.configuration = configuration
+    self.exchanges = exchanges
+    self.logger = logger
+  }
+
+  /// Publishes and waits for the confirms; see `RabbitMQConnection.publish`.
+  public func publish(_ messages: [Message]) async throws -> [Confirmation] {
+    let connection = try await connected()
+    do {
+      return try await connection.publish(messages)
+    } catch {
+      if await !connection.isUsable, self.connection === connection {
+        logger.warning("lost the broker", metadata: ["error": "\(error)"])
+        lost.increment()
+        self.connection = nil
+      }
+      throw error
+    }
+  }
+
+  /// True when the broker answers: connects where there is no connection.
+  public func isReady() async -> Bool {
+    guard let connection = try? await connected() else { return false }
+    return await connection.canPublish
+  }
+
+  public func close() async {
+    await connection?.close()
+    connection = nil
+  }
+
+  /// The connection, made anew where it is missing. Callers that come meanwhile share the attempt,
+  /// and until the back-off has passed they are refused at once.
+  private func connected() async throws -> RabbitMQConnection {
+    if let connection, await connection.isUsable { return connection }
+    if let connecting { return try await connecting.value }
+    guard ContinuousClock.now >= retryAt else {
+      throw RabbitMQError(.connectionFailed, "the broker was away a moment ago")
+    }
+    let (configuration, exchanges) = (configuration, exchanges)
+    let attempt = Task {
+      let connection = try await RabbitMQConnection.connect(configuration)
+      for exchange in exchanges { try await connection.declare(exchange) }
+      return connection
+    }
+    connecting = attempt
+    defer { connecting = nil }
+    do {
+      let connection = try await attempt.value
+      backoff.reset()
+      self.connection = connection
+      return connection
+    } catch {
+      retryAt = .now + backoff.next()
+      throw error
+    }
+  }
+}

@@ -1,0 +1,44 @@
+import EventRelay
+import EventSourcing
+import Hummingbird
+import Logging
+import Postgres
+import PostgresEventStore
+import RabbitMQ
+import ServiceKit
+import ServiceLifecycle
+
+extension App {
+  static let port = CommonSettings.httpPort(default: 8083)
+
+  static let pollInterval = Setting.seconds(
+    "RELAY_POLL_INTERVAL", default: 0.5, in: 0.01...60,
+    help: "How often the write store is looked at without a notification, in seconds.")
+
+  static let readSize = Setting.integer(
+    "RELAY_READ_SIZE", default: 1_000, in: 1...10_000, help: "Events read from the write store at a time.")
+
+  /// Puts the process together: the relay, and HTTP for its health.
+  static func build(_ settings: Settings, _ logger: Logger) throws -> [any Service] {
+    let pool = try Databases.pool(CommonSettings.writeDatabaseURL, settings, name: "relay", logger: logger)
+    let broker = RabbitMQConfiguration(url: try settings[CommonSettings.amqpURL], connectionName: "relay")
+    let publisher = RabbitMQPublisher(broker, exchanges: [LiveFeed.exchange], logger: logger)
+    var relaySettings = EventRelay.Relay.Settings()
+    relaySettings.partitioning = Partitioning(count: try settings[CommonSettings.partitions])!
+    relaySettings.leaseDuration = try settings[CommonSettings.leaseDuration]
+    relaySettings.pollInterval = try settings[pollInterval]
+    relaySettings.readSize = try settings[readSize]
+    let relay = EventRelay.Relay(pool, publisher, settings: relaySettings, logger: logger)
+
+    let router = Router()
+    router.addHealth([
+      .database("writeStore", pool, [eventStoreSchema]),
+      HealthCheck("broker") {
+        guard await publisher.isReady() else { throw NotReady("the broker does not answer or blocks publishing") }
+      },
+    ])
+    let server = ServiceMain.httpServer(
+      ProblemResponder(router), host: try settings[CommonSettings.httpHost], port: try settings[port], logger: logger)
+    return [pool, server, relay]
+  }
+}

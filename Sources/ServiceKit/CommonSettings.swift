@@ -1,0 +1,49 @@
+/// Settings that several executables read.
+public enum CommonSettings {
+  public static let writeDatabaseURL = Setting.url(
+    "WRITE_DATABASE_URL", schemes: ["postgres", "postgresql"],
+    example: "postgres://user:password@host:5432/database",
+    help: "The write store. Any parameter of libpq may follow, such as ?sslmode=verify-full.")
+
+  public static let readDatabaseURL = Setting.url(
+    "READ_DATABASE_URL", schemes: ["postgres", "postgresql"],
+    example: "postgres://user:password@host:5432/database",
+    help: "The read store. Any parameter of libpq may follow, such as ?sslmode=verify-full.")
+
+  public static let amqpURL = Setting.url(
+    "AMQP_URL", schemes: ["amqp"], example: "amqp://user:password@host:5672/vhost",
+    help: "The broker; the virtual host is percent-encoded (%2F is the default one).")
+
+  public static let httpHost = Setting(
+    "HTTP_HOST", default: "127.0.0.1", allowed: "an address or host name to listen on",
+    help: "Where HTTP listens. There is no authentication yet: keep it on loopback or on a private network."
+  ) { $0.contains(where: \.isWhitespace) ? nil : $0 }
+
+  public static func httpPort(default port: Int) -> Setting<Int> {
+    .integer("HTTP_PORT", default: port, in: 0...65_535, help: "The port that HTTP listens on; 0 takes any free one.")
+  }
+
+  public static let poolSize = Setting.integer(
+    "DATABASE_POOL_SIZE", default: 8, in: 2...200, help: "Connections to each database, at most.")
+
+  public static let statementTimeout = Setting.seconds(
+    "DATABASE_TIMEOUT", default: 10, in: 0.1...600, help: "Bound on one statement, in seconds.")
+
+  public static let acquireTimeout = Setting.seconds(
+    "DATABASE_ACQUIRE_TIMEOUT", default: 2, in: 0.1...60,
+    help: "How long a task waits for a database connection, in seconds; past it HTTP answers 503.")
+
+  public static let partitions = Setting(
+    "PARTITIONS", default: "64", allowed: "1, 2, 4, 8, 16, 32 or 64",
+    help:
+      "Partitions of the live feed and of every projection. Relay and projector must agree, and a read store keeps the number that it was filled with."
+  ) { text in Int(text).flatMap { [1, 2, 4, 8, 16, 32, 64].contains($0) ? $0 : nil } }
+
+  public static let leaseDuration = Setting.seconds(
+    "LEASE_DURATION", default: 5, in: 1...300,
+    help: "How long an active process that dies holds up the one that stands by, in seconds.")
+
+  public static let shutdownTimeout = Setting.seconds(
+    "SHUTDOWN_TIMEOUT", default: 20, in: 1...600,
+    help: "How long a process may take to finish what is in hand after SIGTERM, in seconds.")
+}

@@ -1,0 +1,32 @@
+public import Logging
+public import Postgres
+
+/// Pools on the two databases, as the settings say.
+public enum Databases {
+  public static func pool(
+    _ url: Setting<String>, _ settings: Settings, name: String, logger: Logger
+  ) throws(SettingError) -> PostgresPool {
+    PostgresPool(
+      PostgresConfiguration(
+        url: try settings[url], applicationName: name, statementTimeout: try settings[CommonSettings.statementTimeout]),
+      limits: PostgresPool.Limits(
+        size: try settings[CommonSettings.poolSize], acquireTimeout: try settings[CommonSettings.acquireTimeout]),
+      logger: logger)
+  }
+}
+
+extension HealthCheck {
+  /// The database answers, and has at least the schemas that this build needs.
+  public static func database(_ name: String, _ pool: PostgresPool, _ schemas: [Schema]) -> HealthCheck {
+    HealthCheck(name) {
+      for schema in schemas {
+        let version = try await pool.withConnection { try await $0.version(of: schema) }
+        guard version >= schema.version else {
+          throw NotReady(
+            "the schema \(schema.name) is at version \(version) and \(schema.version) is needed; run counterflow migrate"
+          )
+        }
+      }
+    }
+  }
+}

@@ -1,0 +1,46 @@
+public import Hummingbird
+internal import JSON
+
+/// One thing that must hold for a process to be ready.
+public struct HealthCheck: Sendable {
+  public let name: String
+  /// Throws, saying why, when it does not hold.
+  let check: @Sendable () async throws -> Void
+
+  public init(_ name: String, _ check: @escaping @Sendable () async throws -> Void) {
+    self.name = name
+    self.check = check
+  }
+}
+
+/// Why a process is not ready.
+public struct NotReady: Error, CustomStringConvertible {
+  public let description: String
+  public init(_ reason: String) { description = reason }
+}
+
+extension Router {
+  /// Adds `/healthz` (the process lives) and `/readyz` (its servers answer and their schemas fit).
+  public func addHealth(_ checks: [HealthCheck]) {
+    get("/healthz") { _, _ in Response.json(JSON.object([.init("status", "alive")]).encoded) }
+    get("/readyz") { _, _ in
+      let failures = await withTaskGroup(of: JSON.Member?.self) { group in
+        for check in checks {
+          group.addTask {
+            do { try await check.check() } catch { return JSON.Member(check.name, .string("\(error)")) }
+            return nil
+          }
+        }
+        return await group.reduce(into: [JSON.Member]()) { failures, failure in
+          if let failure { failures.append(failure) }
+        }
+      }
+      guard failures.isEmpty else {
+        throw Problem(
+          .serviceUnavailable, "not-ready", title: "Not ready", detail: "What this process needs is not there yet.",
+          extensions: [.init("failures", .object(failures))], headers: [.retryAfter: "1"])
+      }
+      return Response.json(JSON.object([.init("status", "ready")]).encoded)
+    }
+  }
+}

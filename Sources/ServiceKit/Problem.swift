@@ -1,0 +1,84 @@
+public import HTTPTypes
+public import Hummingbird
+public import JSON
+
+/// An error answer: problem details of RFC 9457.
+public struct Problem: Error, Sendable {
+  /// One thing that is wrong with the request, and where.
+  public struct FieldError: Sendable, Hashable {
+    /// A JSON pointer (RFC 6901) into the body; empty for the whole.
+    public let pointer: String
+    /// What to change.
+    public let detail: String
+
+    public init(pointer: String, detail: String) {
+      self.pointer = pointer
+      self.detail = detail
+    }
+  }
+
+  public var status: HTTPResponse.Status
+  /// The last part of the type, a URN: `urn:counterflow:problem:NAME`. Stable: clients may switch on it.
+  public var name: String
+  public var title: String
+  /// What happened this time, and what to change.
+  public var detail: String
+  public var errors: [FieldError]
+  /// Further members.
+  public var extensions: [JSON.Member]
+  public var headers: HTTPFields
+
+  public init(
+    _ status: HTTPResponse.Status, _ name: String, title: String, detail: String, errors: [FieldError] = [],
+    extensions: [JSON.Member] = [], headers: HTTPFields = [:]
+  ) {
+    self.status = status
+    self.name = name
+    self.title = title
+    self.detail = detail
+    self.errors = errors
+    self.extensions = extensions
+    self.headers = headers
+  }
+
+  public var json: [UInt8] {
+    var members: [JSON.Member] = [
+      .init("type", .string("urn:counterflow:problem:\(name)")), .init("title", .string(title)),
+      .init("status", .integer(Int64(status.code))), .init("detail", .string(detail)),
+    ]
+    if !errors.isEmpty {
+      members.append(
+        .init("errors", .array(errors.map { ["pointer": .string($0.pointer), "detail": .string($0.detail)] })))
+    }
+    return JSON.object(members + extensions).encoded
+  }
+
+  public var response: Response {
+    var headers = headers
+    headers[.contentType] = "application/problem+json"
+    return Response(status: status, headers: headers, body: ResponseBody(byteBuffer: ByteBuffer(bytes: json)))
+  }
+}
+
+extension Problem {
+  public static func notFound(_ detail: String) -> Problem {
+    Problem(.notFound, "not-found", title: "Not found", detail: detail)
+  }
+
+  /// - Parameter retryAfter: whole seconds.
+  public static func unavailable(_ detail: String, retryAfter: Int = 1) -> Problem {
+    Problem(
+      .serviceUnavailable, "unavailable", title: "Temporarily unavailable", detail: detail,
+      headers: [.retryAfter: String(retryAfter)])
+  }
+
+  public static func malformedJSON(_ error: JSONError) -> Problem {
+    Problem(
+      .badRequest, "malformed-json", title: "The body is not JSON",
+      detail: "Send one JSON object in UTF-8: \(error).", errors: [.init(pointer: "", detail: "\(error)")])
+  }
+
+  public static let internalError = Problem(
+    .internalServerError, "internal-error", title: "Internal error",
+    detail: "Something went wrong on our side; the log of the service says what.")
+}

@@ -1,0 +1,66 @@
+internal import HTTPTypes
+public import Hummingbird
+internal import Logging
+internal import Metrics
+
+/// Answers every failure of the routes with problem details, and tells a wrong method from a wrong path.
+public struct ProblemResponder<Context: RequestContext>: HTTPResponder {
+  private let responder: RouterResponder<Context>
+  private let routes: [(segments: [Substring], method: HTTPRequest.Method)]
+  private let translate: @Sendable (any Error) -> Problem?
+
+  /// - Parameter translate: what a service's own errors mean; nil for an error that it does not know,
+  ///   which is logged and answered with 500.
+  public init(_ router: Router<Context>, translate: @escaping @Sendable (any Error) -> Problem? = { _ in nil }) {
+    responder = router.buildResponder()
+    // After building, since that adds HEAD to GET where the router is told to.
+    routes = router.routes.map { ($0.path.description.split(separator: "/"), $0.method) }
+    self.translate = translate
+  }
+
+  public func respond(to request: Request, context: Context) async throws -> Response {
+    do {
+      try checkRoute(request)
+      return try await responder.respond(to: request, context: context)
+    } catch {
+      let problem = problem(for: error, request, context)
+      if problem.status.kind == .serverError {
+        Counter(label: "http_errors_total", dimensions: [("status", "\(problem.status.code)")]).increment()
+      }
+      return problem.response
+    }
+  }
+
+  private func problem(for error: any Error, _ request: Request, _ context: Context) -> Problem {
+    if let problem = error as? Problem { return problem }
+    if let problem = translate(error) { return problem }
+    context.logger.error(
+      "a request failed", metadata: ["path": "\(request.uri.path)", "error": "\(error)"])
+    return .internalError
+  }
+
+  /// The router answers an unknown path and a wrong method alike, and without a body: both are found here.
+  private func checkRoute(_ request: Request) throws(Problem) {
+    let methods = methods(at: request.uri.path)
+    guard !methods.isEmpty else { throw .notFound("There is nothing at \(request.uri.path).") }
+    guard !methods.contains(request.method) else { return }
+    let list = methods.map(\.rawValue).sorted().joined(separator: ", ")
+    throw Problem(
+      .methodNotAllowed, "method-not-allowed", title: "Method not allowed",
+      detail: "\(request.method.rawValue) is not possible here; use \(list).", headers: [.allow: list])
+  }
+
+  private func methods(at path: String) -> Set<HTTPRequest.Method> {
+    let segments = path.split(separator: "/")
+    let matching = routes.filter { route in
+      route.segments.count == segments.count
+        && zip(route.segments, segments).allSatisfy { $0.first == "{" || $0.first == ":" || $0 == $1 }
+    }
+    return Set(matching.map(\.method))
+  }
+}
+
+public enum RequestLimits {
+  /// Bytes of a request's body.
+  public static let bodySize = 256 * 1024
+}

@@ -1,0 +1,54 @@
+internal import Foundation
+internal import HTTPTypes
+public import Hummingbird
+public import JSON
+
+extension Request {
+  /// The body as JSON.
+  /// - Throws: a `Problem`: 415 for another content type, 413 for a body over `RequestLimits.bodySize`,
+  ///   400 for a body that is not JSON.
+  public func json() async throws -> JSON {
+    let type = headers[.contentType]?.split(separator: ";").first.map {
+      $0.trimmingCharacters(in: .whitespaces).lowercased()
+    }
+    guard let type, type == "application/json" || (type.hasPrefix("application/") && type.hasSuffix("+json")) else {
+      throw Problem(
+        .unsupportedMediaType, "unsupported-media-type", title: "Unsupported media type",
+        detail: "Send the body as JSON, with the header Content-Type: application/json.")
+    }
+    let body: ByteBuffer
+    do {
+      body = try await self.body.collect(upTo: RequestLimits.bodySize)
+    } catch let error as any HTTPResponseError where error.status == .contentTooLarge {
+      throw Problem(
+        .contentTooLarge, "body-too-large", title: "The body is too large",
+        detail: "A body may have at most \(RequestLimits.bodySize) bytes; send less at a time.")
+    }
+    do throws(JSONError) {
+      return try JSON(parsing: Array(body.readableBytesView))
+    } catch {
+      throw Problem.malformedJSON(error)
+    }
+  }
+}
+
+extension RequestContext {
+  /// A part of the path, percent-decoded.
+  public func pathParameter(_ name: String) throws -> String {
+    guard let text = try parameters.require(name).removingPercentEncoding else {
+      throw Problem(
+        .badRequest, "malformed-path", title: "Malformed path", detail: "The path is not percent-encoded UTF-8.")
+    }
+    return text
+  }
+}
+
+extension Response {
+  public static func json(
+    _ bytes: [UInt8], status: HTTPResponse.Status = .ok, headers: HTTPFields = [:]
+  ) -> Response {
+    var headers = headers
+    headers[.contentType] = "application/json"
+    return Response(status: status, headers: headers, body: ResponseBody(byteBuffer: ByteBuffer(bytes: bytes)))
+  }
+}

@@ -1,0 +1,53 @@
+internal import Foundation
+public import Hummingbird
+public import Logging
+public import ServiceLifecycle
+internal import UnixSignals
+
+/// What every executable does around its own composition.
+public enum ServiceMain {
+  /// Builds the services and runs them until SIGTERM or SIGINT, which drain: services stop in the
+  /// reverse order. A wrong setting ends the process at once, with status 78 (EX_CONFIG of sysexits.h)
+  /// and the reason on standard error.
+  public static func run(
+    _ name: String, _ build: (Settings, Logger) async throws -> [any Service]
+  ) async {
+    let settings = Settings()
+    do {
+      let level = try settings[.logLevel]
+      LoggingSystem.bootstrap { StreamLogHandler.standardError(label: $0) }
+      var logger = Logger(label: name)
+      logger.logLevel = level
+      let services = try await build(settings, logger)
+      var configuration = ServiceGroupConfiguration(
+        services: services, gracefulShutdownSignals: [.sigterm, .sigint], logger: logger)
+      configuration.maximumGracefulShutdownDuration = try settings[CommonSettings.shutdownTimeout]
+      logger.info("starting")
+      try await ServiceGroup(configuration: configuration).run()
+      logger.info("stopped")
+    } catch let error as SettingError {
+      exit(with: "\(name): \(error)", status: 78)
+    } catch {
+      exit(with: "\(name): \(error)", status: 1)
+    }
+  }
+
+  /// An HTTP server over `responder`, as a service. It stops accepting at shutdown, and finishes the
+  /// requests in hand.
+  public static func httpServer<Responder: HTTPResponder>(
+    _ responder: Responder, host: String, port: Int, logger: Logger
+  ) -> any Service where Responder.Context: InitializableFromSource<ApplicationRequestContextSource> {
+    Application(
+      responder: responder,
+      configuration: ApplicationConfiguration(address: .hostname(host, port: port), backlog: 1024),
+      onServerRunning: { channel in
+        logger.info("listening", metadata: ["address": "\(channel.localAddress.map { "\($0)" } ?? "unknown")"])
+      },
+      logger: logger)
+  }
+
+  private static func exit(with message: String, status: Int32) -> Never {
+    FileHandle.standardError.write(Data((message + "\n").utf8))
+    Foundation.exit(status)
+  }
+}

@@ -1,0 +1,228 @@
+import Foundation
+import Postgres
+import Synchronization
+import TestSupport
+import Testing
+
+@Suite("Connection", .tags(.integration), .needsServers)
+struct ConnectionTests {
+  @Test("a refusal carries SQLSTATE and constraint, and leaves the connection usable", .freshDatabase())
+  func errors() async throws {
+    let connection = try await FreshDatabase.current.connect()
+    try await connection.execute("create table t (id bigint constraint t_key primary key)")
+    try await connection.query("insert into t values (\(1))")
+    await #expect {
+      try await connection.query("insert into t values (\(1))")
+    } throws: {
+      let error = $0 as? PostgresError
+      return error?.sqlState == .uniqueViolation && error?.constraint == "t_key" && error?.isRetriable == false
+    }
+    #expect(try await connection.query("select count(*) from t").value(Int.self) == 1)
+  }
+
+  @Test("nobody at the address, a wrong password and a missing database are told apart")
+  func connecting() async throws {
+    await #expect {
+      _ = try await PostgresConnection.connect(PostgresConfiguration(url: "postgres://a:b@127.0.0.1:1/c"))
+    } throws: { ($0 as? PostgresError)?.code == .connectionFailed && "\($0)".contains("b@") == false }
+    let url = TestEnvironment.postgresURL.replacing("/postgres", with: "/missing", maxReplacements: 2)
+    await #expect {
+      _ = try await PostgresConnection.connect(PostgresConfiguration(url: String(url)))
+    } throws: { ($0 as? PostgresError)?.message.contains("does not exist") == true }
+  }
+
+  @Test("a transaction's body that throws leaves nothing behind", .freshDatabase())
+  func transactions() async throws {
+    struct GivingUp: Error {}
+    let connection = try await FreshDatabase.current.connect()
+    try await connection.execute("create table t (id bigint)")
+    await #expect(throws: GivingUp.self) {
+      try await connection.transaction { connection in
+        try connection.query("insert into t values (1)")
+        throw GivingUp()
+      }
+    }
+    #expect(await connection.isInTransaction == false)
+    let count = try await connection.transaction { connection in
+      try connection.query("insert into t values (2)")
+      return try connection.query("select count(*) from t").value(Int.self)
+    }
+    #expect(count == 1)
+  }
+
+  @Test("transactions of many tasks on one connection do not interleave", .freshDatabase())
+  func isolation() async throws {
+    let connection = try await FreshDatabase.current.connect()
+    try await connection.execute("create table t (n bigint); insert into t values (0)")
+    try await withThrowingTaskGroup(of: Void.self) { group in
+      for _ in 0..<50 {
+        group.addTask {
+          try await connection.transaction { connection in
+            let n = try connection.query("select n from t").value(Int64.self)
+            try connection.query("update t set n = \(n + 1)")
+          }
+        }
+      }
+      try await group.waitForAll()
+    }
+    #expect(try await connection.query("select n from t").value(Int64.self) == 50)
+  }
+
+  @Test("a statement past its time is cancelled at the server, and the connection goes on", .freshDatabase())
+  func timeout() async throws {
+    let connection = try await FreshDatabase.current.connect()
+    await #expect {
+      try await connection.query("select pg_sleep(600)", timeout: .milliseconds(100))
+    } throws: { ($0 as? PostgresError)?.code == .timeout }
+    #expect(try await connection.query("select 1").value(Int.self) == 1)
+  }
+
+  @Test("cancelling the task cancels the statement at the server", .freshDatabase())
+  func cancellation() async throws {
+    let connection = try await FreshDatabase.current.connect()
+    let other = try await FreshDatabase.current.connect()
+    let pid = await connection.backendProcessID
+    let task = Task { try await connection.query("select pg_sleep(600)") }
+    let isSleeping: Query = "select count(*) from pg_stat_activity where pid = \(pid) and wait_event = 'PgSleep'"
+    try await eventually("the statement runs") { try await other.query(isSleeping).value(Int.self) == 1 }
+    task.cancel()
+    await #expect { try await task.value } throws: { ($0 as? PostgresError)?.code == .cancelled }
+    try await eventually("it ended") { try await other.query(isSleeping).value(Int.self) == 0 }
+    #expect(await connection.isUsable)
+  }
+
+  @Test("a blocked connection leaves the cooperative pool free", .freshDatabase())
+  func cooperativePool() async throws {
+    // More blocked connections than the pool has threads; the queries behind them still run.
+    let database = FreshDatabase.current!
+    try await withThrowingTaskGroup(of: Void.self) { group in
+      for _ in 0..<16 {
+        group.addTask { _ = try? await database.connect().query("select pg_sleep(600)") }
+      }
+      let free = try await database.connect()
+      let sleeping: Query =
+        "select count(*) from pg_stat_activity where datname = \(database.name) and wait_event = 'PgSleep'"
+      try await eventually("all block") { try await free.query(sleeping).value(Int.self) == 16 }
+      group.cancelAll()
+    }
+  }
+
+  @Test("more statements than are kept prepared, and a table that changes under one", .freshDatabase())
+  func statements() async throws {
+    let connection = try await FreshDatabase.current.connect()
+    for n in 0..<600 {
+      #expect(try await connection.query(Query("select \(n)", [])).value(Int.self) == n)
+    }
+    try await connection.execute("create table t (a bigint); insert into t values (1)")
+    #expect(try await connection.query("select * from t")[0].column(0, as: Int.self) == 1)
+    try await connection.execute("alter table t alter a type text")
+    #expect(try await connection.query("select * from t")[0].column(0, as: String.self) == "1")
+    try await connection.execute("discard all")
+    #expect(try await connection.query("select * from t")[0].column(0, as: String.self) == "1")
+  }
+
+  @Test("a backend that is terminated is a lost connection", .freshDatabase())
+  func termination() async throws {
+    let connection = try await FreshDatabase.current.connect()
+    let other = try await FreshDatabase.current.connect()
+    let pid = await connection.backendProcessID
+    let task = Task { try await connection.query("select pg_sleep(600)") }
+    try await eventually("the statement runs") {
+      try await other.query("select count(*) from pg_stat_activity where pid = \(pid) and wait_event = 'PgSleep'")
+        .value(Int.self) == 1
+    }
+    try await other.query("select pg_terminate_backend(\(pid))")
+    await #expect {
+      try await task.value
+    } throws: {
+      let error = $0 as? PostgresError
+      return error?.code == .connectionLost && error?.outcomeIsUnknown == true && error?.isRetriable == true
+    }
+    #expect(await connection.isUsable == false)
+    await #expect { try await connection.query("select 1") } throws: { ($0 as? PostgresError)?.code == .closed }
+  }
+}
+
+@Suite("Pipeline, COPY and LISTEN", .tags(.integration), .needsServers)
+struct BulkTests {
+  @Test("a pipeline answers in order, and one that fails does not touch the others", .freshDatabase())
+  func pipeline() async throws {
+    let connection = try await FreshDatabase.current.connect()
+    let queries: [Query] = (0..<500).map { n in n % 100 == 7 ? "select 1 / \(n - n)" : "select \(n)" }
+    let answers = try await connection.pipeline(queries)
+    #expect(answers.count == 500)
+    for (n, answer) in answers.enumerated() {
+      switch answer {
+      case .success(let rows): #expect(try rows.value(Int.self) == n)
+      case .failure(let error): #expect(n % 100 == 7 && error.sqlState?.rawValue == "22012")
+      }
+    }
+    #expect(try await connection.query("select \(7)").value(Int.self) == 7)
+    // A statement that cannot be prepared fails by itself, also the second time.
+    for _ in 0..<2 {
+      let mixed = try await connection.pipeline(["select 1", "select * from missing", "select 2"])
+      #expect(try mixed[2].get().value(Int.self) == 2)
+      #expect(throws: PostgresError.self) { try mixed[1].get() }
+    }
+  }
+
+  @Test("a pipeline larger than every buffer does not stall", .freshDatabase())
+  func largePipeline() async throws {
+    let connection = try await FreshDatabase.current.connect()
+    let text = String(repeating: "x", count: 50_000)
+    let answers = try await connection.pipeline((0..<400).map { _ in "select \(text)" })
+    #expect(try answers.allSatisfy { try $0.get().value(String.self) == text })
+  }
+
+  @Test("COPY moves rows in and out, with every awkward character", .freshDatabase())
+  func copy() async throws {
+    let connection = try await FreshDatabase.current.connect()
+    try await connection.execute("create table t (id bigint, text text)")
+    let texts = ["plain", "tab\t", "line\nbreak", "back\\slash", "\\N", "", "ünï 🎁"]
+    let stored = try await connection.copyIn("copy t from stdin") { copy in
+      for n in 0..<20_000 { try copy.write(row: [String(n), n == 5 ? nil : texts[n % texts.count]]) }
+    }
+    #expect(stored == 20_000)
+    let rows = try await connection.query("select id, text from t order by id").decode((Int, String?).self)
+    #expect(rows.allSatisfy { $0.1 == ($0.0 == 5 ? nil : texts[$0.0 % texts.count]) })
+    let bytes = Mutex(0)
+    let read = try await connection.copyOut("copy t to stdout") { row in bytes.withLock { $0 += row.count } }
+    #expect(read == 20_000)
+    #expect(bytes.withLock { $0 } > 200_000)
+  }
+
+  @Test("a COPY that is given up stores nothing and leaves the connection usable", .freshDatabase())
+  func abandonedCopy() async throws {
+    struct GivingUp: Error {}
+    let connection = try await FreshDatabase.current.connect()
+    try await connection.execute("create table t (id bigint)")
+    await #expect(throws: GivingUp.self) {
+      _ = try await connection.copyIn("copy t from stdin") { copy in
+        for n in 0..<100_000 { try copy.write(row: [String(n)]) }
+        throw GivingUp()
+      }
+    }
+    #expect(try await connection.query("select count(*) from t").value(Int.self) == 0)
+    await #expect(throws: GivingUp.self) {
+      _ = try await connection.copyOut("copy (select generate_series(1, 10000000)) to stdout") { _ in throw GivingUp() }
+    }
+    #expect(try await connection.query("select 1").value(Int.self) == 1)
+    await #expect { _ = try await connection.copyIn("copy t from stdin") { try $0.write(row: ["word"]) } } throws: {
+      ($0 as? PostgresError)?.sqlState?.category == "22"
+    }
+    #expect(try await connection.query("select 1").value(Int.self) == 1)
+  }
+
+  @Test("notifications arrive unasked, and the stream ends with the connection", .freshDatabase())
+  func listen() async throws {
+    let listener = try await FreshDatabase.current.connect()
+    let other = try await FreshDatabase.current.connect()
+    let notifications = try await listener.notifications(on: ["odd \"name\""])
+    try await other.query("select pg_notify('odd \"name\"', 'one'), pg_notify('odd \"name\"', 'two')")
+    var iterator = notifications.makeAsyncIterator()
+    #expect(await iterator.next()?.payload == "one")
+    #expect(await iterator.next()?.payload == "two")
+    try await other.query("select pg_terminate_backend(\(await listener.backendProcessID))")
+    #expect(await iterator.next() == nil)
+  }
+}

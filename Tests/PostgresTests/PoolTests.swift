@@ -1,0 +1,193 @@
+import EventLoop
+import Foundation
+import Postgres
+import TestSupport
+import Testing
+
+@Suite("Pool", .tags(.integration), .needsServers)
+struct PoolTests {
+  @Test("many tasks share few connections", .freshDatabase())
+  func sharing() async throws {
+    let database = FreshDatabase.current!
+    let pool = database.pool(.init(size: 3, acquireTimeout: .seconds(30)))
+    try await withThrowingTaskGroup(of: Int.self) { group in
+      for n in 0..<200 { group.addTask { try await pool.query("select \(n)").value(Int.self) } }
+      var sum = 0
+      for try await n in group { sum += n }
+      #expect(sum == 19_900)
+    }
+    let count = try await pool.query("select count(*) from pg_stat_activity where datname = \(database.name)").value(Int.self)
+    #expect(count <= 3)
+    await pool.close()
+  }
+
+  @Test("who waits too long, or behind too many, is refused; nobody is lost", .freshDatabase())
+  func exhaustion() async throws {
+    let pool = FreshDatabase.current.pool(.init(size: 1, acquireTimeout: .milliseconds(200), maximumWaiters: 2))
+    let (held, release) = (Wakeup(), Wakeup())
+    let holder = Task {
+      try await pool.withConnection { _ in
+        held.signal()
+        await release.wait(upTo: .seconds(60))
+      }
+    }
+    await held.wait(upTo: .seconds(60))
+    let waiters = (0..<5).map { _ in Task { try await pool.query("select 1") } }
+    for waiter in waiters {
+      await #expect { _ = try await waiter.value } throws: { ($0 as? PostgresError)?.code == .poolExhausted }
+    }
+    release.signal()
+    try await holder.value
+    #expect(try await pool.query("select 1").value(Int.self) == 1)
+    await pool.close()
+    await #expect { try await pool.query("select 1") } throws: { ($0 as? PostgresError)?.code == .closed }
+  }
+
+  @Test("a task that is cancelled while it waits gives its place up", .freshDatabase())
+  func cancellation() async throws {
+    let pool = FreshDatabase.current.pool(.init(size: 1, acquireTimeout: .seconds(60)))
+    let (held, release) = (Wakeup(), Wakeup())
+    let holder = Task {
+      try await pool.withConnection { _ in
+        held.signal()
+        await release.wait(upTo: .seconds(60))
+      }
+    }
+    await held.wait(upTo: .seconds(60))
+    let waiter = Task { try await pool.query("select 1") }
+    waiter.cancel()
+    await #expect { _ = try await waiter.value } throws: { ($0 as? PostgresError)?.code == .cancelled }
+    release.signal()
+    try await holder.value
+    #expect(try await pool.query("select 1").value(Int.self) == 1)
+  }
+
+  @Test("connections that were lost while idle are found before they are leased", .freshDatabase())
+  func idleLoss() async throws {
+    let pool = FreshDatabase.current.pool(.init(size: 2, acquireTimeout: .seconds(20), idleCheck: .zero))
+    let pid = try await pool.withConnection { await $0.backendProcessID }
+    let other = try await FreshDatabase.current.connect()
+    try await other.query("select pg_terminate_backend(\(pid))")
+    try await eventually("the backend is gone") {
+      try await other.query("select count(*) from pg_stat_activity where pid = \(pid)").value(Int.self) == 0
+    }
+    for _ in 0..<5 { #expect(try await pool.query("select 1").value(Int.self) == 1) }
+  }
+
+  @Test("a lease that ends inside a transaction does not hand it on", .freshDatabase())
+  func leftTransaction() async throws {
+    let pool = FreshDatabase.current.pool(.init(size: 1, acquireTimeout: .seconds(20)))
+    try await pool.withConnection { try await $0.execute("begin") }
+    #expect(try await pool.withConnection { await $0.isInTransaction } == false)
+  }
+
+  @Test("the lease of a role passes on when it expires or is released", .freshDatabase())
+  func lease() async throws {
+    let pool = FreshDatabase.current.pool()
+    try await pool.query("create table leases (name text primary key, holder uuid not null, expires_at timestamptz not null)")
+    let first = Lease(pool, table: "leases", name: "role", duration: .seconds(60))
+    let second = Lease(pool, table: "leases", name: "role", duration: .seconds(60))
+    #expect(try await first.acquire())
+    #expect(try await first.acquire())
+    #expect(try await second.acquire() == false)
+    #expect(await first.isHeld && !(await second.isHeld))
+    await first.release()
+    #expect(try await second.acquire())
+    #expect(try await first.acquire() == false)
+    try await pool.query("update leases set expires_at = clock_timestamp() - interval '1 second'")
+    #expect(try await first.acquire())
+    #expect(try await second.acquire() == false)
+  }
+}
+
+@Suite("Migrations", .tags(.integration), .needsServers)
+struct MigratorTests {
+  private let schema = Schema(
+    name: "things",
+    migrations: [
+      Migration(version: 1, name: "table", sql: "create table things (id bigint); select pg_sleep(0.05);"),
+      Migration(version: 2, name: "column", sql: "alter table things add name text; insert into things values (1, 'one');"),
+    ])
+
+  @Test("several processes at once apply each step once", .freshDatabase())
+  func concurrently() async throws {
+    let database = FreshDatabase.current!
+    let applied = try await withThrowingTaskGroup(of: [String].self) { group in
+      for _ in 0..<6 { group.addTask { try await database.connect().migrate(schema) } }
+      return try await group.reduce(into: []) { $0 += $1 }
+    }
+    #expect(applied.sorted() == ["things 1 table", "things 2 column"])
+    let connection = try await database.connect()
+    #expect(try await connection.migrate(schema).isEmpty)
+    #expect(try await connection.version(of: schema) == 2)
+    #expect(try await connection.query("select count(*) from things").value(Int.self) == 1)
+  }
+
+  @Test("a step that fails leaves nothing of its run behind", .freshDatabase())
+  func failing() async throws {
+    let connection = try await FreshDatabase.current.connect()
+    let broken = Schema(
+      name: "things",
+      migrations: [schema.migrations[0], Migration(version: 2, name: "broken", sql: "create table t (id nonsense);")])
+    await #expect(throws: PostgresError.self) { try await connection.migrate(broken) }
+    #expect(try await connection.version(of: broken) == 0)
+    #expect(try await connection.migrate(schema).count == 2)
+  }
+
+  @Test("a step that was changed after it was applied is refused", .freshDatabase())
+  func changed() async throws {
+    let connection = try await FreshDatabase.current.connect()
+    _ = try await connection.migrate(schema)
+    let changed = Schema(
+      name: "things",
+      migrations: [Migration(version: 1, name: "table", sql: "create table things (id text);"), schema.migrations[1]])
+    await #expect(throws: MigrationError.self) { try await connection.migrate(changed) }
+  }
+}
+
+@Suite("A PostgreSQL server that is killed", .tags(.integration, .system), .needsServers)
+struct KilledServerTests {
+  @Test("a statement in flight is a lost connection; the pool works again once the server does")
+  func killed() async throws {
+    let server = try PrivateServer(.postgres)
+    let url = try await server.url()
+    let pool = PostgresPool(
+      PostgresConfiguration(url: url), limits: .init(size: 3, acquireTimeout: .seconds(60)), logger: .quiet)
+    try await pool.query("create table t (n bigint)")
+    try await pool.query("insert into t values (1)")
+    let sleeping = Task { try await pool.query("select pg_sleep(600)") }
+    try await eventually("the statement runs") {
+      try await pool.query("select count(*) from pg_stat_activity where wait_event = 'PgSleep'").value(Int.self) == 1
+    }
+    server.process.signal(SIGKILL)
+    await #expect { _ = try await sleeping.value } throws: { ($0 as? PostgresError)?.code == .connectionLost }
+    try await server.process.wait()
+    let impatient = PostgresPool(
+      PostgresConfiguration(url: url), limits: .init(size: 1, acquireTimeout: .milliseconds(300)), logger: .quiet)
+    await #expect { try await impatient.query("select 1") } throws: { ($0 as? PostgresError)?.isRetriable == true }
+
+    let restarted = try PrivateServer(.postgres, inPlaceOf: server)
+    #expect(try await pool.query("select n from t").value(Int.self) == 1)
+    restarted.process.signal(SIGINT)
+    try await restarted.process.wait()
+  }
+
+  @Test("a server that is stopped, not dead, is given up when the time is over")
+  func stalled() async throws {
+    let server = try PrivateServer(.postgres)
+    let url = try await server.url()
+    let pool = PostgresPool(
+      PostgresConfiguration(url: url), limits: .init(size: 1, acquireTimeout: .seconds(60)), logger: .quiet)
+    let backend = try await pool.query("select pg_backend_pid()").value(Int32.self)
+    kill(backend, SIGSTOP)
+    server.process.signal(SIGSTOP)
+    await #expect {
+      try await pool.query("select 1", timeout: .milliseconds(200))
+    } throws: { ($0 as? PostgresError)?.code == .timeout }
+    kill(backend, SIGCONT)
+    server.process.signal(SIGCONT)
+    #expect(try await pool.query("select 2").value(Int.self) == 2)
+    server.process.signal(SIGINT)
+    try await server.process.wait()
+  }
+}

@@ -1,0 +1,69 @@
+public import Foundation
+
+/// A process that a test starts, signals and waits for; ended with SIGKILL when the test is over.
+public final class ChildProcess: @unchecked Sendable {
+  // `Process` is not Sendable; after `init` only its thread-safe parts are used: pid and status.
+  private let process = Process()
+  /// Standard output and error, in one file.
+  public let log: URL
+
+  public init(_ executable: URL, _ arguments: [String] = [], environment: [String: String] = [:]) throws {
+    let folder = TestEnvironment.scratch.appendingPathComponent("processes")
+    try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+    log = folder.appendingPathComponent(TestEnvironment.uniqueName(executable.lastPathComponent) + ".log")
+    try Data().write(to: log)
+    let output = try FileHandle(forWritingTo: log)
+    process.executableURL = executable
+    process.arguments = arguments
+    process.environment = ["PATH": ProcessInfo.processInfo.environment["PATH"] ?? ""].merging(environment) { $1 }
+    process.standardInput = FileHandle.nullDevice
+    process.standardOutput = output
+    process.standardError = output
+    try process.run()
+  }
+
+  deinit { if process.isRunning { kill(process.processIdentifier, SIGKILL) } }
+
+  public var isRunning: Bool { process.isRunning }
+  public var pid: Int32 { process.processIdentifier }
+  public var output: String { (try? String(contentsOf: log, encoding: .utf8)) ?? "" }
+
+  public func signal(_ signal: Int32) { kill(process.processIdentifier, signal) }
+
+  /// Waits for the end.
+  /// - Returns: the exit status, or 128 and the signal that ended it.
+  @discardableResult
+  public func wait(within bound: Duration = .seconds(60)) async throws -> Int32 {
+    try await eventually("the process ends", within: bound) { !process.isRunning }
+    return process.terminationStatus + (process.terminationReason == .uncaughtSignal ? 128 : 0)
+  }
+}
+
+/// A server of a test's own, to be killed.
+public final class PrivateServer: Sendable {
+  public enum Kind: String, Sendable { case postgres, rabbitmq }
+
+  private let kind: Kind
+  private let folder: URL
+  public let process: ChildProcess
+
+  /// Starts the server, or starts it again in an earlier one's place, with its port and data.
+  public init(_ kind: Kind, inPlaceOf earlier: PrivateServer? = nil) throws {
+    self.kind = kind
+    folder =
+      earlier?.folder ?? TestEnvironment.scratch.appendingPathComponent(TestEnvironment.uniqueName(kind.rawValue))
+    process = try ChildProcess(
+      TestEnvironment.root.appendingPathComponent("scripts/lib/serve"), [kind.rawValue],
+      environment: ["COUNTERFLOW_LOCAL": folder.path, "HOME": folder.path])
+  }
+
+  /// The URL, once the server has been made.
+  public func url() async throws -> String {
+    let file = folder.appendingPathComponent("url")
+    try await eventually("\(kind) has a URL", within: .seconds(120)) {
+      guard process.isRunning else { throw NeverHappened(description: "\(kind) ended: \(process.output)") }
+      return FileManager.default.fileExists(atPath: file.path)
+    }
+    return try String(contentsOf: file, encoding: .utf8).trimmingCharacters(in: .whitespacesAndNewlines)
+  }
+}

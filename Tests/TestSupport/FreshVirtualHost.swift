@@ -1,0 +1,75 @@
+internal import Foundation
+internal import FoundationNetworking
+public import RabbitMQ
+public import Testing
+
+/// A virtual host of a test's own on the broker.
+public struct FreshVirtualHost: Sendable {
+  @TaskLocal public static var current: FreshVirtualHost!
+
+  public let name: String
+
+  public var url: String {
+    var components = URLComponents(string: TestEnvironment.amqpURL)!
+    components.path = "/" + name
+    return components.string!
+  }
+
+  public var configuration: RabbitMQConfiguration { RabbitMQConfiguration(url: url, connectionName: name) }
+
+  public func connect() async throws -> RabbitMQConnection { try await RabbitMQConnection.connect(configuration) }
+
+  /// Closes every connection to this virtual host, as an administrator would.
+  public func closeConnections() async throws {
+    let (data, _) = try await Management.request("GET", "vhosts/\(name)/connections")
+    let connections = try JSONSerialization.jsonObject(with: data) as? [[String: Any]] ?? []
+    for connection in connections {
+      guard let name = connection["name"] as? String else { continue }
+      let allowed = CharacterSet.alphanumerics
+      let segment = name.addingPercentEncoding(withAllowedCharacters: allowed)!
+      _ = try await Management.request("DELETE", "connections/\(segment)")
+    }
+  }
+}
+
+/// RabbitMQ's management API.
+enum Management {
+  @discardableResult
+  static func request(_ method: String, _ path: String, body: String? = nil) async throws -> (Data, Int) {
+    var components = URLComponents(string: TestEnvironment.managementURL)!
+    let credentials = "\(components.user ?? ""):\(components.password ?? "")"
+    (components.user, components.password) = (nil, nil)
+    var request = URLRequest(url: URL(string: components.string! + "/api/" + path)!)
+    request.httpMethod = method
+    request.httpBody = body.map { Data($0.utf8) }
+    request.setValue("application/json", forHTTPHeaderField: "Content-Type")
+    request.setValue("Basic " + Data(credentials.utf8).base64EncodedString(), forHTTPHeaderField: "Authorization")
+    let (data, response) = try await URLSession.shared.data(for: request)
+    return (data, (response as? HTTPURLResponse)?.statusCode ?? 0)
+  }
+}
+
+/// Gives each test (case) a virtual host of its own.
+public struct FreshVirtualHostTrait: TestTrait, TestScoping {
+  public func provideScope(
+    for test: Test, testCase: Test.Case?, performing function: @Sendable () async throws -> Void
+  ) async throws {
+    guard TestEnvironment.hasServers else { return try await function() }
+    let host = FreshVirtualHost(name: TestEnvironment.uniqueName("test"))
+    try await Management.request("PUT", "vhosts/\(host.name)")
+    let user = URLComponents(string: TestEnvironment.amqpURL)!.user!
+    try await Management.request(
+      "PUT", "permissions/\(host.name)/\(user)", body: #"{"configure":".*","write":".*","read":".*"}"#)
+    let result: Result<Void, any Error>
+    do {
+      try await FreshVirtualHost.$current.withValue(host) { try await function() }
+      result = .success(())
+    } catch { result = .failure(error) }
+    try await Management.request("DELETE", "vhosts/\(host.name)")
+    try result.get()
+  }
+}
+
+extension Trait where Self == FreshVirtualHostTrait {
+  public static var freshVirtualHost: Self { FreshVirtualHostTrait() }
+}

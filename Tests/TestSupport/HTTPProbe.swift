@@ -1,0 +1,44 @@
+internal import Foundation
+internal import FoundationNetworking
+public import JSON
+
+/// What a service answered.
+public struct HTTPAnswer: Sendable {
+  public let status: Int
+  public let headers: [String: String]
+  public let body: [UInt8]
+
+  public var text: String { String(decoding: body, as: UTF8.self) }
+  public var json: JSON { (try? JSON(parsing: body)) ?? .null }
+  /// The last part of a problem's type.
+  public var problem: String? { json["type"]?.string?.split(separator: ":").last.map(String.init) }
+}
+
+/// An HTTP client for tests.
+public struct HTTPProbe: Sendable {
+  public let base: String
+
+  public init(_ base: String) { self.base = base }
+
+  public func get(_ path: String) async throws -> HTTPAnswer { try await send("GET", path) }
+
+  public func post(_ path: String, _ json: JSON) async throws -> HTTPAnswer {
+    try await send("POST", path, body: json.encoded)
+  }
+
+  public func send(
+    _ method: String, _ path: String, body: [UInt8]? = nil, contentType: String? = "application/json"
+  ) async throws -> HTTPAnswer {
+    var request = URLRequest(url: URL(string: base + path)!, timeoutInterval: 30)
+    request.httpMethod = method
+    request.httpBody = body.map { Data($0) }
+    if body != nil { request.setValue(contentType, forHTTPHeaderField: "Content-Type") }
+    let (data, response) = try await URLSession.shared.data(for: request)
+    let http = response as! HTTPURLResponse
+    var headers: [String: String] = [:]
+    for (name, value) in http.allHeaderFields {
+      headers[String(describing: name).lowercased()] = String(describing: value)
+    }
+    return HTTPAnswer(status: http.statusCode, headers: headers, body: Array(data))
+  }
+}

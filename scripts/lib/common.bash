@@ -1,0 +1,96 @@
+# Shared by the scripts; source it after setting `set -euo pipefail`.
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+# Everything that the scripts make lives here: data, logs, pids, secrets.
+local_dir=${COUNTERFLOW_LOCAL:-$root/.local}
+[[ $local_dir == /* ]] || local_dir=$PWD/$local_dir
+run_dir=$local_dir/run
+log_dir=$local_dir/log
+
+say() { printf '%s\n' "$*"; }
+fail() {
+  printf '%s: %s\n' "$(basename "$0")" "$*" >&2
+  exit 1
+}
+
+as_root() {
+  if ((EUID == 0)); then
+    "$@"
+  elif command -v sudo >/dev/null; then
+    sudo "$@"
+  else
+    fail "'$*' needs root: run it as root, or install sudo"
+  fi
+}
+
+# Installs what is missing of Debian's packages, without starting their system-wide servers.
+install_packages() {
+  local missing=() package
+  for package in "$@"; do
+    dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
+  done
+  ((${#missing[@]})) || return 0
+  command -v apt-get >/dev/null || fail "install these yourself, then run again: ${missing[*]}"
+  say "installing ${missing[*]}"
+  local policy=/usr/sbin/policy-rc.d own_policy=false
+  if [[ ! -e $policy ]]; then
+    own_policy=true
+    printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
+    as_root chmod 755 "$policy"
+  fi
+  local status=0
+  { as_root apt-get update -qq && as_root env DEBIAN_FRONTEND=noninteractive \
+    apt-get install -y -qq --no-install-recommends "${missing[@]}"; } >"$log_dir/apt.log" 2>&1 || status=$?
+  if $own_policy; then as_root rm -f "$policy"; fi
+  ((status == 0)) || fail "installing failed; see $log_dir/apt.log"
+}
+
+# What is needed to build, and to run the two servers.
+prepare_machine() {
+  mkdir -p "$run_dir" "$log_dir"
+  chmod 755 "$local_dir"
+  install_packages postgresql postgresql-client rabbitmq-server libpq-dev librabbitmq-dev pkg-config curl openssl procps
+  command -v swift >/dev/null || fail 'there is no swift: install a Swift 6.2 toolchain or newer (https://swift.org/install)'
+}
+
+free_port() {
+  local port
+  for _ in $(seq 200); do
+    port=$((20000 + RANDOM % 12000))
+    (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || { echo "$port"; return; }
+  done
+  fail 'no free port found'
+}
+
+is_port_free() { ! (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+
+# A secret that is made once, readable by its owner alone.
+secret() {
+  local file=$local_dir/secrets/$1
+  if [[ ! -s $file ]]; then
+    (umask 077 && mkdir -p "$local_dir/secrets" && openssl rand -hex 24 >"$file")
+  fi
+  cat "$file"
+}
+
+# A port that is chosen once.
+kept_port() {
+  local file=$local_dir/ports/$1
+  if [[ ! -s $file ]]; then
+    mkdir -p "$local_dir/ports"
+    free_port >"$file"
+  fi
+  cat "$file"
+}
+
+is_alive() { [[ -s $1 ]] && kill -0 "$(cat "$1")" 2>/dev/null; }
+
+# wait_until SECONDS WHAT COMMAND …: polls until the command succeeds.
+wait_until() {
+  local deadline=$((SECONDS + $1)) what=$2
+  shift 2
+  until "$@" >/dev/null 2>&1; do
+    ((SECONDS < deadline)) || return 1
+    sleep 0.1
+  done
+}

@@ -1,0 +1,129 @@
+# A private PostgreSQL cluster and a private RabbitMQ node under $local_dir; source after common.bash.
+# Neither touches a server that runs already: own ports, own data, own Erlang port mapper.
+
+pg_bin() {
+  local newest
+  newest=$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -n 1)
+  [[ -n $newest ]] && echo "$newest" || dirname "$(command -v postgres)"
+}
+
+# PostgreSQL refuses to run as root: then its own user runs it.
+as_postgres_user() {
+  if ((EUID == 0)); then
+    setpriv --reuid postgres --regid postgres --init-groups "$@"
+  else
+    "$@"
+  fi
+}
+
+make_postgres() {
+  local data=$local_dir/postgres password_file
+  [[ -s $data/PG_VERSION ]] && return
+  rm -rf "$data"
+  mkdir -p "$data"
+  if ((EUID == 0)); then
+    chown postgres: "$data"
+    as_postgres_user test -w "$data" ||
+      fail "the user postgres cannot reach $data: clone to a place that it can, or set COUNTERFLOW_LOCAL to one"
+  fi
+  chmod 700 "$data"
+  password_file=$(mktemp)
+  secret postgres >"$password_file"
+  ((EUID != 0)) || chown postgres: "$password_file"
+  as_postgres_user "$(pg_bin)/initdb" -D "$data" --username=counterflow --pwfile="$password_file" \
+    --encoding=UTF8 --locale=C.UTF-8 --auth=scram-sha-256 --no-instructions >"$log_dir/initdb.log" 2>&1 || {
+    rm -f "$password_file"
+    cat "$log_dir/initdb.log" >&2
+    fail 'initdb failed'
+  }
+  rm -f "$password_file"
+}
+
+# Runs PostgreSQL in the foreground.
+exec_postgres() {
+  local data=$local_dir/postgres
+  cd "$data"
+  # A postmaster that was killed leaves children that hold the shared memory for a moment.
+  if ((EUID == 0)); then
+    exec setpriv --reuid postgres --regid postgres --init-groups "$(pg_bin)/postgres" -D "$data" \
+      -p "$(kept_port postgres)" -c listen_addresses=127.0.0.1 -c unix_socket_directories= \
+      -c max_connections=300 -c shared_buffers=256MB
+  fi
+  exec "$(pg_bin)/postgres" -D "$data" -p "$(kept_port postgres)" -c listen_addresses=127.0.0.1 \
+    -c unix_socket_directories= -c max_connections=300 -c shared_buffers=256MB
+}
+
+admin_url() { echo "postgres://counterflow:$(secret postgres)@127.0.0.1:$(kept_port postgres)/${1:-postgres}"; }
+
+# psql on a database, the password not among the arguments.
+admin_psql() {
+  local database=$1
+  shift
+  PGPASSWORD=$(secret postgres) psql -X -q -h 127.0.0.1 -p "$(kept_port postgres)" -U counterflow -d "$database" \
+    -v ON_ERROR_STOP=1 "$@"
+}
+
+is_postgres_ready() { admin_psql postgres -c 'select 1'; }
+
+make_database() {
+  [[ $(admin_psql postgres -At -c "select count(*) from pg_database where datname = '$1'") == 1 ]] ||
+    admin_psql postgres -c "create database \"$1\""
+}
+
+rabbitmq_environment() {
+  local base=$local_dir/rabbitmq
+  mkdir -p "$base"
+  export HOME=$base RABBITMQ_MNESIA_BASE=$base/data RABBITMQ_LOG_BASE=$log_dir RABBITMQ_LOGS=-
+  export RABBITMQ_NODENAME=counterflow-$(kept_port amqp)@localhost RABBITMQ_CONF_ENV_FILE=$base/none
+  export RABBITMQ_CONFIG_FILE=$base/rabbitmq.conf RABBITMQ_ENABLED_PLUGINS_FILE=$base/enabled_plugins
+  export RABBITMQ_NODE_IP_ADDRESS=127.0.0.1 RABBITMQ_NODE_PORT=$(kept_port amqp)
+  export RABBITMQ_DIST_PORT=$(kept_port erlang) ERL_EPMD_PORT=$(kept_port epmd) ERL_EPMD_ADDRESS=127.0.0.1
+  export RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS='-kernel inet_dist_use_interface {127,0,0,1}'
+  # The private node must not read the machine's own configuration.
+  unset RABBITMQ_BASE RABBITMQ_USE_LONGNAME
+}
+
+make_rabbitmq() {
+  local base=$local_dir/rabbitmq password
+  password=$(secret rabbitmq)
+  mkdir -p "$base"
+  echo '[rabbitmq_management].' >"$base/enabled_plugins"
+  : >"$base/none"
+  (
+    umask 077
+    cat >"$base/rabbitmq.conf" <<CONF
+listeners.tcp.1 = 127.0.0.1:$(kept_port amqp)
+management.tcp.ip = 127.0.0.1
+management.tcp.port = $(kept_port management)
+default_user = counterflow
+default_pass = $password
+default_vhost = /
+loopback_users.counterflow = true
+# A node on a developer's disk is no reason to block publishers before 64 MB are left.
+disk_free_limit.absolute = 64MB
+vm_memory_high_watermark.relative = 0.4
+CONF
+  )
+}
+
+# Runs RabbitMQ in the foreground.
+exec_rabbitmq() {
+  rabbitmq_environment
+  cd "$HOME"
+  exec /usr/lib/rabbitmq/bin/rabbitmq-server
+}
+
+amqp_url() { echo "amqp://counterflow:$(secret rabbitmq)@127.0.0.1:$(kept_port amqp)/${1:-%2F}"; }
+management_url() { echo "http://127.0.0.1:$(kept_port management)"; }
+
+is_rabbitmq_ready() {
+  # The configuration on standard input keeps the password out of the arguments.
+  printf 'user = "counterflow:%s"\n' "$(secret rabbitmq)" |
+    curl -sf -m 2 -K - "$(management_url)/api/aliveness-test/%2F" &&
+    (exec 3<>"/dev/tcp/127.0.0.1/$(kept_port amqp)")
+}
+
+# The port mapper that the node started goes with it.
+stop_port_mapper() {
+  ERL_EPMD_PORT=$(kept_port epmd) epmd -kill >/dev/null 2>&1 || true
+}
