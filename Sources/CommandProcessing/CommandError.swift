@@ -38,6 +38,11 @@ public struct Receipt: Sendable {
     public let version: Version
     /// The position of the stream's last event.
     public let position: Position
+
+    public init(version: Version, position: Position) {
+      self.version = version
+      self.position = position
+    }
   }
 
   /// Every stream that the command read or wrote.

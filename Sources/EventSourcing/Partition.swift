@@ -19,7 +19,7 @@ public struct Partitioning: Hashable, Sendable {
   public func partition(of stream: StreamID) -> Partition { partition(ofHash: stream.hash) }
 
   public func partition(ofHash hash: UInt16) -> Partition {
-    Partition(index: Int(hash) * count >> 16, partitioning: self)
+    Partition(index: (Int(hash) * count) >> 16, partitioning: self)
   }
 }
 

@@ -9,8 +9,8 @@ internal import Synchronization
 ///
 /// A task waits for a connection no longer than `acquireTimeout`, behind at most `maximumWaiters`
 /// others; beyond either it gets `poolExhausted` and nothing has been sent. A connection that has been
-/// idle longer than `idleCheck` is pinged before it is leased; a broken one is replaced, with back-off
-/// between attempts. As a `Service` the pool closes its connections when the group shuts down.
+/// idle longer than `idleCheck`, or since before another was lost, is pinged before it is leased; a
+/// broken one is replaced, with back-off between attempts. As a `Service` the pool closes its connections when the group shuts down.
 public final class PostgresPool: Service {
   public struct Limits: Sendable {
     public var size: Int
@@ -48,6 +48,8 @@ public final class PostgresPool: Service {
     var waiters: Deque<Waiter> = []
     var nextWaiter = 0
     var isClosed = false
+    /// A connection was lost then: those that are idle since before may be lost as well.
+    var lastLoss: ContinuousClock.Instant?
   }
 
   public let configuration: PostgresConfiguration
@@ -129,7 +131,8 @@ extension PostgresPool {
     let grant: Grant
     if let immediate { grant = immediate } else { grant = try await wait() }
     if case .connection(let connection, let since) = grant {
-      if ContinuousClock.now - since < limits.idleCheck { return connection }
+      let isSuspect = state.withLock { $0.lastLoss.map { since <= $0 } ?? false }
+      if !isSuspect && ContinuousClock.now - since < limits.idleCheck { return connection }
       do {
         try await connection.ping()
         return connection
@@ -168,7 +171,10 @@ extension PostgresPool {
       await connection.close()
       isReusable = false
     }
-    guard isReusable else { return freeSlot() }
+    guard isReusable else {
+      state.withLock { $0.lastLoss = .now }
+      return freeSlot()
+    }
     let isClosed = state.withLock { state in
       guard !state.isClosed else { return true }
       if let waiter = state.waiters.popFirst() {

@@ -7,7 +7,7 @@ internal import DequeModule
 /// found by its message id.
 struct ConfirmLedger {
   struct Batch {
-    var confirmations: [Confirmation]
+    var confirmations: [PublishOutcome]
     var unsettled: Int
     var bytes: Int
   }
@@ -45,8 +45,8 @@ struct ConfirmLedger {
   }
 
   /// - Returns: the batches that are complete now, with what became of each message.
-  mutating func settle(_ tag: UInt64, multiple: Bool, accepted: Bool) -> [(batch: Int, [Confirmation])] {
-    var complete: [(Int, [Confirmation])] = []
+  mutating func settle(_ tag: UInt64, multiple: Bool, accepted: Bool) -> [(batch: Int, [PublishOutcome])] {
+    var complete: [(Int, [PublishOutcome])] = []
     func settle(_ index: Int) {
       guard !entries[index].isSettled else { return }
       entries[index].isSettled = true
@@ -72,7 +72,7 @@ struct ConfirmLedger {
   /// When the oldest message must have been confirmed.
   var deadline: ContinuousClock.Instant? { entries.first?.deadline }
 
-  private mutating func set(_ confirmation: Confirmation, at index: Int) {
+  private mutating func set(_ confirmation: PublishOutcome, at index: Int) {
     batches[entries[index].batch]?.confirmations[entries[index].slot] = confirmation
   }
 

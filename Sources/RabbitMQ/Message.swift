@@ -46,7 +46,7 @@ public struct Message: Sendable {
 }
 
 /// What became of a published message.
-public enum Confirmation: Sendable, Equatable {
+public enum PublishOutcome: Sendable, Equatable {
   /// Every queue that it was routed to has taken responsibility for it.
   case accepted
   /// A queue refused it, for instance because it is full (basic.nack).

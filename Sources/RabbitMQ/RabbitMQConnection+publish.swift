@@ -6,7 +6,7 @@ extension RabbitMQConnection {
   /// - Returns: what became of each, in order.
   /// - Throws: `blocked` and `tooMuchInFlight` before anything is sent; `connectionLost` or `timeout`
   ///   when it is not known what became of them.
-  public func publish(_ messages: [Message]) async throws(RabbitMQError) -> [Confirmation] {
+  public func publish(_ messages: [Message]) async throws(RabbitMQError) -> [PublishOutcome] {
     guard !messages.isEmpty else { return [] }
     if !confirmsAreOn {
       _ = try call { amqp_confirm_select($0, RabbitMQHandle.channel) }
@@ -24,7 +24,7 @@ extension RabbitMQConnection {
     ledger.open(
       batch: batch, sizes: sizes, messageIDs: messageIDs, deadline: .now + configuration.confirmTimeout)
     for (message, messageID) in zip(messages, messageIDs) { try send(message, messageID) }
-    let result: Result<[Confirmation], RabbitMQError> = await withCheckedContinuation { continuation in
+    let result: Result<[PublishOutcome], RabbitMQError> = await withCheckedContinuation { continuation in
       // Sending may already have taken in a failure.
       if let failure { continuation.resume(returning: .failure(failure)) } else { waiting[batch] = continuation }
     }

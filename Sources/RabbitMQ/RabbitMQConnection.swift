@@ -25,7 +25,7 @@ public actor RabbitMQConnection {
   var ledger = ConfirmLedger()
   var confirmsAreOn = false
   var nextBatch = 0
-  var waiting: [Int: CheckedContinuation<Result<[Confirmation], RabbitMQError>, Never>] = [:]
+  var waiting: [Int: CheckedContinuation<Result<[PublishOutcome], RabbitMQError>, Never>] = [:]
 
   // Consuming.
   var consumers: [String: AsyncThrowingStream<Delivery, any Error>.Continuation] = [:]

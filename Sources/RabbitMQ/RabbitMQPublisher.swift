@@ -24,7 +24,7 @@ public actor RabbitMQPublisher {
   }
 
   /// Publishes and waits for the confirms; see `RabbitMQConnection.publish`.
-  public func publish(_ messages: [Message]) async throws -> [Confirmation] {
+  public func publish(_ messages: [Message]) async throws -> [PublishOutcome] {
     let connection = try await connected()
     do {
       return try await connection.publish(messages)

@@ -24,17 +24,19 @@ struct ValueTests {
     try await roundTrip(["", "plain", "quote ' \" \\ \n", "ünï 🎁", String(repeating: "x", count: 100_000)], as: "text")
     try await roundTrip([UUID(), UUID()], as: "uuid")
     try await roundTrip([PostgresBytes([]), PostgresBytes([0, 1, 255, 0])], as: "bytea")
-    try await roundTrip([-1, 0, 1_764_000_000_123_456].map { PostgresTimestamp(microsecondsSince1970: $0) }, as: "timestamptz")
+    try await roundTrip(
+      [-1, 0, 1_764_000_000_123_456].map { PostgresTimestamp(microsecondsSince1970: $0) }, as: "timestamptz")
   }
 
   @Test("NULL and arrays come back as they were sent", .freshDatabase())
   func nullsAndArrays() async throws {
     let connection = try await FreshDatabase.current.connect()
-    #expect(try await connection.query("select \(String?.none)::text").value(String?.self) == nil)
+    let none = Query("select $1::text", [PostgresValue(String?.none)])
+    #expect(try await connection.query(none).value(String?.self) == nil)
     let texts: [String?] = ["a", nil, "", "{,\"}"]
     #expect(try await connection.query("select \(array: texts)").value(PostgresArray<String?>.self).elements == texts)
-    let none: [Int64] = []
-    #expect(try await connection.query("select \(array: none)").value(PostgresArray<Int64>.self).elements == none)
+    let empty: [Int64] = []
+    #expect(try await connection.query("select \(array: empty)").value(PostgresArray<Int64>.self).elements == empty)
     let ids = (0..<1000).map { _ in UUID() }
     #expect(try await connection.query("select \(array: ids)").value(PostgresArray<UUID>.self).elements == ids)
     let count = try await connection.query("select cardinality(\(array: ids))").value(Int.self)
@@ -44,7 +46,8 @@ struct ValueTests {
   @Test("a timestamp means the same instant as PostgreSQL's text", .freshDatabase())
   func timestamps() async throws {
     let connection = try await FreshDatabase.current.connect()
-    let value = try await connection.query("select '2026-11-21T09:30:00.000001Z'::timestamptz").value(PostgresTimestamp.self)
+    let value = try await connection.query("select '2026-11-21T09:30:00.000001Z'::timestamptz").value(
+      PostgresTimestamp.self)
     #expect(value.microsecondsSince1970 == 1_795_253_400_000_001)
   }
 

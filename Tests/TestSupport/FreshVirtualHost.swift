@@ -7,6 +7,12 @@ public import Testing
 public struct FreshVirtualHost: Sendable {
   @TaskLocal public static var current: FreshVirtualHost!
 
+  /// The broker's host and port.
+  public static var broker: String {
+    let components = URLComponents(string: TestEnvironment.amqpURL)
+    return "\(components?.host ?? ""):\(components?.port ?? 0)"
+  }
+
   public let name: String
 
   public var url: String {

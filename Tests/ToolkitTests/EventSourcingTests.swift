@@ -1,0 +1,90 @@
+import EventSourcing
+import Foundation
+import Testing
+
+@Suite("Streams, times and ids")
+struct EventSourcingTests {
+  // Computed by an independent program (Python) from the definition in `StreamID.hash`.
+  @Test(
+    "the hash of a stream is what it was",
+    arguments: [
+      ("order-1", 18715), ("order-2", 43722), ("product-LANTERN", 58054), ("customer-ada", 53235), ("a-é", 14003),
+    ] as [(String, UInt16)])
+  func hash(name: String, expected: UInt16) {
+    #expect(StreamID(rawValue: name).hash == expected)
+  }
+
+  @Test("streams spread evenly over partitions")
+  func spread() {
+    var counts = Array(repeating: 0, count: 64)
+    for n in 0..<64_000 { counts[Partitioning.standard.partition(of: StreamID(rawValue: "order-\(n)")).index] += 1 }
+    // 1000 expected each; six standard deviations are 190.
+    #expect(counts.allSatisfy { (810...1190).contains($0) })
+  }
+
+  @Test("fewer partitions are unions of more", arguments: Partitioning.allowed)
+  func partitions(count: Int) throws {
+    let partitioning = try #require(Partitioning(count: count))
+    #expect(partitioning.partitions.flatMap(\.buckets) == Array(0..<64))
+    for n in 0..<1000 {
+      let stream = StreamID(rawValue: "order-\(n)")
+      #expect(partitioning.partition(of: stream).buckets.contains(Int(stream.hash) >> 10))
+    }
+  }
+
+  @Test("a number of partitions that is not offered is none", arguments: [-1, 0, 3, 65, 128])
+  func wrongPartitions(count: Int) { #expect(Partitioning(count: count) == nil) }
+
+  @Test("category and id are found in a stream's name")
+  func names() {
+    let stream = StreamID(category: "order", id: "a-b-c")
+    #expect(stream.rawValue == "order-a-b-c" && stream.category == "order" && stream.id == "a-b-c")
+  }
+
+  @Test(
+    "RFC 3339 is read and written in UTC",
+    arguments: [
+      ("2026-11-21T09:30:00Z", "2026-11-21T09:30:00Z"), ("2026-11-21t09:30:00.5z", "2026-11-21T09:30:00.500Z"),
+      ("2026-11-21T09:30:00.123456789+01:30", "2026-11-21T08:00:00.123456Z"),
+      ("1969-12-31T23:59:59.999999Z", "1969-12-31T23:59:59.999999Z"),
+      ("2000-02-29T00:00:00-00:01", "2000-02-29T00:01:00Z"),
+      ("0001-01-01T00:00:00Z", "0001-01-01T00:00:00Z"), ("9999-12-31T23:59:59Z", "9999-12-31T23:59:59Z"),
+    ])
+  func times(text: String, written: String) { #expect(Timestamp(text)?.description == written) }
+
+  @Test(
+    "what is not RFC 3339 is no time",
+    arguments: [
+      "", "2026-11-21", "2026-11-21T09:30:00", "2026-11-21T09:30Z", "2026-13-01T00:00:00Z", "2026-02-29T00:00:00Z",
+      "2026-11-21T24:00:00Z", "2026-11-21T09:60:00Z", "2026-06-30T23:59:60Z", "2026-11-21T09:30:00.Z",
+      "0000-01-01T00:00:00Z",
+      "2026-11-21T09:30:00+24:00", "0001-01-01T00:00:00+00:01", "2026-11-21T09:30:00Z ", "yesterday",
+    ])
+  func wrongTimes(text: String) { #expect(Timestamp(text) == nil) }
+
+  @Test("every day of eight centuries is read as it was written, and as Foundation has it")
+  func days() throws {
+    var calendar = Calendar(identifier: .iso8601)
+    calendar.timeZone = TimeZone(identifier: "UTC")!
+    for day in stride(from: -150_000, to: 150_000, by: 37) as StrideTo<Int64> {
+      let time = Timestamp(microsecondsSince1970: day * 86_400_000_000)
+      #expect(Timestamp(time.description) == time)
+      let parts = calendar.dateComponents(
+        [.year, .month, .day], from: Date(timeIntervalSince1970: Double(day) * 86_400))
+      #expect(time.description.hasPrefix("\(pad(parts.year!, 4))-\(pad(parts.month!))-\(pad(parts.day!))T"))
+    }
+  }
+
+  private func pad(_ n: Int, _ width: Int = 2) -> String {
+    String(repeating: "0", count: max(0, width - String(n).count)) + String(n)
+  }
+
+  @Test("an id carries its time, version and variant, and later ids sort later")
+  func ids() {
+    let early = UUID.v7(at: Timestamp(microsecondsSince1970: 1_700_000_000_000_000)).uuidString
+    let late = UUID.v7(at: Timestamp(microsecondsSince1970: 1_700_000_000_001_000)).uuidString
+    #expect(early.hasPrefix("018BCFE5-6800-7") && early < late)
+    #expect("89AB".contains(early[early.index(early.startIndex, offsetBy: 19)]))
+    #expect(Set((0..<10_000).map { _ in UUID.v7() }).count == 10_000)
+  }
+}
