@@ -62,11 +62,11 @@ struct EventSourcingTests {
     ])
   func wrongTimes(text: String) { #expect(Timestamp(text) == nil) }
 
-  @Test("every day of eight centuries is read as it was written, and as Foundation has it")
+  @Test("days since the Gregorian calendar began are read as they were written, and as Foundation has them")
   func days() throws {
     var calendar = Calendar(identifier: .iso8601)
     calendar.timeZone = TimeZone(identifier: "UTC")!
-    for day in stride(from: -150_000, to: 150_000, by: 37) as StrideTo<Int64> {
+    for day in stride(from: -141_000, to: 150_000, by: 37) as StrideTo<Int64> {
       let time = Timestamp(microsecondsSince1970: day * 86_400_000_000)
       #expect(Timestamp(time.description) == time)
       let parts = calendar.dateComponents(
