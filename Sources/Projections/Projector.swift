@@ -62,7 +62,9 @@ public struct Projector: Service {
       try await withThrowingTaskGroup(of: Void.self) { group in
         group.addTask { await self.receive(mailboxes) }
         group.addTask { try await self.project(mailboxes) }
-        try await group.waitForAll()
+        // Both go on until they are cancelled; one that fails ends the other.
+        defer { group.cancelAll() }
+        try await group.next()
       }
     }
     await lease.release()

@@ -1,0 +1,291 @@
+import EventRelay
+import EventSourcing
+import Foundation
+import Logging
+import Postgres
+import PostgresEventStore
+import RabbitMQ
+import ServiceLifecycle
+import TestSupport
+import Testing
+
+@testable import Projections
+
+/// Counts each stream's events, and remembers their order.
+private struct CountingProjection: Projection {
+  struct Document: Sendable, Codable {
+    var count = 0
+    var versions: [Int64] = []
+  }
+
+  let name = "counting"
+  let table = DocumentTable<Document>(
+    "counting", columns: [.init("count", "bigint") { $0.count }],
+    encode: { Array(try! JSONEncoder().encode($0)) },
+    decode: { try JSONDecoder().decode(Document.self, from: Data($0)) })
+
+  func key(of event: RecordedEvent) throws -> String? { event.type == "Ignored" ? nil : event.stream.rawValue }
+
+  func apply(_ event: RecordedEvent, to document: inout Document?) throws {
+    var changed = document ?? Document()
+    changed.count += 1
+    changed.versions.append(event.version.rawValue)
+    document = event.type == "Ended" ? nil : changed
+  }
+}
+
+private let tables = Schema(
+  name: "counting",
+  migrations: [
+    Migration(
+      version: 1, name: "counting",
+      sql:
+        "create table counting (key text primary key, document json not null, count bigint not null check (count < 1000));"
+    )
+  ])
+
+/// A store, a broker, a relay and a projector, in one database and one virtual host of a test's own.
+private struct Engine: Sendable {
+  let pool = FreshDatabase.current.pool(.init(size: 10, acquireTimeout: .seconds(60)))
+  let broker = FreshVirtualHost.current.configuration
+  var store: PostgresEventStore { PostgresEventStore(pool) }
+
+  func relay() -> Relay {
+    var settings = Relay.Settings()
+    settings.leaseDuration = .seconds(1)
+    settings.pollInterval = .milliseconds(100)
+    return Relay(
+      pool, RabbitMQPublisher(broker, exchanges: [LiveFeed.exchange], logger: .quiet), settings: settings,
+      logger: .quiet)
+  }
+
+  func projector(headInterval: Duration = .milliseconds(100)) -> Projector {
+    var settings = Projector.Settings()
+    settings.leaseDuration = .seconds(1)
+    settings.headInterval = headInterval
+    settings.haltRetry = .milliseconds(300)
+    settings.batchSize = 50
+    return Projector(
+      [AnyProjection(CountingProjection())], readStore: pool, writeStore: pool, broker: broker, settings: settings,
+      logger: .quiet)
+  }
+
+  func append(_ count: Int, streams: Int = 20, type: String = "Happened") async throws {
+    let events = (0..<count).map { n in
+      NewEvent(
+        stream: StreamID(rawValue: "thing-\(n % streams)"), id: .v7(), type: type, schemaVersion: 1,
+        data: Array("{}".utf8),
+        metadata: Array("{}".utf8))
+    }
+    _ = try await store.append(AppendBatch(guards: [:], events: events))
+  }
+
+  /// Waits until every event is counted, and checks that each was counted once and in order.
+  func expectComplete(streams: Int = 20, of each: Int) async throws {
+    try await eventually("every event is counted") {
+      try await pool.query("select coalesce(sum(count), 0)::bigint from counting").value(Int.self) >= streams * each
+    }
+    let rows = try await pool.query("select key, document from counting").decode((String, PostgresBytes).self)
+    #expect(rows.count == streams)
+    for (key, bytes) in rows {
+      let document = try JSONDecoder().decode(CountingProjection.Document.self, from: Data(bytes.bytes))
+      #expect(document.versions == (0..<each).map { Int64($0) + 1 }, "\(key)")
+    }
+  }
+}
+
+/// Runs services while `body` lasts, then shuts them down gracefully.
+private func withServices(_ services: [any Service], _ body: () async throws -> Void) async throws {
+  let group = ServiceGroup(services: services, logger: .quiet)
+  try await withThrowingTaskGroup(of: Void.self) { tasks in
+    tasks.addTask { try await group.run() }
+    let result: Result<Void, any Error>
+    do { result = .success(try await body()) } catch { result = .failure(error) }
+    await group.triggerGracefulShutdown()
+    try await tasks.waitForAll()
+    try result.get()
+  }
+}
+
+@Suite("Relay and projector", .tags(.integration), .needsServers)
+struct EngineTests {
+  @Test(
+    "events come through the feed alone, each once and in order", .freshVirtualHost,
+    .freshDatabase(eventStoreSchema, projectionsSchema, tables))
+  func feed() async throws {
+    let engine = Engine()
+    // Heads are looked at once, at the start: what comes later comes by the feed, or not at all.
+    let projector = engine.projector(headInterval: .seconds(3600))
+    try await withServices([engine.relay(), projector]) {
+      try await eventually("the feed is connected") { (try? projector.checkFeed()) != nil }
+      try await eventually("the relay leads") {
+        try await engine.pool.query("select 1 from event_store.leases where name = 'relay'").count == 1
+      }
+      try await eventually("the pairs are live") {
+        try await engine.pool.query("select 1 from projections.checkpoints").count == 64
+      }
+      try await Task.sleep(for: .milliseconds(500))
+      for _ in 0..<10 { try await engine.append(100) }
+      try await engine.expectComplete(of: 50)
+    }
+  }
+
+  @Test(
+    "what was stored before anybody listened is caught up", .freshVirtualHost,
+    .freshDatabase(eventStoreSchema, projectionsSchema, tables))
+  func catchUp() async throws {
+    let engine = Engine()
+    for _ in 0..<10 { try await engine.append(200) }
+    try await withServices([engine.projector()]) { try await engine.expectComplete(of: 100) }
+    // And a restart goes on where it stood.
+    try await engine.append(200)
+    try await withServices([engine.projector()]) { try await engine.expectComplete(of: 110) }
+  }
+
+  @Test(
+    "without a relay, and with the broker's connections cut, the store heals everything", .freshVirtualHost,
+    .freshDatabase(eventStoreSchema, projectionsSchema, tables))
+  func healing() async throws {
+    let engine = Engine()
+    let host = FreshVirtualHost.current!
+    try await withServices([engine.projector()]) {
+      try await engine.append(100)
+      try await engine.expectComplete(of: 5)
+      try await withServices([engine.relay()]) {
+        for _ in 0..<10 {
+          try await engine.append(100)
+          try await host.closeConnections()
+        }
+        try await engine.expectComplete(of: 55)
+      }
+      try await engine.append(100)
+      try await engine.expectComplete(of: 60)
+    }
+  }
+
+  @Test(
+    "an event that is refused stops its partition alone, loudly, and goes on once it is mended", .freshVirtualHost,
+    .freshDatabase(eventStoreSchema, projectionsSchema, tables))
+  func poison() async throws {
+    let engine = Engine()
+    try await engine.pool.query("alter table counting add constraint refuse check (key <> 'thing-7' or count < 3)")
+    try await withServices([engine.relay(), engine.projector()]) {
+      for _ in 0..<5 { try await engine.append(20) }
+      let poisoned = Partitioning.standard.partition(of: StreamID(rawValue: "thing-7"))
+      let others = (0..<20).filter { !poisoned.contains(StreamID(rawValue: "thing-\($0)")) }.map { "thing-\($0)" }
+      try await eventually("all others are complete") {
+        try await engine.pool.query("select 1 from counting where count = 5 and key = any(\(array: others))").count
+          == others.count
+      }
+      try await eventually("the partition says why it stopped") {
+        let rows = try await engine.pool.query(
+          "select partition, error from projections.checkpoints where halted_at is not null"
+        )
+        .decode((Int, String).self)
+        return rows.count == 1 && rows[0].0 == poisoned.index && rows[0].1.contains("refuse")
+      }
+      #expect(try await engine.pool.query("select count from counting where key = 'thing-7'").value(Int.self) == 2)
+      try await engine.pool.query("alter table counting drop constraint refuse")
+      try await engine.expectComplete(of: 5)
+      #expect(try await engine.pool.query("select 1 from projections.checkpoints where halted_at is not null").isEmpty)
+    }
+  }
+
+  @Test(
+    "a second projector stands by and takes over", .freshVirtualHost,
+    .freshDatabase(eventStoreSchema, projectionsSchema, tables))
+  func takeover() async throws {
+    let engine = Engine()
+    let group = ServiceGroup(services: [engine.projector()], logger: .quiet)
+    try await withThrowingTaskGroup(of: Void.self) { tasks in
+      tasks.addTask { try await group.run() }
+      try await engine.append(100)
+      try await engine.expectComplete(of: 5)
+      let owner = try await engine.pool.query("select distinct owner from projections.checkpoints").value(UUID.self)
+      try await withServices([engine.projector()]) {
+        try await engine.append(100)
+        try await engine.expectComplete(of: 10)
+        #expect(
+          try await engine.pool.query("select distinct owner from projections.checkpoints").value(UUID.self) == owner)
+        await group.triggerGracefulShutdown()
+        try await engine.append(100)
+        try await engine.expectComplete(of: 15)
+        let owners = try await engine.pool.query("select distinct owner from projections.checkpoints").decode(UUID.self)
+        #expect(owners.count == 1 && owners[0] != owner)
+      }
+      try await tasks.waitForAll()
+    }
+  }
+
+  @Test(
+    "an owner that has lost its pairs changes nothing", .freshVirtualHost,
+    .freshDatabase(eventStoreSchema, projectionsSchema, tables))
+  func fencing() async throws {
+    let engine = Engine()
+    let pool = engine.pool
+    let (old, new) = (
+      CheckpointStore(projection: "counting", owner: UUID()), CheckpointStore(projection: "counting", owner: UUID())
+    )
+    let incarnation = try await engine.store.incarnation()
+    let pair = try await old.claim(.standard, incarnation: incarnation, on: pool)[0]
+    _ = try await new.claim(.standard, incarnation: incarnation, on: pool)
+    let advance = CheckpointStore.Advance(
+      partition: pair.partition, from: pair.checkpoint, to: Checkpoint(position: Position(1), eventID: UUID()))
+    await #expect(throws: FencedError.self) {
+      try await pool.transaction { connection in
+        try connection.query("insert into counting values ('x', '{}', 1)")
+        try old.advance([advance], on: connection)
+      }
+    }
+    #expect(try await pool.query("select 1 from counting").isEmpty)
+    try await pool.transaction { try new.advance([advance], on: $0) }
+    // The same step twice: the checkpoint is not where it was.
+    await #expect(throws: FencedError.self) { try await pool.transaction { try new.advance([advance], on: $0) } }
+  }
+
+  @Test(
+    "a store with another history is recognised, and nothing is written", .freshVirtualHost,
+    .freshDatabase(eventStoreSchema, projectionsSchema, tables))
+  func fork() async throws {
+    let engine = Engine()
+    try await withServices([engine.projector()]) {
+      try await engine.append(100)
+      try await engine.expectComplete(of: 5)
+    }
+    try await engine.pool.query("update event_store.identity set incarnation = gen_random_uuid()")
+    try await engine.append(100)
+    let projector = engine.projector()
+    try await withServices([projector]) {
+      try await eventually("the feed is connected") { (try? projector.checkFeed()) != nil }
+      try await Task.sleep(for: .milliseconds(500))
+      #expect(try await engine.pool.query("select sum(count)::bigint from counting").value(Int.self) == 100)
+    }
+  }
+
+  @Test(
+    "rows are deleted, and events that concern no row only move the checkpoint", .freshVirtualHost,
+    .freshDatabase(eventStoreSchema, projectionsSchema, tables))
+  func deletion() async throws {
+    let engine = Engine()
+    try await withServices([engine.projector()]) {
+      try await engine.append(20)
+      try await engine.append(20, type: "Ignored")
+      try await engine.append(10, type: "Ended")
+      try await eventually("ten are left") {
+        let rows = try await engine.pool.query("select 1 from counting").count
+        let position = try await engine.pool.query("select max(position) from projections.checkpoints").value(Int.self)
+        return rows == 10 && position == 50
+      }
+    }
+  }
+
+  @Test(
+    "checkpoints made with another number of partitions are refused", .freshVirtualHost,
+    .freshDatabase(eventStoreSchema, projectionsSchema, tables))
+  func otherPartitioning() async throws {
+    let engine = Engine()
+    let checkpoints = CheckpointStore(projection: "counting", owner: UUID())
+    _ = try await checkpoints.claim(Partitioning(count: 8)!, incarnation: UUID(), on: engine.pool)
+    await #expect(throws: PartitioningError.self) { try await engine.projector().run() }
+  }
+}

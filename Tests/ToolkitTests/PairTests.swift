@@ -1,0 +1,229 @@
+import EventRelay
+import EventSourcing
+import Foundation
+import Testing
+
+@testable import Projections
+
+private let incarnation = UUID()
+private let partition = Partitioning.standard.partitions[3]
+private let ids = (0...200).map { _ in UUID() }
+
+private func event(_ position: Int, id: UUID? = nil) -> RecordedEvent {
+  RecordedEvent(
+    position: Position(Int64(position)), stream: StreamID(rawValue: "thing-a"), version: Version(Int64(position)),
+    hash: 0,
+    id: id ?? ids[position], type: "Happened", schemaVersion: 1, data: [], metadata: [],
+    recordedAt: Timestamp(microsecondsSince1970: 0))
+}
+
+private func batch(after previous: Int, _ positions: [Int], incarnation: UUID = incarnation, previousID: UUID? = nil)
+  -> FeedBatch
+{
+  FeedBatch(
+    incarnation: incarnation, partition: partition,
+    previous: .init(position: Position(Int64(previous)), eventID: previousID ?? (previous == 0 ? nil : ids[previous])),
+    events: positions.map { event($0) })
+}
+
+private func head(_ position: Int, id: UUID? = nil) -> PartitionHead {
+  PartitionHead(
+    partition: partition, position: Position(Int64(position)), eventID: id ?? (position == 0 ? nil : ids[position]))
+}
+
+private func pair(at position: Int, _ mode: Pair.Mode = .live) -> Pair {
+  var pair = Pair(
+    partition: partition, incarnation: incarnation,
+    checkpoint: Checkpoint(position: Position(Int64(position)), eventID: position == 0 ? nil : ids[position]))
+  pair.mode = mode
+  return pair
+}
+
+private func isFork(_ verdict: Pair.Verdict) -> Bool { if case .forked = verdict { true } else { false } }
+
+@Suite("A (projection, partition) pair")
+struct PairTests {
+  @Test("what follows the checkpoint is applied, and moves it")
+  func follows() {
+    var pair = pair(at: 0)
+    #expect(pair.receive(batch(after: 0, [2, 5])) == .apply([event(2), event(5)]))
+    #expect(pair.receive(batch(after: 5, [9])) == .apply([event(9)]))
+    #expect(pair.checkpoint == Checkpoint(position: Position(9), eventID: ids[9]))
+    #expect(pair.mode == .live)
+  }
+
+  @Test("what was applied before is dropped, and of a batch that overlaps only the rest counts")
+  func duplicates() {
+    var pair = pair(at: 5)
+    #expect(pair.receive(batch(after: 0, [2])) == .duplicate)
+    #expect(pair.receive(batch(after: 0, [2, 5])) == .duplicate)
+    #expect(pair.receive(batch(after: 2, [5, 7, 8])) == .apply([event(7), event(8)]))
+  }
+
+  @Test("a hole sends the pair to the store, where it stays until it has caught up")
+  func hole() {
+    var pair = pair(at: 5)
+    #expect(pair.receive(batch(after: 7, [9])) == .hole)
+    #expect(pair.mode == .catchingUp)
+    #expect(pair.receive(batch(after: 5, [7])) == .notLive)
+    #expect(pair.catchUp([event(5), event(7)], limit: 2) == .apply([event(7)]))
+    #expect(pair.mode == .catchingUp)
+    #expect(pair.catchUp([event(7), event(9)], limit: 3) == .apply([event(9)]))
+    #expect(pair.mode == .live)
+    #expect(pair.receive(batch(after: 7, [9])) == .duplicate)
+    #expect(pair.receive(batch(after: 9, [11])) == .apply([event(11)]))
+  }
+
+  @Test("a lost tail shows when the head of a moment ago has not been reached")
+  func lostTail() {
+    var pair = pair(at: 5)
+    #expect(pair.observe(head(7)) == .duplicate)
+    #expect(pair.mode == .live)
+    #expect(pair.observe(head(9)) == .hole)
+    #expect(pair.mode == .catchingUp)
+    // One that moved on in between is well.
+    var moving = Self.observed(at: 5, head: 7)
+    _ = moving.receive(batch(after: 5, [7]))
+    #expect(moving.observe(head(9)) == .duplicate)
+    #expect(moving.mode == .live)
+  }
+
+  private static func observed(at position: Int, head position2: Int) -> Pair {
+    var observed = pair(at: position)
+    _ = observed.observe(head(position2))
+    return observed
+  }
+
+  @Test("another history is a fork, wherever it shows")
+  func forks() {
+    func expectFork(_ change: (inout Pair) -> Pair.Verdict) {
+      var forked = pair(at: 5)
+      #expect(isFork(change(&forked)))
+      #expect(forked.mode == .forked)
+      #expect(forked.receive(batch(after: 5, [7])) == .notLive)
+      #expect(forked.observe(head(9)) == .notLive)
+    }
+    expectFork { $0.receive(batch(after: 5, [7], incarnation: UUID())) }
+    expectFork { $0.receive(batch(after: 5, [7], previousID: UUID())) }
+    expectFork { $0.receive(batch(after: 4, [7])) }
+    expectFork { pair in
+      pair.receive(
+        FeedBatch(
+          incarnation: incarnation, partition: partition, previous: .init(position: .start, eventID: nil),
+          events: [event(5, id: UUID())]))
+    }
+    expectFork { $0.observe(head(4)) }
+    expectFork { $0.observe(head(5, id: UUID())) }
+    expectFork { $0.catchUp([], limit: 10) }
+    expectFork { $0.catchUp([event(5, id: UUID()), event(7)], limit: 10) }
+    expectFork { $0.catchUp([event(7)], limit: 10) }
+  }
+
+  @Test("whatever is lost, repeated and reordered, each event is applied once and in order", arguments: 0..<300)
+  func anything(seed: UInt64) {
+    var random = SplitMix(state: seed)
+    let all = (1...60).filter { _ in Int.random(in: 0..<3, using: &random) > 0 }
+    var deliveries: [FeedBatch] = []
+    var start = 0
+    while start < all.count {
+      let end = min(all.count, start + Int.random(in: 1...5, using: &random))
+      let one = batch(after: start == 0 ? 0 : all[start - 1], Array(all[start..<end]))
+      for _ in 0..<[0, 1, 1, 1, 2].randomElement(using: &random)! { deliveries.append(one) }
+      start = end
+    }
+    for _ in 0..<5 where deliveries.count > 1 {
+      deliveries.swapAt(
+        .random(in: 0..<deliveries.count, using: &random), .random(in: 0..<deliveries.count, using: &random))
+    }
+    var pair = pair(at: 0)
+    var applied: [Int] = []
+    func take(_ verdict: Pair.Verdict) {
+      if case .apply(let events) = verdict { applied += events.map { Int($0.position.rawValue) } }
+      #expect(!isFork(verdict))
+    }
+    func catchUp() {
+      while pair.mode == .catchingUp {
+        let from = Int(pair.checkpoint.position.rawValue)
+        take(pair.catchUp(all.filter { $0 >= max(from, 1) }.prefix(4).map { event($0) }, limit: 4))
+      }
+    }
+    for delivery in deliveries {
+      take(pair.receive(delivery))
+      if Bool.random(using: &random) { catchUp() }
+    }
+    for _ in 0..<2 {
+      take(pair.observe(head(all.last ?? 0)))
+      catchUp()
+    }
+    #expect(applied == all)
+  }
+}
+
+@Suite("Live feed")
+struct LiveFeedTests {
+  private func recorded(_ position: Int64, _ stream: String, size: Int = 2) -> RecordedEvent {
+    let stream = StreamID(rawValue: stream)
+    return RecordedEvent(
+      position: Position(position), stream: stream, version: Version(position), hash: stream.hash, id: UUID(),
+      type: "Ünïcode",
+      schemaVersion: 3, data: Array(repeating: 0x20, count: size), metadata: [0x7B, 0x7D], recordedAt: .now)
+  }
+
+  private func emptyHeads(_ partitioning: Partitioning) -> [PartitionHead] {
+    partitioning.partitions.map { PartitionHead(partition: $0, position: .start, eventID: nil) }
+  }
+
+  @Test("a batch is read as it was written, and one that is cut off is refused at every byte")
+  func coding() throws {
+    let batch = FeedBatch(
+      incarnation: UUID(), partition: partition, previous: .init(position: Position(7), eventID: UUID()),
+      events: [recorded(8, "thing-a"), recorded(9, "thing-ü", size: 1000)])
+    let bytes = batch.encoded
+    #expect(try FeedBatch(decoding: bytes) == batch)
+    for length in 0..<bytes.count {
+      #expect(throws: FeedDecodingError.self) { try FeedBatch(decoding: Array(bytes[..<length])) }
+    }
+    #expect(throws: FeedDecodingError.self) { try FeedBatch(decoding: bytes + [0]) }
+  }
+
+  @Test("damaged bytes never crash the reader", arguments: 0..<200)
+  func damage(seed: UInt64) {
+    var random = SplitMix(state: seed)
+    var bytes = FeedBatch(
+      incarnation: UUID(), partition: partition, previous: .init(position: .start, eventID: nil),
+      events: [recorded(8, "thing-a")]
+    ).encoded
+    for _ in 0..<3 { bytes[.random(in: 0..<bytes.count, using: &random)] = .random(in: 0...255, using: &random) }
+    _ = try? FeedBatch(decoding: bytes)
+  }
+
+  @Test("events are chained per partition over all calls, and large ones are split")
+  func batching() throws {
+    let partitioning = Partitioning(count: 4)!
+    var batcher = FeedBatcher(incarnation: incarnation, partitioning: partitioning, heads: emptyHeads(partitioning))
+    let events = (1...400).map { recorded(Int64($0), "thing-\($0 % 37)", size: $0 % 50 == 0 ? 200_000 : 1_000) }
+    let batches = batcher.batches(of: Array(events[..<150])) + batcher.batches(of: Array(events[150...]))
+    for partition in partitioning.partitions {
+      var previous = FeedBatch.Previous(position: .start, eventID: nil)
+      for batch in batches where batch.partition == partition {
+        #expect(batch.previous == previous)
+        #expect(batch.events.count == 1 || batch.size <= FeedBatcher.maximumSize)
+        previous = .init(position: batch.events.last!.position, eventID: batch.events.last!.id)
+      }
+      #expect(
+        batches.filter { $0.partition == partition }.flatMap(\.events)
+          == events.filter { partition.contains($0.stream) })
+    }
+  }
+
+  @Test("events at or below a partition's head are not sent again, and the chain begins at the head")
+  func startingAtHeads() {
+    let events = (1...20).map { recorded(Int64($0), "thing-\($0 % 3)") }
+    let partitioning = Partitioning(count: 1)!
+    let head = PartitionHead(partition: partitioning.partitions[0], position: Position(12), eventID: events[11].id)
+    var batcher = FeedBatcher(incarnation: incarnation, partitioning: partitioning, heads: [head])
+    let batches = batcher.batches(of: Array(events[9...]))
+    #expect(batches.flatMap(\.events) == Array(events[12...]))
+    #expect(batches.first?.previous == .init(position: Position(12), eventID: events[11].id))
+  }
+}
