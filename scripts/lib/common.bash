@@ -85,10 +85,10 @@ kept_port() {
 
 is_alive() { [[ -s $1 ]] && kill -0 "$(cat "$1")" 2>/dev/null; }
 
-# wait_until SECONDS WHAT COMMAND …: polls until the command succeeds.
+# wait_until SECONDS COMMAND …: polls until the command succeeds.
 wait_until() {
-  local deadline=$((SECONDS + $1)) what=$2
-  shift 2
+  local deadline=$((SECONDS + $1))
+  shift
   until "$@" >/dev/null 2>&1; do
     ((SECONDS < deadline)) || return 1
     sleep 0.1

@@ -110,7 +110,8 @@ CONF
 exec_rabbitmq() {
   rabbitmq_environment
   cd "$HOME"
-  exec /usr/lib/rabbitmq/bin/rabbitmq-server
+  # As under systemd: the script becomes the Erlang machine, so that the pid is the broker's own.
+  RUNNING_UNDER_SYSTEMD=1 exec /usr/lib/rabbitmq/bin/rabbitmq-server
 }
 
 amqp_url() { echo "amqp://counterflow:$(secret rabbitmq)@127.0.0.1:$(kept_port amqp)/${1:-%2F}"; }
