@@ -27,6 +27,13 @@ extension App {
     "COMMAND_PATIENCE", default: 5, in: 0.1...60,
     help: "How long a command may wait to be decided, in seconds; past it the answer is 503.")
 
+  static let settings =
+    [
+      CommonSettings.writeDatabaseURL.description, CommonSettings.poolSize.description,
+      CommonSettings.statementTimeout.description, CommonSettings.acquireTimeout.description, batchSize.description,
+      queueSize.description, patience.description, currency.description, port.description,
+    ] + CommonSettings.ofEveryProcess
+
   /// Puts the process together: HTTP, the command processor, and its connections.
   static func build(_ settings: Settings, _ logger: Logger) throws -> [any Service] {
     let pool = try Databases.pool(

@@ -59,7 +59,7 @@ public struct Relay: Service {
   }
 
   private func holdLease() async {
-    var wasHeld = false
+    var wasHeld: Bool?
     while !Task.isCancelled {
       do {
         let isHeld = try await lease.acquire()
@@ -71,7 +71,7 @@ public struct Relay: Service {
       } catch {
         logger.error("cannot renew the lease", metadata: ["error": "\(error)"])
       }
-      metrics.active.record(wasHeld ? 1 : 0)
+      metrics.active.record(wasHeld == true ? 1 : 0)
       try? await Task.sleep(for: settings.leaseDuration / 3)
     }
   }

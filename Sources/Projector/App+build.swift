@@ -26,6 +26,15 @@ extension App {
     "PROJECTION_HALT_RETRY", default: 30, in: 0.1...3600,
     help: "When a partition that stopped at a refused event is tried again, in seconds.")
 
+  static let settings =
+    [
+      CommonSettings.writeDatabaseURL.description, CommonSettings.readDatabaseURL.description,
+      CommonSettings.amqpURL.description, CommonSettings.poolSize.description,
+      CommonSettings.statementTimeout.description, CommonSettings.acquireTimeout.description,
+      CommonSettings.partitions.description, CommonSettings.leaseDuration.description, batchSize.description,
+      headInterval.description, haltRetry.description, port.description,
+    ] + CommonSettings.ofEveryProcess
+
   /// Puts the process together: the projections, and HTTP for their health.
   static func build(_ settings: Settings, _ logger: Logger) throws -> [any Service] {
     let readStore = try Databases.pool(CommonSettings.readDatabaseURL, settings, name: "projector", logger: logger)

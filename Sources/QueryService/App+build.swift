@@ -9,6 +9,12 @@ import ServiceLifecycle
 extension App {
   static let port = CommonSettings.httpPort(default: 8082)
 
+  static let settings =
+    [
+      CommonSettings.readDatabaseURL.description, CommonSettings.poolSize.description,
+      CommonSettings.statementTimeout.description, CommonSettings.acquireTimeout.description, port.description,
+    ] + CommonSettings.ofEveryProcess
+
   /// Puts the process together: HTTP and the read store.
   static func build(_ settings: Settings, _ logger: Logger) throws -> [any Service] {
     let pool = try Databases.pool(CommonSettings.readDatabaseURL, settings, name: "query-service", logger: logger)

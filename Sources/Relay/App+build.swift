@@ -18,6 +18,14 @@ extension App {
   static let readSize = Setting.integer(
     "RELAY_READ_SIZE", default: 1_000, in: 1...10_000, help: "Events read from the write store at a time.")
 
+  static let settings =
+    [
+      CommonSettings.writeDatabaseURL.description, CommonSettings.amqpURL.description,
+      CommonSettings.poolSize.description, CommonSettings.statementTimeout.description,
+      CommonSettings.acquireTimeout.description, CommonSettings.partitions.description,
+      CommonSettings.leaseDuration.description, pollInterval.description, readSize.description, port.description,
+    ] + CommonSettings.ofEveryProcess
+
   /// Puts the process together: the relay, and HTTP for its health.
   static func build(_ settings: Settings, _ logger: Logger) throws -> [any Service] {
     let pool = try Databases.pool(CommonSettings.writeDatabaseURL, settings, name: "relay", logger: logger)

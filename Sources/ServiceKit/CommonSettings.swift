@@ -1,5 +1,10 @@
 /// Settings that several executables read.
 public enum CommonSettings {
+  /// Read by each of the four services.
+  public static let ofEveryProcess = [
+    httpHost.description, shutdownTimeout.description, Setting.logLevel.description,
+  ]
+
   public static let writeDatabaseURL = Setting.url(
     "WRITE_DATABASE_URL", schemes: ["postgres", "postgresql"],
     example: "postgres://user:password@host:5432/database",

@@ -1,0 +1,152 @@
+import Foundation
+import JSON
+import Postgres
+import TestSupport
+import Testing
+
+@Suite("Whole processes", .tags(.system), .needsServers)
+struct OrderJourneyTests {
+  private let lantern: JSON = ["sku": "lantern", "name": "Metal lantern", "unitPrice": 339]
+
+  @Test("an order placed in one process comes out of another", .freshDatabase(), .freshVirtualHost)
+  func journey() async throws {
+    let system = System()
+    try await system.migrate()
+    let commands = try await system.startReady(.commandService)
+    let relay = try await system.startReady(.relay)
+    let projector = try await system.startReady(.projector)
+    let queries = try await system.startReady(.queryService)
+
+    let product = try await commands.http.post("/v1/products", lantern)
+    #expect(product.status == 201 && product.headers["location"] == "/v1/products/LANTERN")
+    #expect(product.json == ["id": "LANTERN", "version": 1, "position": 1])
+    let order = try await commands.http.post(
+      "/v1/orders",
+      [
+        "orderId": "a b/c", "customerId": "ada", "placedAt": "2026-11-21T10:30:00+01:00",
+        "lines": [["sku": "LANTERN", "quantity": 6], ["sku": "lantern", "quantity": 1]],
+      ])
+    #expect(order.status == 201 && order.headers["location"] == "/v1/orders/a%20b%2Fc")
+    #expect(order.json == ["id": "a b/c", "version": 1, "position": 2])
+    let read = try await queries.http.get("/v1/orders/a%20b%2Fc", until: 200)
+    let line: (Int64) -> JSON = { quantity in
+      [
+        "sku": "LANTERN", "name": "Metal lantern", "quantity": .integer(quantity), "unitPrice": 339,
+        "lineTotal": .integer(quantity * 339),
+      ]
+    }
+    #expect(
+      read.json == [
+        "orderId": "a b/c", "customerId": "ada", "status": "placed", "lines": [line(6), line(1)], "total": 2373,
+        "currency": "GBP", "placedAt": "2026-11-21T09:30:00Z", "version": 1,
+      ])
+    #expect(try await queries.http.get("/v1/products/Lantern", until: 200).json["unitPrice"] == 339)
+
+    let cancelled = try await commands.http.post("/v1/orders/a%20b%2Fc/cancellation", ["reason": "cheaper elsewhere"])
+    #expect(cancelled.status == 200)
+    #expect(cancelled.json == ["id": "a b/c", "version": 2, "position": 3, "changed": true])
+    let again = try await commands.http.post("/v1/orders/a%20b%2Fc/cancellation", ["reason": "cheaper elsewhere"])
+    #expect(again.status == 200 && again.json == ["id": "a b/c", "version": 2, "position": 3, "changed": false])
+    try await eventually("the cancellation is read") {
+      try await queries.http.get("/v1/orders/a%20b%2Fc").json["status"] == "cancelled"
+    }
+
+    // Without an id the service makes one; without a customer there is none.
+    let anonymous = try await commands.http.post("/v1/orders", ["lines": [["sku": "LANTERN", "quantity": 1]]])
+    let id = try #require(anonymous.json["id"]?.string)
+    #expect(UUID(uuidString: id) != nil)
+    #expect(try await queries.http.get("/v1/orders/\(id)", until: 200).json["customerId"] == JSON.null)
+
+    // SIGTERM and SIGINT drain: a clean end each.
+    for (service, signal) in [(commands, SIGTERM), (relay, SIGINT), (projector, SIGTERM), (queries, SIGINT)] {
+      service.process.signal(signal)
+      #expect(try await service.process.wait() == 0, "\(service.process.output)")
+    }
+  }
+
+  @Test("a customer's orders come in pages, newest first, each once", .freshDatabase(), .freshVirtualHost)
+  func pages() async throws {
+    let system = System()
+    try await system.migrate()
+    let commands = try await system.startReady(.commandService)
+    let projector = try await system.startReady(.projector)
+    let queries = try await system.startReady(.queryService)
+    _ = try await commands.http.post("/v1/products", lantern)
+    for n in 0..<25 {
+      // Several at the same time: then the id decides.
+      let answer = try await commands.http.post(
+        "/v1/orders",
+        [
+          "orderId": .string("o-\(n)"), "customerId": "ada", "placedAt": .string("2026-11-\(10 + n / 5)T00:00:00Z"),
+          "lines": [["sku": "LANTERN", "quantity": 1]],
+        ])
+      #expect(answer.status == 201)
+    }
+    try await eventually("all are there") {
+      try await queries.http.get("/v1/customers/ada/orders?limit=100").json["items"]?.array?.count == 25
+    }
+    var ids: [String] = []
+    var path = "/v1/customers/ada/orders?limit=7"
+    while true {
+      let page = try await queries.http.get(path)
+      ids += page.json["items"]?.array?.compactMap { $0["orderId"]?.string } ?? []
+      guard let cursor = page.json["nextCursor"]?.string else { break }
+      path = "/v1/customers/ada/orders?limit=7&cursor=\(cursor)"
+    }
+    let expected = (0..<25).sorted { ($0 / 5, "o-\($0)") > ($1 / 5, "o-\($1)") }.map { "o-\($0)" }
+    #expect(ids == expected)
+    #expect(try await queries.http.get("/v1/customers/nobody/orders").json == ["items": [], "nextCursor": nil])
+    for query in ["limit=0", "limit=101", "limit=x", "cursor=%20", "cursor=AAAA"] {
+      let answer = try await queries.http.get("/v1/customers/ada/orders?\(query)")
+      #expect(answer.status == 400 && answer.problem == "invalid-parameter", "\(query)")
+    }
+    _ = projector
+  }
+
+  @Test("a command in hand is finished when the service is told to stop", .freshDatabase(), .freshVirtualHost)
+  func draining() async throws {
+    let system = System()
+    try await system.migrate()
+    let commands = try await system.startReady(.commandService)
+    _ = try await commands.http.post("/v1/products", lantern)
+    let database = FreshDatabase.current!
+    let blocker = try await database.connect()
+    try await blocker.execute("begin")
+    try await blocker.query("select pg_advisory_xact_lock(7310029201180266610)")
+    async let answer = commands.http.post(
+      "/v1/orders", ["orderId": "o", "lines": [["sku": "LANTERN", "quantity": 1]]])
+    let observer = try await database.connect()
+    try await eventually("the append waits") {
+      try await observer.query(
+        "select 1 from pg_stat_activity where datname = \(database.name) and wait_event_type = 'Lock'"
+      ).count == 1
+    }
+    commands.process.signal(SIGTERM)
+    try await blocker.execute("commit")
+    #expect(try await answer.status == 201)
+    #expect(try await commands.process.wait() == 0)
+  }
+
+  @Test(
+    "a second projector and a second relay stand by and take over from killed ones", .freshDatabase(), .freshVirtualHost
+  )
+  func takeover() async throws {
+    let system = System()
+    try await system.migrate()
+    let commands = try await system.startReady(.commandService)
+    let (firstRelay, firstProjector) = (try await system.startReady(.relay), try await system.startReady(.projector))
+    let (secondRelay, secondProjector) = (try await system.startReady(.relay), try await system.startReady(.projector))
+    let queries = try await system.startReady(.queryService)
+    _ = try await commands.http.post("/v1/products", lantern)
+    #expect(try await queries.http.get("/v1/products/LANTERN", until: 200).status == 200)
+    #expect(
+      secondRelay.process.output.contains("standing by") && secondProjector.process.output.contains("standing by"))
+    firstRelay.process.signal(SIGKILL)
+    firstProjector.process.signal(SIGKILL)
+    _ = try await commands.http.post("/v1/orders", ["orderId": "o", "lines": [["sku": "LANTERN", "quantity": 1]]])
+    #expect(try await queries.http.get("/v1/orders/o", until: 200).status == 200)
+    try await eventually("both are active") {
+      secondRelay.process.output.contains("active now") && secondProjector.process.output.contains("active now")
+    }
+  }
+}

@@ -1,0 +1,127 @@
+import Foundation
+import JSON
+import TestSupport
+import Testing
+
+@Suite("Outages", .tags(.system), .needsServers)
+struct OutageTests {
+  private let lantern: JSON = ["sku": "LANTERN", "name": "Metal lantern", "unitPrice": 339]
+
+  private func order(_ id: String) -> JSON { ["orderId": .string(id), "lines": [["sku": "LANTERN", "quantity": 1]]] }
+
+  @Test("with PostgreSQL away commands and queries answer 503, and recover by themselves", .freshVirtualHost)
+  func postgres() async throws {
+    let server = try PrivateServer(.postgres)
+    let system = System(writeURL: try await server.url(), settings: ["DATABASE_ACQUIRE_TIMEOUT": "0.5"])
+    try await system.migrate()
+    let commands = try await system.startReady(.commandService)
+    let relay = try await system.startReady(.relay)
+    let projector = try await system.startReady(.projector)
+    let queries = try await system.startReady(.queryService)
+    _ = try await commands.http.post("/v1/products", lantern)
+    #expect(try await commands.http.post("/v1/orders", order("before")).status == 201)
+    #expect(try await queries.http.get("/v1/orders/before", until: 200).status == 200)
+
+    server.process.signal(SIGKILL)
+    try await server.process.wait()
+    // The first may have been on its way when the connection went: then its outcome is unknown.
+    try await eventually("commands are refused") {
+      try await commands.http.post("/v1/orders", order("during")).status == 503
+    }
+    let refused = try await commands.http.post("/v1/orders", order("during"))
+    #expect(refused.status == 503 && refused.headers["retry-after"] != nil && refused.problem == "unavailable")
+    try await eventually("queries are refused") { try await queries.http.get("/v1/orders/before").status == 503 }
+    #expect(try await queries.http.get("/v1/orders/before").headers["retry-after"] != nil)
+    for service in [commands, relay, projector, queries] {
+      #expect(await service.isReady() == false)
+      #expect(try await service.http.get("/healthz").status == 200)
+    }
+
+    let restarted = try PrivateServer(.postgres, inPlaceOf: server)
+    for service in [commands, relay, projector, queries] { try await service.becomesReady() }
+    try await eventually("commands are taken again") {
+      try await [201, 409].contains(commands.http.post("/v1/orders", order("during")).status)
+    }
+    #expect(try await commands.http.post("/v1/orders", order("after")).status == 201)
+    for id in ["before", "during", "after"] {
+      #expect(try await queries.http.get("/v1/orders/\(id)", until: 200).json["total"] == 339)
+    }
+    restarted.process.signal(SIGINT)
+    try await restarted.process.wait()
+  }
+
+  @Test("with RabbitMQ away commands are taken as ever, and reads catch up", .freshDatabase())
+  func rabbitMQ() async throws {
+    let server = try PrivateServer(.rabbitmq)
+    let system = System(amqpURL: try await server.url())
+    try await system.migrate()
+    let commands = try await system.startReady(.commandService)
+    let relay = try await system.startReady(.relay)
+    let projector = try await system.startReady(.projector)
+    let queries = try await system.startReady(.queryService)
+    _ = try await commands.http.post("/v1/products", lantern)
+    #expect(try await commands.http.post("/v1/orders", order("before")).status == 201)
+    #expect(try await queries.http.get("/v1/orders/before", until: 200).status == 200)
+    server.process.signal(SIGKILL)
+    try await server.process.wait()
+    for n in 0..<20 { #expect(try await commands.http.post("/v1/orders", order("during-\(n)")).status == 201) }
+    try await eventually("relay and projector say so") {
+      let (relayReady, projectorReady) = (await relay.isReady(), await projector.isReady())
+      return !relayReady && !projectorReady
+    }
+    // The store is the truth: reads follow it even before the broker is back.
+    for n in 0..<20 { #expect(try await queries.http.get("/v1/orders/during-\(n)", until: 200).status == 200) }
+
+    let restarted = try PrivateServer(.rabbitmq, inPlaceOf: server)
+    try await relay.becomesReady()
+    try await projector.becomesReady()
+    #expect(try await commands.http.post("/v1/orders", order("after")).status == 201)
+    #expect(try await queries.http.get("/v1/orders/after", until: 200).status == 200)
+    restarted.process.signal(SIGKILL)
+    try await restarted.process.wait()
+  }
+}
+
+@Suite("Starting", .tags(.system), .needsServers)
+struct StartTests {
+  @Test(
+    "a service is not ready before the schema fits, says so, and becomes ready", .freshDatabase(), .freshVirtualHost)
+  func schema() async throws {
+    let system = System()
+    let services = [
+      try await system.start(.commandService), try await system.start(.relay), try await system.start(.projector),
+      try await system.start(.queryService),
+    ]
+    for service in services {
+      let answer = try await service.http.get("/readyz", until: 503)
+      #expect(answer.problem == "not-ready" && answer.text.contains("counterflow migrate"))
+      #expect(try await service.http.get("/healthz").status == 200)
+    }
+    try await system.migrate()
+    for service in services { try await service.becomesReady() }
+    // A second time, and several at once, change nothing.
+    let more = try (0..<3).map { _ in try system.run("counterflow", ["migrate"]) }
+    for process in more {
+      #expect(try await process.wait() == 0)
+      #expect(process.output.contains("is at version 1 already"))
+    }
+  }
+
+  @Test(
+    "a wrong setting ends the process with its name and what is allowed, and without its value where it is secret",
+    arguments: [
+      ("command-service", "WRITE_DATABASE_URL", "mysql://sesame", "postgres://"),
+      ("command-service", "HTTP_PORT", "http", "0 to 65535"),
+      ("command-service", "CURRENCY", "pounds", "ISO 4217"), ("command-service", "DATABASE_POOL_SIZE", "1", "2 to 200"),
+      ("relay", "AMQP_URL", "http://sesame", "amqp://"), ("relay", "LEASE_DURATION", "0", "1 to 300"),
+      ("projector", "PARTITIONS", "3", "1, 2, 4, 8, 16, 32 or 64"), ("projector", "LOG_LEVEL", "loud", "warning"),
+      ("query-service", "READ_DATABASE_URL", "", "postgres://"), ("query-service", "HTTP_HOST", "a b", "address"),
+    ])
+  func settings(executable: String, name: String, value: String, allowed: String) async throws {
+    let system = System(writeURL: "postgres://a:b@127.0.0.1:1/c", amqpURL: "amqp://a:b@127.0.0.1:1/%2F")
+    let process = try system.run(executable, settings: [name: value])
+    #expect(try await process.wait() == 78)
+    #expect(process.output.contains(name) && process.output.contains(allowed), "\(process.output)")
+    #expect(!process.output.contains("sesame"))
+  }
+}

@@ -1,0 +1,79 @@
+internal import Foundation
+
+/// The four services as processes, on a test's own database and virtual host.
+///
+/// Write and read store are two schemas of one database, which they may be: they share no table.
+public final class System: Sendable {
+  public enum Service: String, Sendable, CaseIterable {
+    case commandService = "command-service"
+    case relay
+    case projector
+    case queryService = "query-service"
+  }
+
+  private let environment: [String: String]
+
+  public init(writeURL: String? = nil, amqpURL: String? = nil, settings: [String: String] = [:]) {
+    let database = FreshDatabase.current?.url ?? ""
+    environment = [
+      "WRITE_DATABASE_URL": writeURL ?? database, "READ_DATABASE_URL": writeURL ?? database,
+      "AMQP_URL": amqpURL ?? FreshVirtualHost.current?.url ?? "", "LEASE_DURATION": "1",
+      "PROJECTION_HEAD_INTERVAL": "0.2",
+    ].merging(settings) { $1 }
+  }
+
+  public func run(_ executable: String, _ arguments: [String] = [], settings: [String: String] = [:]) throws
+    -> ChildProcess
+  {
+    try ChildProcess(
+      TestEnvironment.binaries.appendingPathComponent(executable), arguments,
+      environment: environment.merging(settings) { $1 })
+  }
+
+  public func migrate() async throws {
+    let migrate = try run("counterflow", ["migrate"])
+    guard try await migrate.wait() == 0 else { throw NeverHappened(description: "migrate: \(migrate.output)") }
+  }
+
+  /// Starts a service on a free port.
+  public func start(_ service: Service, settings: [String: String] = [:]) async throws -> RunningService {
+    let process = try run(service.rawValue, settings: ["HTTP_PORT": "0"].merging(settings) { $1 })
+    var url: String?
+    try await eventually("\(service.rawValue) listens") {
+      guard process.isRunning else { throw NeverHappened(description: "\(service.rawValue): \(process.output)") }
+      url = process.output.firstMatch(of: /listening on (127\.0\.0\.1:\d+)/).map { "http://\($0.output.1)" }
+      return url != nil
+    }
+    return RunningService(process: process, http: HTTPProbe(url!))
+  }
+
+  /// Starts a service and waits until it is ready.
+  public func startReady(_ service: Service, settings: [String: String] = [:]) async throws -> RunningService {
+    let running = try await start(service, settings: settings)
+    try await running.becomesReady()
+    return running
+  }
+}
+
+public struct RunningService: Sendable {
+  public let process: ChildProcess
+  public let http: HTTPProbe
+
+  public func isReady() async -> Bool { (try? await http.get("/readyz"))?.status == 200 }
+
+  public func becomesReady() async throws {
+    try await eventually("\(http.base) is ready", within: .seconds(120)) { await isReady() }
+  }
+}
+
+extension HTTPProbe {
+  /// Asks until there is an answer with that status.
+  public func get(_ path: String, until status: Int) async throws -> HTTPAnswer {
+    var answer: HTTPAnswer?
+    try await eventually("GET \(path) answers \(status)") {
+      answer = try? await get(path)
+      return answer?.status == status
+    }
+    return answer!
+  }
+}
