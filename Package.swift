@@ -105,7 +105,9 @@ let package = Package(
     .executableTarget(
       name: "QueryService",
       dependencies: [
-        "Commerce", "CommerceReadModels", "EventSourcing", "JSON", "Postgres", "Projections", "ServiceKit", httpTypes,
+        "Commerce", "CommerceAPI", "CommerceReadModels", "EventSourcing", "JSON", "Postgres", "Projections",
+        "ServiceKit",
+        httpTypes,
         hummingbird, lifecycle, logging,
       ]),
     .executableTarget(
@@ -135,8 +137,9 @@ let package = Package(
     .testTarget(
       name: "SystemTests",
       dependencies: [
-        "CommandService", "Counterflow", "JSON", "Postgres", "Projector", "QueryService", "RabbitMQ", "Relay",
-        "ServiceKit", "TestSupport",
+        "CommandProcessing", "CommandService", "CommerceAPI", "CommerceReadModels", "Counterflow", "EventSourcing",
+        "JSON",
+        "Postgres", "Projector", "QueryService", "Relay", "ServiceKit", "TestSupport", httpTypes, hummingbird, logging,
       ]),
   ],
   swiftLanguageModes: [.v6]

@@ -1,4 +1,5 @@
 import CommandProcessing
+import CommerceAPI
 import Hummingbird
 import Logging
 import Postgres
@@ -49,8 +50,8 @@ extension App {
     router.addHealth([.database("writeStore", pool, [eventStoreSchema])])
     CommandRoutes(processor: processor, currency: try settings[currency]).add(to: router)
     let server = ServiceMain.httpServer(
-      ProblemResponder(router, translate: commandProblem), host: try settings[CommonSettings.httpHost],
-      port: try settings[port], logger: logger)
+      ProblemResponder(router, elsewhere: CommerceRoutes.queries, translate: commandProblem),
+      host: try settings[CommonSettings.httpHost], port: try settings[port], logger: logger)
     return [pool, processor, server]
   }
 }

@@ -1,3 +1,4 @@
+import CommerceAPI
 import CommerceReadModels
 import Hummingbird
 import Logging
@@ -22,8 +23,8 @@ extension App {
     router.addHealth([.database("readStore", pool, [projectionsSchema, readModelsSchema])])
     QueryRoutes(orders: OrderQueries(pool), catalogue: CatalogueQueries(pool)).add(to: router)
     let server = ServiceMain.httpServer(
-      ProblemResponder(router, translate: queryProblem), host: try settings[CommonSettings.httpHost],
-      port: try settings[port], logger: logger)
+      ProblemResponder(router, elsewhere: CommerceRoutes.commands, translate: queryProblem),
+      host: try settings[CommonSettings.httpHost], port: try settings[port], logger: logger)
     return [pool, server]
   }
 }

@@ -6,12 +6,23 @@ internal import Metrics
 /// Answers every failure of the routes with problem details, and tells a wrong method from a wrong path.
 public struct ProblemResponder<Context: RequestContext>: HTTPResponder {
   private let responder: RouterResponder<Context>
-  private let routes: [(segments: [Substring], method: HTTPRequest.Method)]
+  private typealias Route = (segments: [Substring], method: HTTPRequest.Method)
+
+  private let routes: [Route]
+  private let elsewhere: [Route]
   private let translate: @Sendable (any Error) -> Problem?
 
-  /// - Parameter translate: what a service's own errors mean; nil for an error that it does not know,
-  ///   which is logged and answered with 500.
-  public init(_ router: Router<Context>, translate: @escaping @Sendable (any Error) -> Problem? = { _ in nil }) {
+  /// - Parameters:
+  ///   - elsewhere: routes that another service behind the same address answers.
+  ///   - translate: what a service's own errors mean; nil for an error that it does not know,
+  ///     which is logged and answered with 500.
+  public init(
+    _ router: Router<Context>, elsewhere: [(method: String, path: String)] = [],
+    translate: @escaping @Sendable (any Error) -> Problem? = { _ in nil }
+  ) {
+    self.elsewhere = elsewhere.compactMap { route in
+      HTTPRequest.Method(rawValue: route.method).map { (route.path.split(separator: "/"), $0) }
+    }
     responder = router.buildResponder()
     // After building, since that adds HEAD to GET where the router is told to.
     routes = router.routes.map { ($0.path.description.split(separator: "/"), $0.method) }
@@ -41,16 +52,20 @@ public struct ProblemResponder<Context: RequestContext>: HTTPResponder {
 
   /// The router answers an unknown path and a wrong method alike, and without a body: both are found here.
   private func checkRoute(_ request: Request) throws(Problem) {
-    let methods = methods(at: request.uri.path)
-    guard !methods.isEmpty else { throw .notFound("There is nothing at \(request.uri.path).") }
-    guard !methods.contains(request.method) else { return }
-    let list = methods.map(\.rawValue).sorted().joined(separator: ", ")
+    let here = methods(at: request.uri.path, of: routes)
+    guard !here.contains(request.method) else { return }
+    let there = methods(at: request.uri.path, of: elsewhere)
+    guard !there.contains(request.method) else {
+      throw .notFound("\(request.method.rawValue) \(request.uri.path) is answered by another service.")
+    }
+    guard !here.isEmpty || !there.isEmpty else { throw .notFound("There is nothing at \(request.uri.path).") }
+    let list = here.union(there).map(\.rawValue).sorted().joined(separator: ", ")
     throw Problem(
       .methodNotAllowed, "method-not-allowed", title: "Method not allowed",
       detail: "\(request.method.rawValue) is not possible here; use \(list).", headers: [.allow: list])
   }
 
-  private func methods(at path: String) -> Set<HTTPRequest.Method> {
+  private func methods(at path: String, of routes: [Route]) -> Set<HTTPRequest.Method> {
     let segments = path.split(separator: "/")
     let matching = routes.filter { route in
       route.segments.count == segments.count

@@ -88,6 +88,10 @@ struct BadInputTests {
     try await expect(404, "not-found", [], "POST", "/v1/nothing", order([:]))
     try await expect(405, "method-not-allowed", [], "PUT", orders, order(["lines": [line]]))
     try await expect(405, "method-not-allowed", [], "DELETE", "/v1/orders/o", on: queries.http)
+    // Behind one address each service also gets what the other would answer otherwise.
+    try await expect(405, "method-not-allowed", [], "PUT", "/v1/orders/o")
+    try await expect(405, "method-not-allowed", [], "GET", "/v1/orders", on: queries.http)
+    try await expect(404, "not-found", [], "GET", "/v1/orders/o")
     try await expect(409, "order-exists", ["/orderId"], "POST", orders, order(["orderId": "o", "lines": [line]]))
     try await expect(
       409, "product-exists", ["/sku"], "POST", "/v1/products", order(["sku": "lantern", "name": "n", "unitPrice": 1]))

@@ -1,4 +1,12 @@
+import CommandProcessing
+import CommerceAPI
+import CommerceReadModels
+import EventSourcing
 import Foundation
+import HTTPTypes
+import Hummingbird
+import Logging
+import Postgres
 import ServiceKit
 import TestSupport
 import Testing
@@ -53,6 +61,22 @@ struct ConfigurationTests {
     for row in rows {
       let name = row.dropFirst(3).prefix { $0 != "`" }
       #expect(names.contains(String(name)), "\(name) is documented and not a setting")
+    }
+  }
+}
+
+@Suite("Routes")
+struct RouteTests {
+  @Test("each service answers what the table of routes says, and no other")
+  func table() async throws {
+    let (commands, queries) = (Router(), Router(options: .autoGenerateHeadEndpoints))
+    let pool = PostgresPool(PostgresConfiguration(url: ""), logger: .quiet)
+    CommandRoutes(processor: CommandProcessor(InMemoryEventStore(), logger: .quiet), currency: "GBP").add(to: commands)
+    QueryRoutes(orders: OrderQueries(pool), catalogue: CatalogueQueries(pool)).add(to: queries)
+    for (router, table) in [(commands, CommerceRoutes.commands), (queries, CommerceRoutes.queries)] {
+      _ = router.buildResponder()
+      let routes = router.routes.map { "\($0.method.rawValue) \($0.path)" }
+      #expect(routes.sorted() == table.map { "\($0.method) \($0.path)" }.sorted())
     }
   }
 }

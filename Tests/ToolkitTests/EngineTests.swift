@@ -273,7 +273,7 @@ struct EngineTests {
       try await engine.append(10, type: "Ended")
       try await eventually("ten are left") {
         let rows = try await engine.pool.query("select 1 from counting").count
-        let position = try await engine.pool.query("select max(position) from projections.checkpoints").value(Int.self)
+        let position = try await engine.pool.query("select coalesce(max(position), 0) from projections.checkpoints").value(Int.self)
         return rows == 10 && position == 50
       }
     }

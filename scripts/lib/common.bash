@@ -50,7 +50,7 @@ prepare_machine() {
   mkdir -p "$run_dir" "$log_dir"
   chmod 755 "$local_dir"
   install_packages postgresql postgresql-client rabbitmq-server libpq-dev librabbitmq-dev pkg-config curl openssl procps
-  command -v swift >/dev/null || fail 'there is no swift: install a Swift 6.2 toolchain or newer (https://swift.org/install)'
+  command -v swift >/dev/null || fail 'there is no swift: install a Swift 6.3 toolchain or newer (https://swift.org/install)'
 }
 
 free_port() {
