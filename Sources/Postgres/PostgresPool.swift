@@ -230,9 +230,12 @@ extension PostgresPool {
           if state.waiters.count >= limits.maximumWaiters {
             return PostgresError(.poolExhausted, "\(limits.maximumWaiters) tasks wait for a connection already")
           }
-          // A connection may have come back between the look and now.
+          // A connection or a slot may have become free between the look and now.
           if let (connection, since) = state.idle.popLast() {
             continuation.resume(returning: .connection(connection, idleSince: since))
+          } else if state.slotsTaken < limits.size {
+            state.slotsTaken += 1
+            continuation.resume(returning: .slot)
           } else {
             state.waiters.append(Waiter(id: id, continuation: continuation))
           }

@@ -97,11 +97,13 @@ actor ProjectionRunner {
       if case .apply(let events) = verdict { work[index, default: []] += events }
       report(verdict, of: next[index])
     }
+    // The checkpoint's own event comes again, as proof of the history.
+    let limit = settings.batchSize + 1
     var room = settings.batchSize - work.values.reduce(0) { $0 + $1.count }
     for index in next.indices where next[index].mode == .catchingUp && work[index] == nil && room > 0 {
       let events = try await store.events(
-        in: next[index].partition, from: next[index].checkpoint.position, limit: settings.batchSize)
-      let verdict = next[index].catchUp(events, limit: settings.batchSize)
+        in: next[index].partition, from: next[index].checkpoint.position, limit: limit)
+      let verdict = next[index].catchUp(events, limit: limit)
       if case .apply(let events) = verdict {
         work[index] = events
         room -= events.count
