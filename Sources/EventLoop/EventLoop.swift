@@ -30,32 +30,41 @@ public final class EventLoop: SerialExecutor {
   private let wakeReader: Int32
   private let wakeWriter: Int32
 
-  public init() {
+  /// - Throws: when the process may open no more files or threads.
+  public init() throws(EventLoopError) {
     var ends: [Int32] = [-1, -1]
-    precondition(pipe(&ends) == 0, "pipe: \(String(cString: strerror(errno)))")
+    let opened = pipe(&ends)
+    let reason = errno
     (wakeReader, wakeWriter) = (ends[0], ends[1])
+    guard opened == 0 else { throw EventLoopError(operation: "pipe", code: reason) }
     for end in ends {
       _ = fcntl(end, F_SETFL, O_NONBLOCK)
       _ = fcntl(end, F_SETFD, FD_CLOEXEC)
     }
     var thread = pthread_t()
+    let retained = Unmanaged.passRetained(self)
     let result = pthread_create(
       &thread, nil,
       { argument in
         Unmanaged<EventLoop>.fromOpaque(argument!).takeRetainedValue().run()
         return nil
-      }, Unmanaged.passRetained(self).toOpaque())
-    precondition(result == 0, "pthread_create: \(String(cString: strerror(result)))")
+      }, retained.toOpaque())
+    guard result == 0 else {
+      retained.release()
+      throw EventLoopError(operation: "pthread_create", code: result)
+    }
     pthread_detach(thread)
   }
 
   deinit {
-    close(wakeReader)
-    close(wakeWriter)
+    for end in [wakeReader, wakeWriter] where end >= 0 { close(end) }
   }
 
   public func enqueue(_ job: consuming ExecutorJob) {
     let job = UnownedJob(job)
+    // The job may run, and its actor and this loop end with it, before the wake-up below is sent.
+    let retained = Unmanaged.passRetained(self)
+    defer { retained.release() }
     let mustWake = state.withLock { state in
       state.jobs.append(job)
       defer { state.isAsleep = false }
@@ -128,6 +137,13 @@ public final class EventLoop: SerialExecutor {
     let isStillWatched = state.withLock { $0.watch?.descriptor == watch.descriptor }
     if isStillWatched && (descriptors[1].revents != 0 || (blocking && ready == 0)) { watch.handler() }
   }
+}
+
+/// The operating system has no more files or threads for this process.
+public struct EventLoopError: Error, CustomStringConvertible {
+  let operation: String
+  let code: Int32
+  public var description: String { "\(operation): \(String(cString: strerror(code)))" }
 }
 
 extension Duration {

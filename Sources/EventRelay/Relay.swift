@@ -11,7 +11,7 @@ public import ServiceLifecycle
 ///
 /// One relay is active, by a lease in the write store; others stand by. It starts at the store's head:
 /// what came before, and what a relay that died did not publish, projectors read from the store. A
-/// stale leader only causes duplicates, which they drop.
+/// stale leader causes duplicates, which they drop, or speaks of an older history, which they check.
 public struct Relay: Service {
   public struct Settings: Sendable {
     public var partitioning = Partitioning.standard
@@ -21,6 +21,8 @@ public struct Relay: Service {
     public var pollInterval = Duration.milliseconds(500)
     /// How long a relay that died holds up its successor, at most.
     public var leaseDuration = Duration.seconds(5)
+    /// How often the store's incarnation is looked at, and that its head is not behind what was read.
+    public var historyCheckInterval = Duration.seconds(1)
     /// Events behind the head beyond which the live feed jumps to it.
     public var jumpDistance = 50_000
 
@@ -94,13 +96,23 @@ public struct Relay: Service {
     }
   }
 
-  /// Publishes from the head on until the lease is lost or something fails.
+  /// Publishes from the head on until the lease is lost, the store's history changes, or something fails.
   private func lead(onProgress: () -> Void) async throws {
+    let incarnation = try await store.incarnation()
     var cursor = try await store.head()
     var batcher = FeedBatcher(
-      incarnation: try await store.incarnation(), partitioning: settings.partitioning,
+      incarnation: incarnation, partitioning: settings.partitioning,
       heads: try await store.heads(of: settings.partitioning))
+    var nextCheck = ContinuousClock.now + settings.historyCheckInterval
     while await lease.isHeld, !Task.isCancelled {
+      if ContinuousClock.now >= nextCheck {
+        let (now, head) = (try await store.incarnation(), try await store.head())
+        guard now == incarnation, head >= cursor else {
+          logger.error("the store's history has changed; starting again at its head", metadata: ["head": "\(head)"])
+          return
+        }
+        nextCheck = .now + settings.historyCheckInterval
+      }
       let events = try await store.events(after: cursor, limit: settings.readSize)
       guard let last = events.last else {
         await wakeup.wait(upTo: settings.pollInterval)

@@ -83,7 +83,8 @@ extension PostgresConnection {
       return try query(
         "select coalesce(max(version), 0) from public.counterflow_migrations where schema = \(schema.name)"
       ).value(Int.self)
-    } catch  where error.sqlState == .undefinedTable {
+    } catch {
+      guard error.sqlState == .undefinedTable else { throw error }
       return 0
     }
   }

@@ -106,10 +106,12 @@ extension PostgresConnection {
     requestCancel()
     do throws(PostgresError) {
       while let (row, _) = try nextCopyRow(.now + Self.cancelGrace, cancellable: false) { PQfreemem(row) }
+      _ = try finish(.now + Self.cancelGrace, cancellable: false)
     } catch {
-      if error.sqlState == nil && error.code != .misuse { return _ = lose() }
+      if error.sqlState == .queryCanceled { return }
     }
-    settle()
+    // Not cancelled, or not yet: the request would hit the connection's next statement.
+    if isUsable { _ = lose() }
   }
 
   /// Reads up to the end of an abandoned command, whose error is the one that was asked for.

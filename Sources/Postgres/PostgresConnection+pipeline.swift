@@ -17,8 +17,15 @@ extension PostgresConnection {
     let deadline = ContinuousClock.now + (timeout ?? configuration.statementTimeout)
     var answers: [Result<ResultSet, PostgresError>] = []
     do throws(PostgresError) {
-      let prepared = try queries.map { query throws(PostgresError) in try send(query, raw) }
-      for name in prepared { answers.append(try receive(preparing: name, deadline)) }
+      let isPreparing = try queries.map { query throws(PostgresError) in try send(query, raw) }
+      for (query, isPreparing) in zip(queries, isPreparing) {
+        let answer = try receive(deadline)
+        // Should the prepare be what failed, or the statement be gone, its name is not used again.
+        if case .failure(let error) = answer, isPreparing || error.isStaleStatement {
+          statements[query.statementKey] = nil
+        }
+        answers.append(answer)
+      }
     } catch {
       throw lose(error.code, error.message)
     }
@@ -26,8 +33,9 @@ extension PostgresConnection {
     return answers
   }
 
-  /// Sends prepare (where needed), execute and sync; returns the key of the statement that it prepares.
-  private func send(_ query: Query, _ raw: OpaquePointer) throws(PostgresError) -> String? {
+  /// Sends prepare (where needed), execute and sync.
+  /// - Returns: whether it prepares.
+  private func send(_ query: Query, _ raw: OpaquePointer) throws(PostgresError) -> Bool {
     let key = query.statementKey
     let known = statements[key]
     let name = known ?? newStatementName()
@@ -42,11 +50,11 @@ extension PostgresConnection {
         PQsendQueryPrepared(raw, name, Int32(query.binds.count), values, lengths, formats, 1)
       } == 1
     guard sent, PQpipelineSync(raw) == 1, PQflush(raw) >= 0 else { throw PostgresError(.connectionLost, errorMessage) }
-    return known == nil ? key : nil
+    return known == nil
   }
 
   private func receive(
-    preparing key: String?, _ deadline: ContinuousClock.Instant
+    _ deadline: ContinuousClock.Instant
   ) throws(PostgresError) -> Result<ResultSet, PostgresError> {
     var failure: PostgresError?
     var answer: LibPQResult?
@@ -58,11 +66,7 @@ extension PostgresConnection {
       }
       switch result.status {
       case PGRES_PIPELINE_SYNC:
-        if let failure {
-          // Should the prepare be what failed, its name is not there to be used again.
-          if let key { statements[key] = nil }
-          return .failure(failure)
-        }
+        if let failure { return .failure(failure) }
         guard let answer else { throw PostgresError(.connectionLost, "the pipeline lost step") }
         return .success(ResultSet(answer))
       case PGRES_FATAL_ERROR: failure = failure ?? result.error

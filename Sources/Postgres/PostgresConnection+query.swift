@@ -15,11 +15,11 @@ extension PostgresConnection {
       return try run(query, deadline, cancellable)
     } catch {
       // A pooler or DISCARD may have dropped the statement; a migration may have changed its columns.
-      let isStale = error.sqlState == .invalidStatementName || error.message.hasPrefix("cached plan must not")
-      guard isStale else { throw error }
-      try execute("deallocate all")
+      guard error.isStaleStatement else { throw error }
+      // The transaction around it is lost, and with it what was prepared: begin anew elsewhere.
+      guard !isInTransaction else { throw lose(.connectionLost, "a prepared statement went stale: \(error.message)") }
       statements = [:]
-      guard !isInTransaction else { throw error }
+      try execute("deallocate all")
       return try run(query, deadline, cancellable)
     }
   }
@@ -42,6 +42,10 @@ extension PostgresConnection {
     let answer: Answer
     do {
       answer = try body(self)
+      // COMMIT would answer with success, and roll back.
+      if hasFailedTransaction {
+        throw PostgresError(.misuse, "a statement of the transaction failed and the body went on; it is rolled back")
+      }
     } catch {
       if isUsable {
         do { _ = try query("rollback", timeout: nil, cancellable: false) } catch { _ = lose() }
@@ -97,19 +101,26 @@ extension PostgresConnection {
 
   /// Collects results up to the end of the command; on time-out or cancellation stops the server first.
   func finish(_ deadline: ContinuousClock.Instant, cancellable: Bool) throws(PostgresError) -> [LibPQResult] {
-    do {
+    do throws(PostgresError) {
       return try collect(deadline, cancellable: cancellable)
-    } catch  where error.code == .timeout || error.code == .cancelled {
+    } catch {
+      guard error.code == .timeout || error.code == .cancelled else { throw error }
+      // What must not be cancelled may still be under way: only the connection can be given up.
+      guard cancellable else { throw lose(error.code, error.message) }
       requestCancel()
-      do {
-        _ = try collect(.now + Self.cancelGrace, cancellable: false)
-      } catch  where error.sqlState != nil {
-        // The statement ended, cancelled or otherwise: the connection is in order again.
-      } catch {
-        throw lose(error.code, "the statement did not stop when cancelled; the connection was dropped")
+      // A request that has not been heard yet would hit the next statement of this connection.
+      guard end(by: .now + Self.cancelGrace)?.sqlState == .queryCanceled else {
+        throw lose(error.code, "\(error.message); the statement did not stop when cancelled, the connection is dropped")
       }
       throw error
     }
+  }
+
+  /// Reads up to the end of the command.
+  /// - Returns: the error that it ended with.
+  private func end(by deadline: ContinuousClock.Instant) -> PostgresError? {
+    do throws(PostgresError) { _ = try collect(deadline, cancellable: false) } catch { return error }
+    return nil
   }
 
   private func collect(_ deadline: ContinuousClock.Instant, cancellable: Bool) throws(PostgresError) -> [LibPQResult] {
@@ -140,6 +151,12 @@ extension PostgresConnection {
       if ready & (POLLIN | POLLHUP | POLLERR) != 0 && PQconsumeInput(raw) == 0 { throw lose() }
     }
     return PQgetResult(raw).map { LibPQResult($0) }
+  }
+}
+
+extension PostgresError {
+  var isStaleStatement: Bool {
+    sqlState == .invalidStatementName || message.hasPrefix("cached plan must not change result type")
   }
 }
 

@@ -25,9 +25,9 @@ public actor PostgresConnection {
   var statementCount = 0
   var sink: AsyncStream<PostgresNotification>.Continuation?
 
-  private init(_ configuration: PostgresConfiguration) {
+  private init(_ configuration: PostgresConfiguration, _ loop: EventLoop) {
     self.configuration = configuration
-    loop = EventLoop()
+    self.loop = loop
   }
 
   deinit {
@@ -38,7 +38,9 @@ public actor PostgresConnection {
   /// Connects and authenticates.
   /// - Throws: `connectionFailed`, `timeout`, `cancelled`, or `server` when the server refuses.
   public static func connect(_ configuration: PostgresConfiguration) async throws(PostgresError) -> PostgresConnection {
-    let connection = PostgresConnection(configuration)
+    let loop: EventLoop
+    do { loop = try EventLoop() } catch { throw PostgresError(.connectionFailed, "\(error)") }
+    let connection = PostgresConnection(configuration, loop)
     try await connection.open()
     return connection
   }
@@ -50,6 +52,12 @@ public actor PostgresConnection {
   public var isInTransaction: Bool {
     guard let raw = try? raw else { return false }
     return PQtransactionStatus(raw) != PQTRANS_IDLE
+  }
+
+  /// True when a statement of the transaction has failed, so that it can only be rolled back.
+  var hasFailedTransaction: Bool {
+    guard let raw = try? raw else { return false }
+    return PQtransactionStatus(raw) == PQTRANS_INERROR
   }
 
   /// The server's process id of this connection, as in `pg_stat_activity.pid`.
@@ -64,7 +72,9 @@ public actor PostgresConnection {
 
   /// A round trip that proves the connection, or drops it.
   public func ping(timeout: Duration = .seconds(2)) throws(PostgresError) {
-    do { try execute("", timeout: timeout) } catch {
+    do throws(PostgresError) {
+      _ = try exchange(.now + timeout, cancellable: false) { PQsendQuery($0, "") }
+    } catch {
       close()
       throw error
     }

@@ -129,12 +129,12 @@ extension PostgresPool {
       return nil
     }
     let grant: Grant
-    if let immediate { grant = immediate } else { grant = try await wait() }
+    if let immediate { grant = immediate } else { grant = try await wait(until: deadline) }
     if case .connection(let connection, let since) = grant {
       let isSuspect = state.withLock { $0.lastLoss.map { since <= $0 } ?? false }
       if !isSuspect && ContinuousClock.now - since < limits.idleCheck { return connection }
       do {
-        try await connection.ping()
+        try await connection.ping(timeout: min(.seconds(2), max(deadline - .now, .milliseconds(50))))
         return connection
       } catch { logger.info("replacing a connection that was lost while idle", metadata: ["error": "\(error)"]) }
     }
@@ -200,17 +200,17 @@ extension PostgresPool {
 
 // MARK: Waiting
 extension PostgresPool {
-  private func wait() async throws -> Grant {
+  private func wait(until deadline: ContinuousClock.Instant) async throws -> Grant {
     let id = state.withLock { state in
       defer { state.nextWaiter += 1 }
       return state.nextWaiter
     }
     return try await withThrowingTaskGroup(of: Grant?.self) { group in
-      group.addTask { try await self.enqueue(id) }
+      group.addTask { try await self.enqueue(id, until: deadline) }
       group.addTask {
         // The waiter's own result decides, so that a grant is never lost to a time-out beside it.
-        try? await Task.sleep(for: self.limits.acquireTimeout)
-        self.dismiss(id, PostgresError(.poolExhausted, "no connection free within \(self.limits.acquireTimeout)"))
+        try? await Task.sleep(until: deadline)
+        self.dismiss(id, self.exhaustedError)
         return nil
       }
       defer { group.cancelAll() }
@@ -221,12 +221,18 @@ extension PostgresPool {
     }
   }
 
-  private func enqueue(_ id: Int) async throws -> Grant {
+  private var exhaustedError: PostgresError {
+    PostgresError(.poolExhausted, "no connection free within \(limits.acquireTimeout)")
+  }
+
+  private func enqueue(_ id: Int, until deadline: ContinuousClock.Instant) async throws -> Grant {
     try await withTaskCancellationHandler {
       try await withCheckedThrowingContinuation { continuation in
         let refusal = state.withLock { state -> PostgresError? in
           if state.isClosed { return Self.closedError }
           if Task.isCancelled { return PostgresError(.cancelled, "the task was cancelled") }
+          // Later than the time-out beside it, which would find nobody.
+          if ContinuousClock.now >= deadline { return exhaustedError }
           if state.waiters.count >= limits.maximumWaiters {
             return PostgresError(.poolExhausted, "\(limits.maximumWaiters) tasks wait for a connection already")
           }

@@ -136,7 +136,9 @@ public struct PostgresTimestamp: PostgresEncodable, PostgresDecodable, Hashable 
   public init(microsecondsSince1970: Int64) { self.microsecondsSince1970 = microsecondsSince1970 }
 
   public func encode(into buffer: inout [UInt8]) -> Bool {
-    buffer.append(bigEndian: microsecondsSince1970 - Self.epochOffset)
+    let (value, overflows) = microsecondsSince1970.subtractingReportingOverflow(Self.epochOffset)
+    // PostgreSQL's own '-infinity', which is earlier than all others too.
+    buffer.append(bigEndian: overflows ? Int64.min : value)
     return true
   }
 
@@ -144,6 +146,8 @@ public struct PostgresTimestamp: PostgresEncodable, PostgresDecodable, Hashable 
     guard let value = bytes?.bigEndian(Int64.self), oid == TypeOID.timestamptz else {
       throw decodingError("timestamptz", oid: oid, isNull: bytes == nil)
     }
-    microsecondsSince1970 = value + Self.epochOffset
+    let (sum, overflows) = value.addingReportingOverflow(Self.epochOffset)
+    guard !overflows else { throw PostgresError(.decoding, "the time is infinite, or beyond the year 294,000") }
+    microsecondsSince1970 = sum
   }
 }

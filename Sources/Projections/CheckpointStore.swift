@@ -34,22 +34,25 @@ struct CheckpointStore: Sendable {
   func claim(
     _ partitioning: Partitioning, incarnation: UUID, on pool: PostgresPool
   ) async throws -> [Pair] {
+    let counts = try await pool.query(
+      "select distinct partition_count from projections.checkpoints where projection = \(projection)"
+    ).decode(Int.self)
+    if let other = counts.first(where: { $0 != partitioning.count }) {
+      throw PartitioningError(projection: projection, found: other, configured: partitioning.count)
+    }
     let rows = try await pool.query(
       """
       insert into projections.checkpoints as c (projection, partition, partition_count, owner, incarnation, position)
       select \(projection), p, \(Int32(partitioning.count)), \(owner), \(incarnation), 0
       from generate_series(0, \(Int32(partitioning.count - 1))) as p
       on conflict (projection, partition) do update set owner = excluded.owner
-      returning c.partition, c.partition_count, c.incarnation, c.position, c.event_id
+      returning c.partition, c.incarnation, c.position, c.event_id
       """
-    ).decode((Int, Int, UUID, Int64, UUID?).self)
-    if let other = rows.first(where: { $0.1 != partitioning.count }) {
-      throw PartitioningError(projection: projection, found: other.1, configured: partitioning.count)
-    }
+    ).decode((Int, UUID, Int64, UUID?).self)
     return rows.sorted { $0.0 < $1.0 }.map { row in
       Pair(
-        partition: partitioning.partitions[row.0], incarnation: row.2,
-        checkpoint: Checkpoint(position: Position(row.3), eventID: row.4))
+        partition: partitioning.partitions[row.0], incarnation: row.1,
+        checkpoint: Checkpoint(position: Position(row.2), eventID: row.3))
     }
   }
 

@@ -30,7 +30,7 @@ struct Pair: Sendable {
     case apply([RecordedEvent])
     /// All of it was applied before.
     case duplicate
-    /// Something in between is missing; the pair catches up from the store.
+    /// Something in between is missing, or does not fit; the pair catches up from the store.
     case hole
     case forked(String)
     /// The pair is not taking deliveries now.
@@ -51,25 +51,21 @@ struct Pair: Sendable {
   }
 
   /// Takes a delivery from the live feed; after `apply` the checkpoint stands behind its events.
+  ///
+  /// A delivery that does not fit the checkpoint's history is no proof of a fork, since a relay may
+  /// speak of an older one: like a hole it sends the pair to the store, which decides.
   mutating func receive(_ batch: FeedBatch) -> Verdict {
     guard mode == .live else { return .notLive }
-    guard batch.incarnation == incarnation else {
-      return fork("the feed is of incarnation \(batch.incarnation), the checkpoint of \(incarnation)")
-    }
+    guard batch.incarnation == incarnation else { return hole() }
     let last = batch.events.last!
     if last.position < checkpoint.position { return .duplicate }
-    if last.position == checkpoint.position {
-      return last.id == checkpoint.eventID ? .duplicate : fork("another event stands at \(last.position)")
-    }
-    guard batch.previous.position <= checkpoint.position else {
-      mode = .catchingUp
-      return .hole
-    }
+    if last.position == checkpoint.position { return last.id == checkpoint.eventID ? .duplicate : hole() }
+    guard batch.previous.position <= checkpoint.position else { return hole() }
     // The checkpoint's own event must be the one before, or one of these.
     let own =
       batch.previous.position == checkpoint.position
       ? batch.previous.eventID : batch.events.first { $0.position == checkpoint.position }?.id
-    guard own == checkpoint.eventID else { return fork("the feed does not know the event at \(checkpoint.position)") }
+    guard own == checkpoint.eventID else { return hole() }
     let events = batch.events.filter { $0.position > checkpoint.position }
     checkpoint = Checkpoint(position: last.position, eventID: last.id)
     return .apply(events)
@@ -101,6 +97,10 @@ struct Pair: Sendable {
     }
     defer { knownHead = head.position }
     guard mode == .live, knownHead > checkpoint.position else { return .duplicate }
+    return hole()
+  }
+
+  private mutating func hole() -> Verdict {
     mode = .catchingUp
     return .hole
   }

@@ -32,6 +32,7 @@ actor ProjectionRunner {
   nonisolated let mailbox: Mailbox
   private var pairs: [Pair] = []
   private var nextHeadCheck = ContinuousClock.now
+  private var firstToCatchUp = 0
 
   init(
     _ projection: AnyProjection, owner: UUID, readStore: PostgresPool, store: PostgresEventStore, mailbox: Mailbox,
@@ -90,7 +91,9 @@ actor ProjectionRunner {
     if ContinuousClock.now >= nextHeadCheck { try await checkHeads() }
     var next = pairs
     var work: [Int: [RecordedEvent]] = [:]
-    for batch in mailbox.take(events: settings.batchSize) {
+    // While pairs are behind, they have half of every round, however much is delivered.
+    let isBehind = next.contains { $0.mode == .catchingUp }
+    for batch in mailbox.take(events: isBehind ? max(1, settings.batchSize / 2) : settings.batchSize) {
       let index = batch.partition.index
       guard batch.partition.partitioning == settings.partitioning else { continue }
       let verdict = next[index].receive(batch)
@@ -99,19 +102,24 @@ actor ProjectionRunner {
     }
     // The checkpoint's own event comes again, as proof of the history.
     let limit = settings.batchSize + 1
-    var room = settings.batchSize - work.values.reduce(0) { $0 + $1.count }
-    for index in next.indices where next[index].mode == .catchingUp && work[index] == nil && room > 0 {
+    var room = max(settings.batchSize / 2, settings.batchSize - work.values.reduce(0) { $0 + $1.count }, 1)
+    // Each round begins at another pair, so that none waits behind the others.
+    firstToCatchUp = (firstToCatchUp + 1) % next.count
+    for index in Array(firstToCatchUp..<next.count) + Array(0..<firstToCatchUp)
+    where next[index].mode == .catchingUp && work[index] == nil && room > 0 {
       let events = try await store.events(
         in: next[index].partition, from: next[index].checkpoint.position, limit: limit)
       let verdict = next[index].catchUp(events, limit: limit)
       if case .apply(let events) = verdict {
         work[index] = events
         room -= events.count
+        firstToCatchUp = index
       }
       report(verdict, of: next[index])
     }
+    // What has no rows to write is settled; the others are when their transaction is.
+    for index in next.indices where work[index] == nil { pairs[index] = next[index] }
     guard !work.isEmpty else {
-      pairs = next
       if pairs.allSatisfy({ $0.mode != .catchingUp }) {
         await mailbox.wakeup.wait(upTo: max(nextHeadCheck - .now, .milliseconds(1)))
       }
@@ -171,7 +179,8 @@ extension ProjectionRunner {
     do {
       try await write(work)
       for work in work { settle(work.advance, next) }
-    } catch  where Self.isRefusal(error) {
+    } catch {
+      guard Self.isRefusal(error) else { throw error }
       guard work.count == 1 else {
         for one in work { try await apply([one], next) }
         return
@@ -190,7 +199,8 @@ extension ProjectionRunner {
         try await write([([event], advance)])
         settle(advance, next)
         reached = to
-      } catch  where Self.isRefusal(error) {
+      } catch {
+        guard Self.isRefusal(error) else { throw error }
         return await halt(work.advance.partition, at: event, error)
       }
     }

@@ -17,6 +17,7 @@ struct ConfirmLedger {
     let batch: Int
     let slot: Int
     let size: Int
+    let messageID: String
     let deadline: ContinuousClock.Instant
     var isSettled = false
   }
@@ -33,7 +34,8 @@ struct ConfirmLedger {
       confirmations: Array(repeating: .accepted, count: sizes.count), unsettled: sizes.count, bytes: sizes.reduce(0, +))
     for (slot, size) in sizes.enumerated() {
       tagsByMessageID[messageIDs[slot]] = nextTag
-      entries.append(Entry(tag: nextTag, batch: batch, slot: slot, size: size, deadline: deadline))
+      entries.append(
+        Entry(tag: nextTag, batch: batch, slot: slot, size: size, messageID: messageIDs[slot], deadline: deadline))
       nextTag += 1
     }
     bytesInFlight += sizes.reduce(0, +)
@@ -51,6 +53,9 @@ struct ConfirmLedger {
       guard !entries[index].isSettled else { return }
       entries[index].isSettled = true
       bytesInFlight -= entries[index].size
+      if tagsByMessageID[entries[index].messageID] == entries[index].tag {
+        tagsByMessageID[entries[index].messageID] = nil
+      }
       if !accepted { set(.refused, at: index) }
       let batch = entries[index].batch
       batches[batch]?.unsettled -= 1
@@ -65,7 +70,6 @@ struct ConfirmLedger {
       settle(index)
     }
     while let first = entries.first, first.isSettled { entries.removeFirst() }
-    if entries.isEmpty { tagsByMessageID.removeAll(keepingCapacity: true) }
     return complete
   }
 

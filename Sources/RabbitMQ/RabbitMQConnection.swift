@@ -13,7 +13,7 @@ public actor RabbitMQConnection {
   static let pumpInterval = Duration.milliseconds(250)
 
   public nonisolated let configuration: RabbitMQConfiguration
-  let loop = EventLoop()
+  let loop: EventLoop
   public nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
 
   private var handle: RabbitMQHandle?
@@ -30,14 +30,19 @@ public actor RabbitMQConnection {
   // Consuming.
   var consumers: [String: AsyncThrowingStream<Delivery, any Error>.Continuation] = [:]
 
-  private init(_ configuration: RabbitMQConfiguration) { self.configuration = configuration }
+  private init(_ configuration: RabbitMQConfiguration, _ loop: EventLoop) {
+    self.configuration = configuration
+    self.loop = loop
+  }
 
   deinit { loop.stop() }
 
   /// Connects, logs in and opens the channel.
   /// - Throws: `invalidURL` or `connectionFailed`.
   public static func connect(_ configuration: RabbitMQConfiguration) async throws(RabbitMQError) -> RabbitMQConnection {
-    let connection = RabbitMQConnection(configuration)
+    let loop: EventLoop
+    do { loop = try EventLoop() } catch { throw RabbitMQError(.connectionFailed, "\(error)") }
+    let connection = RabbitMQConnection(configuration, loop)
     try await connection.open()
     return connection
   }

@@ -43,6 +43,13 @@ struct ConnectionTests {
       }
     }
     #expect(await connection.isInTransaction == false)
+    // One that goes on after a statement failed is not reported as committed.
+    await #expect {
+      try await connection.transaction { connection in
+        try connection.query("insert into t values (1)")
+        _ = try? connection.query("nonsense")
+      }
+    } throws: { ($0 as? PostgresError)?.code == .misuse }
     let count = try await connection.transaction { connection in
       try connection.query("insert into t values (2)")
       return try connection.query("select count(*) from t").value(Int.self)

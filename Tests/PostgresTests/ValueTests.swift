@@ -64,6 +64,7 @@ struct ValueTests {
     try await expectDecodingError("select 1 where false", Int64.self)
     try await expectDecodingError("select array[[1,2],[3,4]]::bigint[]", PostgresArray<Int64>.self)
     try await expectDecodingError("select 4294967296::bigint", Int32.self)
+    try await expectDecodingError("select 'infinity'::timestamptz", PostgresTimestamp.self)
     let row = try await connection.query("select 1::bigint")
     #expect { try row.decode((Int64, Int64).self) } throws: { ($0 as? PostgresError)?.code == .decoding }
   }

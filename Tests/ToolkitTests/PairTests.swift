@@ -94,7 +94,22 @@ struct PairTests {
     return observed
   }
 
-  @Test("another history is a fork, wherever it shows")
+  @Test("a feed that speaks of another history is not believed; the store is asked")
+  func staleFeed() {
+    let other = FeedBatch(
+      incarnation: incarnation, partition: partition, previous: .init(position: .start, eventID: nil),
+      events: [event(5, id: UUID())])
+    for delivery in [
+      batch(after: 5, [7], incarnation: UUID()), batch(after: 5, [7], previousID: UUID()), batch(after: 4, [7]), other,
+    ] {
+      var pair = pair(at: 5)
+      #expect(pair.receive(delivery) == .hole)
+      #expect(pair.catchUp([event(5)], limit: 10) == .duplicate)
+      #expect(pair.receive(batch(after: 5, [7])) == .apply([event(7)]))
+    }
+  }
+
+  @Test("another history in the store is a fork, wherever it shows")
   func forks() {
     func expectFork(_ change: (inout Pair) -> Pair.Verdict) {
       var forked = pair(at: 5)
@@ -102,15 +117,6 @@ struct PairTests {
       #expect(forked.mode == .forked)
       #expect(forked.receive(batch(after: 5, [7])) == .notLive)
       #expect(forked.observe(head(9)) == .notLive)
-    }
-    expectFork { $0.receive(batch(after: 5, [7], incarnation: UUID())) }
-    expectFork { $0.receive(batch(after: 5, [7], previousID: UUID())) }
-    expectFork { $0.receive(batch(after: 4, [7])) }
-    expectFork { pair in
-      pair.receive(
-        FeedBatch(
-          incarnation: incarnation, partition: partition, previous: .init(position: .start, eventID: nil),
-          events: [event(5, id: UUID())]))
     }
     expectFork { $0.observe(head(4)) }
     expectFork { $0.observe(head(5, id: UUID())) }

@@ -52,7 +52,7 @@ public struct OrderPlaced: Sendable, Hashable {
       self.unitPrice = unitPrice
     }
 
-    /// Within the bounds of quantity and price it cannot overflow.
+    /// Minor units. Within the bounds of quantity and price it cannot overflow.
     public var total: Int64 { quantity * unitPrice }
   }
 
@@ -100,7 +100,9 @@ public struct OrderPlaced: Sendable, Hashable {
     self.init(
       orderID: try data.text("orderId"), customerID: data["customerId"]?.string,
       lines: try lines.map { line throws(EventDecodingError) in
-        Line(
+        let amount = try line.integer("quantity").multipliedReportingOverflow(by: try line.integer("unitPrice"))
+        guard !amount.overflow else { throw .malformed("a line's total does not fit in 64 bits") }
+        return Line(
           sku: SKU(stored: try line.text("sku")), name: try line.text("name"), quantity: try line.integer("quantity"),
           unitPrice: try line.integer("unitPrice"))
       },
