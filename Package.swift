@@ -71,7 +71,9 @@ let package = Package(
       resources: [.embedInCode("Migrations/v0001_projections.sql")]),
     .target(
       name: "ServiceKit",
-      dependencies: ["JSON", "Postgres", configuration, httpTypes, hummingbird, lifecycle, logging, metrics, signals]),
+      dependencies: [
+        "JSON", "Postgres", "RabbitMQ", configuration, httpTypes, hummingbird, lifecycle, logging, metrics, signals,
+      ]),
 
     // The commerce back end.
     .target(name: "Commerce", dependencies: ["EventSourcing", "JSON"]),

@@ -7,6 +7,8 @@ public enum Identifier {
     guard !text.isEmpty else { return "must not be empty" }
     guard text.utf8.count <= maximumLength else { return "must have at most \(maximumLength) bytes" }
     guard text.utf8.allSatisfy({ (0x20...0x7E).contains($0) }) else { return "must be printable ASCII" }
+    // Clients and proxies take these out of a path.
+    guard text != "." && text != ".." else { return "must not be . or .." }
     return nil
   }
 }
@@ -49,7 +51,7 @@ public enum Bounds {
   public static let unitPrice: ClosedRange<Int64> = 1...1_000_000_000_000
   public static let quantity: ClosedRange<Int64> = 1...1_000_000
   public static let lines = 1...100
-  /// Characters of a name, and of other texts.
+  /// Unicode scalars of a name, and of other texts.
   public static let nameLength = 1...200
   public static let textLength = 0...2_000
 }

@@ -23,7 +23,9 @@ struct FieldReader {
   init(_ json: JSON, at pointer: String = "") {
     self.json = json
     self.pointer = pointer
-    if json.members == nil { fail("", "must be an object, and is \(json.kind)") }
+    if json.members == nil {
+      errors.append(InvalidField(pointer: pointer, detail: "must be an object, and is \(json.kind)"))
+    }
   }
 
   /// The errors so far, and one for every member that nobody asked for.
@@ -35,7 +37,7 @@ struct FieldReader {
   }
 
   mutating func fail(_ name: String, _ detail: String) {
-    errors.append(InvalidField(pointer: name.isEmpty ? pointer : "\(pointer)/\(Self.escape(name))", detail: detail))
+    errors.append(InvalidField(pointer: "\(pointer)/\(Self.escape(name))", detail: detail))
   }
 
   mutating func adopt(_ errors: [InvalidField]) { self.errors += errors }
@@ -64,11 +66,11 @@ struct FieldReader {
     return text
   }
 
-  /// A text of so many characters that does not consist of white space alone.
+  /// A text of so many characters (Unicode scalars: what looks like one letter may be many) that does not consist of white space alone.
   mutating func text(_ name: String, isRequired: Bool = true, length: ClosedRange<Int>) -> String? {
     text(name, isRequired: isRequired) { text in
       if length.lowerBound > 0 && text.allSatisfy(\.isWhitespace) { return "must not be empty" }
-      return length.contains(text.count) ? nil : "must have at most \(length.upperBound) characters"
+      return length.contains(text.unicodeScalars.count) ? nil : "must have at most \(length.upperBound) characters"
     }
   }
 

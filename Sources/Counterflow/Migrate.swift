@@ -1,5 +1,6 @@
 import ArgumentParser
 import CommerceReadModels
+import Foundation
 import Postgres
 import PostgresEventStore
 import Projections
@@ -19,7 +20,14 @@ struct Migrate: AsyncParsableCommand {
   }
 
   func run() async throws {
-    let settings = Settings()
+    do { try await migrate(Settings()) } catch let error as SettingError {
+      FileHandle.standardError.write(Data("counterflow: \(error)\n".utf8))
+      // EX_CONFIG of sysexits.h, as the services.
+      throw ExitCode(78)
+    }
+  }
+
+  private func migrate(_ settings: Settings) async throws {
     try await migrate("write store", try settings[CommonSettings.writeDatabaseURL], [eventStoreSchema])
     try await migrate(
       "read store", try settings[CommonSettings.readDatabaseURL], [projectionsSchema, readModelsSchema])

@@ -36,6 +36,7 @@ public struct Relay: Service {
   private let settings: Settings
   private let logger: Logger
   private let wakeup = Wakeup()
+  private let delivery = DeliveryState()
   private let metrics = RelayMetrics()
 
   /// - Parameter pool: on the write store, of at least two connections.
@@ -139,9 +140,22 @@ public struct Relay: Service {
     metrics.events.increment(by: batches.reduce(0) { $0 + $1.events.count })
     // Projectors read from the store what reached no queue, so that it is counted and not sent again.
     let lost = confirmations.count { $0 != .accepted }
-    guard lost > 0 else { return }
+    if await delivery.changes(to: lost == 0) {
+      lost == 0
+        ? logger.info("projectors take deliveries again")
+        : logger.warning("deliveries reach no projector; the store is read instead", metadata: ["batches": "\(lost)"])
+    }
     metrics.undelivered.increment(by: lost)
-    logger.debug("batches reached no projector", metadata: ["count": "\(lost)"])
+  }
+}
+
+/// Whether the last batches reached a queue: each change is logged once.
+private actor DeliveryState {
+  private var isFlowing = true
+
+  func changes(to isFlowing: Bool) -> Bool {
+    defer { self.isFlowing = isFlowing }
+    return self.isFlowing != isFlowing
   }
 }
 

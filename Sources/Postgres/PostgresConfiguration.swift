@@ -1,3 +1,5 @@
+internal import CLibPQ
+
 /// Where and how to connect.
 public struct PostgresConfiguration: Sendable {
   /// A libpq connection URI or keyword string; several hosts, `sslmode`, `target_session_attrs` and the
@@ -12,6 +14,25 @@ public struct PostgresConfiguration: Sendable {
   /// How long sent data may stay unacknowledged before the kernel drops the connection
   /// (TCP_USER_TIMEOUT), in whole milliseconds: finds a host that vanished.
   public var unacknowledgedTimeout: Duration
+
+  /// What is wrong with a connection URI or string, as far as it shows without connecting; nil for nothing.
+  public static func problem(withURL url: String) -> String? {
+    var message: UnsafeMutablePointer<CChar>?
+    guard let options = PQconninfoParse(url, &message) else {
+      defer { PQfreemem(message) }
+      return message.map { String(cString: $0).filter { !$0.isNewline } } ?? "out of memory"
+    }
+    defer { PQconninfoFree(options) }
+    var option = options
+    while let keyword = option.pointee.keyword {
+      if String(cString: keyword) == "port", let value = option.pointee.val {
+        let ports = String(cString: value).split(separator: ",")
+        guard ports.allSatisfy({ Int($0).map { (1...65_535).contains($0) } ?? false }) else { return "no such port" }
+      }
+      option += 1
+    }
+    return nil
+  }
 
   public init(
     url: String,

@@ -26,6 +26,8 @@ public struct Projector: Service {
     public var mailboxSize = 32 * 1024 * 1024
     /// How long a projector that died holds up its successor, at most.
     public var leaseDuration = Duration.seconds(5)
+    /// How often the queue is bound again, should somebody have deleted the exchange.
+    public var upkeepInterval = Duration.seconds(5)
     /// Deliveries that the broker sends ahead.
     public var prefetch: UInt16 = 200
 
@@ -79,14 +81,17 @@ public struct Projector: Service {
   private func project(_ mailboxes: [Mailbox]) async throws {
     var isStandingBy = false
     while !Task.isCancelled {
-      if await renew() {
+      let isHeld = await renew()
+      if isHeld == true {
         isStandingBy = false
         logger.info("this projector is active now")
         for mailbox in mailboxes { mailbox.clear() }
         try await lead(mailboxes)
       } else {
-        if !isStandingBy { logger.info("another projector is active; standing by") }
-        isStandingBy = true
+        if isHeld == false && !isStandingBy {
+          logger.info("another projector is active; standing by")
+          isStandingBy = true
+        }
         try? await Task.sleep(for: settings.leaseDuration / 3)
       }
     }
@@ -122,30 +127,36 @@ public struct Projector: Service {
     }
   }
 
-  private func renew() async -> Bool {
+  /// - Returns: whether the lease is held now; nil when that cannot be asked.
+  private func renew() async -> Bool? {
     do {
       return try await lease.acquire()
     } catch {
       logger.error("cannot renew the lease", metadata: ["error": "\(error)"])
-      return await lease.isHeld
+      return nil
     }
   }
 
   /// Hands every delivery to every projection; also while standing by, so that a takeover is quick.
   private func receive(_ mailboxes: [Mailbox]) async {
     let partitions = settings.partitioning.partitions
-    let consumer = RabbitMQConsumer(broker, prefetch: settings.prefetch, logger: logger) { connection in
+    let bind: @Sendable (RabbitMQConnection, String) async throws -> Void = { connection, queue in
       try await connection.declare(LiveFeed.exchange)
-      let queue = try await connection.declare(
-        Queue(
-          isDurable: false, isExclusive: true, autoDelete: true,
-          arguments: ["x-max-length-bytes": 67_108_864, "x-overflow": "drop-head"]))
       for partition in partitions {
         try await connection.bind(
-          queue: queue.name, to: LiveFeed.exchange.name, routingKey: LiveFeed.routingKey(partition))
+          queue: queue, to: LiveFeed.exchange.name, routingKey: LiveFeed.routingKey(partition))
       }
-      return queue.name
     }
+    let consumer = RabbitMQConsumer(
+      broker, prefetch: settings.prefetch, logger: logger, upkeepInterval: settings.upkeepInterval,
+      setUp: { connection in
+        let queue = try await connection.declare(
+          Queue(
+            isDurable: false, isExclusive: true, autoDelete: true,
+            arguments: ["x-max-length-bytes": 67_108_864, "x-overflow": "drop-head"]))
+        try await bind(connection, queue.name)
+        return queue.name
+      }, upkeep: bind)
     await consumer.run(isConnected: { feed.isConnected.store($0, ordering: .relaxed) }) { delivery in
       do {
         let batch = try FeedBatch(decoding: delivery.body)

@@ -1,3 +1,4 @@
+import Commerce
 import CommerceReadModels
 import EventSourcing
 import Foundation
@@ -15,7 +16,8 @@ extension OrderQueries.Cursor {
     let padding = String(repeating: "=", count: (4 - standard.count % 4) % 4)
     guard let data = Data(base64Encoded: standard + padding), let decoded = String(bytes: data, encoding: .utf8),
       let colon = decoded.firstIndex(of: ":"), let microseconds = Int64(decoded[..<colon]),
-      Timestamp.range.contains(Timestamp(microsecondsSince1970: microseconds))
+      Timestamp.range.contains(Timestamp(microsecondsSince1970: microseconds)),
+      Identifier.problem(String(decoded[colon...].dropFirst())) == nil
     else { return nil }
     self.init(
       placedAt: Timestamp(microsecondsSince1970: microseconds), orderID: String(decoded[colon...].dropFirst()))

@@ -1,3 +1,6 @@
+internal import CRabbitMQ
+import Glibc
+
 /// Where and how to connect.
 public struct RabbitMQConfiguration: Sendable {
   /// `amqp://user:password@host:port/vhost`, each part percent-encoded. Never logged.
@@ -12,6 +15,16 @@ public struct RabbitMQConfiguration: Sendable {
   public var confirmTimeout: Duration
   /// Bound on the bytes of bodies that wait for confirms.
   public var maximumInFlight: Int
+
+  /// Whether a URL is one of AMQP, as far as it shows without connecting.
+  public static func isValid(url: String) -> Bool {
+    guard url.hasPrefix("amqp://") else { return false }
+    let text = strdup(url)
+    defer { free(text) }
+    var info = amqp_connection_info()
+    guard amqp_parse_url(text, &info) == AMQP_STATUS_OK.rawValue else { return false }
+    return (1...65_535).contains(info.port) && !String(cString: info.host).isEmpty
+  }
 
   public init(
     url: String,

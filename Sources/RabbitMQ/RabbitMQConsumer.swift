@@ -8,13 +8,21 @@ public struct RabbitMQConsumer: Sendable {
   private let configuration: RabbitMQConfiguration
   private let prefetch: UInt16
   private let logger: Logger
+  private let upkeepInterval: Duration
   private let setUp: @Sendable (RabbitMQConnection) async throws -> String
+  private let upkeep: @Sendable (RabbitMQConnection, String) async throws -> Void
 
-  /// - Parameter setUp: declares and binds on each new connection, and returns the queue to consume.
+  /// - Parameters:
+  ///   - setUp: declares and binds on each new connection, and returns the queue to consume.
+  ///   - upkeep: called every `upkeepInterval` with the connection and the queue: binds again what somebody
+  ///     may have unbound, of which the broker says nothing.
   public init(
-    _ configuration: RabbitMQConfiguration, prefetch: UInt16, logger: Logger,
-    setUp: @escaping @Sendable (RabbitMQConnection) async throws -> String
+    _ configuration: RabbitMQConfiguration, prefetch: UInt16, logger: Logger, upkeepInterval: Duration = .seconds(5),
+    setUp: @escaping @Sendable (RabbitMQConnection) async throws -> String,
+    upkeep: @escaping @Sendable (RabbitMQConnection, String) async throws -> Void = { _, _ in }
   ) {
+    self.upkeepInterval = upkeepInterval
+    self.upkeep = upkeep
     self.configuration = configuration
     self.prefetch = prefetch
     self.logger = logger
@@ -37,9 +45,19 @@ public struct RabbitMQConsumer: Sendable {
           let deliveries = try await connection.consume(queue: queue, prefetch: prefetch)
           backoff.reset()
           isConnected(true)
-          for try await delivery in deliveries {
-            try await handle(delivery)
-            try await connection.acknowledge(delivery.deliveryTag)
+          try await withThrowingTaskGroup(of: Void.self) { group in
+            group.addTask {
+              while !Task.isCancelled {
+                try await Task.sleep(for: upkeepInterval)
+                try await upkeep(connection, queue)
+              }
+            }
+            // Also when this throws, the group cancels and awaits the upkeep.
+            defer { group.cancelAll() }
+            for try await delivery in deliveries {
+              try await handle(delivery)
+              try await connection.acknowledge(delivery.deliveryTag)
+            }
           }
         } catch {
           await connection.close()

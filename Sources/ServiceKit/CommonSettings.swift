@@ -5,18 +5,16 @@ public enum CommonSettings {
     httpHost.description, shutdownTimeout.description, Setting.logLevel.description,
   ]
 
-  public static let writeDatabaseURL = Setting.url(
-    "WRITE_DATABASE_URL", schemes: ["postgres", "postgresql"],
-    example: "postgres://user:password@host:5432/database",
+  public static let writeDatabaseURL = Setting.postgresURL(
+    "WRITE_DATABASE_URL",
     help: "The write store. Any parameter of libpq may follow, such as ?sslmode=verify-full.")
 
-  public static let readDatabaseURL = Setting.url(
-    "READ_DATABASE_URL", schemes: ["postgres", "postgresql"],
-    example: "postgres://user:password@host:5432/database",
+  public static let readDatabaseURL = Setting.postgresURL(
+    "READ_DATABASE_URL",
     help: "The read store. Any parameter of libpq may follow, such as ?sslmode=verify-full.")
 
-  public static let amqpURL = Setting.url(
-    "AMQP_URL", schemes: ["amqp"], example: "amqp://user:password@host:5672/vhost",
+  public static let amqpURL = Setting.amqpURL(
+    "AMQP_URL",
     help: "The broker; the virtual host is percent-encoded (%2F is the default one).")
 
   public static let httpHost = Setting(

@@ -38,7 +38,7 @@ public struct ProblemResponder<Context: RequestContext>: HTTPResponder {
       if problem.status.kind == .serverError {
         Counter(label: "http_errors_total", dimensions: [("status", "\(problem.status.code)")]).increment()
       }
-      return problem.response
+      return request.method == .head ? problem.response.createHeadResponse() : problem.response
     }
   }
 

@@ -19,7 +19,13 @@ extension Request {
     let body: ByteBuffer
     do {
       body = try await self.body.collect(upTo: RequestLimits.bodySize)
-    } catch let error as any HTTPResponseError where error.status == .contentTooLarge {
+    } catch {
+      guard (error as? any HTTPResponseError)?.status == .contentTooLarge else {
+        // The client hung up in the middle, or its framing is broken: nothing that our log should shout about.
+        throw Problem(
+          .badRequest, "unreadable-body", title: "The body cannot be read",
+          detail: "It ended early, or its Transfer-Encoding or Content-Length is wrong.")
+      }
       throw Problem(
         .contentTooLarge, "body-too-large", title: "The body is too large",
         detail: "A body may have at most \(RequestLimits.bodySize) bytes; send less at a time.")

@@ -37,17 +37,31 @@ public enum ServiceMain {
   public static func httpServer<Responder: HTTPResponder>(
     _ responder: Responder, host: String, port: Int, logger: Logger
   ) -> any Service where Responder.Context: InitializableFromSource<ApplicationRequestContextSource> {
-    Application(
-      responder: responder,
-      configuration: ApplicationConfiguration(address: .hostname(host, port: port), backlog: 1024),
-      onServerRunning: { channel in
-        logger.info("listening", metadata: ["address": "\(channel.localAddress.map { "\($0)" } ?? "unknown")"])
-      },
-      logger: logger)
+    HTTPServer(
+      application: Application(
+        responder: responder, server: .http1(configuration: .init(idleTimeout: .seconds(75))),
+        configuration: ApplicationConfiguration(address: .hostname(host, port: port), backlog: 1024), logger: logger),
+      address: "HTTP_HOST \(host) and HTTP_PORT \(port)")
   }
 
   private static func exit(with message: String, status: Int32) -> Never {
     FileHandle.standardError.write(Data((message + "\n").utf8))
     Foundation.exit(status)
   }
+}
+
+/// Says which settings are at fault when the server cannot listen.
+private struct HTTPServer<Served: Service>: Service {
+  let application: Served
+  let address: String
+
+  func run() async throws {
+    do { try await application.run() } catch {
+      throw ServerError(description: "cannot listen on \(address), or listening ended: \(error)")
+    }
+  }
+}
+
+private struct ServerError: Error, CustomStringConvertible {
+  let description: String
 }

@@ -1,4 +1,6 @@
 public import Logging
+internal import Postgres
+internal import RabbitMQ
 
 extension Setting<Int> {
   public static func integer(
@@ -26,11 +28,22 @@ extension Setting<Duration> {
 }
 
 extension Setting<String> {
-  /// A URL, or a list of `scheme`s that it may begin with; it may hold a password.
-  public static func url(_ name: String, schemes: [String], example: String, help: String) -> Setting<String> {
-    Setting(name, default: nil, allowed: "a URL such as \(example)", help: help, isSecret: true) { text in
-      schemes.contains { text.hasPrefix($0 + "://") } ? text : nil
+  /// A PostgreSQL URL; it may hold a password.
+  public static func postgresURL(_ name: String, help: String) -> Setting<String> {
+    Setting(
+      name, default: nil, allowed: "a URL such as postgres://user:password@host:5432/database", help: help,
+      isSecret: true
+    ) { text in
+      let isURL = ["postgres://", "postgresql://"].contains { text.hasPrefix($0) }
+      return isURL && PostgresConfiguration.problem(withURL: text) == nil ? text : nil
     }
+  }
+
+  /// An AMQP URL; it may hold a password.
+  public static func amqpURL(_ name: String, help: String) -> Setting<String> {
+    Setting(
+      name, default: nil, allowed: "a URL such as amqp://user:password@host:5672/vhost", help: help, isSecret: true
+    ) { RabbitMQConfiguration.isValid(url: $0) ? $0 : nil }
   }
 }
 

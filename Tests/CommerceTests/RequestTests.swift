@@ -88,3 +88,22 @@ struct RequestTests {
     #expect(pointers { _ = try CancelOrderRequest(["reason": ""]) } == ["/reason"])
   }
 }
+
+@Suite("Limits of texts")
+struct TextLimitTests {
+  @Test("marks that pile up on one letter count too, dots are no id, and the empty name has its pointer")
+  func corners() {
+    func pointers(_ json: JSON) -> [String] {
+      do { _ = try PlaceOrderRequest(json) } catch { return error.fields.map(\.pointer) }
+      return []
+    }
+    let line: JSON = ["sku": "A", "quantity": 1]
+    for id in [".", ".."] { #expect(pointers(["lines": [line], "orderId": .string(id)]) == ["/orderId"]) }
+    #expect(pointers(["lines": [line], "orderId": "..."]) == [])
+    #expect(pointers(["lines": [line], "": 1]) == ["/"])
+    let marked = "a" + String(repeating: "\u{301}", count: 200)
+    #expect(throws: InvalidRequest.self) {
+      try RegisterProductRequest(["sku": "A", "name": .string(marked), "unitPrice": 1])
+    }
+  }
+}

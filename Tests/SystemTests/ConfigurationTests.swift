@@ -19,7 +19,7 @@ import Testing
 @Suite("Settings")
 struct ConfigurationTests {
   private static let integer = Setting.integer("SOME_NUMBER", default: 7, in: 1...9, help: "")
-  private static let url = Setting.url("SOME_URL", schemes: ["postgres"], example: "postgres://…", help: "")
+  private static let url = Setting.postgresURL("SOME_URL", help: "")
 
   @Test("a setting has its default, is read, and is refused with its name and what is allowed")
   func values() throws {

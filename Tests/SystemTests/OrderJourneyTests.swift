@@ -96,7 +96,7 @@ struct OrderJourneyTests {
     let expected = (0..<25).sorted { ($0 / 5, "o-\($0)") > ($1 / 5, "o-\($1)") }.map { "o-\($0)" }
     #expect(ids == expected)
     #expect(try await queries.http.get("/v1/customers/nobody/orders").json == ["items": [], "nextCursor": nil])
-    for query in ["limit=0", "limit=101", "limit=x", "cursor=%20", "cursor=AAAA"] {
+    for query in ["limit=0", "limit=101", "limit=x", "cursor=%20", "cursor=AAAA", "cursor=MDoA", "cursor=MDrDvA"] {
       let answer = try await queries.http.get("/v1/customers/ada/orders?\(query)")
       #expect(answer.status == 400 && answer.problem == "invalid-parameter", "\(query)")
     }

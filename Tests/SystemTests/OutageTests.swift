@@ -115,7 +115,10 @@ struct StartTests {
       ("command-service", "CURRENCY", "pounds", "ISO 4217"), ("command-service", "DATABASE_POOL_SIZE", "1", "2 to 200"),
       ("relay", "AMQP_URL", "http://sesame", "amqp://"), ("relay", "LEASE_DURATION", "0", "1 to 300"),
       ("projector", "PARTITIONS", "3", "1, 2, 4, 8, 16, 32 or 64"), ("projector", "LOG_LEVEL", "loud", "warning"),
-      ("query-service", "READ_DATABASE_URL", "", "postgres://"), ("query-service", "HTTP_HOST", "a b", "address"),
+      ("query-service", "READ_DATABASE_URL", "", "postgres://"),
+      ("query-service", "READ_DATABASE_URL", "postgres://u:sesame@h:99999/x", "postgres://"),
+      ("query-service", "READ_DATABASE_URL", "postgres://u:sesame@h/x?foo=bar", "postgres://"),
+      ("relay", "AMQP_URL", "amqp://u:sesame@h:x/", "amqp://"), ("query-service", "HTTP_HOST", "a b", "address"),
     ])
   func settings(executable: String, name: String, value: String, allowed: String) async throws {
     let system = System(writeURL: "postgres://a:b@127.0.0.1:1/c", amqpURL: "amqp://a:b@127.0.0.1:1/%2F")

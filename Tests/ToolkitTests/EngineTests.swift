@@ -65,6 +65,7 @@ private struct Engine: Sendable {
     settings.headInterval = headInterval
     settings.haltRetry = .milliseconds(300)
     settings.batchSize = batchSize
+    settings.upkeepInterval = .milliseconds(500)
     return Projector(
       [AnyProjection(CountingProjection())], readStore: pool, writeStore: pool, broker: broker, settings: settings,
       logger: .quiet)
@@ -124,7 +125,8 @@ struct EngineTests {
         try await engine.append(20)
         rounds += 1
         try await Task.sleep(for: .milliseconds(100))
-        return try await engine.pool.query("select count(*) from counting where count = \(rounds)").value(Int.self) == 20
+        return try await engine.pool.query("select count(*) from counting where count = \(rounds)").value(Int.self)
+          == 20
       }
       for _ in 0..<10 { try await engine.append(100) }
       try await engine.expectComplete(of: rounds + 50)
@@ -161,6 +163,31 @@ struct EngineTests {
       }
       try await engine.append(100)
       try await engine.expectComplete(of: 60)
+    }
+  }
+
+  @Test(
+    "a feed whose exchange was deleted flows again", .freshVirtualHost,
+    .freshDatabase(eventStoreSchema, projectionsSchema, tables))
+  func deletedExchange() async throws {
+    let engine = Engine()
+    let host = FreshVirtualHost.current!
+    let projector = engine.projector(headInterval: .seconds(3600))
+    try await withServices([engine.relay(), projector]) {
+      try await eventually("the feed is connected") { (try? projector.checkFeed()) != nil }
+      var rounds = 0
+      func flows() async throws {
+        try await eventually("the feed flows") {
+          try await engine.append(20)
+          rounds += 1
+          try await Task.sleep(for: .milliseconds(100))
+          return try await engine.pool.query("select count(*) from counting where count = \(rounds)").value(Int.self)
+            == 20
+        }
+      }
+      try await flows()
+      try await host.connect().delete(exchange: LiveFeed.exchange.name)
+      try await flows()
     }
   }
 

@@ -47,7 +47,9 @@ install_packages() {
 
 # What is needed to build, and to run the two servers.
 prepare_machine() {
-  mkdir -p "$run_dir" "$log_dir"
+  mkdir -p "$run_dir" "$log_dir" "$local_dir/tmp"
+  # Compilers leave files behind there.
+  export TMPDIR=$local_dir/tmp XDG_CACHE_HOME=$root/.build/cache
   chmod 755 "$local_dir"
   install_packages postgresql postgresql-client rabbitmq-server libpq-dev librabbitmq-dev pkg-config curl openssl procps
   command -v swift >/dev/null || fail 'there is no swift: install a Swift 6.3 toolchain or newer (https://swift.org/install)'
