@@ -1,3 +1,4 @@
+import TestSupport
 import Testing
 
 @testable import RabbitMQ
@@ -52,18 +53,5 @@ struct LedgerTests {
     let complete = ledger.settle(2, multiple: true, accepted: true)
     #expect(complete.map(\.1) == [[.accepted, .returned(reply: 312, text: "NO_ROUTE")]])
     #expect(ledger.settle(99, multiple: false, accepted: true).isEmpty)
-  }
-}
-
-/// SplitMix64: random numbers that a seed repeats.
-struct SplitMix: RandomNumberGenerator {
-  var state: UInt64
-
-  mutating func next() -> UInt64 {
-    state &+= 0x9e37_79b9_7f4a_7c15
-    var z = state
-    z = (z ^ (z >> 30)) &* 0xbf58_476d_1ce4_e5b9
-    z = (z ^ (z >> 27)) &* 0x94d0_49bb_1331_11eb
-    return z ^ (z >> 31)
   }
 }

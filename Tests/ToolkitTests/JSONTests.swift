@@ -1,4 +1,5 @@
 import JSON
+import TestSupport
 import Testing
 
 @Suite("JSON")
@@ -66,18 +67,5 @@ struct JSONTests {
     case 5: return .array((0..<3).map { _ in Self.random(depth: depth - 1, &random) })
     default: return .object((0..<3).map { .init("m\($0)", Self.random(depth: depth - 1, &random)) })
     }
-  }
-}
-
-/// SplitMix64: random numbers that a seed repeats.
-struct SplitMix: RandomNumberGenerator {
-  var state: UInt64
-
-  mutating func next() -> UInt64 {
-    state &+= 0x9e37_79b9_7f4a_7c15
-    var z = state
-    z = (z ^ (z >> 30)) &* 0xbf58_476d_1ce4_e5b9
-    z = (z ^ (z >> 27)) &* 0x94d0_49bb_1331_11eb
-    return z ^ (z >> 31)
   }
 }

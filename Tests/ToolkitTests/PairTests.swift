@@ -1,6 +1,7 @@
 import EventRelay
 import EventSourcing
 import Foundation
+import TestSupport
 import Testing
 
 @testable import Projections
