@@ -71,6 +71,7 @@ public actor CommandProcessor<Store: EventStore>: Service {
 
   /// Processes until graceful shutdown; the commands that wait then are still carried out.
   public func run() async throws {
+    // The handlers below are synchronous: each of their tasks does no more than set a flag and wake the loop.
     await withGracefulShutdownHandler {
       while true {
         if queue.isEmpty {

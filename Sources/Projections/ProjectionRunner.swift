@@ -27,6 +27,7 @@ actor ProjectionRunner {
   private let readStore: PostgresPool
   private let store: PostgresEventStore
   private let settings: Settings
+  private let isActive: @Sendable () async -> Bool
   private let logger: Logger
   private let metrics: ProjectionMetrics
   nonisolated let mailbox: Mailbox
@@ -36,7 +37,7 @@ actor ProjectionRunner {
 
   init(
     _ projection: AnyProjection, owner: UUID, readStore: PostgresPool, store: PostgresEventStore, mailbox: Mailbox,
-    settings: Settings, logger: Logger
+    settings: Settings, isActive: @escaping @Sendable () async -> Bool, logger: Logger
   ) {
     self.projection = projection
     checkpoints = CheckpointStore(projection: projection.name, owner: owner)
@@ -44,6 +45,7 @@ actor ProjectionRunner {
     self.store = store
     self.mailbox = mailbox
     self.settings = settings
+    self.isActive = isActive
     var logger = logger
     logger[metadataKey: "projection"] = "\(projection.name)"
     self.logger = logger
@@ -76,7 +78,10 @@ actor ProjectionRunner {
     }
   }
 
+  /// - Throws: `FencedError` when this process is not the active one any more: it may have slept, and must
+  ///   not take the pairs away from its successor.
   private func claim() async throws {
+    guard await isActive() else { throw FencedError(projection: projection.name) }
     let incarnation = try await store.incarnation()
     pairs = try await checkpoints.claim(settings.partitioning, incarnation: incarnation, on: readStore)
     for index in pairs.indices where pairs[index].incarnation != incarnation {

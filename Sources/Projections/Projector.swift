@@ -113,7 +113,7 @@ public struct Projector: Service {
             settings: ProjectionRunner.Settings(
               partitioning: settings.partitioning, batchSize: settings.batchSize, headInterval: settings.headInterval,
               haltRetry: settings.haltRetry),
-            logger: logger)
+            isActive: { await lease.isHeld }, logger: logger)
           group.addTask { try await runner.run() }
         }
         // Whichever ends first ends the others.

@@ -6,10 +6,9 @@ internal import DequeModule
 /// message that no queue takes is first returned, then confirmed; the return names no tag, so it is
 /// found by its message id.
 struct ConfirmLedger {
-  struct Batch {
+  private struct Batch {
     var confirmations: [PublishOutcome]
     var unsettled: Int
-    var bytes: Int
   }
 
   private struct Entry {
@@ -31,7 +30,7 @@ struct ConfirmLedger {
   /// Records messages about to be sent; `batch` must be new.
   mutating func open(batch: Int, sizes: [Int], messageIDs: [String], deadline: ContinuousClock.Instant) {
     batches[batch] = Batch(
-      confirmations: Array(repeating: .accepted, count: sizes.count), unsettled: sizes.count, bytes: sizes.reduce(0, +))
+      confirmations: Array(repeating: .accepted, count: sizes.count), unsettled: sizes.count)
     for (slot, size) in sizes.enumerated() {
       tagsByMessageID[messageIDs[slot]] = nextTag
       entries.append(

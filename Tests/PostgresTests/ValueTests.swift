@@ -75,6 +75,8 @@ struct ValueTests {
     let text = "'; drop table students; --"
     let query: Query = "select \(text) as a, \(7) as b"
     #expect(query.sql == "select $1 as a, $2 as b")
+    // Text format: the server infers the type from the cast.
+    #expect(try await connection.query("select (\(untyped: "1.50")::numeric * 2)::text").value(String.self) == "3.00")
     #expect(try await connection.query(query).decode((String, Int).self)[0] == (text, 7))
   }
 }

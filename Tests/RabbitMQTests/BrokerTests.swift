@@ -152,6 +152,20 @@ struct BrokerTests {
     } throws: { ($0 as? RabbitMQError)?.code == .consumerCancelled }
   }
 
+  @Test("a queue that was purged is empty, and one that was unbound gets nothing more", .freshVirtualHost)
+  func unbinding() async throws {
+    let connection = try await FreshVirtualHost.current.connect()
+    try await connection.declare(Exchange("things", .direct))
+    try await connection.declare(Queue("q"))
+    try await connection.bind(queue: "q", to: "things", routingKey: "k")
+    #expect(try await connection.publish([message("k", exchange: "things")]) == [.accepted])
+    try await connection.purge(queue: "q")
+    #expect(try await connection.declare(Queue("q")).messageCount == 0)
+    try await connection.unbind(queue: "q", from: "things", routingKey: "k")
+    #expect(
+      try await connection.publish([message("k", exchange: "things")]) == [.returned(reply: 312, text: "NO_ROUTE")])
+  }
+
   @Test("an idle connection answers heartbeats", .freshVirtualHost)
   func heartbeats() async throws {
     var configuration = FreshVirtualHost.current.configuration

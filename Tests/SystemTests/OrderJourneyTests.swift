@@ -149,4 +149,44 @@ struct OrderJourneyTests {
       secondRelay.process.output.contains("active now") && secondProjector.process.output.contains("active now")
     }
   }
+
+  @Test(
+    "a projector that wakes up after its lease takes nothing from its successor", .freshDatabase(), .freshVirtualHost)
+  func paused() async throws {
+    let system = System()
+    try await system.migrate()
+    let commands = try await system.startReady(.commandService)
+    let first = try await system.startReady(.projector)
+    let second = try await system.startReady(.projector)
+    let queries = try await system.startReady(.queryService)
+    _ = try await commands.http.post("/v1/products", lantern)
+    #expect(try await queries.http.get("/v1/products/LANTERN", until: 200).status == 200)
+    let database = try await FreshDatabase.current.connect()
+    let owners: Query = "select distinct owner::text from projections.checkpoints"
+    let before = try await database.query(owners).decode(String.self)
+    first.process.signal(SIGSTOP)
+    try await eventually("the second is active") { second.process.output.contains("active now") }
+    try await eventually("it owns every pair") {
+      let now = try await database.query(owners).decode(String.self)
+      return now.count == 1 && now != before
+    }
+    let after = try await database.query(owners).decode(String.self)
+    // Without its connections the first would begin by claiming its pairs again.
+    try await database.query(
+      """
+      select pg_terminate_backend(pid) from pg_stat_activity
+      where datname = current_database() and application_name = 'projector' and pid <> pg_backend_pid()
+      """)
+    first.process.signal(SIGCONT)
+    try await eventually("the first knows that it is not active any more") {
+      first.process.output.contains("another projector has taken over")
+        || first.process.output.contains("the lease is lost") || first.process.output.contains("standing by")
+    }
+    for n in 0..<10 {
+      _ = try await commands.http.post(
+        "/v1/orders", ["orderId": .string("o-\(n)"), "lines": [["sku": "LANTERN", "quantity": 1]]])
+      #expect(try await queries.http.get("/v1/orders/o-\(n)", until: 200).status == 200)
+    }
+    #expect(try await database.query(owners).decode(String.self) == after)
+  }
 }

@@ -9,11 +9,12 @@ struct OutageTests {
 
   private func order(_ id: String) -> JSON { ["orderId": .string(id), "lines": [["sku": "LANTERN", "quantity": 1]]] }
 
-  @Test("with PostgreSQL away commands and queries answer 503, and recover by themselves", .freshVirtualHost)
-  func postgres() async throws {
-    let server = try PrivateServer(.postgres)
-    let system = System(writeURL: try await server.url(), settings: ["DATABASE_ACQUIRE_TIMEOUT": "0.5"])
-    try await system.migrate()
+  /// Starts all four services, and takes one order through them.
+  private func start(
+    _ system: System
+  ) async throws -> (
+    commands: RunningService, relay: RunningService, projector: RunningService, queries: RunningService
+  ) {
     let commands = try await system.startReady(.commandService)
     let relay = try await system.startReady(.relay)
     let projector = try await system.startReady(.projector)
@@ -21,6 +22,15 @@ struct OutageTests {
     _ = try await commands.http.post("/v1/products", lantern)
     #expect(try await commands.http.post("/v1/orders", order("before")).status == 201)
     #expect(try await queries.http.get("/v1/orders/before", until: 200).status == 200)
+    return (commands, relay, projector, queries)
+  }
+
+  @Test("with PostgreSQL away commands and queries answer 503, and recover by themselves", .freshVirtualHost)
+  func postgres() async throws {
+    let server = try PrivateServer(.postgres)
+    let system = System(writeURL: try await server.url(), settings: ["DATABASE_ACQUIRE_TIMEOUT": "0.5"])
+    try await system.migrate()
+    let (commands, relay, projector, queries) = try await start(system)
 
     server.process.signal(SIGKILL)
     try await server.process.wait()
@@ -55,13 +65,7 @@ struct OutageTests {
     let server = try PrivateServer(.rabbitmq)
     let system = System(amqpURL: try await server.url())
     try await system.migrate()
-    let commands = try await system.startReady(.commandService)
-    let relay = try await system.startReady(.relay)
-    let projector = try await system.startReady(.projector)
-    let queries = try await system.startReady(.queryService)
-    _ = try await commands.http.post("/v1/products", lantern)
-    #expect(try await commands.http.post("/v1/orders", order("before")).status == 201)
-    #expect(try await queries.http.get("/v1/orders/before", until: 200).status == 200)
+    let (commands, relay, projector, queries) = try await start(system)
     server.process.signal(SIGKILL)
     try await server.process.wait()
     for n in 0..<20 { #expect(try await commands.http.post("/v1/orders", order("during-\(n)")).status == 201) }

@@ -1,0 +1,122 @@
+import EventRelay
+import EventSourcing
+import Foundation
+import Logging
+import Postgres
+import PostgresEventStore
+import RabbitMQ
+import ServiceLifecycle
+import TestSupport
+import Testing
+
+@testable import Projections
+
+/// Counts each stream's events, and remembers their order.
+struct CountingProjection: Projection {
+  struct Document: Sendable, Codable {
+    var count = 0
+    var versions: [Int64] = []
+  }
+
+  let name = "counting"
+  let table = DocumentTable<Document>(
+    "counting", columns: [.init("count", "bigint") { $0.count }],
+    encode: { Array(try! JSONEncoder().encode($0)) },
+    decode: { try JSONDecoder().decode(Document.self, from: Data($0)) })
+
+  func key(of event: RecordedEvent) throws -> String? { event.type == "Ignored" ? nil : event.stream.rawValue }
+
+  func apply(_ event: RecordedEvent, to document: inout Document?) throws {
+    var changed = document ?? Document()
+    changed.count += 1
+    changed.versions.append(event.version.rawValue)
+    document = event.type == "Ended" ? nil : changed
+  }
+}
+
+let tables = Schema(
+  name: "counting",
+  migrations: [
+    Migration(
+      version: 1, name: "counting",
+      sql:
+        "create table counting (key text primary key, document json not null, count bigint not null check (count < 1000));"
+    )
+  ])
+
+/// A store, a broker, a relay and a projector, in one database and one virtual host of a test's own.
+struct Engine: Sendable {
+  let pool = FreshDatabase.current.pool(.init(size: 10, acquireTimeout: .seconds(60)))
+  let broker = FreshVirtualHost.current.configuration
+  var store: PostgresEventStore { PostgresEventStore(pool) }
+
+  func relay() -> Relay {
+    var settings = Relay.Settings()
+    settings.leaseDuration = .seconds(1)
+    settings.pollInterval = .milliseconds(100)
+    return Relay(
+      pool, RabbitMQPublisher(broker, exchanges: [LiveFeed.exchange], logger: .quiet), settings: settings,
+      logger: .quiet)
+  }
+
+  func projector(headInterval: Duration = .milliseconds(100), batchSize: Int = 50) -> Projector {
+    var settings = Projector.Settings()
+    settings.leaseDuration = .seconds(1)
+    settings.headInterval = headInterval
+    settings.haltRetry = .milliseconds(300)
+    settings.batchSize = batchSize
+    settings.upkeepInterval = .milliseconds(500)
+    return Projector(
+      [AnyProjection(CountingProjection())], readStore: pool, writeStore: pool, broker: broker, settings: settings,
+      logger: .quiet)
+  }
+
+  func append(_ count: Int, streams: Int = 20, type: String = "Happened") async throws {
+    let events = (0..<count).map { n in
+      NewEvent(
+        stream: StreamID(rawValue: "thing-\(n % streams)"), id: .v7(), type: type, schemaVersion: 1,
+        data: Array("{}".utf8),
+        metadata: Array("{}".utf8))
+    }
+    _ = try await store.append(AppendBatch(guards: [:], events: events))
+  }
+
+  /// Appends to all of 20 streams until every event so far has come through the feed: those that come until
+  /// the relay leads are not published, and the next of each partition shows the hole.
+  func expectFlow(_ rounds: inout Int) async throws {
+    var count = rounds
+    try await eventually("the feed flows") {
+      try await append(20)
+      count += 1
+      try await Task.sleep(for: .milliseconds(100))
+      return try await pool.query("select count(*) from counting where count = \(count)").value(Int.self) == 20
+    }
+    rounds = count
+  }
+
+  /// Waits until every event is counted, and checks that each was counted once and in order.
+  func expectComplete(streams: Int = 20, of each: Int) async throws {
+    try await eventually("every event is counted") {
+      try await pool.query("select coalesce(sum(count), 0)::bigint from counting").value(Int.self) >= streams * each
+    }
+    let rows = try await pool.query("select key, document from counting").decode((String, PostgresBytes).self)
+    #expect(rows.count == streams)
+    for (key, bytes) in rows {
+      let document = try JSONDecoder().decode(CountingProjection.Document.self, from: Data(bytes.bytes))
+      #expect(document.versions == (0..<each).map { Int64($0) + 1 }, "\(key)")
+    }
+  }
+}
+
+/// Runs services while `body` lasts, then shuts them down gracefully.
+func withServices(_ services: [any Service], _ body: () async throws -> Void) async throws {
+  let group = ServiceGroup(services: services, logger: .quiet)
+  try await withThrowingTaskGroup(of: Void.self) { tasks in
+    tasks.addTask { try await group.run() }
+    let result: Result<Void, any Error>
+    do { result = .success(try await body()) } catch { result = .failure(error) }
+    await group.triggerGracefulShutdown()
+    try await tasks.waitForAll()
+    try result.get()
+  }
+}
