@@ -159,6 +159,31 @@ struct EngineTests {
   }
 
   @Test(
+    "a runner whose process is not active any more claims nothing", .freshVirtualHost,
+    .freshDatabase(eventStoreSchema, projectionsSchema, tables))
+  func inactive() async throws {
+    let engine = Engine()
+    let successor = CheckpointStore(projection: "counting", owner: UUID())
+    _ = try await successor.claim(.standard, incarnation: try await engine.store.incarnation(), on: engine.pool)
+    let runner = ProjectionRunner(
+      AnyProjection(CountingProjection()), owner: UUID(), readStore: engine.pool, store: engine.store,
+      mailbox: Mailbox(limit: 1_000),
+      settings: .init(
+        partitioning: .standard, batchSize: 10, headInterval: .seconds(1), haltRetry: .seconds(1)),
+      isActive: { false }, logger: .quiet)
+    let running = Task { try await runner.run() }
+    // Should it claim, it would run on for ever.
+    let watchdog = Task {
+      try await Task.sleep(for: .seconds(5))
+      running.cancel()
+    }
+    await #expect(throws: FencedError.self) { try await running.value }
+    watchdog.cancel()
+    let owners = try await engine.pool.query("select distinct owner from projections.checkpoints").decode(UUID.self)
+    #expect(owners == [successor.owner])
+  }
+
+  @Test(
     "a store with another history is recognised, and nothing is written", .freshVirtualHost,
     .freshDatabase(eventStoreSchema, projectionsSchema, tables))
   func fork() async throws {
