@@ -2,6 +2,7 @@
 import PackageDescription
 
 let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
+let crypto = Target.Dependency.product(name: "Crypto", package: "swift-crypto")
 let deque = Target.Dependency.product(name: "DequeModule", package: "swift-collections")
 let configuration = Target.Dependency.product(name: "Configuration", package: "swift-configuration")
 let httpTypes = Target.Dependency.product(name: "HTTPTypes", package: "swift-http-types")
@@ -30,6 +31,7 @@ let package = Package(
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
     .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
     .package(url: "https://github.com/apple/swift-configuration", from: "1.4.0"),
+    .package(url: "https://github.com/apple/swift-crypto", from: "4.5.0"),
     .package(url: "https://github.com/apple/swift-http-types", from: "1.8.0"),
     .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
     .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
@@ -53,7 +55,10 @@ let package = Package(
     .target(
       name: "PostgresEventStore",
       dependencies: ["EventSourcing", "Postgres"],
-      resources: [.embedInCode("Migrations/v0001_events.sql")]),
+      resources: [
+        .embedInCode("Migrations/v0001_events.sql"), .embedInCode("Migrations/v0002_write_path.sql"),
+        .embedInCode("Migrations/privileges.sql"),
+      ]),
     .target(
       name: "CommandProcessing",
       dependencies: ["EventSourcing", "JSON", deque, lifecycle, logging, metrics]),
@@ -68,7 +73,7 @@ let package = Package(
         "EventSourcing", "EventRelay", "JSON", "Postgres", "PostgresEventStore", "RabbitMQ", deque, lifecycle,
         logging, metrics,
       ],
-      resources: [.embedInCode("Migrations/v0001_projections.sql")]),
+      resources: [.embedInCode("Migrations/v0001_projections.sql"), .embedInCode("Migrations/privileges.sql")]),
     .target(
       name: "ServiceKit",
       dependencies: [
@@ -80,7 +85,9 @@ let package = Package(
     .target(
       name: "CommerceReadModels",
       dependencies: ["Commerce", "EventSourcing", "JSON", "Postgres", "Projections"],
-      resources: [.embedInCode("Migrations/v0001_orders_catalogue.sql")]),
+      resources: [
+        .embedInCode("Migrations/v0001_orders_catalogue.sql"), .embedInCode("Migrations/privileges.sql"),
+      ]),
     .target(name: "CommerceAPI", dependencies: ["Commerce", "EventSourcing", "JSON"]),
 
     // One process each.
@@ -88,7 +95,7 @@ let package = Package(
       name: "CommandService",
       dependencies: [
         "Commerce", "CommerceAPI", "CommandProcessing", "EventSourcing", "JSON", "Postgres", "PostgresEventStore",
-        "ServiceKit", httpTypes, hummingbird, lifecycle, logging,
+        "ServiceKit", crypto, httpTypes, hummingbird, lifecycle, logging, metrics,
       ]),
     .executableTarget(
       name: "Relay",
@@ -115,7 +122,8 @@ let package = Package(
     .executableTarget(
       name: "Counterflow",
       dependencies: [
-        "CommerceReadModels", "Postgres", "PostgresEventStore", "Projections", "ServiceKit", argumentParser, logging,
+        "CommerceReadModels", "EventSourcing", "Postgres", "PostgresEventStore", "Projections", "ServiceKit",
+        argumentParser, logging,
       ]),
 
     // Tests.

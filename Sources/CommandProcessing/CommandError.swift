@@ -6,14 +6,21 @@ public enum CommandError: Error, Sendable, CustomStringConvertible {
   case overloaded
   /// The store could not be reached: nothing was stored. Try again later.
   case unavailable(String)
-  /// The connection was lost in the middle: the events may or may not be stored.
+  /// The connection was lost in the middle, and the store did not come back in time to ask: the events
+  /// may or may not be stored. Repeating the command with its key tells.
   case outcomeUnknown(String)
   /// Others changed the stream at every attempt.
   case conflict(StreamID, current: Version)
+  /// The stream has none of the versions that the request expects.
+  case preconditionFailed(StreamID, current: Version)
+  /// The key was used for another request.
+  case keyReused(String)
   /// The store refuses one of the command's values.
   case refused(String)
   /// A stream that the command reads holds an event that this build cannot read.
   case unreadable(EventDecodingError)
+  /// The store is not the one it was, and nobody has said that this is meant: nothing was stored.
+  case historyChanged(String)
   /// The processor is shutting down: the command was not decided.
   case stopping
 
@@ -24,29 +31,12 @@ public enum CommandError: Error, Sendable, CustomStringConvertible {
     case .outcomeUnknown(let reason): "it is not known whether the command took effect: \(reason)"
     case .conflict(let stream, let version):
       "\(stream) was changed by others at every attempt; it is at version \(version)"
+    case .preconditionFailed(let stream, let version): "\(stream) is at version \(version), which was not expected"
+    case .keyReused(let key): "the key \(key) was used for another request"
     case .refused(let reason): "the store refused a value: \(reason)"
     case .unreadable(let error): "\(error)"
+    case .historyChanged(let reason): reason
     case .stopping: "the service is shutting down"
     }
   }
-}
-
-/// What a command did.
-public struct Receipt: Sendable {
-  /// A stream as the command left it.
-  public struct StreamReceipt: Sendable, Hashable {
-    public let version: Version
-    /// The position of the stream's last event.
-    public let position: Position
-
-    public init(version: Version, position: Position) {
-      self.version = version
-      self.position = position
-    }
-  }
-
-  /// Every stream that the command read or wrote.
-  public let streams: [StreamID: StreamReceipt]
-  /// False when there was nothing to do.
-  public let hasChanged: Bool
 }

@@ -4,6 +4,7 @@ internal import FoundationEssentials
 public import Logging
 internal import Metrics
 public import ServiceLifecycle
+internal import Synchronization
 
 /// Decides and appends commands in batches: group commit.
 ///
@@ -15,28 +16,47 @@ public actor CommandProcessor<Store: EventStore>: Service {
   public struct Limits: Sendable {
     /// Commands in one batch.
     public var batchSize = 100
-    /// Commands that may wait; more are refused as overloaded.
+    /// Events in one batch, and their bytes; a command that has more by itself goes alone.
+    public var batchEvents = 1_000
+    public var batchBytes = 4 * 1024 * 1024
+    /// Commands that wait or are under way, and their bytes; more are refused as overloaded.
     public var queueSize = 5_000
+    public var queueBytes = 64 * 1024 * 1024
     /// How long a command may wait to be decided.
     public var patience = Duration.seconds(5)
     /// How often a command is decided again after others changed what it had read.
     public var attempts = 10
-    /// Streams whose state is kept in memory.
-    public var cachedStreams = 50_000
+    /// How long a batch whose outcome is unknown is sent again.
+    public var resendPatience = Duration.seconds(10)
+    /// Bytes of states that are kept in memory.
+    public var cacheBytes = 32 * 1024 * 1024
+    /// Events read of one stream at a time.
+    public var readSize = 1_000
 
     public init() {}
   }
 
-  private let store: Store
-  private let limits: Limits
-  private let logger: Logger
+  let store: Store
+  let limits: Limits
+  let logger: Logger
   private let now: @Sendable () -> Timestamp
-  private var queue: Deque<PendingCommand> = []
-  private var cache: StateCache
-  private var isStopping = false
-  /// Resumed when a command arrives or the processor is told to stop.
-  private var sleeper: CheckedContinuation<Void, Never>?
-  private let metrics = ProcessorMetrics()
+  let metrics = ProcessorMetrics()
+
+  private var ready: Deque<PendingCommand> = []
+  /// Commands whose streams are to be loaded first.
+  var cold: Deque<PendingCommand> = []
+  /// For each key that is under way, the commands that came with it meanwhile.
+  private var followers: [IdempotencyKey: Deque<PendingCommand>] = [:]
+  var cache: StateCache
+  private var contention = Contention()
+  /// Commands without an answer yet; written by the actor, read by anyone.
+  private let unanswered = Atomic(0)
+  private var unansweredBytes = 0
+  private let isStopping = Atomic(false)
+  private let (arrivals, arrival) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
+  let (coldArrivals, coldArrival) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
+  private let (snapshots, snapshotSink) = AsyncStream.makeStream(
+    of: Snapshot.self, bufferingPolicy: .bufferingOldest(64))
 
   public init(
     _ store: Store, limits: Limits = Limits(), logger: Logger, now: @escaping @Sendable () -> Timestamp = { .now }
@@ -45,70 +65,99 @@ public actor CommandProcessor<Store: EventStore>: Service {
     self.limits = limits
     self.logger = logger
     self.now = now
-    cache = StateCache(capacity: limits.cachedStreams)
+    cache = StateCache(capacity: limits.cacheBytes)
+  }
+
+  /// True while a command would be refused: ask before any work is done for one.
+  public nonisolated var isOverloaded: Bool { unanswered.load(ordering: .relaxed) >= limits.queueSize }
+
+  /// Counts a command that was refused because of `isOverloaded`.
+  public nonisolated func shed() -> CommandError {
+    metrics.overloaded.increment()
+    return .overloaded
   }
 
   /// Carries out one command, in a batch with others.
+  /// - Parameter answer: makes the answer, of which the store keeps a copy; called once for each time that
+  ///   the command is decided.
   /// - Throws: the command's own rejection, or a `CommandError`.
-  public func execute(_ command: some Command, metadata: EventMetadata) async throws -> Receipt {
-    guard !isStopping else { throw CommandError.stopping }
-    guard queue.count < limits.queueSize else {
-      metrics.overloaded.increment()
-      throw CommandError.overloaded
-    }
+  public func execute(
+    _ command: some Command, _ request: CommandRequest, answer: @escaping @Sendable (Decided) -> [UInt8]
+  ) async throws -> CommandOutcome {
+    guard !isStopping.load(ordering: .relaxed) else { throw CommandError.stopping }
+    guard !isOverloaded, unansweredBytes < limits.queueBytes else { throw shed() }
     return try await withCheckedThrowingContinuation { continuation in
-      queue.append(
-        PendingCommand(
-          streams: command.streams,
-          decide: { decision in
-            do { try command.decide(&decision) } catch { return error }
-            return nil
-          },
-          metadata: metadata.encoded, deadline: .now + limits.patience, continuation: continuation))
-      wake()
+      unanswered.add(1, ordering: .relaxed)
+      unansweredBytes += request.size
+      let pending = PendingCommand(
+        QueuedCommand(command, request, deadline: .now + limits.patience, answer, continuation))
+      if followers[request.key] == nil {
+        followers[request.key] = []
+        enqueue(pending)
+      } else {
+        followers[request.key]!.append(pending)
+      }
     }
   }
 
   /// Processes until graceful shutdown; the commands that wait then are still carried out.
   public func run() async throws {
-    // The handlers below are synchronous: each of their tasks does no more than set a flag and wake the loop.
     await withGracefulShutdownHandler {
-      while true {
-        if queue.isEmpty {
-          if isStopping || Task.isCancelled { break }
-          await withTaskCancellationHandler {
-            await withCheckedContinuation { sleeper = $0 }
-          } onCancel: {
-            Task { await self.stop() }
-          }
-          continue
-        }
-        await process(takeBatch())
+      await withDiscardingTaskGroup { group in
+        group.addTask { await self.loadColdStreams() }
+        group.addTask { await self.saveSnapshots() }
+        await self.processBatches()
+        self.coldArrival.finish()
+        self.snapshotSink.finish()
       }
     } onGracefulShutdown: {
-      Task { await self.stop() }
+      self.isStopping.store(true, ordering: .relaxed)
+      self.arrival.yield()
     }
-    isStopping = true
+    isStopping.store(true, ordering: .relaxed)
+    while let pending = ready.popFirst() ?? cold.popFirst() { fail([pending], .stopping) }
   }
 
-  private func stop() {
-    isStopping = true
-    wake()
+  private func processBatches() async {
+    for await _ in arrivals {
+      while !ready.isEmpty { await process(takeBatch()) }
+      if isStopping.load(ordering: .relaxed), unanswered.load(ordering: .relaxed) == 0 { return }
+    }
   }
 
-  private func wake() {
-    sleeper?.resume()
-    sleeper = nil
+  private func saveSnapshots() async {
+    for await snapshot in snapshots {
+      do throws(EventStoreError) {
+        try await store.save(snapshot)
+        metrics.snapshots.increment()
+      } catch {
+        metrics.failedSnapshots.increment()
+        logger.warning("a snapshot was not kept", metadata: ["stream": "\(snapshot.stream)", "error": "\(error)"])
+      }
+    }
+  }
+
+  /// Puts a command where it can go on: with its batch, or with those whose streams are loaded.
+  func enqueue(_ pending: PendingCommand, first: Bool = false) {
+    let isWarm = pending.command.streams.allSatisfy {
+      cache[$0.stream] != nil || pending.loaded[$0.stream] != nil || ($0.isExpectedNew && !pending.mustLoad)
+    }
+    guard isWarm else {
+      cold.append(pending)
+      coldArrival.yield()
+      return
+    }
+    first ? ready.prepend(pending) : ready.append(pending)
+    if ready.count == 1 { arrival.yield() }
   }
 
   private func takeBatch() -> [PendingCommand] {
     var batch: [PendingCommand] = []
-    while batch.count < limits.batchSize, let command = queue.popFirst() {
-      if ContinuousClock.now > command.deadline {
-        metrics.overloaded.increment()
-        command.continuation.resume(throwing: CommandError.overloaded)
+    while batch.count < limits.batchSize, let pending = ready.popFirst() {
+      if ContinuousClock.now > pending.command.deadline {
+        finish(pending, .failure(shed()))
       } else {
-        batch.append(command)
+        batch.append(pending)
       }
     }
     return batch
@@ -118,168 +167,255 @@ public actor CommandProcessor<Store: EventStore>: Service {
 // MARK: One batch
 extension CommandProcessor {
   private func process(_ batch: [PendingCommand]) async {
+    let (batch, states) = gather(batch)
     guard !batch.isEmpty else { return }
-    var states: [StreamID: StreamState]
-    let readable: [PendingCommand]
-    do {
-      (states, readable) = try await load(batch)
-    } catch {
-      logger.error("cannot load streams", metadata: ["error": "\(error)"])
-      return fail(batch, .unavailable("\(error)"))
-    }
-    let guards = states.mapValues(\.version)
-    let decided = readable.map { decide($0, &states) }
-    let append = AppendBatch(
-      guards: guards.filter { stream, _ in readable.contains { $0.reads(stream) } },
-      events: decided.flatMap(\.events))
-    guard !append.guards.isEmpty else { return }
+    let contended = states.filter { contention.contains($0.key) }
     do throws(EventStoreError) {
-      switch try await store.append(append) {
-      case .appended(let first, _): commit(decided, first)
-      case .conflict(let actual): retry(decided, actual)
+      let (decided, result) =
+        contended.isEmpty
+        ? try await append(decide(batch, states)) : try await appendInTurn(batch, states, contended)
+      if let decided, let result { settle(decided, result) }
+    } catch {
+      await handle(error, batch)
+    }
+  }
+
+  /// The states of all streams of the batch. What the cache has lost meanwhile is loaded again, outside.
+  private func gather(_ batch: [PendingCommand]) -> ([PendingCommand], [StreamID: StreamState]) {
+    var states: [StreamID: StreamState] = [:]
+    var complete: [PendingCommand] = []
+    complete.reserveCapacity(batch.count)
+    commands: for pending in batch {
+      for reference in pending.command.streams where states[reference.stream] == nil {
+        if let state = cache[reference.stream] ?? pending.loaded[reference.stream] {
+          states[reference.stream] = state
+        } else if reference.isExpectedNew && !pending.mustLoad {
+          states[reference.stream] = StreamState(new: reference)
+        } else {
+          enqueue(pending)
+          continue commands
+        }
+      }
+      complete.append(pending)
+    }
+    return (complete, states)
+  }
+
+  private func decide(_ batch: [PendingCommand], _ states: [StreamID: StreamState]) -> DecidedBatch {
+    DecidedBatch(
+      batch, from: states, within: .init(events: limits.batchEvents, bytes: limits.batchBytes), at: now())
+  }
+
+  private func append(
+    _ decided: DecidedBatch
+  ) async throws(EventStoreError) -> (DecidedBatch?, AppendResult?) {
+    (decided, try await appendUntilKnown(decided))
+  }
+
+  /// Takes a turn among the replicas, learns what the others have done, and decides on that.
+  private func appendInTurn(
+    _ batch: [PendingCommand], _ states: [StreamID: StreamState], _ contended: [StreamID: StreamState]
+  ) async throws(EventStoreError) -> (DecidedBatch?, AppendResult?) {
+    let turn = Turn(limit: limits.readSize)
+    let (bounds, time) = (DecidedBatch.Bounds(events: limits.batchEvents, bytes: limits.batchBytes), now())
+    metrics.turns.increment()
+    let result: AppendResult?
+    do throws(EventStoreError) {
+      result = try await store.appendInTurn(refreshing: contended.mapValues(\.version), limit: limits.readSize) {
+        turn.decide(batch, states, $0, bounds, time)
       }
     } catch {
-      await handle(error, readable)
+      guard case .outcomeUnknown = error, let decided = turn.decided else { throw error }
+      return (decided, try await appendUntilKnown(decided, lost: error))
     }
+    contention.hadTurn(contended.keys) { turn.refreshed[$0] != nil }
+    guard let decided = turn.decided else {
+      // Too much is new for a turn, or it cannot be read: load it outside.
+      for stream in contended.keys { cache[stream] = nil }
+      for var pending in batch.reversed() {
+        (pending.mustLoad, pending.loaded) = (true, [:])
+        enqueue(pending, first: true)
+      }
+      return (nil, nil)
+    }
+    if case .appended = result {
+      for (stream, state) in turn.refreshed { cache[stream] = state }
+    }
+    return (decided, result)
   }
 
-  /// The states of all streams of the batch, from the cache or the store. Commands on a stream that
-  /// cannot be read are failed here; the others go on.
-  private func load(
-    _ batch: [PendingCommand]
-  ) async throws(EventStoreError) -> ([StreamID: StreamState], [PendingCommand]) {
-    var states: [StreamID: StreamState] = [:]
-    var missing: [StreamID: AggregateReference] = [:]
-    for reference in batch.lazy.flatMap(\.streams) where states[reference.stream] == nil {
-      if let state = cache[reference.stream] {
-        states[reference.stream] = state
-      } else if reference.isExpectedNew && batch.allSatisfy({ $0.attempts == 0 }) {
-        states[reference.stream] = StreamState(new: reference)
-      } else {
-        missing[reference.stream] = reference
+  /// Sends the identical batch again until its outcome is known: keys make that harmless, and whoever
+  /// still executes the lost one finds the keys, or guards that do not hold.
+  private func appendUntilKnown(
+    _ decided: DecidedBatch, lost: EventStoreError? = nil
+  ) async throws(EventStoreError) -> AppendResult {
+    let deadline = ContinuousClock.now + limits.resendPatience
+    var lost = lost
+    var pause = Duration.milliseconds(50)
+    while true {
+      let failure: EventStoreError
+      do throws(EventStoreError) { return try await store.append(decided.append) } catch { failure = error }
+      switch failure {
+      case .outcomeUnknown: lost = failure
+      // Of this attempt nothing was stored; of the lost one, who knows.
+      case .unavailable where lost != nil: break
+      default: throw failure
       }
+      guard ContinuousClock.now + pause < deadline, !Task.isCancelled else { throw lost ?? failure }
+      metrics.resent.increment()
+      logger.warning(
+        "sending a batch again", metadata: ["error": "\(failure)", "commands": "\(decided.commands.count)"])
+      try? await Task.sleep(for: pause)
+      pause = min(pause * 2, .seconds(1))
     }
-    let events = try await store.events(in: Array(missing.keys))
-    var unreadable: [StreamID: EventDecodingError] = [:]
-    for (stream, reference) in missing {
-      var state = StreamState(new: reference)
-      do throws(EventDecodingError) {
-        try state.apply(events[stream] ?? [])
-        states[stream] = state
-        cache[stream] = state
-      } catch {
-        logger.error("a stream cannot be read", metadata: ["stream": "\(stream)", "error": "\(error)"])
-        unreadable[stream] = error
-      }
-    }
-    let readable = batch.filter { command in
-      guard let error = command.streams.lazy.compactMap({ unreadable[$0.stream] }).first else { return true }
-      fail([command], .unreadable(error))
-      return false
-    }
-    return (states, readable)
-  }
-
-  private func decide(_ pending: PendingCommand, _ states: inout [StreamID: StreamState]) -> DecidedCommand {
-    let own = Dictionary(
-      pending.streams.map { ($0.stream, states[$0.stream]!) }, uniquingKeysWith: { first, _ in first })
-    var decision = Decision(states: own)
-    if let rejection = pending.decide(&decision) {
-      return DecidedCommand(pending: pending, rejection: rejection, events: [], states: own)
-    }
-    let time = now()
-    let events = decision.emitted.map {
-      $0.event.new(in: $0.stream, id: .v7(at: time), metadata: pending.metadata)
-    }
-    states.merge(decision.states) { $1 }
-    return DecidedCommand(pending: pending, rejection: nil, events: events, states: decision.states)
-  }
-
-  private func commit(_ decided: [DecidedCommand], _ first: Position) {
-    var next = first
-    var positions: [StreamID: Position] = [:]
-    for command in decided {
-      for event in command.events {
-        positions[event.stream] = next
-        next = next.advanced(by: 1)
-      }
-      if let rejection = command.rejection {
-        metrics.rejected.increment()
-        command.pending.continuation.resume(throwing: rejection)
-        continue
-      }
-      var receipts: [StreamID: Receipt.StreamReceipt] = [:]
-      for (stream, var state) in command.states {
-        if let position = positions[stream] { state.moved(to: position) }
-        cache[stream] = state
-        receipts[stream] = Receipt.StreamReceipt(version: state.version, position: state.position)
-      }
-      metrics.accepted.increment()
-      command.pending.continuation.resume(
-        returning: Receipt(streams: receipts, hasChanged: !command.events.isEmpty))
-    }
-    metrics.batchSize.record(decided.count)
   }
 }
 
-// MARK: What goes wrong
+// MARK: Outcomes
 extension CommandProcessor {
-  /// Decides again what was decided on stale state, and what followed from that; in the old order, and
-  /// before anything that came later.
-  private func retry(_ decided: [DecidedCommand], _ actual: [StreamID: Version]) {
-    metrics.conflicts.increment(by: actual.count)
-    for stream in actual.keys { cache[stream] = nil }
-    var stale = Set(actual.keys)
+  private func settle(_ decided: DecidedBatch, _ result: AppendResult) {
+    switch result {
+    case .appended(let first, _, let repeats):
+      metrics.batchSize.record(decided.commands.count)
+      commit(decided, first, repeats)
+      for pending in decided.rest.reversed() { enqueue(pending, first: true) }
+    case .notAppended(let conflicts, let repeats):
+      retry(decided, conflicts, repeats)
+    case .restored:
+      logger.error("the store was restored: what was known of it is forgotten")
+      cache = StateCache(capacity: limits.cacheBytes)
+      contention.forget()
+      for var pending in (decided.commands.map(\.pending) + decided.rest).reversed() {
+        pending.loaded = [:]
+        enqueue(pending, first: true)
+      }
+    }
+  }
+
+  private func commit(_ decided: DecidedBatch, _ first: Position, _ repeats: [Int: StoredAnswer]) {
+    let events = decided.append.events
+    var places: [StreamID: (position: Position, eventID: UUID)] = [:]
+    for (index, command) in decided.commands.enumerated() {
+      if let stored = repeats[index] {
+        finish(command.pending, repeated: stored)
+      } else if let rejection = command.rejection {
+        metrics.rejected.increment()
+        finish(command.pending, .failure(rejection))
+      } else if let answer = command.answer {
+        var states = command.states
+        for offset in command.events {
+          places[events[offset].stream] = (first.advanced(by: offset), events[offset].id)
+        }
+        for (stream, var state) in states {
+          if let place = places[stream] { state.moved(to: place.position, place.eventID) }
+          states[stream] = state
+          if let snapshot = state.dueSnapshot(stream), case .dropped = snapshotSink.yield(snapshot) {
+            metrics.failedSnapshots.increment()
+          }
+          cache[stream] = state
+        }
+        metrics.accepted.increment()
+        let text = answer.text(first: first)
+        let outcome = CommandOutcome(
+          answer: text, receipt: Receipt(states: states, hasChanged: !command.events.isEmpty))
+        finish(
+          command.pending, .success(outcome),
+          stored: StoredAnswer(fingerprint: command.pending.command.request.fingerprint, text: text))
+      }
+    }
+  }
+
+  /// Answers what was answered before, and decides the others again: in the old order, before anything
+  /// that came later, and in turn with those who wrote the same streams. All of them, since each may have
+  /// read what a stale one wrote.
+  private func retry(_ decided: DecidedBatch, _ conflicts: [StreamID: Version], _ repeats: [Int: StoredAnswer]) {
+    metrics.conflicts.increment(by: conflicts.count)
+    for (stream, version) in conflicts {
+      contention.conflicted(stream)
+      // Behind what we hold: another history, or another's lie.
+      if let state = cache[stream], state.version > version { cache[stream] = nil }
+    }
     var again: [PendingCommand] = []
-    for command in decided {
+    for (index, command) in decided.commands.enumerated() {
       var pending = command.pending
-      if let stream = pending.streams.lazy.map(\.stream).first(where: { stale.contains($0) }) {
-        stale.formUnion(command.events.map(\.stream))
+      if let stored = repeats[index] {
+        finish(pending, repeated: stored)
+        continue
+      }
+      if let stream = pending.command.streams.lazy.map(\.stream).first(where: { conflicts[$0] != nil }) {
         pending.attempts += 1
         if pending.attempts >= limits.attempts {
-          fail([pending], .conflict(stream, current: actual[stream] ?? .none))
+          fail([pending], .conflict(stream, current: conflicts[stream] ?? .none))
           continue
         }
       }
       again.append(pending)
     }
-    for pending in again.reversed() { queue.prepend(pending) }
+    for pending in (again + decided.rest).reversed() { enqueue(pending, first: true) }
   }
 
   private func handle(_ error: EventStoreError, _ batch: [PendingCommand]) async {
+    logger.error("cannot append", metadata: ["error": "\(error)", "commands": "\(batch.count)"])
     switch error {
-    case .unavailable(let reason):
-      logger.error("cannot append", metadata: ["error": "\(error)"])
-      fail(batch, .unavailable(reason))
+    case .unavailable(let reason): fail(batch, .unavailable(reason))
+    case .historyChanged(let reason): fail(batch, .historyChanged(reason))
     case .outcomeUnknown(let reason):
-      logger.error("an append was lost", metadata: ["error": "\(error)", "commands": "\(batch.count)"])
-      for reference in batch.lazy.flatMap(\.streams) { cache[reference.stream] = nil }
       metrics.unknown.increment(by: batch.count)
       fail(batch, .outcomeUnknown(reason))
     case .refused(let reason):
       // One value that the store does not take must not fail its neighbours.
-      guard batch.count > 1 else {
-        logger.error("the store refused a command", metadata: ["error": "\(error)"])
-        return fail(batch, .refused(reason))
-      }
+      guard batch.count > 1 else { return fail(batch, .refused(reason)) }
       let middle = batch.count / 2
       await process(Array(batch[..<middle]))
       await process(Array(batch[middle...]))
     }
   }
 
-  private func fail(_ batch: [PendingCommand], _ error: CommandError) {
+  func fail(_ batch: [PendingCommand], _ error: CommandError) {
     metrics.failed.increment(by: batch.count)
-    for command in batch { command.continuation.resume(throwing: error) }
+    for pending in batch { finish(pending, .failure(error)) }
   }
-}
 
-private struct ProcessorMetrics {
-  let accepted = Counter(label: "commands_total", dimensions: [("outcome", "accepted")])
-  let rejected = Counter(label: "commands_total", dimensions: [("outcome", "rejected")])
-  let failed = Counter(label: "commands_total", dimensions: [("outcome", "failed")])
-  let overloaded = Counter(label: "commands_total", dimensions: [("outcome", "overloaded")])
-  let unknown = Counter(label: "commands_total", dimensions: [("outcome", "unknown")])
-  let conflicts = Counter(label: "command_conflicts_total")
-  let batchSize = Recorder(label: "command_batch_size")
+  private func finish(_ pending: PendingCommand, repeated stored: StoredAnswer) {
+    metrics.repeated.increment()
+    finish(pending, Self.outcome(pending, stored), stored: stored)
+  }
+
+  private static func outcome(
+    _ pending: PendingCommand, _ stored: StoredAnswer
+  ) -> Result<CommandOutcome, any Error> {
+    let request = pending.command.request
+    guard stored.fingerprint == request.fingerprint else {
+      return .failure(CommandError.keyReused(request.key.key))
+    }
+    return .success(CommandOutcome(answer: stored.text, receipt: nil))
+  }
+
+  /// Answers a command, and those that came with the same key meanwhile: alike, where the answer was
+  /// stored; else the next of them is carried out.
+  private func finish(
+    _ pending: PendingCommand, _ result: Result<CommandOutcome, any Error>, stored: StoredAnswer? = nil
+  ) {
+    let key = pending.command.request.key
+    resume(pending, result)
+    guard var waiting = followers.removeValue(forKey: key), !waiting.isEmpty else { return }
+    if let stored {
+      for follower in waiting {
+        metrics.repeated.increment()
+        resume(follower, Self.outcome(follower, stored))
+      }
+    } else {
+      let next = waiting.removeFirst()
+      followers[key] = waiting
+      enqueue(next)
+    }
+  }
+
+  private func resume(_ pending: PendingCommand, _ result: Result<CommandOutcome, any Error>) {
+    unanswered.subtract(1, ordering: .relaxed)
+    unansweredBytes -= pending.command.request.size
+    pending.command.continuation.resume(with: result)
+    // Shutting down waits for the last one.
+    if isStopping.load(ordering: .relaxed) { arrival.yield() }
+  }
 }

@@ -1,25 +1,46 @@
 internal import EventSourcing
 internal import FoundationEssentials
 
-/// A command that waits for its batch, and whoever waits for the command.
-struct PendingCommand: Sendable {
+/// A command as it came, and whoever waits for it.
+final class QueuedCommand: Sendable {
   let streams: [AggregateReference]
   let decide: @Sendable (inout Decision) -> (any Error)?
-  let metadata: [UInt8]
+  let answer: @Sendable (Decided) -> [UInt8]
+  let request: CommandRequest
   let deadline: ContinuousClock.Instant
-  let continuation: CheckedContinuation<Receipt, any Error>
-  /// Times that it was decided on stale state.
-  var attempts = 0
+  let continuation: CheckedContinuation<CommandOutcome, any Error>
 
+  init<Requested: Command>(
+    _ command: Requested, _ request: CommandRequest, deadline: ContinuousClock.Instant,
+    _ answer: @escaping @Sendable (Decided) -> [UInt8],
+    _ continuation: CheckedContinuation<CommandOutcome, any Error>
+  ) {
+    streams = command.streams
+    decide = { decision in
+      do { try command.decide(&decision) } catch { return error }
+      return nil
+    }
+    self.answer = answer
+    self.request = request
+    self.deadline = deadline
+    self.continuation = continuation
+    precondition(!streams.isEmpty, "a command reads or writes at least one stream")
+  }
+
+  /// What the command is about.
+  var subject: StreamID { streams[0].stream }
   func reads(_ stream: StreamID) -> Bool { streams.contains { $0.stream == stream } }
 }
 
-/// A pending command with what it decided.
-struct DecidedCommand: Sendable {
-  let pending: PendingCommand
-  /// The rejection that it threw.
-  let rejection: (any Error)?
-  let events: [NewEvent]
-  /// The command's streams as it left them; positions of its own events are not known yet.
-  let states: [StreamID: StreamState]
+/// A command that waits for its batch.
+struct PendingCommand: Sendable {
+  let command: QueuedCommand
+  /// Times that it was decided on stale state.
+  var attempts = 0
+  /// States that were loaded for it, should the cache have lost them by now.
+  var loaded: [StreamID: StreamState] = [:]
+  /// A stream that it expects to be new is not.
+  var mustLoad = false
+
+  init(_ command: QueuedCommand) { self.command = command }
 }

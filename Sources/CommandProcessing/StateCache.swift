@@ -1,15 +1,20 @@
 internal import EventSourcing
 
-/// Folded states of streams, bounded in number. Nothing in it is trusted: the guards of an append prove
+/// Folded states of streams, bounded in bytes. Nothing in it is trusted: the guards of an append prove
 /// every state that a decision used.
 ///
-/// Two generations: what is used lives in the young one; when that is full it becomes the old one,
+/// Two generations: what is used lives in the young one; when that is half of all it becomes the old one,
 /// whose predecessor is dropped.
 struct StateCache {
+  /// What an entry takes beside its state and its name, as measured with small states.
+  private static let overhead = 250
+
   let capacity: Int
   private var young: [StreamID: StreamState] = [:]
   private var old: [StreamID: StreamState] = [:]
+  private var youngSize = 0
 
+  /// - Parameter capacity: bytes, by the aggregates' own estimate.
   init(capacity: Int) { self.capacity = capacity }
 
   var count: Int { young.count + old.count }
@@ -23,8 +28,14 @@ struct StateCache {
     }
     set {
       old[stream] = nil
+      let previous = young[stream]
       young[stream] = newValue
-      if young.count > capacity / 2 { (old, young) = (young, [:]) }
+      youngSize += (newValue.map { Self.size(stream, $0) } ?? 0) - (previous.map { Self.size(stream, $0) } ?? 0)
+      if youngSize > capacity / 2 { (old, young, youngSize) = (young, [:], 0) }
     }
+  }
+
+  private static func size(_ stream: StreamID, _ state: StreamState) -> Int {
+    overhead + stream.rawValue.utf8.count + state.state.footprint
   }
 }

@@ -22,27 +22,47 @@ extension App {
 
   static let queueSize = Setting.integer(
     "COMMAND_QUEUE_SIZE", default: 5_000, in: 1...1_000_000,
-    help: "Commands that may wait to be decided; more are answered with 503.")
+    help: "Commands that may wait or be under way; more are answered with 503.")
 
   static let patience = Setting.seconds(
     "COMMAND_PATIENCE", default: 5, in: 0.1...60,
     help: "How long a command may wait to be decided, in seconds; past it the answer is 503.")
 
+  static let cacheSize = Setting.integer(
+    "COMMAND_CACHE_MB", default: 32, in: 1...100_000,
+    help: "Megabytes of streams' states that are kept in memory, by estimate.")
+
+  static let resendPatience = Setting.seconds(
+    "COMMAND_RESEND_PATIENCE", default: 10, in: 0.1...300,
+    help: "How long an append whose connection was lost is sent again, in seconds; past it the answer is 504.")
+
+  static let keyRetention = Setting(
+    "IDEMPOTENCY_RETENTION", default: "unlimited", allowed: "unlimited, or days from 1 to 36500",
+    help: "How long the answer to an Idempotency-Key is kept."
+  ) { text -> KeyRetention? in
+    if text == "unlimited" { return .unlimited }
+    return Int(text).flatMap { (1...36_500).contains($0) ? .days($0) : nil }
+  }
+
   static let settings =
     [
       CommonSettings.writeDatabaseURL.description, CommonSettings.poolSize.description,
       CommonSettings.statementTimeout.description, CommonSettings.acquireTimeout.description, batchSize.description,
-      queueSize.description, patience.description, currency.description, port.description,
+      queueSize.description, patience.description, cacheSize.description, resendPatience.description,
+      keyRetention.description, currency.description, port.description,
     ] + CommonSettings.ofEveryProcess
 
   /// Puts the process together: HTTP, the command processor, and its connections.
   static func build(_ settings: Settings, _ logger: Logger) throws -> [any Service] {
     let pool = try Databases.pool(
-      CommonSettings.writeDatabaseURL, settings, name: "command-service", logger: logger)
+      CommonSettings.writeDatabaseURL, settings, name: "command-service", logger: logger,
+      onConnect: PostgresEventStore.checkServer)
     var limits = CommandProcessor<PostgresEventStore>.Limits()
     limits.batchSize = try settings[batchSize]
     limits.queueSize = try settings[queueSize]
     limits.patience = try settings[patience]
+    limits.cacheBytes = try settings[cacheSize] * 1_000_000
+    limits.resendPatience = try settings[resendPatience]
     let store = PostgresEventStore(pool, appendTimeout: try settings[CommonSettings.statementTimeout])
     let processor = CommandProcessor(store, limits: limits, logger: logger)
 
@@ -52,6 +72,8 @@ extension App {
     let server = ServiceMain.httpServer(
       ProblemResponder(router, elsewhere: CommerceRoutes.queries, translate: commandProblem),
       host: try settings[CommonSettings.httpHost], port: try settings[port], logger: logger)
-    return [pool, processor, server]
+    let check = DurabilityCheck(pool: pool, logger: logger)
+    let retention = KeyForgetting(store: store, retention: try settings[keyRetention], logger: logger)
+    return [pool, check, retention, processor, server]
   }
 }

@@ -66,13 +66,26 @@ private func failure(_ error: CommandError) -> Problem {
     return Problem(
       .gatewayTimeout, "outcome-unknown", title: "The outcome is unknown",
       detail:
-        "The connection to the store was lost in the middle: the command may have taken effect. Look before trying again.",
+        "The connection to the store was lost in the middle: the command may have taken effect. Repeat it with the same Idempotency-Key to learn what came of it.",
       headers: [.retryAfter: "2"])
   case .conflict(let stream, let current):
     return Problem(
       .conflict, "version-conflict", title: "Others changed the same thing",
       detail: "\(stream) was changed at every attempt; nothing was stored. Try again.",
       extensions: [.init("currentVersion", .integer(current.rawValue))])
+  case .preconditionFailed(let stream, let current):
+    return Problem(
+      .preconditionFailed, "precondition-failed", title: "The version is another",
+      detail: "\(stream) is at version \(current), which If-Match does not name; read it again, and decide anew.",
+      extensions: [.init("currentVersion", .integer(current.rawValue))])
+  case .keyReused(let key):
+    return Problem(
+      .unprocessableContent, "idempotency-key-reused", title: "The key was used for another request",
+      detail: "Idempotency-Key \(key) belongs to another request; choose a new key for this one.")
+  case .historyChanged:
+    return .unavailable(
+      "The store is not the one it was; nothing was stored. The log of the service says what an operator has to do.",
+      retryAfter: 30)
   case .refused:
     return Problem(
       .unprocessableContent, "value-refused", title: "A value is refused",

@@ -1,31 +1,65 @@
 internal import JSON
 
-/// What a command answers.
+/// What a command answers: status, headers and body, in the form in which it is stored with the command's key,
+/// which is the head of an HTTP message without its first words.
+///
+///     201
+///     Location: /v1/orders/order-1
+///     ETag: "1"
+///
+///     {"id":"order-1","version":1,"position":42}
 public struct CommandResponse: Sendable, Hashable {
-  /// The id of what the command was about.
-  public let id: String
-  /// Its version now.
-  public let version: Int64
-  /// The position of its last event.
-  public let position: Int64
-  /// Where a repeated command has nothing to do: whether this one did something.
-  public let hasChanged: Bool?
+  public var status: Int
+  /// Where the thing is, for one that is new.
+  public var location: String?
+  /// The version as an entity tag.
+  public var entityTag: String
+  public var body: [UInt8]
 
-  public init(id: String, version: Int64, position: Int64, hasChanged: Bool? = nil) {
-    self.id = id
-    self.version = version
-    self.position = position
-    self.hasChanged = hasChanged
-  }
-
-  public var json: [UInt8] {
+  /// - Parameters:
+  ///   - position: that of the last event, as text.
+  ///   - hasChanged: where a repeated command has nothing to do, whether this one did something.
+  public init(
+    status: Int, location: String? = nil, id: String, version: Int64, position: [UInt8], hasChanged: Bool? = nil
+  ) {
+    self.status = status
+    self.location = location
+    entityTag = "\"\(version)\""
     var json = JSONWriter(reserving: 96)
     json.object { json in
       json.member("id", id)
       json.member("version", version)
-      json.member("position", position)
+      json.member("position", raw: position)
       if let hasChanged { json.member("changed", hasChanged) }
     }
-    return json.bytes
+    body = json.bytes
+  }
+
+  public var encoded: [UInt8] {
+    var head = "\(status)\n"
+    if let location { head += "Location: \(location)\n" }
+    head += "ETag: \(entityTag)\n\n"
+    return Array(head.utf8) + body
+  }
+
+  /// Reads what `encoded` wrote; nil when it is something else.
+  public init?(_ encoded: [UInt8]) {
+    var rest = encoded[...]
+    func line() -> String? {
+      guard let end = rest.firstIndex(of: 0x0A) else { return nil }
+      defer { rest = rest[(end + 1)...] }
+      return String(decoding: rest[..<end], as: UTF8.self)
+    }
+    guard let status = line().flatMap({ Int($0) }) else { return nil }
+    var headers: [Substring: String] = [:]
+    while let header = line(), !header.isEmpty {
+      guard let colon = header.firstIndex(of: ":") else { return nil }
+      headers[header[..<colon]] = String(header[colon...].dropFirst(2))
+    }
+    guard let entityTag = headers["ETag"] else { return nil }
+    self.status = status
+    location = headers["Location"]
+    self.entityTag = entityTag
+    body = Array(rest)
   }
 }

@@ -2,7 +2,8 @@
 /// one address a wrong method is told from a wrong path.
 public enum CommerceRoutes {
   public static let commands: [(method: String, path: String)] = [
-    ("POST", "/v1/products"), ("DELETE", "/v1/products/{sku}"), ("POST", "/v1/orders"),
+    ("POST", "/v1/products"), ("PUT", "/v1/products/{sku}/price"), ("DELETE", "/v1/products/{sku}"),
+    ("POST", "/v1/orders"),
     ("POST", "/v1/orders/{id}/cancellation"),
   ]
 

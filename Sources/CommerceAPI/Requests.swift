@@ -22,6 +22,20 @@ public struct RegisterProductRequest: Sendable, Hashable {
   }
 }
 
+/// The body of `PUT /v1/products/{sku}/price`.
+public struct ChangePriceRequest: Sendable, Hashable {
+  /// Minor units.
+  public let unitPrice: Int64
+
+  public init(_ json: JSON) throws(InvalidRequest) {
+    var reader = FieldReader(json)
+    let unitPrice = reader.integer("unitPrice", in: Bounds.unitPrice)
+    let errors = reader.finish()
+    guard let unitPrice, errors.isEmpty else { throw InvalidRequest(fields: errors) }
+    self.unitPrice = unitPrice
+  }
+}
+
 /// The body of `POST /v1/orders`.
 public struct PlaceOrderRequest: Sendable, Hashable {
   public let orderID: String?

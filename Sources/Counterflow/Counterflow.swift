@@ -6,5 +6,5 @@ struct Counterflow: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Administers a Counterflow system.",
     discussion: "The databases are named by WRITE_DATABASE_URL and READ_DATABASE_URL; see docs/configuration.md.",
-    subcommands: [Migrate.self])
+    subcommands: [Migrate.self, RestoreFinished.self])
 }

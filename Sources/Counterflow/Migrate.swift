@@ -10,7 +10,13 @@ import ServiceKit
 struct Migrate: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Brings both databases' schemas to this build's version.",
-    discussion: "Safe to run again, and from several processes at once. Run it before new services start.")
+    discussion: """
+      Safe to run again, and from several processes at once. Run it before new services start.
+
+      It also makes the roles of the services, each with no more rights than its service needs, and lets those \
+      log in whose password is set: COMMAND_DATABASE_PASSWORD, RELAY_DATABASE_PASSWORD, \
+      PROJECTOR_DATABASE_PASSWORD, QUERY_DATABASE_PASSWORD. It needs a user that may create roles.
+      """)
 
   @Option(help: "How long to wait for a database that does not answer yet, in seconds.")
   var wait = 30
@@ -19,39 +25,46 @@ struct Migrate: AsyncParsableCommand {
     guard (0...3600).contains(wait) else { throw ValidationError("--wait takes 0 to 3600 seconds") }
   }
 
-  func run() async throws {
-    do { try await migrate(Settings()) } catch let error as SettingError {
-      FileHandle.standardError.write(Data("counterflow: \(error)\n".utf8))
-      // EX_CONFIG of sysexits.h, as the services.
-      throw ExitCode(78)
-    }
-  }
+  func run() async throws { try await reportingSettings { try await migrate(Settings()) } }
 
   private func migrate(_ settings: Settings) async throws {
-    try await migrate("write store", try settings[CommonSettings.writeDatabaseURL], [eventStoreSchema])
+    let passwords = try ServiceRole.allCases.compactMap { role in
+      try settings[role.password].map { (role, $0) }
+    }
+    try await migrate("write store", try settings[CommonSettings.writeDatabaseURL], [eventStoreSchema], passwords)
     try await migrate(
-      "read store", try settings[CommonSettings.readDatabaseURL], [projectionsSchema, readModelsSchema])
+      "read store", try settings[CommonSettings.readDatabaseURL], [projectionsSchema, readModelsSchema],
+      passwords.filter { $0.0.usesReadStore })
   }
 
-  private func migrate(_ name: String, _ url: String, _ schemas: [Schema]) async throws {
-    let connection = try await connect(url)
+  private func migrate(
+    _ name: String, _ url: String, _ schemas: [Schema], _ passwords: [(ServiceRole, String)]
+  ) async throws {
+    let connection = try await connectPatiently(url, for: .seconds(wait))
     for schema in schemas {
       let applied = try await connection.migrate(schema)
       for migration in applied { print("\(name): applied \(migration)") }
       if applied.isEmpty { print("\(name): \(schema.name) is at version \(schema.version) already") }
     }
+    for (role, password) in passwords {
+      try await connection.allowLogin(role.name, password: password)
+      print("\(name): \(role.name) may log in")
+    }
     await connection.close()
   }
+}
 
-  private func connect(_ url: String) async throws -> PostgresConnection {
-    let deadline = ContinuousClock.now + .seconds(wait)
-    while true {
-      do {
-        return try await PostgresConnection.connect(PostgresConfiguration(url: url, applicationName: "counterflow"))
-      } catch {
-        guard error.isRetriable, ContinuousClock.now < deadline else { throw error }
-        try await Task.sleep(for: .milliseconds(250))
-      }
-    }
+/// The database roles of the services; `counterflow migrate` makes them.
+enum ServiceRole: String, CaseIterable {
+  case command, relay, projector, query
+
+  var name: String { "counterflow_\(rawValue)" }
+  var usesReadStore: Bool { self == .projector || self == .query }
+
+  var password: Setting<String?> {
+    Setting(
+      "\(rawValue.uppercased())_DATABASE_PASSWORD", default: "", allowed: "a password",
+      help: "Lets the role \(name) log in with it; without, the role is left as it is.", isSecret: true
+    ) { $0.isEmpty ? .some(nil) : $0 }
   }
 }

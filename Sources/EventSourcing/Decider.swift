@@ -1,3 +1,6 @@
+public import FoundationEssentials
+internal import JSON
+
 /// The state that a stream's events add up to, as far as decisions need it.
 public protocol Aggregate: Sendable {
   associatedtype Event: DomainEvent
@@ -10,10 +13,16 @@ public protocol Aggregate: Sendable {
 
   /// Folds one event in. It does not fail: what has happened, has happened.
   mutating func apply(_ event: Event)
+
+  /// Bytes that the state takes in memory, roughly: bounds the cache. Override it where the state holds
+  /// texts or collections.
+  var footprint: Int { get }
 }
 
 extension Aggregate {
   public static func stream(_ id: String) -> StreamID { StreamID(category: category, id: id) }
+
+  public var footprint: Int { MemoryLayout<Self>.size }
 
   mutating func apply(recorded: RecordedEvent) throws(EventDecodingError) { apply(try Event(recorded)) }
 }
@@ -23,32 +32,50 @@ public struct AggregateReference: Sendable {
   public let stream: StreamID
   /// The stream is expected not to be there, so that it need not be looked up; the guard proves it.
   public let isExpectedNew: Bool
-  let initial: @Sendable () -> any Aggregate
+  let type: any Aggregate.Type
 
   public init<State: Aggregate>(_ type: State.Type, _ id: String, isExpectedNew: Bool = false) {
     stream = State.stream(id)
     self.isExpectedNew = isExpectedNew
-    initial = { State() }
+    self.type = type
   }
+
+  /// nil for an aggregate without snapshots.
+  public var snapshotPolicy: SnapshotPolicy? { (type as? any SnapshottingAggregate.Type)?.snapshotPolicy }
 }
 
 /// A stream's folded state, and up to where it goes.
 public struct StreamState: Sendable {
   public private(set) var state: any Aggregate
   public private(set) var version: Version
-  /// The position of the stream's last event.
-  public internal(set) var position: Position
+  /// The position and id of the stream's last event.
+  public private(set) var position: Position
+  public private(set) var eventID: UUID?
+  /// The version of the newest snapshot that is known of.
+  public private(set) var snapshotVersion: Version
 
   /// The state of a stream that is not there.
   public init(new reference: AggregateReference) {
-    (state, version, position) = (reference.initial(), .none, .start)
+    (state, version, position, snapshotVersion) = (reference.type.init(), .none, .start, .none)
+  }
+
+  /// - Throws: `EventDecodingError` for a snapshot that this build cannot read: fold the events instead.
+  public init(_ snapshot: Snapshot, of reference: AggregateReference) throws(EventDecodingError) {
+    guard let type = reference.type as? any SnapshottingAggregate.Type else {
+      throw .malformed("\(reference.type) has no snapshots")
+    }
+    let json: JSON
+    do { json = try JSON(parsing: snapshot.state) } catch { throw .malformed("\(error)") }
+    state = try type.init(snapshot: json)
+    (version, position, eventID) = (snapshot.version, snapshot.position, snapshot.eventID)
+    snapshotVersion = snapshot.version
   }
 
   /// - Throws: `EventDecodingError` for an event that this build cannot read.
   public mutating func apply(_ events: some Sequence<RecordedEvent>) throws(EventDecodingError) {
     for event in events {
       try state.apply(recorded: event)
-      (version, position) = (event.version, event.position)
+      (version, position, eventID) = (event.version, event.position, event.id)
     }
   }
 
@@ -59,7 +86,23 @@ public struct StreamState: Sendable {
     version = version.advanced(by: 1)
   }
 
-  public mutating func moved(to position: Position) { self.position = position }
+  /// Where the events that were decided have come to stand.
+  public mutating func moved(to position: Position, _ eventID: UUID) {
+    (self.position, self.eventID) = (position, eventID)
+  }
+
+  /// A snapshot, once one is due; it counts as taken then.
+  public mutating func dueSnapshot(_ stream: StreamID) -> Snapshot? {
+    guard let aggregate = state as? any SnapshottingAggregate, let eventID else { return nil }
+    let policy = type(of: aggregate).snapshotPolicy
+    guard version.rawValue - snapshotVersion.rawValue >= Int64(policy.interval) else { return nil }
+    snapshotVersion = version
+    var json = JSONWriter()
+    aggregate.encodeSnapshot(into: &json)
+    return Snapshot(
+      stream: stream, schemaVersion: policy.schemaVersion, version: version, position: position, eventID: eventID,
+      state: json.bytes)
+  }
 }
 
 /// What a command wants done, decided on the state of the streams that it names.

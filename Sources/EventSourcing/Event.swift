@@ -57,14 +57,30 @@ public struct RecordedEvent: Sendable, Hashable {
 
 /// What is known about an event's origin.
 public struct EventMetadata: Sendable, Hashable {
-  /// Ties together everything that one request led to.
+  /// Ties together everything that one request of a client led to, over all systems.
   public var correlationID: String
+  /// What directly led to the event: the idempotency key of its command.
+  public var causationID: String
+  /// Who asked for it; nil for nobody that is known by name.
+  public var actor: String?
+  /// W3C Trace Context, section 3.2.
+  public var traceParent: String?
 
-  public init(correlationID: String) { self.correlationID = correlationID }
+  public init(correlationID: String, causationID: String, actor: String? = nil, traceParent: String? = nil) {
+    self.correlationID = correlationID
+    self.causationID = causationID
+    self.actor = actor
+    self.traceParent = traceParent
+  }
 
   public var encoded: [UInt8] {
-    var json = JSONWriter(reserving: 64)
-    json.object { $0.member("correlationId", correlationID) }
+    var json = JSONWriter(reserving: 128)
+    json.object {
+      $0.member("correlationId", correlationID)
+      $0.member("causationId", causationID)
+      $0.member("actor", ifPresent: actor)
+      $0.member("traceparent", ifPresent: traceParent)
+    }
     return json.bytes
   }
 }
@@ -79,6 +95,27 @@ public protocol DomainEvent: Sendable {
   /// - Throws: `EventDecodingError` when the type or version is unknown or a member is missing: such an
   ///   event is never skipped.
   init(type: String, schemaVersion: Int, data: JSON) throws(EventDecodingError)
+
+  /// How data of older schema versions becomes data of newer ones, a step each. `init` then knows the
+  /// newest version alone, and the stored events stay as they are.
+  static var upcasters: [Upcaster] { get }
+}
+
+/// One step from an event type's schema version to the next.
+public struct Upcaster: Sendable {
+  public let type: String
+  /// The schema version that it takes; it gives the next.
+  public let schemaVersion: Int
+  let transform: @Sendable (JSON) throws(EventDecodingError) -> JSON
+
+  public init(
+    _ type: String, from schemaVersion: Int,
+    _ transform: @escaping @Sendable (JSON) throws(EventDecodingError) -> JSON
+  ) {
+    self.type = type
+    self.schemaVersion = schemaVersion
+    self.transform = transform
+  }
 }
 
 public enum EventDecodingError: Error, Sendable, Hashable, CustomStringConvertible {
@@ -96,12 +133,19 @@ public enum EventDecodingError: Error, Sendable, Hashable, CustomStringConvertib
 }
 
 extension DomainEvent {
+  public static var upcasters: [Upcaster] { [] }
+
   /// - Throws: `EventDecodingError.at`, with the position.
   public init(_ recorded: RecordedEvent) throws(EventDecodingError) {
     do throws(EventDecodingError) {
-      let data: JSON
+      var data: JSON
       do { data = try JSON(parsing: recorded.data) } catch { throw .malformed("\(error)") }
-      self = try Self(type: recorded.type, schemaVersion: recorded.schemaVersion, data: data)
+      var schemaVersion = recorded.schemaVersion
+      for step in Self.upcasters where step.type == recorded.type && step.schemaVersion == schemaVersion {
+        data = try step.transform(data)
+        schemaVersion += 1
+      }
+      self = try Self(type: recorded.type, schemaVersion: schemaVersion, data: data)
     } catch {
       throw .at(recorded.position, error)
     }

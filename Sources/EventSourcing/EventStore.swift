@@ -1,25 +1,107 @@
 public import FoundationEssentials
 
-/// Events to append in one atomic step, if every guard holds.
+/// Names one request of one caller, so that it takes effect once however often it is sent.
+public struct IdempotencyKey: Hashable, Sendable, CustomStringConvertible {
+  /// Bounds on the key, in bytes of UTF-8; a scope may have up to 255 and may be empty.
+  public static let lengths = 1...255
+
+  /// Whose key it is: the same key of another caller is another key.
+  public let scope: String
+  public let key: String
+
+  /// - Precondition: both are within their bounds; who takes keys from outside checks them first.
+  public init(scope: String, key: String) {
+    precondition(Self.lengths.contains(key.utf8.count) && scope.utf8.count <= 255, "a key has 1 to 255 bytes")
+    self.scope = scope
+    self.key = key
+  }
+
+  public var description: String { key }
+}
+
+/// What a command is answered, in UTF-8; opaque to the store, which keeps it with the command's key.
+///
+/// Where the answer names a position that only the append decides, it holds `positionMark`, and `offset`
+/// says which of the batch's events is meant.
+public struct CommandAnswer: Sendable, Hashable {
+  public static let positionMark: UInt8 = 1
+
+  public let text: [UInt8]
+  /// Counted from 0 in the batch's events.
+  public let offset: Int?
+
+  public init(_ text: [UInt8], offset: Int? = nil) {
+    self.text = text
+    self.offset = offset
+  }
+
+  /// The answer as it is stored and sent.
+  /// - Parameter first: the position of the batch's first event.
+  public func text(first: Position) -> [UInt8] {
+    guard let offset else { return text }
+    let position = Array(String(first.rawValue + Int64(offset)).utf8)
+    return text.reduce(into: []) { text, byte in
+      if byte == Self.positionMark { text += position } else { text.append(byte) }
+    }
+  }
+}
+
+/// An answer as it was stored, with the fingerprint of the request that it answered.
+public struct StoredAnswer: Sendable, Hashable {
+  public let fingerprint: UUID
+  public let text: [UInt8]
+
+  public init(fingerprint: UUID, text: [UInt8]) {
+    self.fingerprint = fingerprint
+    self.text = text
+  }
+}
+
+/// Commands and their events, to be appended in one atomic step if every guard holds.
 public struct AppendBatch: Sendable {
+  public struct Command: Sendable {
+    public let key: IdempotencyKey
+    /// Of the request: what is sent again with the same key has the same.
+    public let fingerprint: UUID
+    /// How many of the batch's events are its own.
+    public let eventCount: Int
+    /// Stored with the key; nil for a rejection, of which nothing is stored.
+    public let answer: CommandAnswer?
+
+    public init(key: IdempotencyKey, fingerprint: UUID, eventCount: Int, answer: CommandAnswer?) {
+      self.key = key
+      self.fingerprint = fingerprint
+      self.eventCount = eventCount
+      self.answer = answer
+    }
+  }
+
   /// Streams that the decisions read, and the version that each had then; `Version.none` for a stream
   /// that was not there. A stream that is written without being guarded takes the events at any version.
   public var guards: [StreamID: Version]
   /// In the order in which they take their positions. A stream may occur several times.
   public var events: [NewEvent]
+  /// No key occurs twice.
+  public var commands: [Command]
 
-  public init(guards: [StreamID: Version], events: [NewEvent]) {
+  public init(guards: [StreamID: Version], events: [NewEvent], commands: [Command] = []) {
     self.guards = guards
     self.events = events
+    self.commands = commands
   }
 }
 
 public enum AppendResult: Sendable, Equatable {
   /// Durable. The events have the positions from `first` on, in order; for a batch without events
-  /// `first` is the position that the next event will have.
-  case appended(first: Position, recordedAt: Timestamp)
-  /// Nothing was appended: these streams have other versions than their guards say.
-  case conflict(actual: [StreamID: Version])
+  /// `first` is the position that the next event will have. `repeats` are commands without events whose
+  /// keys were known, by their index: they have been answered before.
+  case appended(first: Position, recordedAt: Timestamp, repeats: [Int: StoredAnswer] = [:])
+  /// Nothing was appended: these streams have other versions than their guards say, or commands with
+  /// events have been answered before.
+  case notAppended(conflicts: [StreamID: Version], repeats: [Int: StoredAnswer] = [:])
+  /// Nothing was appended: the store was restored and begins another history. What was known of the old
+  /// one is void; the next append goes by the new one.
+  case restored
 }
 
 public enum EventStoreError: Error, Sendable, CustomStringConvertible {
@@ -29,12 +111,15 @@ public enum EventStoreError: Error, Sendable, CustomStringConvertible {
   case outcomeUnknown(String)
   /// The store does not take one of the batch's values, and never will: nothing was appended.
   case refused(String)
+  /// The store is not the one it was, and nobody has said that this is meant: nothing was appended.
+  case historyChanged(String)
 
   public var description: String {
     switch self {
     case .unavailable(let reason): "the event store is unavailable: \(reason)"
     case .outcomeUnknown(let reason): "the outcome of an append is unknown: \(reason)"
     case .refused(let reason): "the event store refused a value: \(reason)"
+    case .historyChanged(let reason): "the event store's history has changed: \(reason)"
     }
   }
 }
@@ -56,11 +141,33 @@ public struct PartitionHead: Sendable, Hashable {
 public protocol EventStore: Sendable {
   func append(_ batch: AppendBatch) async throws(EventStoreError) -> AppendResult
 
+  /// Takes a turn among those who write the same streams, reads what is new in them, and appends what
+  /// `decide` makes of it; nil appends nothing. The turn is a hint that keeps replicas from deciding in
+  /// vain: guards hold as ever.
+  /// - Parameters:
+  ///   - streams: the streams and the versions up to which they are known.
+  ///   - limit: events read of each at most.
+  ///   - decide: called at most once.
+  func appendInTurn(
+    refreshing streams: [StreamID: Version], limit: Int,
+    _ decide: @escaping @Sendable ([StreamID: [RecordedEvent]]) -> AppendBatch?
+  ) async throws(EventStoreError) -> AppendResult?
+
   /// A stream's events after a version, in order, at most `limit`.
   func events(in stream: StreamID, after version: Version, limit: Int) async throws(EventStoreError) -> [RecordedEvent]
 
-  /// All events of several streams, each in order; streams that are not there are left out.
-  func events(in streams: [StreamID]) async throws(EventStoreError) -> [StreamID: [RecordedEvent]]
+  /// The events of several streams after a version each, in order, at most `limit` of each; streams
+  /// without any are left out.
+  func events(
+    in streams: [StreamID: Version], limit: Int
+  ) async throws(EventStoreError) -> [StreamID: [RecordedEvent]]
+
+  /// The newest snapshots of these streams in these schema versions, as far as there are any that the
+  /// events bear out.
+  func snapshots(of streams: [StreamID: Int]) async throws(EventStoreError) -> [StreamID: Snapshot]
+
+  /// Keeps a snapshot, if it is newer than the one that is there.
+  func save(_ snapshot: Snapshot) async throws(EventStoreError)
 
   /// Events after a position, in order, at most `limit`.
   func events(after position: Position, limit: Int) async throws(EventStoreError) -> [RecordedEvent]

@@ -4,15 +4,23 @@ public import FoundationEssentials
 public actor InMemoryEventStore: EventStore {
   private var all: [RecordedEvent] = []
   private var streams: [StreamID: [RecordedEvent]] = [:]
+  private var answers: [IdempotencyKey: StoredAnswer] = [:]
+  private var snapshots: [StreamID: [Int: Snapshot]] = [:]
   private let id = UUID()
   private let clock: @Sendable () -> Timestamp
 
   public init(clock: @escaping @Sendable () -> Timestamp = { .now }) { self.clock = clock }
 
   public func append(_ batch: AppendBatch) -> AppendResult {
-    let actual = batch.guards.mapKeysAndValues { stream, _ in version(of: stream) }
-    let conflicts = actual.filter { batch.guards[$0.key] != $0.value }
-    guard conflicts.isEmpty else { return .conflict(actual: conflicts) }
+    var repeats: [Int: StoredAnswer] = [:]
+    for (index, command) in batch.commands.enumerated() { repeats[index] = answers[command.key] }
+    var conflicts: [StreamID: Version] = [:]
+    for (stream, expected) in batch.guards where version(of: stream) != expected {
+      conflicts[stream] = version(of: stream)
+    }
+    guard conflicts.isEmpty, !repeats.keys.contains(where: { batch.commands[$0].eventCount > 0 }) else {
+      return .notAppended(conflicts: conflicts, repeats: repeats)
+    }
     let first = Position(Int64(all.count) + 1)
     let recordedAt = max(clock(), all.last?.recordedAt ?? Timestamp.range.lowerBound)
     for event in batch.events {
@@ -23,15 +31,44 @@ public actor InMemoryEventStore: EventStore {
       all.append(recorded)
       streams[event.stream, default: []].append(recorded)
     }
-    return .appended(first: first, recordedAt: recordedAt)
+    for (index, command) in batch.commands.enumerated() where repeats[index] == nil {
+      guard let answer = command.answer else { continue }
+      answers[command.key] = StoredAnswer(fingerprint: command.fingerprint, text: answer.text(first: first))
+    }
+    return .appended(first: first, recordedAt: recordedAt, repeats: repeats)
+  }
+
+  public func appendInTurn(
+    refreshing streams: [StreamID: Version], limit: Int,
+    _ decide: @escaping @Sendable ([StreamID: [RecordedEvent]]) -> AppendBatch?
+  ) -> AppendResult? {
+    decide(events(in: streams, limit: limit)).map { append($0) }
   }
 
   public func events(in stream: StreamID, after version: Version, limit: Int) -> [RecordedEvent] {
     Array(streams[stream, default: []].dropFirst(Int(version.rawValue)).prefix(limit))
   }
 
-  public func events(in streams: [StreamID]) -> [StreamID: [RecordedEvent]] {
-    self.streams.filter { streams.contains($0.key) }
+  public func events(in streams: [StreamID: Version], limit: Int) -> [StreamID: [RecordedEvent]] {
+    streams.reduce(into: [:]) { found, stream in
+      let events = events(in: stream.key, after: stream.value, limit: limit)
+      if !events.isEmpty { found[stream.key] = events }
+    }
+  }
+
+  public func snapshots(of streams: [StreamID: Int]) -> [StreamID: Snapshot] {
+    streams.reduce(into: [:]) { found, stream in
+      guard let snapshot = snapshots[stream.key]?[stream.value] else { return }
+      let event = events(in: stream.key, after: Version(snapshot.version.rawValue - 1), limit: 1).first
+      if event?.id == snapshot.eventID { found[stream.key] = snapshot }
+    }
+  }
+
+  public func save(_ snapshot: Snapshot) {
+    let known = snapshots[snapshot.stream]?[snapshot.schemaVersion]
+    if known.map({ $0.version < snapshot.version }) ?? true {
+      snapshots[snapshot.stream, default: [:]][snapshot.schemaVersion] = snapshot
+    }
   }
 
   public func events(after position: Position, limit: Int) -> [RecordedEvent] {
@@ -54,10 +91,4 @@ public actor InMemoryEventStore: EventStore {
   public func incarnation() -> UUID { id }
 
   private func version(of stream: StreamID) -> Version { Version(Int64(streams[stream]?.count ?? 0)) }
-}
-
-extension Dictionary {
-  fileprivate func mapKeysAndValues<Other>(_ transform: (Key, Value) -> Other) -> [Key: Other] {
-    Dictionary<Key, Other>(uniqueKeysWithValues: map { ($0.key, transform($0.key, $0.value)) })
-  }
 }

@@ -15,12 +15,15 @@ public struct Migration: Sendable {
 public struct Schema: Sendable {
   public let name: String
   public let migrations: [Migration]
+  /// SQL that runs after the migrations, each time: what each role may do with what is there.
+  public let privileges: String
 
   /// - Precondition: the versions are 1, 2, 3, ….
-  public init(name: String, migrations: [Migration]) {
+  public init(name: String, migrations: [Migration], privileges: String = "") {
     precondition(migrations.map(\.version) == Array(1..<migrations.count + 1), "versions must be dense from 1")
     self.name = name
     self.migrations = migrations
+    self.privileges = privileges
   }
 
   public var version: Int { migrations.count }
@@ -73,6 +76,7 @@ extension PostgresConnection {
           """)
         names.append("\(schema.name) \(migration.version) \(migration.name)")
       }
+      if !schema.privileges.isEmpty { try connection.execute(schema.privileges) }
       return names
     }
   }

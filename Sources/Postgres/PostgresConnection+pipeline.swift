@@ -2,7 +2,8 @@ internal import CLibPQ
 
 extension PostgresConnection {
   /// Sends all `queries` without waiting in between, and collects their answers in order: one round
-  /// trip for all. Each is a transaction of its own, and one that fails does not touch the others.
+  /// trip for all. Each is a transaction of its own, and one that fails does not touch the others; unless
+  /// they are in a transaction, or begin one, by statements of their own.
   ///
   /// Past `timeout`, or when the task is cancelled, the connection is dropped, since a cancel request
   /// cannot say which of the queries it means.
@@ -10,7 +11,6 @@ extension PostgresConnection {
   public func pipeline(
     _ queries: [Query], timeout: Duration? = nil
   ) throws(PostgresError) -> [Result<ResultSet, PostgresError>] {
-    guard !isInTransaction else { throw PostgresError(.misuse, "a pipeline cannot start inside a transaction") }
     guard !queries.isEmpty else { return [] }
     let raw = try raw
     guard PQenterPipelineMode(raw) == 1 else { throw PostgresError(.misuse, errorMessage) }

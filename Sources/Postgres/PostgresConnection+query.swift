@@ -9,7 +9,9 @@ extension PostgresConnection {
     try self.query(query, timeout: timeout, cancellable: true)
   }
 
-  func query(_ query: Query, timeout: Duration?, cancellable: Bool) throws(PostgresError) -> ResultSet {
+  /// - Parameter cancellable: false for a statement that must not be cut short, such as a commit: past
+  ///   `timeout` the connection is dropped instead, and the statement's outcome is unknown.
+  public func query(_ query: Query, timeout: Duration?, cancellable: Bool) throws(PostgresError) -> ResultSet {
     let deadline = ContinuousClock.now + (timeout ?? configuration.statementTimeout)
     do {
       return try run(query, deadline, cancellable)

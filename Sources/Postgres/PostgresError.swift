@@ -53,7 +53,7 @@ public struct PostgresError: Error, Sendable, CustomStringConvertible {
   public var outcomeIsUnknown: Bool {
     switch code {
     case .connectionLost, .timeout, .cancelled: true
-    case .server(let state): state.category == "08" || state == .adminShutdown
+    case .server(let state): state.category == "08" || state == .adminShutdown || state == .crashShutdown
     case .connectionFailed, .poolExhausted, .closed, .decoding, .misuse: false
     }
   }

@@ -55,14 +55,21 @@ public final class PostgresPool: Service {
   public let configuration: PostgresConfiguration
   public let limits: Limits
   private let logger: Logger
+  private let onConnect: @Sendable (PostgresConnection) async throws -> Void
   private let state = Mutex(State())
   private let exhausted: Counter
   private let failedConnects: Counter
 
-  public init(_ configuration: PostgresConfiguration, limits: Limits = Limits(), logger: Logger) {
+  /// - Parameter onConnect: looks at each new connection before it is used; one for which it throws is
+  ///   closed, and who asked for a connection gets the error.
+  public init(
+    _ configuration: PostgresConfiguration, limits: Limits = Limits(), logger: Logger,
+    onConnect: @escaping @Sendable (PostgresConnection) async throws -> Void = { _ in }
+  ) {
     self.configuration = configuration
     self.limits = limits
     self.logger = logger
+    self.onConnect = onConnect
     let dimensions = [("pool", configuration.applicationName)]
     exhausted = Counter(label: "postgres_pool_exhausted_total", dimensions: dimensions)
     failedConnects = Counter(label: "postgres_connect_failures_total", dimensions: dimensions)
@@ -148,11 +155,17 @@ extension PostgresPool {
     while true {
       do {
         configuration.connectTimeout = min(self.configuration.connectTimeout, max(deadline - .now, .milliseconds(100)))
-        return try await PostgresConnection.connect(configuration)
+        let connection = try await PostgresConnection.connect(configuration)
+        do { try await onConnect(connection) } catch {
+          await connection.close()
+          throw error
+        }
+        return connection
       } catch {
         failedConnects.increment()
         let pause = backoff.next()
-        guard error.isRetriable, !Task.isCancelled, ContinuousClock.now + pause < deadline else {
+        let isRetriable = (error as? PostgresError)?.isRetriable ?? false
+        guard isRetriable, !Task.isCancelled, ContinuousClock.now + pause < deadline else {
           freeSlot()
           throw error
         }

@@ -31,6 +31,11 @@ public struct Query: Sendable, ExpressibleByStringInterpolation {
       append(PostgresValue(value))
     }
 
+    /// A value, or NULL.
+    public mutating func appendInterpolation<Value: PostgresEncodable>(optional value: Value?) {
+      append(PostgresValue(value))
+    }
+
     public mutating func appendInterpolation<Element: PostgresEncodable>(array elements: [Element]) {
       append(PostgresValue(PostgresArray(elements)))
     }

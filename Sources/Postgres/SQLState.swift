@@ -16,8 +16,12 @@ public struct SQLState: RawRepresentable, Hashable, Sendable, CustomStringConver
   public static let lockNotAvailable = SQLState(rawValue: "55P03")
   public static let queryCanceled = SQLState(rawValue: "57014")
   public static let adminShutdown = SQLState(rawValue: "57P01")
+  public static let crashShutdown = SQLState(rawValue: "57P02")
   public static let invalidCatalogName = SQLState(rawValue: "3D000")
   public static let undefinedTable = SQLState(rawValue: "42P01")
+  public static let insufficientPrivilege = SQLState(rawValue: "42501")
+  public static let undefinedFunction = SQLState(rawValue: "42883")
+  public static let undefinedColumn = SQLState(rawValue: "42703")
   public static let undefinedSchema = SQLState(rawValue: "3F000")
   static let invalidStatementName = SQLState(rawValue: "26000")
 

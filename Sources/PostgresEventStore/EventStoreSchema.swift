@@ -1,9 +1,12 @@
 public import Postgres
 
-/// The write store's tables and functions.
+/// The write store's tables, functions and privileges.
 public let eventStoreSchema = Schema(
   name: "event_store",
   migrations: [
-    Migration(
-      version: 1, name: "events", sql: String(decoding: PackageResources.v0001_events_sql, as: UTF8.self))
-  ])
+    Migration(version: 1, name: "events", sql: text(PackageResources.v0001_events_sql)),
+    Migration(version: 2, name: "write path", sql: text(PackageResources.v0002_write_path_sql)),
+  ],
+  privileges: text(PackageResources.privileges_sql))
+
+private func text(_ resource: [UInt8]) -> String { String(decoding: resource, as: UTF8.self) }

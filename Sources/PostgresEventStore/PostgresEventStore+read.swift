@@ -9,21 +9,29 @@ extension PostgresEventStore {
   public func events(
     in stream: StreamID, after version: Version, limit: Int
   ) async throws(EventStoreError) -> [RecordedEvent] {
-    try await read(
-      """
-      select \(unescaped: Self.columns) from event_store.events e
-      where e.stream = \(stream.rawValue) and e.version > \(version.rawValue) order by e.version limit \(limit)
-      """)
+    try await events(in: [stream: version], limit: limit)[stream] ?? []
   }
 
-  public func events(in streams: [StreamID]) async throws(EventStoreError) -> [StreamID: [RecordedEvent]] {
+  public func events(
+    in streams: [StreamID: Version], limit: Int
+  ) async throws(EventStoreError) -> [StreamID: [RecordedEvent]] {
     guard !streams.isEmpty else { return [:] }
-    let events = try await read(
-      """
-      select \(unescaped: Self.columns) from event_store.events e
-      where e.stream = any(\(array: streams.map(\.rawValue))) order by e.stream, e.version
-      """)
-    return Dictionary(grouping: events, by: \.stream)
+    return Dictionary(grouping: try await read(Self.events(of: streams, limit: limit)), by: \.stream)
+  }
+
+  /// Of each stream only the partitions between its first and last event are touched.
+  static func events(of streams: [StreamID: Version], limit: Int) -> Query {
+    """
+    select \(unescaped: columns)
+    from unnest(\(array: streams.keys.map(\.rawValue)), \(array: streams.values.map(\.rawValue))) as u(stream, version)
+    join event_store.streams s on s.stream = u.stream and s.version > u.version
+    cross join lateral (
+      select * from event_store.events e
+      where e.stream = u.stream and e.version > u.version
+        and e.position between s.first_position + u.version and s.last_position
+      order by e.version limit \(limit)) e
+    order by e.stream, e.version
+    """
   }
 
   public func events(after position: Position, limit: Int) async throws(EventStoreError) -> [RecordedEvent] {
@@ -51,13 +59,14 @@ extension PostgresEventStore {
   }
 
   private func read(_ query: Query) async throws(EventStoreError) -> [RecordedEvent] {
-    try await translating {
-      let rows = try await pool.query(query)
-      var events: [RecordedEvent] = []
-      events.reserveCapacity(rows.count)
-      for index in 0..<rows.count { events.append(try RecordedEvent(rows[index])) }
-      return events
-    }
+    try await translating { try Self.events(of: try await pool.query(query)) }
+  }
+
+  static func events(of rows: ResultSet) throws(PostgresError) -> [RecordedEvent] {
+    var events: [RecordedEvent] = []
+    events.reserveCapacity(rows.count)
+    for index in 0..<rows.count { events.append(try RecordedEvent(rows[index])) }
+    return events
   }
 }
 

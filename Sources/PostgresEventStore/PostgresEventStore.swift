@@ -9,37 +9,14 @@ public struct PostgresEventStore: EventStore {
 
   let pool: PostgresPool
   let appendTimeout: Duration
+  let history = KnownHistory()
 
-  /// - Parameter appendTimeout: bound on one append; past it its outcome is unknown.
+  /// - Parameters:
+  ///   - pool: best made with `checkServer` for its new connections.
+  ///   - appendTimeout: bound on one append; past it its outcome is unknown.
   public init(_ pool: PostgresPool, appendTimeout: Duration = .seconds(10)) {
     self.pool = pool
     self.appendTimeout = appendTimeout
-  }
-
-  public func append(_ batch: AppendBatch) async throws(EventStoreError) -> AppendResult {
-    // One order for everybody, so that the array's plan and the log read alike.
-    let guards = batch.guards.sorted { $0.key.rawValue < $1.key.rawValue }
-    let events = batch.events
-    let query: Query = """
-      select first_position, recorded, conflict_streams, conflict_versions from event_store.append(
-        \(array: guards.map(\.key.rawValue)), \(array: guards.map(\.value.rawValue)),
-        \(array: events.map(\.stream.rawValue)), \(array: events.map { Int32($0.stream.hash) }),
-        \(array: events.map(\.id)), \(array: events.map(\.type)), \(array: events.map { Int32($0.schemaVersion) }),
-        \(array: events.map { PostgresText(utf8: $0.data) }), \(array: events.map { PostgresText(utf8: $0.metadata) }))
-      """
-    let timeout = appendTimeout
-    let rows = try await translating { try await pool.query(query, timeout: timeout) }
-    return try await translating {
-      guard let row = rows.first else { throw PostgresError(.decoding, "append answered no row") }
-      let (first, recorded, streams, versions) = try row.decode(
-        (Int64, PostgresTimestamp, PostgresArray<String>?, PostgresArray<Int64>?).self)
-      if let streams, let versions {
-        let actual = zip(streams.elements, versions.elements).map { (StreamID(rawValue: $0), Version($1)) }
-        return .conflict(actual: Dictionary(uniqueKeysWithValues: actual))
-      }
-      return .appended(
-        first: Position(first), recordedAt: Timestamp(microsecondsSince1970: recorded.microsecondsSince1970))
-    }
   }
 
   public func head() async throws(EventStoreError) -> Position {
@@ -83,8 +60,12 @@ public struct PostgresEventStore: EventStore {
   ) async throws(EventStoreError) -> Answer {
     do {
       return try await body()
+    } catch let error as EventStoreError {
+      throw error
     } catch let error as PostgresError {
       throw EventStoreError(error)
+    } catch let error as ForeignServer {
+      throw .historyChanged(error.description)
     } catch {
       throw .unavailable("\(error)")
     }

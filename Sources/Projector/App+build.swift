@@ -38,7 +38,9 @@ extension App {
   /// Puts the process together: the projections, and HTTP for their health.
   static func build(_ settings: Settings, _ logger: Logger) throws -> [any Service] {
     let readStore = try Databases.pool(CommonSettings.readDatabaseURL, settings, name: "projector", logger: logger)
-    let writeStore = try Databases.pool(CommonSettings.writeDatabaseURL, settings, name: "projector", logger: logger)
+    let writeStore = try Databases.pool(
+      CommonSettings.writeDatabaseURL, settings, name: "projector", logger: logger,
+      onConnect: PostgresEventStore.checkServer)
     let broker = RabbitMQConfiguration(url: try settings[CommonSettings.amqpURL], connectionName: "projector")
     var projectorSettings = Projections.Projector.Settings()
     projectorSettings.partitioning = Partitioning(count: try settings[CommonSettings.partitions])!

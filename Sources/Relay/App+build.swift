@@ -28,7 +28,9 @@ extension App {
 
   /// Puts the process together: the relay, and HTTP for its health.
   static func build(_ settings: Settings, _ logger: Logger) throws -> [any Service] {
-    let pool = try Databases.pool(CommonSettings.writeDatabaseURL, settings, name: "relay", logger: logger)
+    let pool = try Databases.pool(
+      CommonSettings.writeDatabaseURL, settings, name: "relay", logger: logger,
+      onConnect: PostgresEventStore.checkServer)
     let broker = RabbitMQConfiguration(url: try settings[CommonSettings.amqpURL], connectionName: "relay")
     let publisher = RabbitMQPublisher(broker, exchanges: [LiveFeed.exchange], logger: logger)
     var relaySettings = EventRelay.Relay.Settings()

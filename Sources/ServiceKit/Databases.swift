@@ -4,14 +4,15 @@ public import Postgres
 /// Pools on the two databases, as the settings say.
 public enum Databases {
   public static func pool(
-    _ url: Setting<String>, _ settings: Settings, name: String, logger: Logger
+    _ url: Setting<String>, _ settings: Settings, name: String, logger: Logger,
+    onConnect: @escaping @Sendable (PostgresConnection) async throws -> Void = { _ in }
   ) throws(SettingError) -> PostgresPool {
     PostgresPool(
       PostgresConfiguration(
         url: try settings[url], applicationName: name, statementTimeout: try settings[CommonSettings.statementTimeout]),
       limits: PostgresPool.Limits(
         size: try settings[CommonSettings.poolSize], acquireTimeout: try settings[CommonSettings.acquireTimeout]),
-      logger: logger)
+      logger: logger, onConnect: onConnect)
   }
 }
 

@@ -7,7 +7,10 @@ extension Request {
   /// The body as JSON.
   /// - Throws: a `Problem`: 415 for another content type, 413 for a body over `RequestLimits.bodySize`,
   ///   400 for a body that is not JSON.
-  public func json() async throws -> JSON {
+  public func json() async throws -> JSON { try JSON(requestBody: try await jsonBytes()) }
+
+  /// The body's bytes, which are to be JSON; see `json()`.
+  public func jsonBytes() async throws -> [UInt8] {
     let type = headers[.contentType]?.split(separator: ";").first.map {
       $0.trimmingCharacters(in: .whitespaces).lowercased()
     }
@@ -30,11 +33,14 @@ extension Request {
         .contentTooLarge, "body-too-large", title: "The body is too large",
         detail: "A body may have at most \(RequestLimits.bodySize) bytes; send less at a time.")
     }
-    do throws(JSONError) {
-      return try JSON(parsing: Array(body.readableBytesView))
-    } catch {
-      throw Problem.malformedJSON(error)
-    }
+    return Array(body.readableBytesView)
+  }
+}
+
+extension JSON {
+  /// - Throws: a `Problem`, 400, for a body that is not JSON.
+  public init(requestBody bytes: [UInt8]) throws {
+    do throws(JSONError) { self = try JSON(parsing: bytes) } catch { throw Problem.malformedJSON(error) }
   }
 }
 

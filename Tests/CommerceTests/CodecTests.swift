@@ -24,6 +24,7 @@ struct CodecTests {
         ProductRegistered(
           sku: SKU("LANTERN")!, name: "Métal \"lantern\"", description: "line\nbreak", unitPrice: 339, currency: "GBP"))
     ),
+    ("ProductPriceChanged.1", ProductEvent.priceChanged(ProductPriceChanged(sku: SKU("LANTERN")!, unitPrice: 299))),
     ("ProductDiscontinued.1", ProductEvent.discontinued(ProductDiscontinued(sku: SKU("LANTERN")!))),
     (
       "OrderPlaced.1",

@@ -1,5 +1,6 @@
 import Commerce
 import EventSourcing
+import JSON
 import TestSupport
 import Testing
 
@@ -39,6 +40,29 @@ struct DecisionTests {
     #expect(try known.when(command) == [#"product-LANTERN ProductDiscontinued {"sku":"LANTERN"}"#])
     #expect(try known.event(discontinued, of: Product.self, "LANTERN").when(command) == [])
     #expect(throws: CommerceRejection.productNotFound(SKU("LANTERN")!)) { try Given().when(command) }
+  }
+
+  @Test("a price is changed; to the price that it has, nothing happens")
+  func changePrice() throws {
+    let command = ChangePrice(SKU("LANTERN")!, unitPrice: 299)
+    let known = Given().event(lantern, of: Product.self, "LANTERN")
+    #expect(
+      try known.when(command) == [#"product-LANTERN ProductPriceChanged {"sku":"LANTERN","unitPrice":299}"#])
+    #expect(try known.when(ChangePrice(SKU("LANTERN")!, unitPrice: 339)) == [])
+    #expect(throws: CommerceRejection.productNotFound(SKU("LANTERN")!)) { try Given().when(command) }
+  }
+
+  @Test("a product's snapshot says the same as its events")
+  func snapshot() throws {
+    var product = Product()
+    let changed = ProductEvent.priceChanged(ProductPriceChanged(sku: SKU("LANTERN")!, unitPrice: 299))
+    for event in [lantern, changed, discontinued] {
+      product.apply(event)
+      var json = JSONWriter()
+      product.encodeSnapshot(into: &json)
+      #expect(try Product(snapshot: JSON(parsing: json.bytes)) == product)
+    }
+    #expect(throws: EventDecodingError.self) { try Product(snapshot: JSON(parsing: Array("{}".utf8))) }
   }
 
   @Test("an order takes names and prices from the catalogue, also for the same product twice")

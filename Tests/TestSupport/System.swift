@@ -11,6 +11,12 @@ public final class System: Sendable {
     case queryService = "query-service"
   }
 
+  /// The database role that a service has, and its password in tests.
+  private static let password = "only-for-tests"
+  private static let roles: [Service: String] = [
+    .commandService: "command", .relay: "relay", .projector: "projector", .queryService: "query",
+  ]
+
   private let environment: [String: String]
 
   public init(writeURL: String? = nil, amqpURL: String? = nil, settings: [String: String] = [:]) {
@@ -31,13 +37,23 @@ public final class System: Sendable {
   }
 
   public func migrate() async throws {
-    let migrate = try run("counterflow", ["migrate"])
+    let passwords = Self.roles.values.map { ("\($0.uppercased())_DATABASE_PASSWORD", Self.password) }
+    let migrate = try run(
+      "counterflow", ["migrate"], settings: Dictionary(uniqueKeysWithValues: passwords))
     guard try await migrate.wait() == 0 else { throw NeverHappened(description: "migrate: \(migrate.output)") }
   }
 
   /// Starts a service on a free port.
   public func start(_ service: Service, settings: [String: String] = [:]) async throws -> RunningService {
-    let process = try run(service.rawValue, settings: ["HTTP_PORT": "0"].merging(settings) { $1 })
+    var own = ["HTTP_PORT": "0"]
+    // Each service has the rights of its own role, as it should be run.
+    for variable in ["WRITE_DATABASE_URL", "READ_DATABASE_URL"] {
+      var components = URLComponents(string: environment[variable] ?? "")
+      components?.user = "counterflow_\(Self.roles[service]!)"
+      components?.password = Self.password
+      own[variable] = components?.string
+    }
+    let process = try run(service.rawValue, settings: own.merging(settings) { $1 })
     var url: String?
     try await eventually("\(service.rawValue) listens") {
       guard process.isRunning else { throw NeverHappened(description: "\(service.rawValue): \(process.output)") }

@@ -25,11 +25,17 @@ struct Counted: DomainEvent {
   func encode(into json: inout JSONWriter) { json.object { $0.member("amount", amount) } }
 }
 
-struct Tally: Aggregate {
+struct Tally: SnapshottingAggregate {
   static let category = "tally"
+  static let snapshotPolicy = SnapshotPolicy(every: 50, schemaVersion: 1)
   var sum: Int64 = 0
   init() {}
   mutating func apply(_ event: Counted) { sum += event.amount }
+  func encodeSnapshot(into json: inout JSONWriter) { json.object { $0.member("sum", sum) } }
+  init(snapshot: JSON) throws(EventDecodingError) {
+    guard let sum = snapshot["sum"]?.integer else { throw .malformed("sum is not a number") }
+    self.sum = sum
+  }
 }
 
 enum TallyRejection: Error, Hashable { case wouldExceed(limit: Int64) }
@@ -50,7 +56,36 @@ struct Count: Command {
   }
 }
 
-let metadata = EventMetadata(correlationID: "test")
+extension CommandRequest {
+  /// A request of a client's, with a key of its own unless one is given.
+  static func fresh(
+    _ key: String = UUID.v7().uuidString, body: String = "", expecting versions: Set<Version>? = nil
+  ) -> CommandRequest {
+    var bytes = [UInt8](repeating: 0, count: 16)
+    for (index, byte) in body.utf8.enumerated() { bytes[index % 16] ^= byte &+ UInt8(truncatingIfNeeded: index) }
+    let fingerprint = bytes.withUnsafeBytes { UUID(uuid: $0.loadUnaligned(as: uuid_t.self)) }
+    return CommandRequest(
+      key: IdempotencyKey(scope: "test", key: key), fingerprint: fingerprint,
+      metadata: EventMetadata(correlationID: key, causationID: key), expectedVersions: versions)
+  }
+}
+
+/// An answer that names version, change and position.
+@Sendable func spellOut(_ decided: Decided) -> [UInt8] {
+  Array("v\(decided.version) \(decided.hasChanged) @".utf8) + decided.position
+}
+
+extension CommandProcessor {
+  /// Carries a command out that nobody has sent before.
+  func execute(_ command: some Command) async throws -> Receipt {
+    try #require(try await execute(command, .fresh(), answer: spellOut).receipt)
+  }
+
+  /// - Returns: the answer's text.
+  func answer(_ command: some Command, _ request: CommandRequest) async throws -> String {
+    String(decoding: try await execute(command, request, answer: spellOut).answer, as: UTF8.self)
+  }
+}
 
 /// Runs a processor in a service group while `body` lasts.
 @discardableResult
@@ -93,7 +128,18 @@ actor FaultyStore: EventStore {
   func events(in stream: StreamID, after version: Version, limit: Int) async -> [RecordedEvent] {
     await inner.events(in: stream, after: version, limit: limit)
   }
-  func events(in streams: [StreamID]) async -> [StreamID: [RecordedEvent]] { await inner.events(in: streams) }
+  func appendInTurn(
+    refreshing streams: [StreamID: Version], limit: Int,
+    _ decide: @escaping @Sendable ([StreamID: [RecordedEvent]]) -> AppendBatch?
+  ) async throws(EventStoreError) -> AppendResult? {
+    guard let batch = decide(await inner.events(in: streams, limit: limit)) else { return nil }
+    return try await append(batch)
+  }
+  func events(in streams: [StreamID: Version], limit: Int) async -> [StreamID: [RecordedEvent]] {
+    await inner.events(in: streams, limit: limit)
+  }
+  func snapshots(of streams: [StreamID: Int]) async -> [StreamID: Snapshot] { await inner.snapshots(of: streams) }
+  func save(_ snapshot: Snapshot) async { await inner.save(snapshot) }
   func events(after position: Position, limit: Int) async -> [RecordedEvent] {
     await inner.events(after: position, limit: limit)
   }
@@ -120,9 +166,21 @@ struct AnyStore: EventStore {
   {
     try await store.events(in: stream, after: version, limit: limit)
   }
-  func events(in streams: [StreamID]) async throws(EventStoreError) -> [StreamID: [RecordedEvent]] {
-    try await store.events(in: streams)
+  func appendInTurn(
+    refreshing streams: [StreamID: Version], limit: Int,
+    _ decide: @escaping @Sendable ([StreamID: [RecordedEvent]]) -> AppendBatch?
+  ) async throws(EventStoreError) -> AppendResult? {
+    try await store.appendInTurn(refreshing: streams, limit: limit, decide)
   }
+  func events(
+    in streams: [StreamID: Version], limit: Int
+  ) async throws(EventStoreError) -> [StreamID: [RecordedEvent]] {
+    try await store.events(in: streams, limit: limit)
+  }
+  func snapshots(of streams: [StreamID: Int]) async throws(EventStoreError) -> [StreamID: Snapshot] {
+    try await store.snapshots(of: streams)
+  }
+  func save(_ snapshot: Snapshot) async throws(EventStoreError) { try await store.save(snapshot) }
   func events(after position: Position, limit: Int) async throws(EventStoreError) -> [RecordedEvent] {
     try await store.events(after: position, limit: limit)
   }

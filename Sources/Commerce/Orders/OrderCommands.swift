@@ -40,12 +40,11 @@ public struct PlaceOrder: Command {
     var priced: [OrderPlaced.Line] = []
     for (index, line) in lines.enumerated() {
       let product = decision.state(Product.self, line.sku.rawValue)
-      if let registration = product.registration, product.isOnSale {
+      if product.isOnSale {
         priced.append(
-          OrderPlaced.Line(
-            sku: line.sku, name: registration.name, quantity: line.quantity, unitPrice: registration.unitPrice))
+          OrderPlaced.Line(sku: line.sku, name: product.name, quantity: line.quantity, unitPrice: product.unitPrice))
       } else {
-        let reason: CommerceRejection.UnsaleableLine.Reason = product.registration == nil ? .unknown : .discontinued
+        let reason: CommerceRejection.UnsaleableLine.Reason = product.isRegistered ? .discontinued : .unknown
         unsaleable.append(.init(index: index, sku: line.sku, reason: reason))
       }
     }

@@ -11,7 +11,7 @@ public struct RegisterProduct: Command {
   }
 
   public func decide(_ decision: inout Decision) throws(CommerceRejection) {
-    guard decision.state(Product.self, product.sku.rawValue).registration == nil else {
+    guard !decision.state(Product.self, product.sku.rawValue).isRegistered else {
       throw .productExists(product.sku)
     }
     decision.emit(.registered(product), to: Product.self, product.sku.rawValue)
@@ -28,8 +28,30 @@ public struct DiscontinueProduct: Command {
 
   public func decide(_ decision: inout Decision) throws(CommerceRejection) {
     let product = decision.state(Product.self, sku.rawValue)
-    guard product.registration != nil else { throw .productNotFound(sku) }
+    guard product.isRegistered else { throw .productNotFound(sku) }
     guard !product.isDiscontinued else { return }
     decision.emit(.discontinued(ProductDiscontinued(sku: sku)), to: Product.self, sku.rawValue)
+  }
+}
+
+/// Gives a product another price for the orders to come; the price that it has already changes nothing.
+public struct ChangePrice: Command {
+  public let sku: SKU
+  /// Minor units, within `Bounds.unitPrice`.
+  public let unitPrice: Int64
+
+  public init(_ sku: SKU, unitPrice: Int64) {
+    self.sku = sku
+    self.unitPrice = unitPrice
+  }
+
+  public var streams: [AggregateReference] { [AggregateReference(Product.self, sku.rawValue)] }
+
+  public func decide(_ decision: inout Decision) throws(CommerceRejection) {
+    let product = decision.state(Product.self, sku.rawValue)
+    guard product.isRegistered else { throw .productNotFound(sku) }
+    guard product.unitPrice != unitPrice else { return }
+    decision.emit(
+      .priceChanged(ProductPriceChanged(sku: sku, unitPrice: unitPrice)), to: Product.self, sku.rawValue)
   }
 }

@@ -9,7 +9,7 @@ public struct ProductDocument: Sendable, Hashable {
   public let sku: String
   public let name: String
   public let description: String?
-  public let unitPrice: Int64
+  public var unitPrice: Int64
   public let currency: String
   public var status: String
   public var version: Int64
@@ -65,6 +65,10 @@ public struct CatalogueProjection: Projection {
         sku: registered.sku.rawValue, name: registered.name, description: registered.description,
         unitPrice: registered.unitPrice, currency: registered.currency, status: "onSale",
         version: event.version.rawValue)
+    case .priceChanged(let changed):
+      guard document != nil else { throw ReadModelError(description: "\(event.stream) has no row") }
+      document?.unitPrice = changed.unitPrice
+      document?.version = event.version.rawValue
     case .discontinued:
       guard document != nil else { throw ReadModelError(description: "\(event.stream) has no row") }
       document?.status = "discontinued"

@@ -1,0 +1,68 @@
+public import EventSourcing
+public import FoundationEssentials
+
+/// What surrounds a command: whose it is, and how it is known again.
+public struct CommandRequest: Sendable {
+  /// Sent again with the same key it takes effect once, and is answered alike.
+  public let key: IdempotencyKey
+  /// Of all that the client asked: the same key with another fingerprint is a mistake.
+  public let fingerprint: UUID
+  public let metadata: EventMetadata
+  /// Versions that the command's first stream must have one of; nil for any.
+  public let expectedVersions: Set<Version>?
+  /// Bytes that the request takes while it waits, roughly.
+  public let size: Int
+
+  public init(
+    key: IdempotencyKey, fingerprint: UUID, metadata: EventMetadata, expectedVersions: Set<Version>? = nil,
+    size: Int = 1024
+  ) {
+    self.key = key
+    self.fingerprint = fingerprint
+    self.metadata = metadata
+    self.expectedVersions = expectedVersions
+    self.size = size
+  }
+}
+
+/// What a command has decided, before it is appended: what its answer is made of.
+public struct Decided: Sendable {
+  /// The version of the command's first stream, as the command leaves it.
+  public let version: Version
+  /// False when there was nothing to do.
+  public let hasChanged: Bool
+  /// Stands for a position in the answer's text: that of the first stream's last event. Write it as it is.
+  public let position: [UInt8]
+}
+
+/// What came of a command.
+public struct CommandOutcome: Sendable {
+  /// As it was stored with the command's key, now or when the key was first used.
+  public let answer: [UInt8]
+  /// nil where the answer was given before.
+  public let receipt: Receipt?
+}
+
+/// What a command did.
+public struct Receipt: Sendable {
+  /// A stream as the command left it.
+  public struct StreamReceipt: Sendable, Hashable {
+    public let version: Version
+    /// The position of the stream's last event.
+    public let position: Position
+
+    public init(version: Version, position: Position) {
+      self.version = version
+      self.position = position
+    }
+  }
+
+  let states: [StreamID: StreamState]
+  /// False when there was nothing to do.
+  public let hasChanged: Bool
+
+  /// Every stream that the command read or wrote.
+  public var streams: [StreamID: StreamReceipt] {
+    states.mapValues { StreamReceipt(version: $0.version, position: $0.position) }
+  }
+}

@@ -1,0 +1,88 @@
+internal import EventSourcing
+internal import FoundationEssentials
+
+/// A pending command with what it decided.
+struct DecidedCommand: Sendable {
+  let pending: PendingCommand
+  /// The rejection that it threw.
+  let rejection: (any Error)?
+  /// Its own of the batch's events.
+  let events: Range<Int>
+  /// The command's streams as it left them; positions of the batch's own events are not known yet.
+  let states: [StreamID: StreamState]
+  let answer: CommandAnswer?
+}
+
+/// Commands decided in order of arrival, each seeing what those before it decided.
+struct DecidedBatch: Sendable {
+  struct Bounds: Sendable {
+    var events: Int
+    /// Of events' data and metadata, and of answers.
+    var bytes: Int
+  }
+
+  private(set) var commands: [DecidedCommand] = []
+  /// What did not fit any more.
+  private(set) var rest: ArraySlice<PendingCommand> = []
+  private(set) var append = AppendBatch(guards: [:], events: [])
+
+  /// - Parameters:
+  ///   - batch: at least the first is decided, whatever the bounds.
+  ///   - states: of every stream of the batch.
+  init(_ batch: [PendingCommand], from states: [StreamID: StreamState], within bounds: Bounds, at time: Timestamp) {
+    var current = states
+    // The batch's last event of each stream, by its offset.
+    var offsets: [StreamID: Int] = [:]
+    var bytes = 0
+    for (index, pending) in batch.enumerated() {
+      guard index == 0 || (append.events.count < bounds.events && bytes < bounds.bytes) else {
+        rest = batch[index...]
+        break
+      }
+      let command = pending.command
+      var own: [StreamID: StreamState] = [:]
+      for reference in command.streams {
+        own[reference.stream] = current[reference.stream]!
+        append.guards[reference.stream] = states[reference.stream]!.version
+      }
+      let first = append.events.count
+      let (rejection, decision) = Self.decide(command, own)
+      var answer: CommandAnswer?
+      if rejection == nil {
+        own = decision.states
+        let metadata = decision.emitted.isEmpty ? [] : command.request.metadata.encoded
+        for emitted in decision.emitted {
+          let event = emitted.event.new(in: emitted.stream, id: .v7(at: time), metadata: metadata)
+          offsets[emitted.stream] = append.events.count
+          bytes += event.data.count + event.metadata.count
+          append.events.append(event)
+          current[emitted.stream] = own[emitted.stream]
+        }
+        let subject = own[command.subject]!
+        let offset = offsets[command.subject]
+        answer = CommandAnswer(
+          command.answer(
+            Decided(
+              version: subject.version, hasChanged: !decision.emitted.isEmpty,
+              position: offset == nil ? Array(String(subject.position.rawValue).utf8) : [CommandAnswer.positionMark])),
+          offset: offset)
+        bytes += answer?.text.count ?? 0
+      }
+      let events = first..<append.events.count
+      append.commands.append(
+        AppendBatch.Command(
+          key: command.request.key, fingerprint: command.request.fingerprint, eventCount: events.count, answer: answer))
+      commands.append(
+        DecidedCommand(pending: pending, rejection: rejection, events: events, states: own, answer: answer))
+    }
+  }
+
+  private static func decide(_ command: QueuedCommand, _ own: [StreamID: StreamState]) -> ((any Error)?, Decision) {
+    var decision = Decision(states: own)
+    let version = own[command.subject]!.version
+    if let expected = command.request.expectedVersions, !expected.contains(version) {
+      return (CommandError.preconditionFailed(command.subject, current: version), decision)
+    }
+    return (command.decide(&decision), decision)
+  }
+}

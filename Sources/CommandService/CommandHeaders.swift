@@ -1,0 +1,97 @@
+import CommandProcessing
+import Crypto
+import EventSourcing
+import Foundation
+import HTTPTypes
+import Hummingbird
+import JSON
+import ServiceKit
+
+extension HTTPField.Name {
+  /// draft-ietf-httpapi-idempotency-key-header, section 2.
+  static let idempotencyKey = HTTPField.Name("Idempotency-Key")!
+  static let correlationID = HTTPField.Name("X-Correlation-Id")!
+  /// W3C Trace Context, section 3.2.
+  static let traceParent = HTTPField.Name("traceparent")!
+}
+
+extension CommandRequest {
+  /// What the request's headers say of the command.
+  /// - Parameter body: as it came.
+  /// - Throws: a `Problem` for a header that is not as it should be.
+  init(_ request: Request, body: [UInt8], hasSubject: Bool) throws {
+    let key = try request.idempotencyKey() ?? UUID.v7().uuidString.lowercased()
+    let expectedVersions = try request.expectedVersions(hasSubject: hasSubject)
+    var hash = SHA256()
+    hash.update(
+      data: Array("\(request.method.rawValue) \(request.uri.path)\n\(request.headers[.ifMatch] ?? "")\n".utf8))
+    hash.update(data: body)
+    let fingerprint = hash.finalize().withUnsafeBytes { UUID(uuid: $0.loadUnaligned(as: uuid_t.self)) }
+    let metadata = EventMetadata(
+      correlationID: try request.correlationID() ?? key, causationID: key, traceParent: request.traceParent)
+    self.init(
+      // There is no authentication yet: all callers are one.
+      key: IdempotencyKey(scope: "", key: key), fingerprint: fingerprint, metadata: metadata,
+      expectedVersions: expectedVersions, size: 1024 + body.count)
+  }
+}
+
+extension Request {
+  /// The header's value; a string in quotes, as the draft has it, means the same as one without.
+  fileprivate func idempotencyKey() throws -> String? {
+    guard let text = headers[.idempotencyKey] else { return nil }
+    let key = text.count > 1 && text.first == "\"" && text.last == "\"" ? String(text.dropFirst().dropLast()) : text
+    guard IdempotencyKey.lengths.contains(key.utf8.count), key.utf8.allSatisfy({ (0x21...0x7E).contains($0) }),
+      !key.contains("\"") && !key.contains("\\")
+    else {
+      throw Problem.invalidHeader(
+        "Idempotency-Key", "must have 1 to 255 characters of printable ASCII without spaces, quotes and backslashes")
+    }
+    return key
+  }
+
+  private var ifMatchTags: [String]? {
+    headers[.ifMatch]?.split(separator: ",").map { $0.trimmingCharacters(in: .whitespaces) }
+  }
+
+  /// The versions in If-Match (RFC 9110, section 13.1.1); nil for any.
+  fileprivate func expectedVersions(hasSubject: Bool) throws -> Set<Version>? {
+    guard let tags = ifMatchTags else { return nil }
+    guard hasSubject else {
+      throw Problem.invalidHeader("If-Match", "is not possible here: what is to be made has no version yet")
+    }
+    return Set(
+      try tags.map { tag in
+        guard tag.count > 2, tag.first == "\"", tag.last == "\"", let version = Int64(tag.dropFirst().dropLast()),
+          version > 0
+        else {
+          throw Problem.invalidHeader("If-Match", "must be an ETag that a command answered, such as \"3\", in quotes")
+        }
+        return Version(version)
+      })
+  }
+
+  fileprivate func correlationID() throws -> String? {
+    guard let id = headers[.correlationID] else { return nil }
+    guard (1...128).contains(id.utf8.count), id.utf8.allSatisfy({ (0x21...0x7E).contains($0) }) else {
+      throw Problem.invalidHeader("X-Correlation-Id", "must have 1 to 128 characters of printable ASCII without spaces")
+    }
+    return id
+  }
+
+  /// nil also for one that is malformed: the standard says to begin a trace of one's own then.
+  fileprivate var traceParent: String? {
+    guard let value = headers[.traceParent],
+      value.wholeMatch(of: /[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}/) != nil
+    else { return nil }
+    return value
+  }
+}
+
+extension Problem {
+  static func invalidHeader(_ name: String, _ detail: String) -> Problem {
+    Problem(
+      .badRequest, "invalid-header", title: "A header is not valid", detail: "\(name) \(detail).",
+      extensions: [.init("header", .string(name))])
+  }
+}

@@ -1,0 +1,79 @@
+import EventSourcing
+import Logging
+import Metrics
+import Postgres
+import PostgresEventStore
+import ServiceLifecycle
+
+/// Ends the process at its start if the server would acknowledge what it may lose. Every append looks again.
+struct DurabilityCheck: Service {
+  let pool: PostgresPool
+  let logger: Logger
+
+  func run() async throws {
+    try await cancelWhenGracefulShutdown {
+      try await check()
+      try? await gracefulShutdown()
+    }
+  }
+
+  private func check() async throws {
+    while !Task.isCancelled {
+      let rows: [(String, String, String)]
+      do {
+        rows = try await pool.query(
+          "select current_setting('fsync'), current_setting('full_page_writes'), current_setting('synchronous_commit')"
+        ).decode()
+      } catch {
+        logger.warning("the write store does not answer yet", metadata: ["error": "\(error)"])
+        try? await Task.sleep(for: .seconds(1))
+        continue
+      }
+      guard let (fsync, pages, commit) = rows.first else { return }
+      guard fsync == "on", pages == "on", commit != "off" else {
+        throw UnsafeServer(
+          description: """
+            the write store's server may lose what it has confirmed: fsync is \(fsync), full_page_writes \(pages) and \
+            synchronous_commit \(commit); set them to on
+            """)
+      }
+      logger.info("the write store is durable", metadata: ["synchronous_commit": "\(commit)"])
+      return
+    }
+  }
+}
+
+private struct UnsafeServer: Error, CustomStringConvertible {
+  let description: String
+}
+
+/// How long idempotency keys are kept.
+enum KeyRetention: Sendable {
+  case unlimited
+  case days(Int)
+}
+
+/// Removes idempotency keys that are past their retention.
+struct KeyForgetting: Service {
+  static let interval = Duration.seconds(600)
+
+  let store: PostgresEventStore
+  let retention: KeyRetention
+  let logger: Logger
+
+  func run() async throws {
+    await cancelWhenGracefulShutdown {
+      while !Task.isCancelled {
+        if case .days(let days) = retention {
+          do {
+            let count = try await store.forgetKeys(olderThan: .seconds(days * 86_400))
+            Counter(label: "idempotency_keys_forgotten_total").increment(by: count)
+          } catch {
+            logger.warning("old idempotency keys were not removed", metadata: ["error": "\(error)"])
+          }
+        }
+        try? await Task.sleep(for: Self.interval)
+      }
+    }
+  }
+}

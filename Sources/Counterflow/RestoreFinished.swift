@@ -1,0 +1,34 @@
+import ArgumentParser
+import EventSourcing
+import FoundationEssentials
+import Postgres
+import PostgresEventStore
+import ServiceKit
+
+/// Says that the write store was restored, or moved, and may be used again.
+struct RestoreFinished: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "restore-finished",
+    abstract: "Declares that the write store was restored, or moved, and may be used again.",
+    discussion: """
+      After a restore to an earlier time the same positions will be given to other events. Services that find the \
+      write store on another server or timeline, or without an event that they have seen, append nothing until \
+      this has been run. It gives the store a new incarnation: projections that had come further than the restored \
+      store stop as forked until they are rebuilt.
+
+      Stop everything that still uses the old server first.
+      """)
+
+  @Flag(
+    help: "Every acknowledged event is there, as after a switch to a synchronous standby: keep the incarnation.")
+  var nothingLost = false
+
+  func run() async throws {
+    try await reportingSettings {
+      let connection = try await connectPatiently(try Settings()[CommonSettings.writeDatabaseURL], for: .seconds(30))
+      let (incarnation, head) = try await PostgresEventStore.declareRestored(losingNothing: nothingLost, connection)
+      await connection.close()
+      print("the write store is incarnation \(incarnation.uuidString.lowercased()) and ends at position \(head)")
+    }
+  }
+}

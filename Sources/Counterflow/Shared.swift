@@ -1,0 +1,26 @@
+import ArgumentParser
+import Foundation
+import Postgres
+import ServiceKit
+
+/// A setting that is missing or wrong ends the command as it ends a service.
+func reportingSettings(_ body: () async throws -> Void) async throws {
+  do { try await body() } catch let error as SettingError {
+    FileHandle.standardError.write(Data("counterflow: \(error)\n".utf8))
+    // EX_CONFIG of sysexits.h, as the services.
+    throw ExitCode(78)
+  }
+}
+
+/// Connects, waiting for a database that does not answer yet.
+func connectPatiently(_ url: String, for patience: Duration) async throws -> PostgresConnection {
+  let deadline = ContinuousClock.now + patience
+  while true {
+    do {
+      return try await PostgresConnection.connect(PostgresConfiguration(url: url, applicationName: "counterflow"))
+    } catch {
+      guard error.isRetriable, ContinuousClock.now < deadline else { throw error }
+      try await Task.sleep(for: .milliseconds(250))
+    }
+  }
+}

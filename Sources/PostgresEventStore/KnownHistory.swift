@@ -1,0 +1,105 @@
+public import EventSourcing
+public import FoundationEssentials
+public import Postgres
+internal import Synchronization
+
+/// What this process knows of the store's history, so that it notices when the store is another one.
+///
+/// A store that was restored to an earlier time would give the same positions to other events. It shows
+/// by a server that is not the one that the store was last declared to live on (looked at with every new
+/// connection), or by an event that was there and is gone (looked at with every append). Then nothing is
+/// appended until an operator has said what happened, which gives the store a new incarnation.
+final class KnownHistory: Sendable {
+  struct Seen: Sendable {
+    var incarnation: UUID?
+    var position = Position.start
+    var eventID: UUID?
+  }
+
+  private let state = Mutex(Seen())
+
+  var seen: Seen { state.withLock { $0 } }
+
+  /// An append of this history was confirmed up to there.
+  func saw(_ position: Position, _ eventID: UUID, in incarnation: UUID?) {
+    state.withLock { state in
+      guard state.incarnation == incarnation, position > state.position else { return }
+      (state.position, state.eventID) = (position, eventID)
+    }
+  }
+
+  /// The store has this incarnation now.
+  /// - Returns: whether another was known before.
+  func adopt(_ incarnation: UUID) -> Bool {
+    state.withLock { state in
+      guard state.incarnation != incarnation else { return false }
+      defer { state = Seen(incarnation: incarnation) }
+      return state.incarnation != nil
+    }
+  }
+}
+
+/// The server is not the one that the store was declared to live on.
+public struct ForeignServer: Error, CustomStringConvertible {
+  public let description: String
+}
+
+extension PostgresEventStore {
+  /// Refuses a connection to a server that the store has been moved to without a word.
+  /// - Throws: `ForeignServer`, `PostgresError`.
+  @Sendable public static func checkServer(_ connection: PostgresConnection) async throws {
+    let rows: ResultSet
+    do {
+      rows = try await connection.query(
+        """
+        select i.system_identifier, i.timeline, s.system_identifier, s.timeline
+        from event_store.identity i cross join event_store.server_identity() s
+        """)
+    } catch {
+      guard error.isMissingSchema else { throw error }
+      // Not migrated yet, which the readiness says: there is no history to mistake.
+      return
+    }
+    guard let row = rows.first else { throw ForeignServer(description: "event_store.identity is empty") }
+    let (knownSystem, knownTimeline, system, timeline) = try row.decode((Int64?, String?, Int64, String).self)
+    guard knownSystem == system, knownTimeline == timeline else {
+      throw ForeignServer(
+        description:
+          "the write store is on another server or timeline than before (now \(system)/\(timeline), before "
+          + "\(knownSystem.map(String.init) ?? "unknown")/\(knownTimeline ?? "unknown")): was it restored, or did a "
+          + "standby take over? Nothing is appended until counterflow restore-finished has been run")
+    }
+  }
+
+  /// Declares that a restore, or a failover, has ended and that the store may be used as it is.
+  ///
+  /// The store gets a new incarnation, by which everything that remembers a position of the old one
+  /// recognises that events may be gone; unless `losingNothing`, by which the caller vouches that every
+  /// acknowledged event is there, as after a switch to a synchronous standby.
+  /// - Returns: the incarnation and the head.
+  public static func declareRestored(
+    losingNothing: Bool, _ connection: PostgresConnection
+  ) async throws -> (incarnation: UUID, head: Position) {
+    try await connection.transaction { connection in
+      // Behind every append that is under way.
+      try connection.query("select pg_advisory_xact_lock(7310029201180266610)")
+      let incarnation = try connection.query(
+        """
+        update event_store.identity i
+        set incarnation = case when \(losingNothing) then i.incarnation else gen_random_uuid() end,
+          system_identifier = s.system_identifier, timeline = s.timeline
+        from event_store.server_identity() s
+        returning i.incarnation
+        """
+      ).value(UUID.self)
+      let head = try connection.query("select coalesce(max(position), 0) from event_store.events").value(Int64.self)
+      return (incarnation, Position(head))
+    }
+  }
+}
+
+extension PostgresError {
+  fileprivate var isMissingSchema: Bool {
+    [.undefinedTable, .undefinedSchema, .undefinedFunction, .undefinedColumn].contains(sqlState)
+  }
+}

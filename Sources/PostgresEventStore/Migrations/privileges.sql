@@ -1,0 +1,33 @@
+-- What each executable may do in the write store. Applied after every migration.
+
+do $$
+declare
+  name text;
+begin
+  foreach name in array array['counterflow_command', 'counterflow_relay', 'counterflow_projector', 'counterflow_query'] loop
+    begin
+      if not exists (select from pg_roles r where r.rolname = name) then
+        execute format('create role %I', name);
+      end if;
+    -- Another database of the same server was migrated at the same moment.
+    exception when duplicate_object or unique_violation then null;
+    end;
+  end loop;
+end
+$$;
+
+revoke all on all tables in schema event_store from public, counterflow_command, counterflow_relay, counterflow_projector, counterflow_query;
+revoke all on all functions in schema event_store from public;
+grant usage on schema event_store to counterflow_command, counterflow_relay, counterflow_projector, counterflow_query;
+grant select on event_store.identity, event_store.events, event_store.streams
+  to counterflow_command, counterflow_relay, counterflow_projector, counterflow_query;
+grant execute on function event_store.server_identity() to counterflow_command, counterflow_relay, counterflow_projector;
+
+-- Appends through the function alone; keeps snapshots, which nothing trusts.
+grant execute on function event_store.append, event_store.take_turn, event_store.forget_keys to counterflow_command;
+grant select, insert, update on event_store.snapshots to counterflow_command;
+
+-- Holds its lease; cannot append.
+grant select, insert, update, delete on event_store.leases to counterflow_relay;
+grant select on public.counterflow_migrations
+  to counterflow_command, counterflow_relay, counterflow_projector, counterflow_query;

@@ -1,0 +1,115 @@
+public import EventSourcing
+internal import FoundationEssentials
+internal import Postgres
+
+extension PostgresEventStore {
+  public func append(_ batch: AppendBatch) async throws(EventStoreError) -> AppendResult {
+    let timeout = appendTimeout
+    return try await translating {
+      let seen = try await seen()
+      let query = appendQuery(batch, seen)
+      // Never cancelled: past the time-out the connection is dropped, and the outcome unknown.
+      let rows = try await pool.withConnection { try await $0.query(query, timeout: timeout, cancellable: false) }
+      return try result(rows, batch, seen)
+    }
+  }
+
+  public func appendInTurn(
+    refreshing streams: [StreamID: Version], limit: Int,
+    _ decide: @escaping @Sendable ([StreamID: [RecordedEvent]]) -> AppendBatch?
+  ) async throws(EventStoreError) -> AppendResult? {
+    let timeout = appendTimeout
+    return try await translating {
+      let seen = try await seen()
+      return try await pool.withConnection { connection in
+        let events = try await connection.takeTurn(Self.events(of: streams, limit: limit), timeout: timeout)
+        guard let batch = decide(Dictionary(grouping: try Self.events(of: events), by: \.stream)) else {
+          try await connection.query("rollback")
+          return nil
+        }
+        let rows = try await connection.endTurn(appendQuery(batch, seen), timeout: timeout)
+        return try result(rows, batch, seen)
+      }
+    }
+  }
+
+  /// The history that the next append is made in: the store's, when none is known yet.
+  private func seen() async throws -> KnownHistory.Seen {
+    if history.seen.incarnation == nil { _ = history.adopt(try await incarnation()) }
+    return history.seen
+  }
+
+  private func appendQuery(_ batch: AppendBatch, _ seen: KnownHistory.Seen) -> Query {
+    let (events, commands) = (batch.events, batch.commands)
+    return """
+      select first_position, recorded, incarnation, history, conflict_streams, conflict_versions,
+        known_commands, known_fingerprints, known_answers
+      from event_store.append(
+        \(optional: seen.incarnation), \(seen.position.rawValue), \(optional: seen.eventID),
+        \(array: batch.guards.keys.map(\.rawValue)), \(array: batch.guards.values.map(\.rawValue)),
+        \(array: commands.map(\.key.scope)), \(array: commands.map(\.key.key)), \(array: commands.map(\.fingerprint)),
+        \(array: commands.map { Int32($0.eventCount) }),
+        \(array: commands.map { $0.answer.map { PostgresText(utf8: $0.text) } }),
+        \(array: commands.map { $0.answer?.offset.map { Int32($0) } }),
+        \(array: events.map(\.stream.rawValue)), \(array: events.map { Int32($0.stream.hash) }),
+        \(array: events.map(\.id)), \(array: events.map(\.type)), \(array: events.map { Int32($0.schemaVersion) }),
+        \(array: events.map { PostgresText(utf8: $0.data) }), \(array: events.map { PostgresText(utf8: $0.metadata) }))
+      """
+  }
+
+  private func result(
+    _ rows: ResultSet, _ batch: AppendBatch, _ seen: KnownHistory.Seen
+  ) throws -> AppendResult {
+    guard let row = rows.first else { throw PostgresError(.decoding, "append answered no row") }
+    let incarnation = try row.column(2, as: UUID.self)
+    if let change = try row.column(3, as: String?.self) {
+      guard incarnation == seen.incarnation else {
+        _ = history.adopt(incarnation)
+        return .restored
+      }
+      throw EventStoreError.historyChanged(
+        change + "; was it restored? Nothing is appended until counterflow restore-finished has been run")
+    }
+    let (streams, versions, indices, fingerprints, answers) = (
+      try row.column(4, as: PostgresArray<String>?.self)?.elements ?? [],
+      try row.column(5, as: PostgresArray<Int64>?.self)?.elements ?? [],
+      try row.column(6, as: PostgresArray<Int32>?.self)?.elements ?? [],
+      try row.column(7, as: PostgresArray<UUID>?.self)?.elements ?? [],
+      try row.column(8, as: PostgresArray<String>?.self)?.elements ?? []
+    )
+    let conflicts = Dictionary(
+      uniqueKeysWithValues: zip(streams, versions).map { (StreamID(rawValue: $0), Version($1)) })
+    let repeats = Dictionary(
+      uniqueKeysWithValues: zip(indices, zip(fingerprints, answers)).map { index, stored in
+        (Int(index) - 1, StoredAnswer(fingerprint: stored.0, text: Array(stored.1.utf8)))
+      })
+    guard conflicts.isEmpty, !repeats.keys.contains(where: { batch.commands[$0].eventCount > 0 }) else {
+      return .notAppended(conflicts: conflicts, repeats: repeats)
+    }
+    let first = Position(try row.column(0, as: Int64.self))
+    let recordedAt = try row.column(1, as: PostgresTimestamp.self)
+    if let last = batch.events.last {
+      history.saw(first.advanced(by: batch.events.count - 1), last.id, in: incarnation)
+    }
+    return .appended(
+      first: first, recordedAt: Timestamp(microsecondsSince1970: recordedAt.microsecondsSince1970), repeats: repeats)
+  }
+}
+
+extension PostgresConnection {
+  /// Begins a transaction that holds the turn, and reads what is new in it: one round trip.
+  fileprivate func takeTurn(_ events: Query, timeout: Duration) throws -> ResultSet {
+    let answers = try pipeline(
+      ["begin", "select event_store.take_turn()", events], timeout: timeout)
+    _ = try (answers[0].get(), answers[1].get())
+    return try answers[2].get()
+  }
+
+  /// Appends and commits in one round trip: the append's lock is not held while the network is waited for.
+  fileprivate func endTurn(_ append: Query, timeout: Duration) throws -> ResultSet {
+    let answers = try pipeline([append, "commit"], timeout: timeout)
+    let rows = try answers[0].get()
+    _ = try answers[1].get()
+    return rows
+  }
+}

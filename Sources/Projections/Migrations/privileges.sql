@@ -1,0 +1,22 @@
+-- What each executable may do with the engine's tables in the read store. Applied after every migration.
+
+do $$
+declare
+  name text;
+begin
+  foreach name in array array['counterflow_projector', 'counterflow_query'] loop
+    begin
+      if not exists (select from pg_roles r where r.rolname = name) then
+        execute format('create role %I', name);
+      end if;
+    -- Another database of the same server was migrated at the same moment.
+    exception when duplicate_object or unique_violation then null;
+    end;
+  end loop;
+end
+$$;
+
+grant usage on schema projections to counterflow_projector, counterflow_query;
+grant select, insert, update, delete on all tables in schema projections to counterflow_projector;
+grant select on projections.checkpoints to counterflow_query;
+grant select on public.counterflow_migrations to counterflow_projector, counterflow_query;

@@ -1,0 +1,373 @@
+import CommandProcessing
+import EventSourcing
+import Foundation
+import Postgres
+import PostgresEventStore
+import TestSupport
+import Testing
+
+private let a = StreamID(rawValue: "thing-a")
+
+private func event(_ stream: StreamID) -> NewEvent {
+  NewEvent(
+    stream: stream, id: .v7(), type: "Happened", schemaVersion: 1, data: Array("{}".utf8), metadata: Array("{}".utf8))
+}
+
+private func command(_ key: String, events: Int, answer: String?, offset: Int? = nil) -> AppendBatch.Command {
+  AppendBatch.Command(
+    key: IdempotencyKey(scope: "s", key: key),
+    fingerprint: UUID(uuidString: "00000000-0000-0000-0000-00000000000\(events)")!,
+    eventCount: events, answer: answer.map { CommandAnswer(Array($0.utf8), offset: offset) })
+}
+
+@Suite("The write store guards itself", .tags(.integration), .needsServers)
+struct WriteStoreTests {
+  @Test(
+    "answers are kept with their keys, with the positions that the append gave", .freshDatabase(eventStoreSchema),
+    arguments: StoreKind.allCases)
+  func answers(kind: StoreKind) async throws {
+    let store = kind.make()
+    _ = try await store.append(AppendBatch(guards: [:], events: [event(a)]))
+    let batch = AppendBatch(
+      guards: [:], events: [event(a), event(a)],
+      commands: [
+        command("one", events: 1, answer: "at \u{1}!", offset: 0),
+        command("two", events: 1, answer: "at \u{1}, \u{1}", offset: 1),
+        command("none", events: 0, answer: "nothing"), command("rejected", events: 0, answer: nil),
+      ])
+    guard case .appended(Position(2), _, [:]) = try await store.append(batch) else {
+      return #expect(Bool(false), "not appended")
+    }
+    // The identical batch again changes nothing, and tells what was answered.
+    guard case .notAppended(let conflicts, let repeats) = try await store.append(batch) else {
+      return #expect(Bool(false), "appended twice")
+    }
+    #expect(conflicts.isEmpty)
+    #expect(repeats.mapValues { String(decoding: $0.text, as: UTF8.self) } == [0: "at 2!", 1: "at 3, 3", 2: "nothing"])
+    #expect(
+      repeats.mapValues(\.fingerprint) == [
+        0: batch.commands[0].fingerprint, 1: batch.commands[1].fingerprint, 2: batch.commands[2].fingerprint,
+      ])
+    #expect(try await store.head() == Position(3))
+    // Known commands without events do not hold the others up.
+    let mixed = AppendBatch(
+      guards: [:], events: [event(a)],
+      commands: [command("none", events: 0, answer: "other"), command("three", events: 1, answer: "x")])
+    guard case .appended(Position(4), _, let known) = try await store.append(mixed) else {
+      return #expect(Bool(false), "not appended")
+    }
+    #expect(known.mapValues { String(decoding: $0.text, as: UTF8.self) } == [0: "nothing"])
+  }
+
+  @Test(
+    "a zombie that commits behind the one who sent the batch again changes nothing", .freshDatabase(eventStoreSchema))
+  func zombie() async throws {
+    let database = FreshDatabase.current!
+    let store = PostgresEventStore(database.pool(), appendTimeout: .milliseconds(300))
+    let blocker = try await database.connect()
+    try await blocker.execute("begin")
+    try await blocker.query("select pg_advisory_xact_lock(7310029201180266610)")
+    let batch = AppendBatch(
+      guards: [a: .none], events: [event(a)], commands: [command("k", events: 1, answer: "\u{1}", offset: 0)])
+    // Its client gives up; the server's process waits on, and will commit.
+    await #expect { _ = try await store.append(batch) } throws: {
+      if case .outcomeUnknown = $0 as? EventStoreError { true } else { false }
+    }
+    let patient = PostgresEventStore(database.pool())
+    let resent = Task { try await patient.append(batch) }
+    let observer = try await database.connect()
+    try await eventually("both wait for the lock") {
+      try await observer.query(
+        "select count(*) from pg_stat_activity where datname = \(database.name) and wait_event_type = 'Lock'"
+      ).value(Int.self) == 2
+    }
+    try await blocker.execute("rollback")
+    guard case .notAppended(_, let repeats) = try await resent.value else {
+      return #expect(Bool(false), "appended twice")
+    }
+    #expect(repeats.mapValues { String(decoding: $0.text, as: UTF8.self) } == [0: "1"])
+    #expect(try await patient.head() == Position(1))
+  }
+
+  @Test("partitions are made ahead of time, and streams are read across them", .freshDatabase(eventStoreSchema))
+  func partitions() async throws {
+    let pool = FreshDatabase.current.pool()
+    try await pool.query("update event_store.identity set partition_size = 10")
+    try await pool.withConnection { connection in
+      try await connection.execute(
+        """
+        alter table event_store.events detach partition event_store.events_1;
+        drop table event_store.events_1;
+        delete from event_store.partitions;
+        insert into event_store.partitions values (0 + 1, 2);
+        create table event_store.events_1 partition of event_store.events for values from (1) to (2);
+        """)
+    }
+    let store = PostgresEventStore(pool)
+    let streams = (0..<7).map { StreamID(rawValue: "thing-\($0)") }
+    for round in 0..<9 {
+      _ = try await store.append(
+        AppendBatch(guards: [streams[0]: Version(Int64(round))], events: streams.map { event($0) }))
+    }
+    #expect(try await store.events(after: .start, limit: 100).map(\.position.rawValue) == Array(1...63))
+    for stream in streams {
+      #expect(
+        try await store.events(in: stream, after: Version(2), limit: 5).map(\.version.rawValue) == [3, 4, 5, 6, 7])
+    }
+    let (upper, count) = try #require(
+      try await pool.query("select max(upper), count(*) from event_store.partitions").decode((Int64, Int).self).first)
+    #expect(upper > 63 + 5 && count >= 7)
+    // A partition refuses what the whole refuses, by any way to it.
+    for sql in [
+      "truncate event_store.events_12", "delete from event_store.events_12",
+      "update event_store.events_12 set type = 'X'",
+    ] {
+      await #expect(throws: PostgresError.self) { try await pool.query(Query(sql, [])) }
+    }
+    await #expect(throws: PostgresError.self) {
+      try await pool.query(
+        "insert into event_store.events select 69, stream, version, hash, gen_random_uuid(), type, 1, data, metadata, recorded_at from event_store.events where position = 63"
+      )
+      try await pool.query(
+        "insert into event_store.events select 70, stream, version, hash, gen_random_uuid(), type, 1, data, metadata, recorded_at from event_store.events where position = 63"
+      )
+    }
+  }
+
+  @Test(
+    "reading a stream touches the partitions between its first and last event alone", .freshDatabase(eventStoreSchema))
+  func pruning() async throws {
+    let pool = FreshDatabase.current.pool()
+    try await pool.query("update event_store.identity set partition_size = 10")
+    let store = PostgresEventStore(pool)
+    for _ in 0..<4 { try await pool.query("select event_store.add_partition()") }
+    _ = try await store.append(AppendBatch(guards: [:], events: [event(a)]))
+    let plan = try await pool.query(
+      """
+      explain (analyze, costs off, timing off, summary off)
+      select e.id from unnest(array['thing-a'], array[0::bigint]) as u(stream, version)
+      join event_store.streams s on s.stream = u.stream and s.version > u.version
+      cross join lateral (
+        select * from event_store.events e where e.stream = u.stream and e.version > u.version
+          and e.position between s.first_position + u.version and s.last_position order by e.version limit 10) e
+      """
+    ).decode(String.self).joined(separator: "\n")
+    #expect(plan.components(separatedBy: "never executed").count == 5, "\(plan)")
+  }
+
+  @Test("what a store held before there were partitions is kept, and goes on", .freshDatabase())
+  func migration() async throws {
+    let database = FreshDatabase.current!
+    let connection = try await database.connect()
+    let first = Schema(name: eventStoreSchema.name, migrations: [eventStoreSchema.migrations[0]])
+    _ = try await connection.migrate(first)
+    for (index, stream) in ["thing-a", "thing-b", "thing-a"].enumerated() {
+      try await connection.query(
+        """
+        select event_store.append(array[]::text[], array[]::bigint[], array[\(stream)], array[1], array[gen_random_uuid()],
+          array['Happened'], array[1], array[\("{\"n\":\(index)}")], array['{}'])
+        """)
+    }
+    _ = try await connection.migrate(eventStoreSchema)
+    let store = PostgresEventStore(database.pool())
+    let result = try await store.append(AppendBatch(guards: [a: Version(2)], events: [event(a)]))
+    guard case .appended(Position(4), _, _) = result else { return #expect(Bool(false), "\(result)") }
+    #expect(try await store.events(in: a, after: .none, limit: 9).map(\.position.rawValue) == [1, 3, 4])
+  }
+
+  @Test("a role can do what its service needs, and no more", .freshDatabase(eventStoreSchema))
+  func privileges() async throws {
+    let database = FreshDatabase.current!
+    _ = try await PostgresEventStore(database.pool()).append(AppendBatch(guards: [:], events: [event(a)]))
+    let connection = try await database.connect()
+    let refused: [(String, String)] = [
+      (
+        "command",
+        "insert into event_store.events select 9, stream, 9, hash, id, type, 1, data, metadata, recorded_at from event_store.events"
+      ),
+      ("command", "update event_store.events set type = 'X'"), ("command", "delete from event_store.events"),
+      ("command", "truncate event_store.events"), ("command", "update event_store.streams set version = 9"),
+      ("command", "delete from event_store.idempotency_keys"),
+      ("command", "update event_store.identity set incarnation = gen_random_uuid()"),
+      ("command", "select event_store.add_partition()"),
+      ("command", "alter table event_store.events disable trigger all"),
+      (
+        "relay",
+        "select event_store.append(null,null,null,null,null,null,null,null,null,null,null,null,null,null,null,null,null,null)"
+      ),
+      ("relay", "select answer from event_store.idempotency_keys"), ("projector", "delete from event_store.leases"),
+      ("projector", "insert into event_store.snapshots values ('x-1',1,1,1,gen_random_uuid(),'{}')"),
+      ("query", "delete from event_store.events"), ("query", "select event_store.take_turn()"),
+    ]
+    for (role, sql) in refused {
+      try await connection.execute("set role counterflow_\(role)")
+      await #expect("\(role): \(sql)") { try await connection.query(Query(sql, [])) } throws: {
+        ($0 as? PostgresError)?.sqlState == .insufficientPrivilege
+      }
+      try await connection.execute("reset role")
+    }
+    for (role, sql) in [
+      ("command", "select count(*) from event_store.events"),
+      ("command", "select * from event_store.server_identity()"),
+      ("relay", "delete from event_store.leases"), ("projector", "select data from event_store.events"),
+    ] {
+      try await connection.execute("set role counterflow_\(role)")
+      _ = try await connection.query(Query(sql, []))
+      try await connection.execute("reset role")
+    }
+  }
+
+  @Test(
+    "a store that lost events is noticed, and nothing is appended until it is declared restored",
+    .freshDatabase(eventStoreSchema))
+  func restoredToEarlier() async throws {
+    let database = FreshDatabase.current!
+    let store = PostgresEventStore(database.pool())
+    try await withProcessor(store) { processor in
+      _ = try await processor.execute(Count(ids: ["a"]))
+      _ = try await processor.execute(Count(ids: ["a"]))
+      // As a restore from yesterday's back-up would.
+      let owner = try await database.connect()
+      try await owner.execute(
+        """
+        alter table event_store.events disable trigger all; alter table event_store.events_1 disable trigger all;
+        delete from event_store.events where position > 1; update event_store.streams set version = 1, last_position = 1;
+        alter table event_store.events enable trigger all; alter table event_store.events_1 enable trigger all;
+        """)
+      await #expect { _ = try await processor.execute(Count(ids: ["b"])) } throws: {
+        if case .historyChanged = $0 as? CommandError { true } else { false }
+      }
+      #expect(try await store.head() == Position(1))
+      let before = try await store.incarnation()
+      _ = try await PostgresEventStore.declareRestored(losingNothing: false, owner)
+      #expect(try await store.incarnation() != before)
+      let receipt = try await processor.execute(Count(ids: ["a"]))
+      #expect(receipt.streams[Tally.stream("a")] == .init(version: Version(2), position: Position(2)))
+    }
+  }
+
+  @Test("a server that is another than the store was declared on is refused", .freshDatabase(eventStoreSchema))
+  func movedToAnotherServer() async throws {
+    let database = FreshDatabase.current!
+    let owner = try await database.connect()
+    // A dump that was read into another cluster holds the old one's identifier.
+    try await owner.query("update event_store.identity set system_identifier = system_identifier - 1")
+    let pool = PostgresPool(database.configuration, logger: .quiet, onConnect: PostgresEventStore.checkServer)
+    let store = PostgresEventStore(pool)
+    await #expect { _ = try await store.append(AppendBatch(guards: [:], events: [event(a)])) } throws: {
+      if case .historyChanged = $0 as? EventStoreError { true } else { false }
+    }
+    let incarnation = try await PostgresEventStore(database.pool()).incarnation()
+    #expect(try await PostgresEventStore.declareRestored(losingNothing: true, owner).incarnation == incarnation)
+    guard case .appended = try await store.append(AppendBatch(guards: [:], events: [event(a)])) else {
+      return #expect(Bool(false), "not appended")
+    }
+  }
+
+  @Test("an append is refused on a server that would not keep it", .freshDatabase(eventStoreSchema))
+  func durability() async throws {
+    let database = FreshDatabase.current!
+    let owner = try await database.connect()
+    try await owner.execute("alter database \(database.name) set synchronous_commit = off")
+    let store = PostgresEventStore(database.pool())
+    await #expect { _ = try await store.append(AppendBatch(guards: [:], events: [event(a)])) } throws: {
+      if case .unavailable(let reason) = $0 as? EventStoreError { reason.contains("synchronous_commit") } else { false }
+    }
+    #expect(try await store.head() == .start)
+  }
+
+  @Test("keys are forgotten after their retention, and not before", .freshDatabase(eventStoreSchema))
+  func retention() async throws {
+    let pool = FreshDatabase.current.pool()
+    let store = PostgresEventStore(pool)
+    _ = try await store.append(
+      AppendBatch(
+        guards: [:], events: [],
+        commands: [command("old", events: 0, answer: "x"), command("new", events: 0, answer: "y")]))
+    try await pool.query(
+      "update event_store.idempotency_keys set recorded_at = recorded_at - interval '2 days' where key = 'old'")
+    #expect(try await store.forgetKeys(olderThan: .seconds(3 * 86_400)) == 0)
+    #expect(try await store.forgetKeys(olderThan: .seconds(86_400)) == 1)
+    #expect(try await pool.query("select key from event_store.idempotency_keys").value(String.self) == "new")
+  }
+}
+
+@Suite("Command processor, against an oracle", .tags(.integration), .needsServers)
+struct OracleTests {
+  /// What one client saw.
+  private struct Seen: Sendable {
+    let ids: [String]
+    let amount: Int64
+    let limit: Int64
+    let key: String
+    let answer: String?
+  }
+
+  @Test(
+    "random commands of several replicas: what was answered is what the store adds up to",
+    .freshDatabase(eventStoreSchema), arguments: StoreKind.allCases, [UInt64(1), 2, 3])
+  func oracle(kind: StoreKind, seed: UInt64) async throws {
+    let store = AnyStore(kind.make())
+    var limits = CommandProcessor<AnyStore>.Limits()
+    limits.attempts = 1_000
+    limits.batchEvents = 7
+    limits.cacheBytes = 2_000
+    let seen = try await withProcessor(store, limits) { first in
+      try await withProcessor(store, limits) { second in
+        try await withThrowingTaskGroup(of: [Seen].self) { group in
+          for client in 0..<8 {
+            group.addTask {
+              var random = SplitMix(state: seed &* 1_000 &+ UInt64(client))
+              var seen: [Seen] = []
+              for n in 0..<40 {
+                let ids = Array(
+                  Set(
+                    (0..<Int.random(in: 1...3, using: &random)).map { _ in "t\(Int.random(in: 0..<6, using: &random))" }
+                  ).sorted())
+                let amount = Int64.random(in: -3...3, using: &random)
+                let limit: Int64 = Bool.random(using: &random) ? .max : Int64.random(in: 0...10, using: &random)
+                // Some keys are used by two clients, for the same request.
+                let isRepeat = n > 0 && Int.random(in: 0..<4, using: &random) == 0
+                let previous = isRepeat ? seen.randomElement(using: &random) : nil
+                let count =
+                  previous.map { Count(ids: $0.ids, amount: $0.amount, limit: $0.limit) }
+                  ?? Count(ids: ids, amount: amount, limit: limit)
+                let key = previous?.key ?? "\(client)-\(n)"
+                let processor = Bool.random(using: &random) ? first : second
+                var answer: String?
+                do { answer = try await processor.answer(count, .fresh(key)) } catch is TallyRejection {}
+                seen.append(Seen(ids: count.ids, amount: count.amount, limit: count.limit, key: key, answer: answer))
+              }
+              return seen
+            }
+          }
+          return try await group.reduce(into: []) { $0 += $1 }
+        }
+      }
+    }
+    let events = try await store.events(after: .start, limit: 100_000)
+    #expect(events.map(\.position.rawValue) == Array(1...Int64(events.count)))
+    // Every key that was answered stands in the store once, with one event for each of its streams, and was answered alike.
+    var answers: [String: Set<String>] = [:]
+    for seen in seen { if let answer = seen.answer { answers[seen.key, default: []].insert(answer) } }
+    #expect(answers.values.allSatisfy { $0.count == 1 })
+    let byKey = Dictionary(grouping: events) { event in
+      (try? JSONSerialization.jsonObject(with: Data(event.metadata)) as? [String: String])?["causationId"] ?? ""
+    }
+    for seen in seen {
+      let expected = answers[seen.key] != nil && seen.amount != 0 ? seen.ids.sorted() : []
+      #expect((byKey[seen.key] ?? []).map { String($0.stream.id) }.sorted() == expected)
+    }
+    // No limit was ever passed: each event's sum is below the limit of the command that made it.
+    let limitOf = Dictionary(seen.map { ($0.key, $0.limit) }, uniquingKeysWith: { first, _ in first })
+    var sums: [StreamID: Int64] = [:]
+    var versions: [StreamID: Int64] = [:]
+    for event in events {
+      let key = (try JSONSerialization.jsonObject(with: Data(event.metadata)) as? [String: String])?["causationId"]
+      sums[event.stream, default: 0] += try Counted(event).amount
+      versions[event.stream, default: 0] += 1
+      #expect(event.version.rawValue == versions[event.stream])
+      #expect(sums[event.stream]! <= limitOf[key ?? ""] ?? .min)
+    }
+  }
+}
