@@ -21,6 +21,7 @@ let package = Package(
     .executable(name: "projector", targets: ["Projector"]),
     .executable(name: "query-service", targets: ["QueryService"]),
     .executable(name: "counterflow", targets: ["Counterflow"]),
+    .executable(name: "append-benchmark", targets: ["AppendBenchmark"]),
     .library(name: "Postgres", targets: ["Postgres"]),
     .library(name: "RabbitMQ", targets: ["RabbitMQ"]),
     .library(
@@ -125,6 +126,12 @@ let package = Package(
         "CommerceReadModels", "EventSourcing", "Postgres", "PostgresEventStore", "Projections", "ServiceKit",
         argumentParser, logging,
       ]),
+
+    // Measured by scripts/bench.
+    .executableTarget(
+      name: "AppendBenchmark",
+      dependencies: ["Commerce", "EventSourcing", "JSON", "Postgres", "PostgresEventStore", logging],
+      path: "Benchmarks/AppendBenchmark"),
 
     // Tests.
     .target(

@@ -23,20 +23,24 @@ public struct SKU: Hashable, Sendable, CustomStringConvertible {
 
   /// Normalises; nil when the text breaks the `rule`.
   public init?(_ text: String) {
-    guard text.utf8.allSatisfy({ $0 < 0x80 }) else { return nil }
-    guard let first = text.firstIndex(where: { !$0.isWhitespace }),
-      let last = text.lastIndex(where: { !$0.isWhitespace })
-    else { return nil }
-    let normal = text[first...last].uppercased()
-    let allowed = normal.utf8.allSatisfy { byte in
+    let isSpace: (UInt8) -> Bool = { $0 == 0x20 || (0x09...0x0D).contains($0) }
+    var bytes = text.utf8[...]
+    while let first = bytes.first, isSpace(first) { bytes.removeFirst() }
+    while let last = bytes.last, isSpace(last) { bytes.removeLast() }
+    guard (1...Self.maximumLength).contains(bytes.count) else { return nil }
+    var normal: [UInt8] = []
+    normal.reserveCapacity(bytes.count)
+    for byte in bytes {
       switch byte {
-      case UInt8(ascii: "A")...UInt8(ascii: "Z"), UInt8(ascii: "0")...UInt8(ascii: "9"): true
-      case UInt8(ascii: "."), UInt8(ascii: "_"), UInt8(ascii: "-"), UInt8(ascii: " "): true
-      default: false
+      case UInt8(ascii: "A")...UInt8(ascii: "Z"), UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "."),
+        UInt8(ascii: "_"), UInt8(ascii: "-"):
+        normal.append(byte)
+      case UInt8(ascii: "a")...UInt8(ascii: "z"): normal.append(byte - 0x20)
+      case 0x20 where normal.last != 0x20: normal.append(byte)
+      default: return nil
       }
     }
-    guard (1...Self.maximumLength).contains(normal.utf8.count), allowed, !normal.contains("  ") else { return nil }
-    rawValue = normal
+    rawValue = String(decoding: normal, as: UTF8.self)
   }
 
   /// A sku as it stands in an event, normal already.

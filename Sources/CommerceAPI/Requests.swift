@@ -80,6 +80,11 @@ public struct CancelOrderRequest: Sendable, Hashable {
 
 extension FieldReader {
   fileprivate mutating func sku() -> SKU? {
-    text("sku") { SKU($0) == nil ? SKU.rule : nil }.flatMap { SKU($0) }
+    var sku: SKU?
+    _ = text("sku") { text in
+      sku = SKU(text)
+      return sku == nil ? SKU.rule : nil
+    }
+    return sku
   }
 }

@@ -31,8 +31,10 @@ public struct ProblemResponder<Context: RequestContext>: HTTPResponder {
 
   public func respond(to request: Request, context: Context) async throws -> Response {
     do {
-      try checkRoute(request)
-      return try await responder.respond(to: request, context: context)
+      let response = try await responder.respond(to: request, context: context)
+      // Routes throw what they do not find; this is the router's own answer, which has no body.
+      if response.status == .notFound || response.status == .methodNotAllowed { try checkRoute(request) }
+      return response
     } catch {
       let problem = problem(for: error, request, context)
       if problem.status.kind == .serverError {

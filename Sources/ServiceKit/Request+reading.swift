@@ -11,10 +11,7 @@ extension Request {
 
   /// The body's bytes, which are to be JSON; see `json()`.
   public func jsonBytes() async throws -> [UInt8] {
-    let type = headers[.contentType]?.split(separator: ";").first.map {
-      $0.trimmingCharacters(in: .whitespaces).lowercased()
-    }
-    guard let type, type == "application/json" || (type.hasPrefix("application/") && type.hasSuffix("+json")) else {
+    guard headers[.contentType].map(Self.isJSON) ?? false else {
       throw Problem(
         .unsupportedMediaType, "unsupported-media-type", title: "Unsupported media type",
         detail: "Send the body as JSON, with the header Content-Type: application/json.")
@@ -34,6 +31,13 @@ extension Request {
         detail: "A body may have at most \(RequestLimits.bodySize) bytes; send less at a time.")
     }
     return Array(body.readableBytesView)
+  }
+
+  /// application/json, and whatever is built on it (RFC 6838, section 4.2.8).
+  private static func isJSON(_ contentType: String) -> Bool {
+    if contentType == "application/json" { return true }
+    let type = contentType.prefix { $0 != ";" }.lowercased().filter { $0 != " " && $0 != "\t" }
+    return type == "application/json" || (type.hasPrefix("application/") && type.hasSuffix("+json"))
   }
 }
 

@@ -27,12 +27,14 @@ public struct HTTPProbe: Sendable {
   }
 
   public func send(
-    _ method: String, _ path: String, body: [UInt8]? = nil, contentType: String? = "application/json"
+    _ method: String, _ path: String, body: [UInt8]? = nil, contentType: String? = "application/json",
+    headers: [String: String] = [:]
   ) async throws -> HTTPAnswer {
     var request = URLRequest(url: URL(string: base + path)!, timeoutInterval: 30)
     request.httpMethod = method
     request.httpBody = body.map { Data($0) }
     if body != nil { request.setValue(contentType, forHTTPHeaderField: "Content-Type") }
+    for (name, value) in headers { request.setValue(value, forHTTPHeaderField: name) }
     let (data, response) = try await URLSession.shared.data(for: request)
     let http = response as! HTTPURLResponse
     var headers: [String: String] = [:]

@@ -1,0 +1,65 @@
+import Commerce
+import EventSourcing
+import Foundation
+import JSON
+import Logging
+import Postgres
+import PostgresEventStore
+
+/// Appends orders to the write store in batches, without HTTP, over one connection, and prints events a second.
+///
+///     append-benchmark SECONDS [BATCH]      for so long; batches of 200 unless told otherwise
+///     append-benchmark --fill EVENTS        until the store holds so many
+///
+/// Each command of a batch is one order of two lines: an event, a new stream, a guard, and a key with its answer.
+@main
+struct AppendBenchmark {
+  static func main() async throws {
+    let arguments = CommandLine.arguments.dropFirst().filter { $0 != "--fill" }
+    let isFilling = CommandLine.arguments.contains("--fill")
+    guard let url = ProcessInfo.processInfo.environment["WRITE_DATABASE_URL"],
+      let amount = arguments.first.flatMap({ Int($0) })
+    else { fatalError("usage: WRITE_DATABASE_URL=… append-benchmark SECONDS [BATCH] | --fill EVENTS") }
+    let batchSize = isFilling ? 1000 : arguments.dropFirst().first.flatMap { Int($0) } ?? 200
+    let pool = PostgresPool(
+      PostgresConfiguration(url: url, applicationName: "append-benchmark"), limits: .init(size: 2),
+      logger: Logger(label: "append-benchmark"))
+    let store = PostgresEventStore(pool, appendTimeout: .seconds(60))
+    let start = ContinuousClock.now
+    var count = 0
+    while true {
+      if isFilling {
+        if count % 100_000 == 0, try await store.head().rawValue >= Int64(amount) { break }
+      } else if ContinuousClock.now - start >= .seconds(amount) {
+        break
+      }
+      guard case .appended = try await store.append(batch(of: batchSize)) else { fatalError("not appended") }
+      count += batchSize
+    }
+    let elapsed = ContinuousClock.now - start
+    let seconds = Double(elapsed.components.seconds) + Double(elapsed.components.attoseconds) * 1e-18
+    print("events_per_second \(Int(Double(count) / seconds))")
+  }
+
+  private static func batch(of size: Int) -> AppendBatch {
+    let time = Timestamp.now
+    let lines = ["SKU-1", "SKU-2"].map { OrderPlaced.Line(sku: SKU($0)!, name: "Lantern", quantity: 2, unitPrice: 339) }
+    var batch = AppendBatch(guards: [:], events: [])
+    for index in 0..<size {
+      let id = UUID.v7(at: time).uuidString.lowercased()
+      let key = UUID.v7(at: time).uuidString.lowercased()
+      let stream = Order.stream(id)
+      let event = OrderEvent.placed(
+        OrderPlaced(orderID: id, customerID: "c-1029384", lines: lines, total: 1356, currency: "GBP", placedAt: time))
+      let metadata = EventMetadata(correlationID: key, causationID: key).encoded
+      batch.guards[stream] = Version.none
+      batch.events.append(event.new(in: stream, id: .v7(at: time), metadata: metadata))
+      let answer = "201\nLocation: /v1/orders/\(id)\nETag: \"1\"\n\n{\"id\":\"\(id)\",\"version\":1,\"position\":\u{1}}"
+      batch.commands.append(
+        AppendBatch.Command(
+          key: IdempotencyKey(scope: "", key: key), fingerprint: UUID.v7(at: time), eventCount: 1,
+          answer: CommandAnswer(Array(answer.utf8), offset: index)))
+    }
+    return batch
+  }
+}

@@ -1,0 +1,152 @@
+import Foundation
+import JSON
+import Postgres
+import TestSupport
+import Testing
+
+@Suite("Idempotency and conditions over HTTP", .tags(.system), .needsServers)
+struct IdempotencyTests {
+  private static let lantern: JSON = ["sku": "LANTERN", "name": "Metal lantern", "unitPrice": 339]
+
+  private func start() async throws -> (System, RunningService) {
+    let system = System()
+    try await system.migrate()
+    return (system, try await system.startReady(.commandService))
+  }
+
+  private func send(
+    _ service: RunningService, _ method: String, _ path: String, _ body: JSON?, key: String? = nil,
+    headers: [String: String] = [:]
+  ) async throws -> HTTPAnswer {
+    var headers = headers
+    headers["Idempotency-Key"] = key
+    return try await service.http.send(method, path, body: body?.encoded, headers: headers)
+  }
+
+  /// All that a client can compare.
+  private func whole(_ answer: HTTPAnswer) -> [String] {
+    ["\(answer.status)", answer.text]
+      + ["location", "etag", "idempotency-key", "content-type"].map { answer.headers[$0] ?? "-" }
+  }
+
+  @Test("a key is answered byte for byte alike by any replica, also after all of them have died", .freshDatabase())
+  func repeats() async throws {
+    let (system, first) = try await start()
+    let second = try await system.startReady(.commandService)
+    _ = try await send(first, "POST", "/v1/products", Self.lantern)
+    // Without an orderId the service chooses one: the repeat must not choose another.
+    let order: JSON = ["lines": [["sku": "LANTERN", "quantity": 2]]]
+    let placed = try await send(first, "POST", "/v1/orders", order, key: "k-1")
+    #expect(placed.status == 201 && placed.headers["etag"] == "\"1\"" && placed.headers["idempotency-key"] == "k-1")
+    #expect(whole(try await send(second, "POST", "/v1/orders", order, key: "k-1")) == whole(placed))
+    #expect(whole(try await send(second, "POST", "/v1/orders", order, key: "\"k-1\"")) == whole(placed))
+    // Ten at once, through both.
+    let answers = try await withThrowingTaskGroup(of: [String].self) { group in
+      for n in 0..<10 {
+        group.addTask { whole(try await send(n % 2 == 0 ? first : second, "POST", "/v1/orders", order, key: "k-2")) }
+      }
+      return try await group.reduce(into: Set()) { $0.insert($1) }
+    }
+    #expect(answers.count == 1)
+    for service in [first, second] {
+      service.process.signal(SIGKILL)
+      try await service.process.wait()
+    }
+    let third = try await system.startReady(.commandService)
+    // The product is gone by now: the order would be refused, and was placed.
+    _ = try await send(third, "DELETE", "/v1/products/LANTERN", nil)
+    #expect(whole(try await send(third, "POST", "/v1/orders", order, key: "k-1")) == whole(placed))
+    #expect(try await send(third, "POST", "/v1/orders", order, key: "k-3").problem == "product-not-on-sale")
+
+    let connection = try await FreshDatabase.current.connect()
+    let placedCount = try await connection.query(
+      "select count(*) from event_store.events where type = 'OrderPlaced'"
+    ).value(Int.self)
+    #expect(placedCount == 2)
+  }
+
+  @Test(
+    "another request with the same key is refused; a command without a key is told the one it got", .freshDatabase())
+  func reuse() async throws {
+    let (_, service) = try await start()
+    let answer = try await send(service, "POST", "/v1/products", Self.lantern)
+    let key = try #require(answer.headers["idempotency-key"])
+    #expect(whole(try await send(service, "POST", "/v1/products", Self.lantern, key: key)) == whole(answer))
+    let other: JSON = ["sku": "BOTTLE", "name": "Bottle", "unitPrice": 1]
+    let refused = try await send(service, "POST", "/v1/products", other, key: key)
+    #expect(refused.status == 422 && refused.problem == "idempotency-key-reused")
+    #expect(try await send(service, "PUT", "/v1/products/LANTERN/price", ["unitPrice": 1], key: key).status == 422)
+    // A rejection is not kept: asked again it is decided again.
+    let order: JSON = ["lines": [["sku": "BOTTLE", "quantity": 1]]]
+    #expect(try await send(service, "POST", "/v1/orders", order, key: "again").status == 422)
+    _ = try await send(service, "POST", "/v1/products", other)
+    #expect(try await send(service, "POST", "/v1/orders", order, key: "again").status == 201)
+    for bad in ["", "\"\"", "with space", String(repeating: "k", count: 256)] {
+      let answer = try await send(service, "POST", "/v1/products", other, key: bad)
+      #expect(bad.isEmpty ? answer.status == 409 || answer.status == 400 : answer.problem == "invalid-header", "\(bad)")
+    }
+  }
+
+  @Test("If-Match makes a command conditional", .freshDatabase())
+  func conditions() async throws {
+    let (_, service) = try await start()
+    let registered = try await send(service, "POST", "/v1/products", Self.lantern)
+    let tag = try #require(registered.headers["etag"])
+    let path = "/v1/products/LANTERN/price"
+    let changed = try await send(service, "PUT", path, ["unitPrice": 299], headers: ["If-Match": tag])
+    #expect(changed.status == 200 && changed.headers["etag"] == "\"2\"" && changed.json["changed"] == true)
+    let refused = try await send(service, "PUT", path, ["unitPrice": 199], headers: ["If-Match": tag])
+    #expect(refused.status == 412 && refused.problem == "precondition-failed" && refused.json["currentVersion"] == 2)
+    #expect(
+      try await send(service, "PUT", path, ["unitPrice": 199], headers: ["If-Match": "\"1\", \"2\""]).status == 200)
+    for bad in ["2", "W/\"2\"", "\"x\"", "*"] {
+      #expect(
+        try await send(service, "PUT", path, ["unitPrice": 1], headers: ["If-Match": bad]).problem == "invalid-header")
+    }
+    #expect(try await send(service, "POST", "/v1/products", Self.lantern, headers: ["If-Match": "\"1\""]).status == 400)
+    #expect(
+      try await send(service, "DELETE", "/v1/products/LANTERN", nil, headers: ["If-Match": "\"3\""]).status == 200)
+  }
+
+  @Test("an event says what led to it", .freshDatabase())
+  func metadata() async throws {
+    let (_, service) = try await start()
+    let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    _ = try await send(
+      service, "POST", "/v1/products", Self.lantern, key: "k",
+      headers: ["traceparent": parent, "X-Correlation-Id": "c-1"])
+    let connection = try await FreshDatabase.current.connect()
+    let metadata = try await connection.query("select metadata from event_store.events").value(String.self)
+    #expect(metadata == #"{"correlationId":"c-1","causationId":"k","traceparent":"\#(parent)"}"#)
+  }
+
+  @Test("a server that does not keep what it confirms ends the service at its start", .freshDatabase())
+  func unsafeServer() async throws {
+    let system = System()
+    try await system.migrate()
+    let connection = try await FreshDatabase.current.connect()
+    try await connection.execute("alter database \(FreshDatabase.current.name) set synchronous_commit = off")
+    let service = try await system.start(.commandService)
+    #expect(try await service.process.wait() == 1)
+    #expect(service.process.output.contains("synchronous_commit"))
+  }
+
+  @Test("counterflow restore-finished lets a restored store be used, as another incarnation", .freshDatabase())
+  func restoreFinished() async throws {
+    let (system, service) = try await start()
+    _ = try await send(service, "POST", "/v1/products", Self.lantern)
+    let owner = try await FreshDatabase.current.connect()
+    try await owner.query("update event_store.identity set system_identifier = system_identifier + 1")
+    service.process.signal(SIGKILL)
+    try await service.process.wait()
+    let again = try await system.start(.commandService)
+    let refused = try await send(again, "POST", "/v1/products", ["sku": "BOTTLE", "name": "B", "unitPrice": 1])
+    #expect(refused.status == 503)
+    #expect(await again.isReady() == false)
+    let finished = try system.run("counterflow", ["restore-finished"])
+    #expect(try await finished.wait() == 0, "\(finished.output)")
+    try await again.becomesReady()
+    #expect(
+      try await send(again, "POST", "/v1/products", ["sku": "BOTTLE", "name": "B", "unitPrice": 1]).status == 201)
+  }
+}
