@@ -6,7 +6,7 @@ import Logging
 import Postgres
 import PostgresEventStore
 
-/// Appends orders to the write store in batches, without HTTP, over one connection, and prints events a second.
+/// Appends orders to the write store in batches, without HTTP, by two writers at once, and prints events a second.
 ///
 ///     append-benchmark SECONDS [BATCH]      for so long; batches of 200 unless told otherwise
 ///     append-benchmark --fill EVENTS        until the store holds so many
@@ -26,19 +26,27 @@ struct AppendBenchmark {
       logger: Logger(label: "append-benchmark"))
     let store = PostgresEventStore(pool, appendTimeout: .seconds(60))
     let start = ContinuousClock.now
-    var count = 0
-    while true {
-      if isFilling {
-        if count % 100_000 == 0, try await store.head().rawValue >= Int64(amount) { break }
-      } else if ContinuousClock.now - start >= .seconds(amount) {
-        break
-      }
-      guard case .appended = try await store.append(batch(of: batchSize)) else { fatalError("not appended") }
-      count += batchSize
+    let isEnough: @Sendable (Int) async throws -> Bool = { count in
+      guard isFilling else { return ContinuousClock.now - start >= .seconds(amount) }
+      return count % 100_000 == 0 ? try await store.head().rawValue >= Int64(amount) : false
     }
+    async let first = write(store, batchSize, until: isEnough)
+    async let second = write(store, batchSize, until: isEnough)
+    let count = try await first + second
     let elapsed = ContinuousClock.now - start
     let seconds = Double(elapsed.components.seconds) + Double(elapsed.components.attoseconds) * 1e-18
     print("events_per_second \(Int(Double(count) / seconds))")
+  }
+
+  private static func write(
+    _ store: PostgresEventStore, _ batchSize: Int, until isEnough: @Sendable (Int) async throws -> Bool
+  ) async throws -> Int {
+    var count = 0
+    while try await !isEnough(count) {
+      guard case .appended = try await store.append(batch(of: batchSize)) else { fatalError("not appended") }
+      count += batchSize
+    }
+    return count
   }
 
   private static func batch(of size: Int) -> AppendBatch {

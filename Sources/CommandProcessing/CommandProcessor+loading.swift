@@ -34,7 +34,8 @@ extension CommandProcessor {
     }
     do throws(EventStoreError) {
       let (states, unreadable) = try await states(of: missing)
-      for (stream, state) in states where (cache[stream]?.version ?? .none) <= state.version {
+      for (stream, var state) in states where (cache[stream]?.version ?? .none) <= state.version {
+        keepSnapshot(of: &state, stream)
         cache[stream] = state
       }
       for var pending in commands {

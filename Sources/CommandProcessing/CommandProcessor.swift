@@ -225,7 +225,9 @@ extension CommandProcessor {
         turn.decide(batch, states, $0, bounds, time)
       }
     } catch {
-      guard case .outcomeUnknown = error, let decided = turn.decided else { throw error }
+      guard case .outcomeUnknown(let reason) = error else { throw error }
+      // Lost before anything was decided: nothing was sent.
+      guard let decided = turn.decided else { throw .unavailable(reason) }
       return (decided, try await appendUntilKnown(decided, lost: error))
     }
     contention.hadTurn(contended.keys) { turn.refreshed[$0] != nil }
@@ -275,8 +277,14 @@ extension CommandProcessor {
 extension CommandProcessor {
   private func settle(_ decided: DecidedBatch, _ result: AppendResult) {
     switch result {
-    case .appended(let first, _, let repeats):
+    case .appended(let first, _, let repeats, let isContended):
       metrics.batchSize.record(decided.commands.count)
+      if isContended {
+        // Others take turns, and cannot win against one who does not.
+        for event in decided.append.events where decided.append.guards[event.stream] != Version.none {
+          contention.conflicted(event.stream)
+        }
+      }
       commit(decided, first, repeats)
       for pending in decided.rest.reversed() { enqueue(pending, first: true) }
     case .notAppended(let conflicts, let repeats):
@@ -307,11 +315,11 @@ extension CommandProcessor {
           places[events[offset].stream] = (first.advanced(by: offset), events[offset].id)
         }
         for (stream, var state) in states {
-          if let place = places[stream] { state.moved(to: place.position, place.eventID) }
+          // What nobody in the batch has written is in the cache as it is.
+          guard let place = places[stream] else { continue }
+          state.moved(to: place.position, place.eventID)
           states[stream] = state
-          if let snapshot = state.dueSnapshot(stream), case .dropped = snapshotSink.yield(snapshot) {
-            metrics.failedSnapshots.increment()
-          }
+          keepSnapshot(of: &state, stream)
           cache[stream] = state
         }
         metrics.accepted.increment()
@@ -323,6 +331,12 @@ extension CommandProcessor {
           stored: StoredAnswer(fingerprint: command.pending.command.request.fingerprint, text: text))
       }
     }
+  }
+
+  /// Has a snapshot made once one is due; when too many wait already, the next time.
+  func keepSnapshot(of state: inout StreamState, _ stream: StreamID) {
+    guard let snapshot = state.dueSnapshot(stream), case .dropped = snapshotSink.yield(snapshot) else { return }
+    metrics.failedSnapshots.increment()
   }
 
   /// Answers what was answered before, and decides the others again: in the old order, before anything

@@ -31,6 +31,9 @@ struct DecidedBatch: Sendable {
   ///   - states: of every stream of the batch.
   init(_ batch: [PendingCommand], from states: [StreamID: StreamState], within bounds: Bounds, at time: Timestamp) {
     var current = states
+    append.guards.reserveCapacity(states.count)
+    append.commands.reserveCapacity(batch.count)
+    commands.reserveCapacity(batch.count)
     // The batch's last event of each stream, by its offset.
     var offsets: [StreamID: Int] = [:]
     var bytes = 0
@@ -40,7 +43,7 @@ struct DecidedBatch: Sendable {
         break
       }
       let command = pending.command
-      var own: [StreamID: StreamState] = [:]
+      var own = [StreamID: StreamState](minimumCapacity: command.streams.count)
       for reference in command.streams {
         own[reference.stream] = current[reference.stream]!
         append.guards[reference.stream] = states[reference.stream]!.version

@@ -51,14 +51,18 @@ public struct CommandResponse: Sendable, Hashable {
       return String(decoding: rest[..<end], as: UTF8.self)
     }
     guard let status = line().flatMap({ Int($0) }) else { return nil }
-    var headers: [Substring: String] = [:]
+    var entityTag: String?
     while let header = line(), !header.isEmpty {
-      guard let colon = header.firstIndex(of: ":") else { return nil }
-      headers[header[..<colon]] = String(header[colon...].dropFirst(2))
+      if header.hasPrefix("ETag: ") {
+        entityTag = String(header.dropFirst(6))
+      } else if header.hasPrefix("Location: ") {
+        location = String(header.dropFirst(10))
+      } else {
+        return nil
+      }
     }
-    guard let entityTag = headers["ETag"] else { return nil }
+    guard let entityTag else { return nil }
     self.status = status
-    location = headers["Location"]
     self.entityTag = entityTag
     body = Array(rest)
   }

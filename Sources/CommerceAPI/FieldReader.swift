@@ -17,7 +17,7 @@ public struct InvalidRequest: Error, Sendable, Hashable {
 struct FieldReader {
   private let json: JSON
   private let pointer: String
-  private var known: Set<String> = []
+  private var known: [String] = []
   private(set) var errors: [InvalidField] = []
 
   init(_ json: JSON, at pointer: String = "") {
@@ -44,7 +44,7 @@ struct FieldReader {
 
   /// The member; null counts as absent.
   private mutating func value(_ name: String, isRequired: Bool) -> JSON? {
-    known.insert(name)
+    known.append(name)
     guard let value = json[name], !value.isNull else {
       if isRequired && json.members != nil { fail(name, "is required") }
       return nil

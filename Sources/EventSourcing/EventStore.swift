@@ -94,8 +94,10 @@ public struct AppendBatch: Sendable {
 public enum AppendResult: Sendable, Equatable {
   /// Durable. The events have the positions from `first` on, in order; for a batch without events
   /// `first` is the position that the next event will have. `repeats` are commands without events whose
-  /// keys were known, by their index: they have been answered before.
-  case appended(first: Position, recordedAt: Timestamp, repeats: [Int: StoredAnswer] = [:])
+  /// keys were known, by their index: they have been answered before. When `isContended`, others wait
+  /// for their turn: who goes on appending without one may starve them.
+  case appended(
+    first: Position, recordedAt: Timestamp, repeats: [Int: StoredAnswer] = [:], isContended: Bool = false)
   /// Nothing was appended: these streams have other versions than their guards say, or commands with
   /// events have been answered before.
   case notAppended(conflicts: [StreamID: Version], repeats: [Int: StoredAnswer] = [:])

@@ -43,7 +43,7 @@ extension PostgresEventStore {
     let (events, commands) = (batch.events, batch.commands)
     return """
       select first_position, recorded, incarnation, history, conflict_streams, conflict_versions,
-        known_commands, known_fingerprints, known_answers
+        known_commands, known_fingerprints, known_answers, contended
       from event_store.append(
         \(optional: seen.incarnation), \(seen.position.rawValue), \(optional: seen.eventID),
         \(array: batch.guards.keys.map(\.rawValue)), \(array: batch.guards.values.map(\.rawValue)),
@@ -92,7 +92,8 @@ extension PostgresEventStore {
       history.saw(first.advanced(by: batch.events.count - 1), last.id, in: incarnation)
     }
     return .appended(
-      first: first, recordedAt: Timestamp(microsecondsSince1970: recordedAt.microsecondsSince1970), repeats: repeats)
+      first: first, recordedAt: Timestamp(microsecondsSince1970: recordedAt.microsecondsSince1970), repeats: repeats,
+      isContended: try row.column(9))
   }
 }
 

@@ -2,6 +2,7 @@ import CommandProcessing
 import EventSourcing
 import Foundation
 import JSON
+import Postgres
 import PostgresEventStore
 import ServiceLifecycle
 import TestSupport
@@ -339,6 +340,27 @@ struct CommandProcessorTests {
         state: Array(#"{"sum":5000}"#.utf8)))
     try await withProcessor(store) { processor in
       _ = try await processor.execute(Count(ids: ["long"], limit: 61))
+    }
+  }
+
+  @Test(
+    "a replica that floods a stream does not starve another's commands on it", .tags(.integration), .needsServers,
+    .freshDatabase(eventStoreSchema))
+  func fairness() async throws {
+    let pools = (0..<2).map { _ in FreshDatabase.current.pool(.init(size: 4, acquireTimeout: .seconds(60))) }
+    try await withProcessor(PostgresEventStore(pools[0])) { flooding in
+      try await withProcessor(PostgresEventStore(pools[1])) { other in
+        try await withThrowingTaskGroup(of: Void.self) { group in
+          for _ in 0..<32 {
+            group.addTask {
+              while !Task.isCancelled { _ = try await flooding.execute(Count(ids: ["hot"])) }
+            }
+          }
+          for _ in 0..<100 { _ = try await other.execute(Count(ids: ["hot"])) }
+          group.cancelAll()
+          try await group.waitForAll()
+        }
+      }
     }
   }
 

@@ -35,7 +35,7 @@ struct EventStoreTests {
     let store = kind.make()
     let new = event(a, #"{"text":"ünï 🎁 \n","n":-9223372036854775808,"same":1, "order": [ 2 ]}"#)
     guard
-      case .appended(let first, let recordedAt, _) = try await store.append(
+      case .appended(let first, let recordedAt, _, _) = try await store.append(
         AppendBatch(guards: [a: .none], events: [new]))
     else { return #expect(Bool(false), "not appended") }
     #expect(first == Position(1))
@@ -55,7 +55,7 @@ struct EventStoreTests {
     _ = try await store.append(AppendBatch(guards: [:], events: [event(a), event(b), event(a)]))
     let result = try await store.append(
       AppendBatch(guards: [a: Version(2), b: Version(1)], events: [event(b), event(a), event(b)]))
-    guard case .appended(let first, _, _) = result else { return #expect(Bool(false), "\(result)") }
+    guard case .appended(let first, _, _, _) = result else { return #expect(Bool(false), "\(result)") }
     #expect(first == Position(4))
     let all = try await store.events(after: .start, limit: 100)
     #expect(all.map(\.position.rawValue) == [1, 2, 3, 4, 5, 6])
@@ -92,7 +92,7 @@ struct EventStoreTests {
     _ = try await store.append(AppendBatch(guards: [:], events: [event(a)]))
     #expect(
       try await store.append(AppendBatch(guards: [a: .none], events: [])) == .notAppended(conflicts: [a: Version(1)]))
-    guard case .appended(let next, _, _) = try await store.append(AppendBatch(guards: [a: Version(1)], events: []))
+    guard case .appended(let next, _, _, _) = try await store.append(AppendBatch(guards: [a: Version(1)], events: []))
     else { return #expect(Bool(false), "not confirmed") }
     #expect(next == Position(2))
     #expect(try await store.head() == Position(1))
@@ -202,7 +202,7 @@ struct PostgresEventStoreTests {
     await #expect {
       _ = try await store.append(AppendBatch(guards: [:], events: [event(a, "not json")]))
     } throws: { if case .refused = $0 as? EventStoreError { true } else { false } }
-    guard case .appended(let first, _, _) = try await store.append(AppendBatch(guards: [:], events: [event(a)]))
+    guard case .appended(let first, _, _, _) = try await store.append(AppendBatch(guards: [:], events: [event(a)]))
     else { return #expect(Bool(false), "not appended") }
     #expect(first == Position(1))
   }

@@ -35,7 +35,7 @@ struct WriteStoreTests {
         command("two", events: 1, answer: "at \u{1}, \u{1}", offset: 1),
         command("none", events: 0, answer: "nothing"), command("rejected", events: 0, answer: nil),
       ])
-    guard case .appended(Position(2), _, [:]) = try await store.append(batch) else {
+    guard case .appended(Position(2), _, [:], false) = try await store.append(batch) else {
       return #expect(Bool(false), "not appended")
     }
     // The identical batch again changes nothing, and tells what was answered.
@@ -53,7 +53,7 @@ struct WriteStoreTests {
     let mixed = AppendBatch(
       guards: [:], events: [event(a)],
       commands: [command("none", events: 0, answer: "other"), command("three", events: 1, answer: "x")])
-    guard case .appended(Position(4), _, let known) = try await store.append(mixed) else {
+    guard case .appended(Position(4), _, let known, _) = try await store.append(mixed) else {
       return #expect(Bool(false), "not appended")
     }
     #expect(known.mapValues { String(decoding: $0.text, as: UTF8.self) } == [0: "nothing"])
@@ -171,7 +171,7 @@ struct WriteStoreTests {
     _ = try await connection.migrate(eventStoreSchema)
     let store = PostgresEventStore(database.pool())
     let result = try await store.append(AppendBatch(guards: [a: Version(2)], events: [event(a)]))
-    guard case .appended(Position(4), _, _) = result else { return #expect(Bool(false), "\(result)") }
+    guard case .appended(Position(4), _, _, _) = result else { return #expect(Bool(false), "\(result)") }
     #expect(try await store.events(in: a, after: .none, limit: 9).map(\.position.rawValue) == [1, 3, 4])
   }
 

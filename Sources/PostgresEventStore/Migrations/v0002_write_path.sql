@@ -137,7 +137,9 @@ create function event_store.append(
   event_schema_versions integer[], event_data text[], event_metadata text[],
   out first_position bigint, out recorded timestamptz, out incarnation uuid, out history text,
   out conflict_streams text[], out conflict_versions bigint[],
-  out known_commands integer[], out known_fingerprints uuid[], out known_answers text[]
+  out known_commands integer[], out known_fingerprints uuid[], out known_answers text[],
+  -- Somebody else holds a turn, which an append without one may have made vain.
+  out contended boolean
 ) language plpgsql volatile security definer
   set search_path = pg_catalog, pg_temp
   -- Plans made while the tables were empty would scan them for ever.
@@ -186,6 +188,7 @@ begin
   left join event_store.streams s on s.stream = u.stream
   where coalesce(s.version, 0) <> u.version;
 
+  contended := not pg_try_advisory_xact_lock_shared(7310029201180266611);
   first_position := last_position + 1;
   recorded := greatest(clock_timestamp(), last_recorded);
   if conflict_streams is not null or has_known then
@@ -237,8 +240,9 @@ $$;
 -- others need not decide in vain. A hint: false when the turn is not had in time, and nothing depends on it.
 create function event_store.take_turn() returns boolean language plpgsql volatile
   set search_path = pg_catalog, pg_temp
-  -- For this function alone: the commit, which takes a lock for its notification, must not hurry.
-  set lock_timeout = '250ms'
+  -- Longer than a holder can sleep. For this function alone: the commit, which takes a lock for its
+  -- notification, must not hurry.
+  set lock_timeout = '2s'
 as $$
 begin
   -- A holder that sleeps loses its turn, and its connection.
