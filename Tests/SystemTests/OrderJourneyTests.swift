@@ -153,7 +153,8 @@ struct OrderJourneyTests {
   @Test(
     "a projector that wakes up after its lease takes nothing from its successor", .freshDatabase(), .freshVirtualHost)
   func paused() async throws {
-    let system = System()
+    // Long enough for the second to keep it on a busy machine, though it loses its connections.
+    let system = System(settings: ["LEASE_DURATION": "6"])
     try await system.migrate()
     let commands = try await system.startReady(.commandService)
     let first = try await system.startReady(.projector)
