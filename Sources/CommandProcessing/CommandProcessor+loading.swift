@@ -6,17 +6,18 @@ internal import Metrics
 // Streams that are not in memory are loaded beside the batches, so that a long one holds up its own
 // commands alone.
 extension CommandProcessor {
-  /// Loads under way at once, and commands that one is made for.
+  /// Loads under way at once, and what each is made for at most: streams, unless its first command has more,
+  /// and events that are read at a time.
   private static var concurrentLoads: Int { 4 }
-  private static var loadSize: Int { 64 }
+  private static var streamsPerLoad: Int { 256 }
+  private static var eventsPerRead: Int { 4_096 }
 
   func loadColdStreams() async {
     await withDiscardingTaskGroup { group in
       let slots = Slots(Self.concurrentLoads)
       for await _ in coldArrivals {
         while !cold.isEmpty, slots.take() {
-          let commands = Array(cold.prefix(Self.loadSize))
-          cold.removeFirst(commands.count)
+          let commands = nextLoad()
           group.addTask {
             await self.load(commands)
             slots.giveBack()
@@ -27,39 +28,109 @@ extension CommandProcessor {
     }
   }
 
-  private func load(_ commands: [PendingCommand]) async {
-    var missing: [StreamID: AggregateReference] = [:]
-    for reference in commands.lazy.flatMap(\.command.streams) where cache[reference.stream] == nil {
-      missing[reference.stream] = reference
+  private func nextLoad() -> [PendingCommand] {
+    var commands: [PendingCommand] = []
+    var streams = 0
+    while let pending = cold.first, commands.isEmpty || streams < Self.streamsPerLoad {
+      streams += pending.command.streams.count
+      commands.append(cold.removeFirst())
     }
+    return commands
+  }
+
+  /// Loads what the commands need, and lets each go on as soon as its own streams are there.
+  private func load(_ commands: [PendingCommand]) async {
+    let restores = restores
+    var waiting = commands
+    // What is known of the streams so far, and of which there may be more.
+    var states: [StreamID: StreamState] = [:]
+    var unfinished: [StreamID: Version] = [:]
+    var unreadable: [StreamID: EventDecodingError] = [:]
     do throws(EventStoreError) {
-      let (states, unreadable) = try await states(of: missing)
-      for (stream, var state) in states where (cache[stream]?.version ?? .none) <= state.version {
-        keepSnapshot(of: &state, stream)
-        cache[stream] = state
+      var missing: [StreamID: AggregateReference] = [:]
+      for pending in commands {
+        for reference in pending.command.streams where states[reference.stream] == nil {
+          states[reference.stream] = cache[reference.stream] ?? pending.loaded[reference.stream]
+          if states[reference.stream] == nil { missing[reference.stream] = reference }
+        }
       }
-      for var pending in commands {
-        if let error = pending.command.streams.lazy.compactMap({ unreadable[$0.stream] }).first {
-          fail([pending], .unreadable(error))
-        } else {
-          for reference in pending.command.streams { pending.loaded[reference.stream] = states[reference.stream] }
-          enqueue(pending)
+      states.merge(try await starts(of: missing)) { $1 }
+      unfinished = missing.keys.reduce(into: [:]) { $0[$1] = states[$1]?.version }
+      while true {
+        var (left, lost): ([PendingCommand], [(PendingCommand, EventDecodingError)]) = ([], [])
+        for pending in waiting {
+          let streams = pending.command.streams.lazy.map(\.stream)
+          if let error = streams.compactMap({ unreadable[$0] }).first {
+            lost.append((pending, error))
+          } else if streams.contains(where: { unfinished[$0] != nil }) {
+            left.append(pending)
+          } else {
+            goOn(pending, restores == self.restores ? states : [:])
+          }
+        }
+        waiting = left
+        for (pending, error) in lost { await answerUnreadable(pending, error) }
+        guard !waiting.isEmpty, !unfinished.isEmpty else { return }
+        let limit = max(1, min(limits.readSize, Self.eventsPerRead / unfinished.count))
+        let pages = try await store.events(in: unfinished, limit: limit)
+        for stream in unfinished.keys {
+          let page = pages[stream] ?? []
+          do throws(EventDecodingError) {
+            try states[stream]?.apply(page)
+            unfinished[stream] = page.count == limit ? page.last?.version : nil
+          } catch {
+            logger.error("a stream cannot be read", metadata: ["stream": "\(stream)", "error": "\(error)"])
+            (unreadable[stream], unfinished[stream]) = (error, nil)
+          }
+          guard unfinished[stream] == nil, unreadable[stream] == nil, restores == self.restores,
+            var state = states[stream],
+            (cache[stream]?.version ?? .none) <= state.version
+          else { continue }
+          keepSnapshot(of: &state, stream)
+          cache[stream] = state
         }
       }
     } catch {
       logger.error("cannot load streams", metadata: ["error": "\(error)"])
       if case .historyChanged(let reason) = error {
-        fail(commands, .historyChanged(reason))
+        fail(waiting, .historyChanged(reason))
       } else {
-        fail(commands, .unavailable("\(error)"))
+        fail(waiting, .unavailable("\(error)"))
       }
     }
   }
 
-  /// Folds streams from their snapshots, where there are any, and the events after them, a page at a time.
-  private func states(
+  private func goOn(_ pending: PendingCommand, _ states: [StreamID: StreamState]) {
+    var pending = pending
+    for reference in pending.command.streams {
+      if let state = states[reference.stream] { pending.loaded[reference.stream] = state }
+    }
+    enqueue(pending)
+  }
+
+  /// A command that took effect before is answered as it was, whatever its streams have become.
+  private func answerUnreadable(_ pending: PendingCommand, _ error: EventDecodingError) async {
+    let request = pending.command.request
+    var batch = AppendBatch(guards: [:], events: [])
+    batch.commands = [
+      AppendBatch.Command(key: request.key, fingerprint: request.fingerprint, eventCount: 0, answer: nil)
+    ]
+    do throws(EventStoreError) {
+      switch try await store.append(batch) {
+      case .appended(_, _, let repeats, _), .notAppended(_, let repeats):
+        if let stored = repeats[0] { return finish(pending, repeated: stored) }
+      case .restored: break
+      }
+    } catch {
+      logger.error("cannot look a key up", metadata: ["error": "\(error)"])
+    }
+    fail([pending], .unreadable(error))
+  }
+
+  /// Streams as their snapshots have them, or without events.
+  private func starts(
     of streams: [StreamID: AggregateReference]
-  ) async throws(EventStoreError) -> ([StreamID: StreamState], unreadable: [StreamID: EventDecodingError]) {
+  ) async throws(EventStoreError) -> [StreamID: StreamState] {
     var states = streams.mapValues { StreamState(new: $0) }
     for (stream, snapshot) in try await store.snapshots(
       of: streams.compactMapValues { $0.snapshotPolicy?.schemaVersion })
@@ -74,22 +145,6 @@ extension CommandProcessor {
         logger.warning("a snapshot cannot be read", metadata: ["stream": "\(stream)", "error": "\(error)"])
       }
     }
-    var unreadable: [StreamID: EventDecodingError] = [:]
-    var unfinished = states.mapValues(\.version)
-    while !unfinished.isEmpty {
-      let pages = try await store.events(in: unfinished, limit: limits.readSize)
-      unfinished = [:]
-      for (stream, page) in pages {
-        do throws(EventDecodingError) {
-          try states[stream]?.apply(page)
-          if page.count == limits.readSize, let last = page.last { unfinished[stream] = last.version }
-        } catch {
-          logger.error("a stream cannot be read", metadata: ["stream": "\(stream)", "error": "\(error)"])
-          unreadable[stream] = error
-          states[stream] = nil
-        }
-      }
-    }
-    return (states, unreadable)
+    return states
   }
 }

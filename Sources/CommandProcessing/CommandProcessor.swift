@@ -9,7 +9,8 @@ internal import Synchronization
 /// Decides and appends commands in batches: group commit.
 ///
 /// While one batch commits, the commands that arrive wait; the next batch takes all of them, within
-/// bounds. They are decided in order of arrival on states in memory, each seeing what those before it
+/// bounds. Once as many wait as are under way, a second batch follows the first without waiting for it,
+/// made of commands that touch nothing that the first one writes. Commands are decided in order of arrival on states in memory, each seeing what those before it
 /// decided, and appended in one call. Every stream that a decision read is guarded by its version, for
 /// rejections and no-ops too: nothing is answered before the store has confirmed what it was decided on.
 public actor CommandProcessor<Store: EventStore>: Service {
@@ -48,7 +49,10 @@ public actor CommandProcessor<Store: EventStore>: Service {
   /// For each key that is under way, the commands that came with it meanwhile.
   private var followers: [IdempotencyKey: Deque<PendingCommand>] = [:]
   var cache: StateCache
+  /// Times that the store turned out to have been restored.
+  private(set) var restores = 0
   private var contention = Contention()
+  private var underWay = BatchesUnderWay()
   /// Commands without an answer yet; written by the actor, read by anyone.
   private let unanswered = Atomic(0)
   private var unansweredBytes = 0
@@ -106,6 +110,7 @@ public actor CommandProcessor<Store: EventStore>: Service {
       await withDiscardingTaskGroup { group in
         group.addTask { await self.loadColdStreams() }
         group.addTask { await self.saveSnapshots() }
+        async let _ = self.shedExpired()
         await self.processBatches()
         self.coldArrival.finish()
         self.snapshotSink.finish()
@@ -119,9 +124,34 @@ public actor CommandProcessor<Store: EventStore>: Service {
   }
 
   private func processBatches() async {
-    for await _ in arrivals {
-      while !ready.isEmpty { await process(takeBatch()) }
-      if isStopping.load(ordering: .relaxed), unanswered.load(ordering: .relaxed) == 0 { return }
+    await withDiscardingTaskGroup { group in
+      for await _ in arrivals {
+        while let batch = nextBatch() {
+          group.addTask {
+            await self.carryOut(batch)
+            self.arrival.yield()
+          }
+        }
+        if isStopping.load(ordering: .relaxed), unanswered.load(ordering: .relaxed) == 0 { return }
+      }
+    }
+  }
+
+  /// Answers those in time whose turn does not come.
+  private func shedExpired() async {
+    while (try? await Task.sleep(for: .milliseconds(250))) != nil {
+      let now = ContinuousClock.now
+      let hasExpired: (PendingCommand) -> Bool = { $0.command.deadline < now }
+      var expired = ready.filter(hasExpired) + cold.filter(hasExpired)
+      if !expired.isEmpty {
+        ready.removeAll(where: hasExpired)
+        cold.removeAll(where: hasExpired)
+      }
+      for (key, waiting) in followers where waiting.contains(where: hasExpired) {
+        followers[key]!.removeAll(where: hasExpired)
+        for follower in waiting where hasExpired(follower) { resume(follower, .failure(shed())) }
+      }
+      while let pending = expired.popLast() { finish(pending, .failure(shed())) }
     }
   }
 
@@ -148,36 +178,84 @@ public actor CommandProcessor<Store: EventStore>: Service {
       return
     }
     first ? ready.prepend(pending) : ready.append(pending)
-    if ready.count == 1 { arrival.yield() }
+    if underWay.leavesRoom(for: ready.count) { arrival.yield() }
   }
 
-  private func takeBatch() -> [PendingCommand] {
-    var batch: [PendingCommand] = []
-    while batch.count < limits.batchSize, let pending = ready.popFirst() {
+  /// The commands of the next batch, decided unless that takes a turn; nil when it is better to wait.
+  private func nextBatch() -> Batch? {
+    guard underWay.leavesRoom(for: ready.count) else { return nil }
+    var commands: [PendingCommand] = []
+    // In the order of arrival, stream by stream: what waits for a stream is not overtaken on any of its own.
+    var heldBack: [PendingCommand] = []
+    var awaited: Set<StreamID> = []
+    while commands.count < limits.batchSize, heldBack.count < limits.batchSize, let pending = ready.popFirst() {
+      let streams = pending.command.streams.lazy.map(\.stream)
       if ContinuousClock.now > pending.command.deadline {
         finish(pending, .failure(shed()))
+      } else if !underWay.isAlone, streams.contains(where: { underWay.writes($0) || awaited.contains($0) }) {
+        awaited.formUnion(streams)
+        heldBack.append(pending)
       } else {
-        batch.append(pending)
+        commands.append(pending)
       }
     }
-    return batch
+    for pending in heldBack.reversed() { ready.prepend(pending) }
+    return prepare(commands)
   }
 }
 
 // MARK: One batch
 extension CommandProcessor {
-  private func process(_ batch: [PendingCommand]) async {
-    let (batch, states) = gather(batch)
-    guard !batch.isEmpty else { return }
+  /// Commands that are decided and appended together.
+  private struct Batch {
+    let commands: [PendingCommand]
+    let states: [StreamID: StreamState]
+    /// Streams that others write too. While there are any, the batch is decided in turn.
+    let contended: [StreamID: StreamState]
+    let decided: DecidedBatch?
+  }
+
+  private func prepare(_ commands: [PendingCommand]) -> Batch? {
+    let (commands, states) = gather(commands)
+    guard !commands.isEmpty else { return nil }
     let contended = states.filter { contention.contains($0.key) }
-    do throws(EventStoreError) {
-      let (decided, result) =
-        contended.isEmpty
-        ? try await append(decide(batch, states)) : try await appendInTurn(batch, states, contended)
-      if let decided, let result { settle(decided, result) }
-    } catch {
-      await handle(error, batch)
+    guard contended.isEmpty else {
+      guard underWay.isAlone else {
+        for pending in commands.reversed() { ready.prepend(pending) }
+        return nil
+      }
+      underWay.beginTurn()
+      return Batch(commands: commands, states: states, contended: contended, decided: nil)
     }
+    let decided = decide(commands, states)
+    underWay.begin(decided)
+    putBack(decided.rest)
+    return Batch(commands: commands, states: states, contended: [:], decided: decided)
+  }
+
+  private func carryOut(_ batch: Batch) async {
+    var refused: [PendingCommand] = []
+    do throws(EventStoreError) {
+      if let decided = batch.decided {
+        settle(decided, try await appendUntilKnown(decided))
+      } else if let (decided, result) = try await appendInTurn(batch) {
+        putBack(decided.rest)
+        settle(decided, result)
+      }
+    } catch {
+      refused = handle(error, batch.decided?.commands.map(\.pending) ?? batch.commands)
+    }
+    underWay.end(batch.decided)
+    // Half by half, so that one value that the store does not take fails alone.
+    guard !refused.isEmpty else { return }
+    let middle = refused.count / 2
+    for half in [refused[..<middle], refused[middle...]] {
+      if let batch = prepare(Array(half)) { await carryOut(batch) }
+    }
+  }
+
+  private func putBack(_ commands: some BidirectionalCollection<PendingCommand>) {
+    for pending in commands.reversed() { enqueue(pending, first: true) }
   }
 
   /// The states of all streams of the batch. What the cache has lost meanwhile is loaded again, outside.
@@ -206,23 +284,17 @@ extension CommandProcessor {
       batch, from: states, within: .init(events: limits.batchEvents, bytes: limits.batchBytes), at: now())
   }
 
-  private func append(
-    _ decided: DecidedBatch
-  ) async throws(EventStoreError) -> (DecidedBatch?, AppendResult?) {
-    (decided, try await appendUntilKnown(decided))
-  }
-
   /// Takes a turn among the replicas, learns what the others have done, and decides on that.
-  private func appendInTurn(
-    _ batch: [PendingCommand], _ states: [StreamID: StreamState], _ contended: [StreamID: StreamState]
-  ) async throws(EventStoreError) -> (DecidedBatch?, AppendResult?) {
+  /// - Returns: nil when nothing was decided.
+  private func appendInTurn(_ batch: Batch) async throws(EventStoreError) -> (DecidedBatch, AppendResult)? {
+    let contended = batch.contended
     let turn = Turn(limit: limits.readSize)
     let (bounds, time) = (DecidedBatch.Bounds(events: limits.batchEvents, bytes: limits.batchBytes), now())
     metrics.turns.increment()
     let result: AppendResult?
     do throws(EventStoreError) {
       result = try await store.appendInTurn(refreshing: contended.mapValues(\.version), limit: limits.readSize) {
-        turn.decide(batch, states, $0, bounds, time)
+        turn.decide(batch.commands, batch.states, $0, bounds, time)
       }
     } catch {
       guard case .outcomeUnknown(let reason) = error else { throw error }
@@ -231,14 +303,14 @@ extension CommandProcessor {
       return (decided, try await appendUntilKnown(decided, lost: error))
     }
     contention.hadTurn(contended.keys) { turn.refreshed[$0] != nil }
-    guard let decided = turn.decided else {
+    guard let decided = turn.decided, let result else {
       // Too much is new for a turn, or it cannot be read: load it outside.
       for stream in contended.keys { cache[stream] = nil }
-      for var pending in batch.reversed() {
+      for var pending in batch.commands.reversed() {
         (pending.mustLoad, pending.loaded) = (true, [:])
         enqueue(pending, first: true)
       }
-      return (nil, nil)
+      return nil
     }
     if case .appended = result {
       for (stream, state) in turn.refreshed { cache[stream] = state }
@@ -257,12 +329,12 @@ extension CommandProcessor {
     while true {
       let failure: EventStoreError
       do throws(EventStoreError) { return try await store.append(decided.append) } catch { failure = error }
-      switch failure {
-      case .outcomeUnknown: lost = failure
-      // Of this attempt nothing was stored; of the lost one, who knows.
-      case .unavailable where lost != nil: break
-      default: throw failure
+      if case .outcomeUnknown = failure {
+        lost = failure
+      } else if lost == nil {
+        throw failure
       }
+      // Else nothing was stored of this attempt; of the lost one, who knows.
       guard ContinuousClock.now + pause < deadline, !Task.isCancelled else { throw lost ?? failure }
       metrics.resent.increment()
       logger.warning(
@@ -286,14 +358,16 @@ extension CommandProcessor {
         }
       }
       commit(decided, first, repeats)
-      for pending in decided.rest.reversed() { enqueue(pending, first: true) }
     case .notAppended(let conflicts, let repeats):
       retry(decided, conflicts, repeats)
     case .restored:
       logger.error("the store was restored: what was known of it is forgotten")
       cache = StateCache(capacity: limits.cacheBytes)
       contention.forget()
-      for var pending in (decided.commands.map(\.pending) + decided.rest).reversed() {
+      restores += 1
+      for index in ready.indices { ready[index].loaded = [:] }
+      for index in cold.indices { cold[index].loaded = [:] }
+      for var pending in decided.commands.map(\.pending).reversed() {
         pending.loaded = [:]
         enqueue(pending, first: true)
       }
@@ -303,6 +377,8 @@ extension CommandProcessor {
   private func commit(_ decided: DecidedBatch, _ first: Position, _ repeats: [Int: StoredAnswer]) {
     let events = decided.append.events
     var places: [StreamID: (position: Position, eventID: UUID)] = [:]
+    // As the batch leaves them. What nobody has written is in the cache as it is.
+    var written: [StreamID: StreamState] = [:]
     for (index, command) in decided.commands.enumerated() {
       if let stored = repeats[index] {
         finish(command.pending, repeated: stored)
@@ -314,13 +390,10 @@ extension CommandProcessor {
         for offset in command.events {
           places[events[offset].stream] = (first.advanced(by: offset), events[offset].id)
         }
-        for (stream, var state) in states {
-          // What nobody in the batch has written is in the cache as it is.
+        for stream in states.keys {
           guard let place = places[stream] else { continue }
-          state.moved(to: place.position, place.eventID)
-          states[stream] = state
-          keepSnapshot(of: &state, stream)
-          cache[stream] = state
+          states[stream]!.moved(to: place.position, place.eventID)
+          written[stream] = states[stream]
         }
         metrics.accepted.increment()
         let text = answer.text(first: first)
@@ -330,6 +403,10 @@ extension CommandProcessor {
           command.pending, .success(outcome),
           stored: StoredAnswer(fingerprint: command.pending.command.request.fingerprint, text: text))
       }
+    }
+    for (stream, var state) in written {
+      keepSnapshot(of: &state, stream)
+      cache[stream] = state
     }
   }
 
@@ -365,10 +442,11 @@ extension CommandProcessor {
       }
       again.append(pending)
     }
-    for pending in (again + decided.rest).reversed() { enqueue(pending, first: true) }
+    putBack(again)
   }
 
-  private func handle(_ error: EventStoreError, _ batch: [PendingCommand]) async {
+  /// - Returns: commands to try again in smaller batches.
+  private func handle(_ error: EventStoreError, _ batch: [PendingCommand]) -> [PendingCommand] {
     logger.error("cannot append", metadata: ["error": "\(error)", "commands": "\(batch.count)"])
     switch error {
     case .unavailable(let reason): fail(batch, .unavailable(reason))
@@ -377,12 +455,13 @@ extension CommandProcessor {
       metrics.unknown.increment(by: batch.count)
       fail(batch, .outcomeUnknown(reason))
     case .refused(let reason):
-      // One value that the store does not take must not fail its neighbours.
-      guard batch.count > 1 else { return fail(batch, .refused(reason)) }
-      let middle = batch.count / 2
-      await process(Array(batch[..<middle]))
-      await process(Array(batch[middle...]))
+      guard batch.count > 1 else {
+        fail(batch, .refused(reason))
+        break
+      }
+      return batch
     }
+    return []
   }
 
   func fail(_ batch: [PendingCommand], _ error: CommandError) {
@@ -390,7 +469,7 @@ extension CommandProcessor {
     for pending in batch { finish(pending, .failure(error)) }
   }
 
-  private func finish(_ pending: PendingCommand, repeated stored: StoredAnswer) {
+  func finish(_ pending: PendingCommand, repeated stored: StoredAnswer) {
     metrics.repeated.increment()
     finish(pending, Self.outcome(pending, stored), stored: stored)
   }

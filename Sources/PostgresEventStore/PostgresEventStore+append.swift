@@ -10,7 +10,7 @@ extension PostgresEventStore {
       let query = appendQuery(batch, seen)
       // Never cancelled: past the time-out the connection is dropped, and the outcome unknown.
       let rows = try await pool.withConnection { try await $0.query(query, timeout: timeout, cancellable: false) }
-      return try result(rows, batch, seen)
+      return try understand(rows, batch, seen)
     }
   }
 
@@ -22,13 +22,17 @@ extension PostgresEventStore {
     return try await translating {
       let seen = try await seen()
       return try await pool.withConnection { connection in
-        let events = try await connection.takeTurn(Self.events(of: streams, limit: limit), timeout: timeout)
-        guard let batch = decide(Dictionary(grouping: try Self.events(of: events), by: \.stream)) else {
+        let new = try await connection.takeTurn(Self.events(of: streams, limit: limit), timeout: timeout)
+        let events = try Self.events(of: new)
+        if let incarnation = seen.incarnation, let last = events.max(by: { $0.position < $1.position }) {
+          history.saw(last.position, last.id, in: incarnation)
+        }
+        guard let batch = decide(Dictionary(grouping: events, by: \.stream)) else {
           try await connection.query("rollback")
           return nil
         }
         let rows = try await connection.endTurn(appendQuery(batch, seen), timeout: timeout)
-        return try result(rows, batch, seen)
+        return try understand(rows, batch, seen)
       }
     }
   }
@@ -55,6 +59,13 @@ extension PostgresEventStore {
         \(array: events.map(\.id)), \(array: events.map(\.type)), \(array: events.map { Int32($0.schemaVersion) }),
         \(array: events.map { PostgresText(utf8: $0.data) }), \(array: events.map { PostgresText(utf8: $0.metadata) }))
       """
+  }
+
+  /// An answer that cannot be read, as after a migration to another form, says nothing of what was stored.
+  private func understand(_ rows: ResultSet, _ batch: AppendBatch, _ seen: KnownHistory.Seen) throws -> AppendResult {
+    do { return try result(rows, batch, seen) } catch let error as PostgresError {
+      throw EventStoreError.outcomeUnknown("the answer to an append cannot be read: \(error)")
+    }
   }
 
   private func result(

@@ -59,7 +59,15 @@ extension PostgresEventStore {
   }
 
   private func read(_ query: Query) async throws(EventStoreError) -> [RecordedEvent] {
-    try await translating { try Self.events(of: try await pool.query(query)) }
+    try await translating {
+      let incarnation = history.seen.incarnation
+      let events = try Self.events(of: try await pool.query(query))
+      // What was shown to anyone must be there at the next append.
+      if let incarnation, let last = events.max(by: { $0.position < $1.position }) {
+        history.saw(last.position, last.id, in: incarnation)
+      }
+      return events
+    }
   }
 
   static func events(of rows: ResultSet) throws(PostgresError) -> [RecordedEvent] {

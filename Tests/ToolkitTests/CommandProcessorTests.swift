@@ -137,6 +137,135 @@ struct CommandProcessorTests {
     #expect(await store.inner.head() == Position(1))
   }
 
+  @Test("after a lost answer no other failure is taken for 'nothing was stored'")
+  func lostThenRefused() async throws {
+    let store = FaultyStore()
+    var limits = CommandProcessor<FaultyStore>.Limits()
+    limits.resendPatience = .milliseconds(500)
+    let failures: [EventStoreError] = [.historyChanged("another timeline"), .refused("no"), .unavailable("away")]
+    for (index, failure) in failures.enumerated() {
+      try await withProcessor(store, limits) { processor in
+        await store.before { inner async throws(EventStoreError) in
+          _ = await inner.append(await store.batches.last!)
+          throw .outcomeUnknown("lost")
+        }
+        await store.before { _ async throws(EventStoreError) in throw failure }
+        let told = try await processor.answer(Count(ids: ["\(index)"]), .fresh())
+        #expect(told == "v1 true @\(index + 1)")
+      }
+    }
+    limits.resendPatience = .milliseconds(10)
+    try await withProcessor(store, limits) { processor in
+      await store.before { _ async throws(EventStoreError) in throw .outcomeUnknown("lost") }
+      for _ in 0..<5 { await store.before { _ async throws(EventStoreError) in throw .historyChanged("moved") } }
+      await #expect { _ = try await processor.execute(Count(ids: ["z"])) } throws: {
+        if case .outcomeUnknown = $0 as? CommandError { true } else { false }
+      }
+    }
+  }
+
+  @Test("states larger than the cache do not keep a command from being decided")
+  func tinyCache() async throws {
+    let store = FaultyStore()
+    for id in ["a", "b", "c"] { await add(id, 1, to: store.inner) }
+    var limits = CommandProcessor<FaultyStore>.Limits()
+    limits.cacheBytes = 1
+    try await withProcessor(store, limits) { processor in
+      _ = try await processor.execute(Count(ids: ["a"]))
+      let receipt = try await processor.execute(Count(ids: ["a", "b", "c"]))
+      #expect(receipt.streams[Tally.stream("a")]?.version == Version(3))
+      #expect(receipt.streams[Tally.stream("c")]?.version == Version(2))
+    }
+  }
+
+  @Test("a command that waits longer than its patience is refused while the batch before it still hangs")
+  func impatience() async throws {
+    let store = FaultyStore()
+    let (entered, release) = (AsyncStream<Void>.makeStream(), AsyncStream<Void>.makeStream())
+    await store.before { _ async in
+      entered.continuation.yield()
+      for await _ in release.stream { break }
+    }
+    var limits = CommandProcessor<FaultyStore>.Limits()
+    limits.patience = .milliseconds(100)
+    try await withProcessor(store, limits) { processor in
+      let request = CommandRequest.fresh()
+      async let first = processor.answer(Count(ids: ["a"]), request)
+      for await _ in entered.stream { break }
+      let follower = Task { try await processor.answer(Count(ids: ["a"]), request) }
+      await #expect { _ = try await processor.execute(Count(ids: ["a"])) } throws: {
+        if case .overloaded = $0 as? CommandError { true } else { false }
+      }
+      await #expect { _ = try await follower.value } throws: {
+        if case .overloaded = $0 as? CommandError { true } else { false }
+      }
+      release.continuation.yield()
+      let answer = try await first
+      #expect(answer == "v1 true @1")
+    }
+    #expect(await store.inner.head() == Position(1))
+  }
+
+  @Test("a second batch follows one that hangs, without what waits for the first one's streams")
+  func secondBatch() async throws {
+    let store = FaultyStore()
+    let (entered, release) = (AsyncStream<Void>.makeStream(), AsyncStream<Void>.makeStream())
+    await store.before { _ async in
+      entered.continuation.yield()
+      for await _ in release.stream { break }
+    }
+    try await withProcessor(store) { processor in
+      async let first = processor.execute(Count(ids: ["a"]))
+      for await _ in entered.stream { break }
+      // Each of these waits for the one before it; the last one for nothing.
+      async let second = processor.execute(Count(ids: ["a", "b"]))
+      async let third = processor.execute(Count(ids: ["b", "c"]))
+      let free = try await processor.execute(Count(ids: ["d"]))
+      #expect(free.streams[Tally.stream("d")]?.version == Version(1))
+      release.continuation.yield()
+      _ = try await (first, second, third)
+    }
+    #expect(await store.inner.head() == Position(6))
+  }
+
+  @Test("a batch makes one snapshot of a stream, however many of its commands came after the due one")
+  func oneSnapshot() async throws {
+    let store = FaultyStore()
+    let (entered, release) = (AsyncStream<Void>.makeStream(), AsyncStream<Void>.makeStream())
+    await store.before { _ async in
+      entered.continuation.yield()
+      for await _ in release.stream { break }
+    }
+    try await withProcessor(store) { processor in
+      await withDiscardingTaskGroup { group in
+        group.addTask { _ = try? await processor.execute(Count(ids: ["a"])) }
+        for await _ in entered.stream { break }
+        for _ in 0..<99 { group.addTask { _ = try? await processor.execute(Count(ids: ["a"])) } }
+        _ = try? await processor.execute(Count(ids: ["b"]))
+        release.continuation.yield()
+      }
+    }
+    #expect(await store.inner.head() == Position(101))
+    #expect((1...2).contains(await store.savedSnapshots))
+  }
+
+  @Test("a key that was answered is answered again, also once its stream cannot be read")
+  func unreadableRepeat() async throws {
+    let store = FaultyStore()
+    let request = CommandRequest.fresh()
+    let told = try await withProcessor(store) { try await $0.answer(Count(ids: ["a"]), request) }
+    let alien = NewEvent(
+      stream: Tally.stream("a"), id: .v7(), type: "Unheard", schemaVersion: 1, data: Array("{}".utf8), metadata: [])
+    _ = await store.inner.append(AppendBatch(guards: [:], events: [alien]))
+    try await withProcessor(store) { processor in
+      let repeated = try await processor.answer(Count(ids: ["a"]), request)
+      #expect(repeated == told)
+      await #expect { _ = try await processor.execute(Count(ids: ["a"])) } throws: {
+        if case .unreadable = $0 as? CommandError { true } else { false }
+      }
+    }
+  }
+
   @Test("endless conflicts end, with the current version")
   func endlessConflicts() async throws {
     let store = FaultyStore()

@@ -109,6 +109,7 @@ func withProcessor<Store: EventStore, Answer: Sendable>(
 actor FaultyStore: EventStore {
   let inner = InMemoryEventStore()
   private(set) var batches: [AppendBatch] = []
+  private(set) var savedSnapshots = 0
   private var beforeAppend: [@Sendable (InMemoryEventStore) async throws(EventStoreError) -> Void] = []
   private let refuses: @Sendable (NewEvent) -> Bool
 
@@ -139,7 +140,10 @@ actor FaultyStore: EventStore {
     await inner.events(in: streams, limit: limit)
   }
   func snapshots(of streams: [StreamID: Int]) async -> [StreamID: Snapshot] { await inner.snapshots(of: streams) }
-  func save(_ snapshot: Snapshot) async { await inner.save(snapshot) }
+  func save(_ snapshot: Snapshot) async {
+    savedSnapshots += 1
+    await inner.save(snapshot)
+  }
   func events(after position: Position, limit: Int) async -> [RecordedEvent] {
     await inner.events(after: position, limit: limit)
   }

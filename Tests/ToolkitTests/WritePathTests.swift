@@ -246,6 +246,24 @@ struct WriteStoreTests {
     }
   }
 
+  @Test("an event that was only read, and is gone, is noticed too", .freshDatabase(eventStoreSchema))
+  func restoredToEarlierThanRead() async throws {
+    let database = FreshDatabase.current!
+    let (store, other) = (PostgresEventStore(database.pool()), PostgresEventStore(database.pool()))
+    _ = try await store.append(AppendBatch(guards: [:], events: [event(a)]))
+    _ = try await other.append(AppendBatch(guards: [:], events: [event(a)]))
+    #expect(try await store.events(in: a, after: Version(1), limit: 10).count == 1)
+    try await database.connect().execute(
+      """
+      alter table event_store.events disable trigger all; alter table event_store.events_1 disable trigger all;
+      delete from event_store.events where position > 1; update event_store.streams set version = 1, last_position = 1;
+      alter table event_store.events enable trigger all; alter table event_store.events_1 enable trigger all;
+      """)
+    await #expect { _ = try await store.append(AppendBatch(guards: [:], events: [event(a)])) } throws: {
+      if case .historyChanged = $0 as? EventStoreError { true } else { false }
+    }
+  }
+
   @Test("a server that is another than the store was declared on is refused", .freshDatabase(eventStoreSchema))
   func movedToAnotherServer() async throws {
     let database = FreshDatabase.current!
