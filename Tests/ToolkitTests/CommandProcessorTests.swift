@@ -477,8 +477,10 @@ struct CommandProcessorTests {
     .freshDatabase(eventStoreSchema))
   func fairness() async throws {
     let pools = (0..<2).map { _ in FreshDatabase.current.pool(.init(size: 4, acquireTimeout: .seconds(60))) }
-    try await withProcessor(PostgresEventStore(pools[0])) { flooding in
-      try await withProcessor(PostgresEventStore(pools[1])) { other in
+    var limits = CommandProcessor<PostgresEventStore>.Limits()
+    limits.attempts = 3
+    try await withProcessor(PostgresEventStore(pools[0]), limits) { flooding in
+      try await withProcessor(PostgresEventStore(pools[1]), limits) { other in
         try await withThrowingTaskGroup(of: Void.self) { group in
           for _ in 0..<32 {
             group.addTask {

@@ -319,6 +319,10 @@ struct OracleTests {
     let limit: Int64
     let key: String
     let answer: String?
+    /// The store's heads before it was sent and after it was answered.
+    let heads: ClosedRange<Int64>
+
+    var streams: [StreamID] { ids.map { Tally.stream($0) } }
   }
 
   @Test(
@@ -352,9 +356,15 @@ struct OracleTests {
                   ?? Count(ids: ids, amount: amount, limit: limit)
                 let key = previous?.key ?? "\(client)-\(n)"
                 let processor = Bool.random(using: &random) ? first : second
+                let before = try await store.head().rawValue
                 var answer: String?
                 do { answer = try await processor.answer(count, .fresh(key)) } catch is TallyRejection {}
-                seen.append(Seen(ids: count.ids, amount: count.amount, limit: count.limit, key: key, answer: answer))
+                let after = try await store.head().rawValue
+                #expect(answer != nil || previous?.answer == nil, "what was answered is rejected when repeated")
+                seen.append(
+                  Seen(
+                    ids: count.ids, amount: count.amount, limit: count.limit, key: key, answer: answer,
+                    heads: before...after))
               }
               return seen
             }
@@ -379,6 +389,7 @@ struct OracleTests {
     // No limit was ever passed: each event's sum is below the limit of the command that made it.
     let limitOf = Dictionary(seen.map { ($0.key, $0.limit) }, uniquingKeysWith: { first, _ in first })
     var sums: [StreamID: Int64] = [:]
+    var history = [sums]
     var versions: [StreamID: Int64] = [:]
     for event in events {
       let key = (try JSONSerialization.jsonObject(with: Data(event.metadata)) as? [String: String])?["causationId"]
@@ -386,6 +397,14 @@ struct OracleTests {
       versions[event.stream, default: 0] += 1
       #expect(event.version.rawValue == versions[event.stream])
       #expect(sums[event.stream]! <= limitOf[key ?? ""] ?? .min)
+      history.append(sums)
+    }
+    // Every rejection was due at some moment while its command was under way.
+    for seen in seen where seen.answer == nil {
+      let wasDue = seen.heads.contains { head in
+        seen.streams.contains { history[Int(head)][$0, default: 0] + seen.amount > seen.limit }
+      }
+      #expect(wasDue, "\(seen.key) was rejected for nothing")
     }
   }
 }
