@@ -11,6 +11,8 @@ public struct SQLState: RawRepresentable, Hashable, Sendable, CustomStringConver
 
   public static let uniqueViolation = SQLState(rawValue: "23505")
   public static let checkViolation = SQLState(rawValue: "23514")
+  public static let notNullViolation = SQLState(rawValue: "23502")
+  public static let statementTooComplex = SQLState(rawValue: "54001")
   public static let serializationFailure = SQLState(rawValue: "40001")
   public static let deadlockDetected = SQLState(rawValue: "40P01")
   public static let lockNotAvailable = SQLState(rawValue: "55P03")

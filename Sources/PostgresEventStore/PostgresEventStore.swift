@@ -75,8 +75,10 @@ public struct PostgresEventStore: EventStore {
 extension EventStoreError {
   init(_ error: PostgresError) {
     let reason = error.description
-    let refusals = ["22", "23", "54"]
-    if let state = error.sqlState, refusals.contains(state.category) {
+    // What a value brings about. Not so a duplicate, which the append has ruled out in a sound store, nor a
+    // limit of the server's, such as a full queue of notifications.
+    let refusals = [SQLState.checkViolation, .notNullViolation, .statementTooComplex]
+    if let state = error.sqlState, state.category == "22" || refusals.contains(state) {
       self = .refused(reason)
     } else if error.outcomeIsUnknown {
       self = .outcomeUnknown(reason)

@@ -187,10 +187,13 @@ struct CommandProcessorTests {
       for await _ in release.stream { break }
     }
     var limits = CommandProcessor<FaultyStore>.Limits()
-    limits.patience = .milliseconds(100)
+    limits.patience = .seconds(1)
     try await withProcessor(store, limits) { processor in
       let request = CommandRequest.fresh()
-      async let first = processor.answer(Count(ids: ["a"]), request)
+      let first = Task {
+        defer { entered.continuation.finish() }
+        return try await processor.answer(Count(ids: ["a"]), request)
+      }
       for await _ in entered.stream { break }
       let follower = Task { try await processor.answer(Count(ids: ["a"]), request) }
       await #expect { _ = try await processor.execute(Count(ids: ["a"])) } throws: {
@@ -200,7 +203,7 @@ struct CommandProcessorTests {
         if case .overloaded = $0 as? CommandError { true } else { false }
       }
       release.continuation.yield()
-      let answer = try await first
+      let answer = try await first.value
       #expect(answer == "v1 true @1")
     }
     #expect(await store.inner.head() == Position(1))
