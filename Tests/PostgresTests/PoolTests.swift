@@ -24,7 +24,7 @@ struct PoolTests {
 
   @Test("who waits too long, or behind too many, is refused; nobody is lost", .freshDatabase())
   func exhaustion() async throws {
-    let pool = FreshDatabase.current.pool(.init(size: 1, acquireTimeout: .seconds(3), maximumWaiters: 2))
+    let pool = FreshDatabase.current.pool(.init(size: 1, acquireTimeout: .seconds(10), maximumWaiters: 2))
     let (held, release) = (Wakeup(), Wakeup())
     let holder = Task {
       try await pool.withConnection { _ in
