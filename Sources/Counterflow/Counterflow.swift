@@ -1,4 +1,5 @@
 import ArgumentParser
+import ServiceKit
 
 /// Administration from the command line.
 @main
@@ -7,4 +8,9 @@ struct Counterflow: AsyncParsableCommand {
     abstract: "Administers a Counterflow system.",
     discussion: "The databases are named by WRITE_DATABASE_URL and READ_DATABASE_URL; see docs/configuration.md.",
     subcommands: [Migrate.self, RestoreFinished.self])
+
+  static func main() async {
+    await main(nil)
+    ServiceMain.exit(0)
+  }
 }

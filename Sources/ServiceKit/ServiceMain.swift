@@ -25,6 +25,7 @@ public enum ServiceMain {
       logger.info("starting")
       try await ServiceGroup(configuration: configuration).run()
       logger.info("stopped")
+      exit(0)
     } catch let error as SettingError {
       exit(with: "\(name): \(error)", status: 78)
     } catch {
@@ -46,7 +47,14 @@ public enum ServiceMain {
 
   private static func exit(with message: String, status: Int32) -> Never {
     FileHandle.standardError.write(Data((message + "\n").utf8))
-    Foundation.exit(status)
+    exit(status)
+  }
+
+  /// Ends the process without exit handlers. A connection's thread ends by itself, and may still be inside
+  /// libpq when all services have stopped: the handlers of OpenSSL would take away what it stands on.
+  public static func exit(_ status: Int32) -> Never {
+    fflush(nil)
+    _exit(status)
   }
 }
 
