@@ -58,6 +58,7 @@ let package = Package(
       dependencies: ["EventSourcing", "Postgres"],
       resources: [
         .embedInCode("Migrations/v0001_events.sql"), .embedInCode("Migrations/v0002_write_path.sql"),
+        .embedInCode("Migrations/v0003_turns.sql"), .embedInCode("Migrations/functions.sql"),
         .embedInCode("Migrations/privileges.sql"),
       ]),
     .target(

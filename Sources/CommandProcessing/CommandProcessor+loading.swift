@@ -44,7 +44,7 @@ extension CommandProcessor {
     var waiting = commands
     // What is known of the streams so far, and of which there may be more.
     var states: [StreamID: StreamState] = [:]
-    var unfinished: [StreamID: Version] = [:]
+    var unfinished: [StreamID: StreamCursor] = [:]
     var unreadable: [StreamID: EventDecodingError] = [:]
     do throws(EventStoreError) {
       var missing: [StreamID: AggregateReference] = [:]
@@ -55,7 +55,7 @@ extension CommandProcessor {
         }
       }
       states.merge(try await starts(of: missing)) { $1 }
-      unfinished = missing.keys.reduce(into: [:]) { $0[$1] = states[$1]?.version }
+      unfinished = missing.keys.reduce(into: [:]) { $0[$1] = states[$1]?.cursor }
       while true {
         var (left, lost): ([PendingCommand], [(PendingCommand, EventDecodingError)]) = ([], [])
         for pending in waiting {
@@ -77,7 +77,7 @@ extension CommandProcessor {
           let page = pages[stream] ?? []
           do throws(EventDecodingError) {
             try states[stream]?.apply(page)
-            unfinished[stream] = page.count == limit ? page.last?.version : nil
+            unfinished[stream] = page.count == limit ? states[stream]?.cursor : nil
           } catch {
             logger.error("a stream cannot be read", metadata: ["stream": "\(stream)", "error": "\(error)"])
             (unreadable[stream], unfinished[stream]) = (error, nil)

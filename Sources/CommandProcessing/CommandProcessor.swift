@@ -293,7 +293,7 @@ extension CommandProcessor {
     metrics.turns.increment()
     let result: AppendResult?
     do throws(EventStoreError) {
-      result = try await store.appendInTurn(refreshing: contended.mapValues(\.version), limit: limits.readSize) {
+      result = try await store.appendInTurn(refreshing: contended.mapValues(\.cursor), limit: limits.readSize) {
         turn.decide(batch.commands, batch.states, $0, bounds, time)
       }
     } catch {
@@ -349,14 +349,10 @@ extension CommandProcessor {
 extension CommandProcessor {
   private func settle(_ decided: DecidedBatch, _ result: AppendResult) {
     switch result {
-    case .appended(let first, _, let repeats, let isContended):
+    case .appended(let first, _, let repeats, let contended):
       metrics.batchSize.record(decided.commands.count)
-      if isContended {
-        // Others take turns, and cannot win against one who does not.
-        for event in decided.append.events where decided.append.guards[event.stream] != Version.none {
-          contention.conflicted(event.stream)
-        }
-      }
+      // Others take turns, and cannot win against one who does not.
+      for stream in contended { contention.conflicted(stream) }
       commit(decided, first, repeats)
     case .notAppended(let conflicts, let repeats):
       retry(decided, conflicts, repeats)
@@ -421,8 +417,10 @@ extension CommandProcessor {
   /// read what a stale one wrote.
   private func retry(_ decided: DecidedBatch, _ conflicts: [StreamID: Version], _ repeats: [Int: StoredAnswer]) {
     metrics.conflicts.increment(by: conflicts.count)
+    // Where the same command was sent to two of us, there is nothing to take turns for.
+    let answered = Set(repeats.keys.flatMap { decided.commands[$0].pending.command.streams.map(\.stream) })
     for (stream, version) in conflicts {
-      contention.conflicted(stream)
+      if !answered.contains(stream) { contention.conflicted(stream) }
       // Behind what we hold: another history, or another's lie.
       if let state = cache[stream], state.version > version { cache[stream] = nil }
     }

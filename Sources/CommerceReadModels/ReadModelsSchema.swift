@@ -8,7 +8,7 @@ public let readModelsSchema = Schema(
     Migration(
       version: 1, name: "orders_catalogue",
       sql: String(decoding: PackageResources.v0001_orders_catalogue_sql, as: UTF8.self))
-  ], privileges: String(decoding: PackageResources.privileges_sql, as: UTF8.self))
+  ], afterwards: [String(decoding: PackageResources.privileges_sql, as: UTF8.self)])
 
 /// Every projection that the projector runs.
 public let commerceProjections: [AnyProjection] = [

@@ -54,6 +54,8 @@ public struct StreamState: Sendable {
   /// The version of the newest snapshot that is known of.
   public private(set) var snapshotVersion: Version
 
+  public var cursor: StreamCursor { StreamCursor(version: version, position: position) }
+
   /// The state of a stream that is not there.
   public init(new reference: AggregateReference) {
     (state, version, position, snapshotVersion) = (reference.type.init(), .none, .start, .none)

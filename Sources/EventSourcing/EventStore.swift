@@ -94,10 +94,10 @@ public struct AppendBatch: Sendable {
 public enum AppendResult: Sendable, Equatable {
   /// Durable. The events have the positions from `first` on, in order; for a batch without events
   /// `first` is the position that the next event will have. `repeats` are commands without events whose
-  /// keys were known, by their index: they have been answered before. When `isContended`, others wait
-  /// for their turn: who goes on appending without one may starve them.
+  /// keys were known, by their index: they have been answered before. When others hold
+  /// a turn for streams that were written, these are `contended`: who goes on without one may starve them.
   case appended(
-    first: Position, recordedAt: Timestamp, repeats: [Int: StoredAnswer] = [:], isContended: Bool = false)
+    first: Position, recordedAt: Timestamp, repeats: [Int: StoredAnswer] = [:], contended: Set<StreamID> = [])
   /// Nothing was appended: these streams have other versions than their guards say, or commands with
   /// events have been answered before.
   case notAppended(conflicts: [StreamID: Version], repeats: [Int: StoredAnswer] = [:])
@@ -126,6 +126,18 @@ public enum EventStoreError: Error, Sendable, CustomStringConvertible {
   }
 }
 
+/// Up to where a stream is known.
+public struct StreamCursor: Sendable, Hashable {
+  public let version: Version
+  /// Of the event with that version; `start` where it is not known. Spares a store to search for it.
+  public let position: Position
+
+  public init(version: Version, position: Position = .start) {
+    self.version = version
+    self.position = position
+  }
+}
+
 /// The last event of a partition: `start` and nil where it has none.
 public struct PartitionHead: Sendable, Hashable {
   public let partition: Partition
@@ -147,11 +159,11 @@ public protocol EventStore: Sendable {
   /// `decide` makes of it; nil appends nothing. The turn is a hint that keeps replicas from deciding in
   /// vain: guards hold as ever.
   /// - Parameters:
-  ///   - streams: the streams and the versions up to which they are known.
+  ///   - streams: up to where each is known.
   ///   - limit: events read of each at most.
   ///   - decide: called at most once.
   func appendInTurn(
-    refreshing streams: [StreamID: Version], limit: Int,
+    refreshing streams: [StreamID: StreamCursor], limit: Int,
     _ decide: @escaping @Sendable ([StreamID: [RecordedEvent]]) -> AppendBatch?
   ) async throws(EventStoreError) -> AppendResult?
 
@@ -161,7 +173,7 @@ public protocol EventStore: Sendable {
   /// The events of several streams after a version each, in order, at most `limit` of each; streams
   /// without any are left out.
   func events(
-    in streams: [StreamID: Version], limit: Int
+    in streams: [StreamID: StreamCursor], limit: Int
   ) async throws(EventStoreError) -> [StreamID: [RecordedEvent]]
 
   /// The newest snapshots of these streams in these schema versions, as far as there are any that the

@@ -39,7 +39,7 @@ public actor InMemoryEventStore: EventStore {
   }
 
   public func appendInTurn(
-    refreshing streams: [StreamID: Version], limit: Int,
+    refreshing streams: [StreamID: StreamCursor], limit: Int,
     _ decide: @escaping @Sendable ([StreamID: [RecordedEvent]]) -> AppendBatch?
   ) -> AppendResult? {
     decide(events(in: streams, limit: limit)).map { append($0) }
@@ -49,9 +49,9 @@ public actor InMemoryEventStore: EventStore {
     Array(streams[stream, default: []].dropFirst(Int(version.rawValue)).prefix(limit))
   }
 
-  public func events(in streams: [StreamID: Version], limit: Int) -> [StreamID: [RecordedEvent]] {
+  public func events(in streams: [StreamID: StreamCursor], limit: Int) -> [StreamID: [RecordedEvent]] {
     streams.reduce(into: [:]) { found, stream in
-      let events = events(in: stream.key, after: stream.value, limit: limit)
+      let events = events(in: stream.key, after: stream.value.version, limit: limit)
       if !events.isEmpty { found[stream.key] = events }
     }
   }

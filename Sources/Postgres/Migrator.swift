@@ -15,15 +15,15 @@ public struct Migration: Sendable {
 public struct Schema: Sendable {
   public let name: String
   public let migrations: [Migration]
-  /// SQL that runs after the migrations, each time: what each role may do with what is there.
-  public let privileges: String
+  /// SQL that runs after the migrations, each time: functions as they are now, what each role may do.
+  public let afterwards: [String]
 
   /// - Precondition: the versions are 1, 2, 3, ….
-  public init(name: String, migrations: [Migration], privileges: String = "") {
+  public init(name: String, migrations: [Migration], afterwards: [String] = []) {
     precondition(migrations.map(\.version) == Array(1..<migrations.count + 1), "versions must be dense from 1")
     self.name = name
     self.migrations = migrations
-    self.privileges = privileges
+    self.afterwards = afterwards
   }
 
   public var version: Int { migrations.count }
@@ -76,7 +76,7 @@ extension PostgresConnection {
           """)
         names.append("\(schema.name) \(migration.version) \(migration.name)")
       }
-      if !schema.privileges.isEmpty { try connection.execute(schema.privileges) }
+      for sql in schema.afterwards { try connection.execute(sql) }
       return names
     }
   }

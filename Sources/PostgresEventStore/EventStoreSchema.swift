@@ -6,7 +6,8 @@ public let eventStoreSchema = Schema(
   migrations: [
     Migration(version: 1, name: "events", sql: text(PackageResources.v0001_events_sql)),
     Migration(version: 2, name: "write path", sql: text(PackageResources.v0002_write_path_sql)),
+    Migration(version: 3, name: "turns", sql: text(PackageResources.v0003_turns_sql)),
   ],
-  privileges: text(PackageResources.privileges_sql))
+  afterwards: [text(PackageResources.functions_sql), text(PackageResources.privileges_sql)])
 
 private func text(_ resource: [UInt8]) -> String { String(decoding: resource, as: UTF8.self) }

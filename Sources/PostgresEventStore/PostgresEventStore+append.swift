@@ -15,14 +15,15 @@ extension PostgresEventStore {
   }
 
   public func appendInTurn(
-    refreshing streams: [StreamID: Version], limit: Int,
+    refreshing streams: [StreamID: StreamCursor], limit: Int,
     _ decide: @escaping @Sendable ([StreamID: [RecordedEvent]]) -> AppendBatch?
   ) async throws(EventStoreError) -> AppendResult? {
     let timeout = appendTimeout
     return try await translating {
       let seen = try await seen()
       return try await pool.withConnection { connection in
-        let new = try await connection.takeTurn(Self.events(of: streams, limit: limit), timeout: timeout)
+        let new = try await connection.takeTurns(
+          Self.turns(of: streams.keys), Self.events(of: streams, limit: limit), timeout: timeout)
         let events = try Self.events(of: new)
         if let incarnation = seen.incarnation, let last = events.max(by: { $0.position < $1.position }) {
           history.saw(last.position, last.id, in: incarnation)
@@ -31,7 +32,7 @@ extension PostgresEventStore {
           try await connection.query("rollback")
           return nil
         }
-        let rows = try await connection.endTurn(appendQuery(batch, seen), timeout: timeout)
+        let rows = try await connection.endTurns(appendQuery(batch, seen), timeout: timeout)
         return try understand(rows, batch, seen)
       }
     }
@@ -45,6 +46,7 @@ extension PostgresEventStore {
 
   private func appendQuery(_ batch: AppendBatch, _ seen: KnownHistory.Seen) -> Query {
     let (events, commands) = (batch.events, batch.commands)
+    let turns = Self.turns(of: Self.continued(batch))
     return """
       select first_position, recorded, incarnation, history, conflict_streams, conflict_versions,
         known_commands, known_fingerprints, known_answers, contended
@@ -57,9 +59,20 @@ extension PostgresEventStore {
         \(array: commands.map { $0.answer?.offset.map { Int32($0) } }),
         \(array: events.map(\.stream.rawValue)), \(array: events.map { Int32($0.stream.hash) }),
         \(array: events.map(\.id)), \(array: events.map(\.type)), \(array: events.map { Int32($0.schemaVersion) }),
-        \(array: events.map { PostgresText(utf8: $0.data) }), \(array: events.map { PostgresText(utf8: $0.metadata) }))
+        \(array: events.map { PostgresText(utf8: $0.data) }), \(array: events.map { PostgresText(utf8: $0.metadata) }),
+        \(array: turns))
       """
   }
+
+  /// The streams that are written and were there before.
+  private static func continued(_ batch: AppendBatch) -> Set<StreamID> {
+    Set(batch.events.map(\.stream)).filter { batch.guards[$0] != Version.none }
+  }
+
+  /// The turns of these streams, in the order in which they are to be taken.
+  private static func turns(of streams: some Sequence<StreamID>) -> [Int32] { Set(streams.map(turn)).sorted() }
+
+  private static func turn(of stream: StreamID) -> Int32 { Int32(stream.hash % 64) }
 
   /// An answer that cannot be read, as after a migration to another form, says nothing of what was stored.
   private func understand(_ rows: ResultSet, _ batch: AppendBatch, _ seen: KnownHistory.Seen) throws -> AppendResult {
@@ -102,23 +115,25 @@ extension PostgresEventStore {
     if let last = batch.events.last {
       history.saw(first.advanced(by: batch.events.count - 1), last.id, in: incarnation)
     }
+    let held = Set(try row.column(9, as: PostgresArray<Int32>?.self)?.elements ?? [])
+    let contended: Set = held.isEmpty ? [] : Self.continued(batch).filter { held.contains(Self.turn(of: $0)) }
     return .appended(
       first: first, recordedAt: Timestamp(microsecondsSince1970: recordedAt.microsecondsSince1970), repeats: repeats,
-      isContended: try row.column(9))
+      contended: contended)
   }
 }
 
 extension PostgresConnection {
-  /// Begins a transaction that holds the turn, and reads what is new in it: one round trip.
-  fileprivate func takeTurn(_ events: Query, timeout: Duration) throws -> ResultSet {
+  /// Begins a transaction that holds the turns, and reads what is new in it: one round trip.
+  fileprivate func takeTurns(_ turns: [Int32], _ events: Query, timeout: Duration) throws -> ResultSet {
     let answers = try pipeline(
-      ["begin", "select event_store.take_turn()", events], timeout: timeout)
+      ["begin", "select event_store.take_turns(\(array: turns))", events], timeout: timeout)
     _ = try (answers[0].get(), answers[1].get())
     return try answers[2].get()
   }
 
   /// Appends and commits in one round trip: the append's lock is not held while the network is waited for.
-  fileprivate func endTurn(_ append: Query, timeout: Duration) throws -> ResultSet {
+  fileprivate func endTurns(_ append: Query, timeout: Duration) throws -> ResultSet {
     let answers = try pipeline([append, "commit"], timeout: timeout)
     let rows = try answers[0].get()
     _ = try answers[1].get()

@@ -9,28 +9,21 @@ extension PostgresEventStore {
   public func events(
     in stream: StreamID, after version: Version, limit: Int
   ) async throws(EventStoreError) -> [RecordedEvent] {
-    try await events(in: [stream: version], limit: limit)[stream] ?? []
+    try await events(in: [stream: StreamCursor(version: version)], limit: limit)[stream] ?? []
   }
 
   public func events(
-    in streams: [StreamID: Version], limit: Int
+    in streams: [StreamID: StreamCursor], limit: Int
   ) async throws(EventStoreError) -> [StreamID: [RecordedEvent]] {
     guard !streams.isEmpty else { return [:] }
     return Dictionary(grouping: try await read(Self.events(of: streams, limit: limit)), by: \.stream)
   }
 
-  /// Of each stream only the partitions between its first and last event are touched.
-  static func events(of streams: [StreamID: Version], limit: Int) -> Query {
+  static func events(of streams: [StreamID: StreamCursor], limit: Int) -> Query {
     """
-    select \(unescaped: columns)
-    from unnest(\(array: streams.keys.map(\.rawValue)), \(array: streams.values.map(\.rawValue))) as u(stream, version)
-    join event_store.streams s on s.stream = u.stream and s.version > u.version
-    cross join lateral (
-      select * from event_store.events e
-      where e.stream = u.stream and e.version > u.version
-        and e.position between s.first_position + u.version and s.last_position
-      order by e.version limit \(limit)) e
-    order by e.stream, e.version
+    select \(unescaped: columns) from event_store.stream_events(
+      \(array: streams.keys.map(\.rawValue)), \(array: streams.values.map(\.version.rawValue)),
+      \(array: streams.values.map(\.position.rawValue)), \(Int32(clamping: limit))) e
     """
   }
 

@@ -6,4 +6,4 @@ public let projectionsSchema = Schema(
   migrations: [
     Migration(
       version: 1, name: "projections", sql: String(decoding: PackageResources.v0001_projections_sql, as: UTF8.self))
-  ], privileges: String(decoding: PackageResources.privileges_sql, as: UTF8.self))
+  ], afterwards: [String(decoding: PackageResources.privileges_sql, as: UTF8.self)])

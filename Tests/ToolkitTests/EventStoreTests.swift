@@ -109,7 +109,10 @@ struct EventStoreTests {
     #expect(try await store.events(in: streams[3], after: Version(5), limit: 2).isEmpty)
     #expect(try await store.events(after: Position(198), limit: 10).map(\.position.rawValue) == [199, 200])
     let several = try await store.events(
-      in: [streams[1]: .none, streams[2]: Version(2), StreamID(rawValue: "thing-missing"): .none], limit: 4)
+      in: [
+        streams[1]: StreamCursor(version: .none), streams[2]: StreamCursor(version: Version(2), position: Position(43)),
+        StreamID(rawValue: "thing-missing"): StreamCursor(version: .none),
+      ], limit: 4)
     #expect(
       several.mapValues { $0.map(\.version.rawValue) } == [streams[1]: [1, 2, 3, 4], streams[2]: [3, 4, 5]])
     for count in Partitioning.allowed {

@@ -130,13 +130,13 @@ actor FaultyStore: EventStore {
     await inner.events(in: stream, after: version, limit: limit)
   }
   func appendInTurn(
-    refreshing streams: [StreamID: Version], limit: Int,
+    refreshing streams: [StreamID: StreamCursor], limit: Int,
     _ decide: @escaping @Sendable ([StreamID: [RecordedEvent]]) -> AppendBatch?
   ) async throws(EventStoreError) -> AppendResult? {
     guard let batch = decide(await inner.events(in: streams, limit: limit)) else { return nil }
     return try await append(batch)
   }
-  func events(in streams: [StreamID: Version], limit: Int) async -> [StreamID: [RecordedEvent]] {
+  func events(in streams: [StreamID: StreamCursor], limit: Int) async -> [StreamID: [RecordedEvent]] {
     await inner.events(in: streams, limit: limit)
   }
   func snapshots(of streams: [StreamID: Int]) async -> [StreamID: Snapshot] { await inner.snapshots(of: streams) }
@@ -171,13 +171,13 @@ struct AnyStore: EventStore {
     try await store.events(in: stream, after: version, limit: limit)
   }
   func appendInTurn(
-    refreshing streams: [StreamID: Version], limit: Int,
+    refreshing streams: [StreamID: StreamCursor], limit: Int,
     _ decide: @escaping @Sendable ([StreamID: [RecordedEvent]]) -> AppendBatch?
   ) async throws(EventStoreError) -> AppendResult? {
     try await store.appendInTurn(refreshing: streams, limit: limit, decide)
   }
   func events(
-    in streams: [StreamID: Version], limit: Int
+    in streams: [StreamID: StreamCursor], limit: Int
   ) async throws(EventStoreError) -> [StreamID: [RecordedEvent]] {
     try await store.events(in: streams, limit: limit)
   }

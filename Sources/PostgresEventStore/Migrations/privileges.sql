@@ -24,7 +24,7 @@ grant select on event_store.identity, event_store.events, event_store.streams
 grant execute on function event_store.server_identity() to counterflow_command, counterflow_relay, counterflow_projector;
 
 -- Appends through the function alone; keeps snapshots, which count only beside the event that they end with.
-grant execute on function event_store.append, event_store.take_turn, event_store.forget_keys to counterflow_command;
+grant execute on function event_store.append, event_store.take_turns, event_store.stream_events, event_store.forget_keys to counterflow_command;
 grant select, insert, update on event_store.snapshots to counterflow_command;
 
 -- Holds its lease; cannot append.

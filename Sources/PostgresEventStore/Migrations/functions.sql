@@ -1,0 +1,200 @@
+-- The write store's functions as they are now. Applied after every migration; one that takes or gives
+-- something else than before needs a migration that drops the old one.
+
+-- Appends a batch of commands in one step, or nothing of it.
+--
+-- Nothing is appended when a guarded stream has another version than its guard says (conflict_…: what it
+-- has), or when a command that brings events has a key that is known (known_…: which, counted from 1, and
+-- what was answered then). history is not null when the store is not the one that the caller knows.
+--
+-- Appenders take turns on an advisory lock that is held until the commit: positions are dense, and are
+-- seen in order. The lock is a statement of its own, so that those after it have a newer snapshot.
+create or replace function event_store.append(
+  -- The history that the caller knows: an incarnation, and an event that is in it (position 0: none).
+  known_incarnation uuid, seen_position bigint, seen_id uuid,
+  guard_streams text[], guard_versions bigint[],
+  -- A null answer stands for a rejection. Where answer_offsets is not null, U+0001 in the answer becomes
+  -- the position of the batch's event with that offset.
+  command_scopes text[], command_keys text[], command_fingerprints uuid[], command_events integer[],
+  command_answers text[], answer_offsets integer[],
+  event_streams text[], event_hashes integer[], event_ids uuid[], event_types text[],
+  event_schema_versions integer[], event_data text[], event_metadata text[],
+  -- Of the streams that are written and were there before; see take_turns.
+  turns integer[],
+  out first_position bigint, out recorded timestamptz, out incarnation uuid, out history text,
+  out conflict_streams text[], out conflict_versions bigint[],
+  out known_commands integer[], out known_fingerprints uuid[], out known_answers text[],
+  -- The turns that somebody else holds, and which an append without them may have made vain.
+  out contended integer[]
+) language plpgsql volatile security definer
+  set search_path = pg_catalog, pg_temp
+  -- Plans made while the tables were empty would scan them for ever.
+  set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
+  set plan_cache_mode = force_generic_plan
+  -- A wait that outlives its client ends by itself.
+  set lock_timeout = '30s'
+as $$
+declare
+  last_position bigint;
+  last_id uuid;
+  last_recorded timestamptz;
+  upper bigint;
+  has_known boolean;
+begin
+  if current_setting('transaction_isolation') <> 'read committed' then
+    raise exception 'append needs read committed' using errcode = 'active_sql_transaction';
+  end if;
+  if current_setting('fsync') <> 'on' or current_setting('synchronous_commit') = 'off' then
+    raise exception 'fsync and synchronous_commit must be on: an acknowledged event must survive a crash'
+      using errcode = 'object_not_in_prerequisite_state';
+  end if;
+  perform pg_advisory_xact_lock(7310029201180266610);
+
+  select i.incarnation into append.incarnation from event_store.identity i where i.singleton;
+  -- Usually at or behind what the caller has seen: only the partitions from there on are opened.
+  select e.position, e.id, e.recorded_at into last_position, last_id, last_recorded
+  from event_store.events e where e.position >= seen_position order by e.position desc limit 1;
+  if last_position is null then
+    select e.position, e.id, e.recorded_at into last_position, last_id, last_recorded
+    from event_store.events e order by e.position desc limit 1;
+  end if;
+  last_position := coalesce(last_position, 0);
+  if append.incarnation is distinct from known_incarnation then
+    history := 'another incarnation';
+    return;
+  end if;
+  if seen_position > 0 and (last_position, last_id) is distinct from (seen_position, seen_id) then
+    if not exists (select from event_store.events e where e.position = seen_position and e.id = seen_id) then
+      history := format('event %s at position %s is gone; the store ends at %s', seen_id, seen_position, last_position);
+      return;
+    end if;
+  end if;
+
+  select array_agg(u.ordinal::integer), array_agg(k.fingerprint), array_agg(k.answer), bool_or(u.events > 0)
+  into known_commands, known_fingerprints, known_answers, has_known
+  from unnest(command_scopes, command_keys, command_events) with ordinality as u(scope, key, events, ordinal)
+  join event_store.idempotency_keys k on k.key = u.key and k.scope = u.scope;
+
+  select array_agg(u.stream), array_agg(coalesce(s.version, 0)) into conflict_streams, conflict_versions
+  from unnest(guard_streams, guard_versions) as u(stream, version)
+  left join event_store.streams s on s.stream = u.stream
+  where coalesce(s.version, 0) <> u.version;
+
+  select array_agg(t.turn) into contended
+  from unnest(turns) as t(turn) where not pg_try_advisory_xact_lock_shared(731002920, t.turn);
+  first_position := last_position + 1;
+  recorded := greatest(clock_timestamp(), last_recorded);
+  if conflict_streams is not null or has_known then
+    return;
+  end if;
+
+  if cardinality(event_streams) > 0 then
+    last_position := last_position + cardinality(event_streams);
+    select max(p.upper) into upper from event_store.partitions p;
+    -- Made ahead of time: when the last one is half full.
+    while last_position >= upper - (select i.partition_size / 2 from event_store.identity i where i.singleton) loop
+      perform event_store.add_partition();
+      select max(p.upper) into upper from event_store.partitions p;
+    end loop;
+
+    insert into event_store.streams as s (stream, version, first_position, last_position)
+    select u.stream, count(*), append.first_position + min(u.ordinal) - 1, append.first_position + max(u.ordinal) - 1
+    from unnest(event_streams) with ordinality as u(stream, ordinal)
+    group by u.stream
+    on conflict (stream) do update
+    set version = s.version + excluded.version, last_position = excluded.last_position;
+
+    insert into event_store.events
+      (position, stream, version, hash, id, type, schema_version, data, metadata, recorded_at)
+    select append.first_position + u.ordinal - 1, u.stream,
+      s.version + 1 - row_number() over (partition by u.stream order by u.ordinal desc),
+      u.hash, u.id, u.type, u.schema_version, u.data::json, u.metadata::json, recorded
+    from unnest(event_streams, event_hashes, event_ids, event_types, event_schema_versions, event_data, event_metadata)
+      with ordinality as u(stream, hash, id, type, schema_version, data, metadata, ordinal)
+    join event_store.streams s on s.stream = u.stream;
+
+    perform pg_notify('event_store', last_position::text);
+  end if;
+
+  if cardinality(command_keys) > 0 then
+    insert into event_store.idempotency_keys (scope, key, fingerprint, answer, recorded_at)
+    select u.scope, u.key, u.fingerprint,
+      case when u.place is null then u.answer
+        else replace(u.answer, chr(1), (append.first_position + u.place)::text) end,
+      recorded
+    from unnest(command_scopes, command_keys, command_fingerprints, command_answers, answer_offsets)
+      with ordinality as u(scope, key, fingerprint, answer, place, ordinal)
+    where u.answer is not null and (known_commands is null or u.ordinal <> all(known_commands));
+  end if;
+end
+$$;
+
+-- Streams that several replicas write at once: who holds their turns (64, by the streams' hashes) decides on
+-- what is new, so that the others need not decide in vain. A hint: false when they are not had in time, and
+-- nothing depends on it. In ascending order, so that nobody waits in a circle.
+create or replace function event_store.take_turns(turns integer[]) returns boolean language plpgsql volatile
+  set search_path = pg_catalog, pg_temp
+  -- Longer than a holder can sleep. For this function alone: the commit, which takes a lock for its
+  -- notification, must not hurry.
+  set lock_timeout = '2s'
+as $$
+declare
+  turn integer;
+begin
+  -- A holder that sleeps loses its turns, and its connection.
+  perform set_config('idle_in_transaction_session_timeout', '1s', true);
+  begin
+    foreach turn in array turns loop
+      perform pg_advisory_xact_lock(731002920, turn);
+    end loop;
+  exception when lock_not_available then
+    return false;
+  end;
+  return true;
+end
+$$;
+
+-- The events of streams after a version each, at most so many of each, in order. A position that is given
+-- with a version is that event's; 0 where it is not known.
+--
+-- Partition by partition, and in each by stream and version alone: a plan over all of them opens all of them,
+-- and may choose to walk along the positions of other streams.
+create or replace function event_store.stream_events(
+  streams text[], versions bigint[], positions bigint[], at_most integer
+) returns setof event_store.events language plpgsql stable security definer
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
+as $$
+declare
+  names text[];
+  known bigint[];
+  upto bigint[];
+  first_position bigint;
+  last_position bigint;
+  missing bigint;
+  got bigint;
+  part bigint;
+begin
+  -- Versions have no gaps.
+  select array_agg(s.stream), array_agg(u.version), array_agg(least(s.version, u.version + at_most)),
+    min(greatest(u.position + 1, s.first_position + u.version)), max(s.last_position),
+    sum(least(s.version, u.version + at_most) - u.version)
+  into names, known, upto, first_position, last_position, missing
+  from unnest(streams, versions, positions) as u(stream, version, position)
+  join event_store.streams s on s.stream = u.stream and s.version > u.version;
+
+  for part in
+    select p.lower from event_store.partitions p
+    where p.upper > first_position and p.lower <= last_position order by p.lower
+  loop
+    return query execute format('
+      select e.* from unnest($1, $2, $3) as u(stream, after, upto)
+      join event_store.%I e on e.stream = u.stream and e.version > u.after and e.version <= u.upto
+      order by e.version', 'events_' || part)
+    using names, known, upto;
+    get diagnostics got = row_count;
+    missing := missing - got;
+    exit when missing <= 0;
+  end loop;
+end
+$$;
