@@ -75,7 +75,10 @@ let package = Package(
         "EventSourcing", "EventRelay", "JSON", "Postgres", "PostgresEventStore", "RabbitMQ", deque, lifecycle,
         logging, metrics,
       ],
-      resources: [.embedInCode("Migrations/v0001_projections.sql"), .embedInCode("Migrations/privileges.sql")]),
+      resources: [
+        .embedInCode("Migrations/v0001_projections.sql"), .embedInCode("Migrations/v0002_generations.sql"),
+        .embedInCode("Migrations/functions.sql"), .embedInCode("Migrations/privileges.sql"),
+      ]),
     .target(
       name: "ServiceKit",
       dependencies: [
@@ -88,7 +91,8 @@ let package = Package(
       name: "CommerceReadModels",
       dependencies: ["Commerce", "EventSourcing", "JSON", "Postgres", "Projections"],
       resources: [
-        .embedInCode("Migrations/v0001_orders_catalogue.sql"), .embedInCode("Migrations/privileges.sql"),
+        .embedInCode("Migrations/v0001_orders_catalogue.sql"), .embedInCode("Migrations/v0002_generations.sql"),
+        .embedInCode("Migrations/privileges.sql"),
       ]),
     .target(name: "CommerceAPI", dependencies: ["Commerce", "EventSourcing", "JSON"]),
 
@@ -137,7 +141,7 @@ let package = Package(
     // Tests.
     .target(
       name: "TestSupport",
-      dependencies: ["EventSourcing", "JSON", "Postgres", "PostgresEventStore", "RabbitMQ", logging],
+      dependencies: ["EventSourcing", "JSON", "Postgres", "PostgresEventStore", "Projections", "RabbitMQ", logging],
       path: "Tests/TestSupport"),
     .testTarget(name: "PostgresTests", dependencies: ["EventLoop", "Postgres", "TestSupport", logging]),
     .testTarget(name: "RabbitMQTests", dependencies: ["RabbitMQ", "TestSupport", logging]),
@@ -157,7 +161,8 @@ let package = Package(
       dependencies: [
         "CommandProcessing", "CommandService", "CommerceAPI", "CommerceReadModels", "Counterflow", "EventSourcing",
         "JSON",
-        "Postgres", "Projector", "QueryService", "Relay", "ServiceKit", "TestSupport", httpTypes, hummingbird, logging,
+        "Postgres", "PostgresEventStore", "Projector", "QueryService", "Relay", "ServiceKit", "TestSupport", httpTypes,
+        hummingbird, logging,
       ]),
   ],
   swiftLanguageModes: [.v6]

@@ -7,8 +7,12 @@ public let readModelsSchema = Schema(
   migrations: [
     Migration(
       version: 1, name: "orders_catalogue",
-      sql: String(decoding: PackageResources.v0001_orders_catalogue_sql, as: UTF8.self))
-  ], afterwards: [String(decoding: PackageResources.privileges_sql, as: UTF8.self)])
+      sql: String(decoding: PackageResources.v0001_orders_catalogue_sql, as: UTF8.self)),
+    Migration(
+      version: 2, name: "generations",
+      sql: String(decoding: PackageResources.v0002_generations_sql, as: UTF8.self)),
+  ],
+  afterwards: [String(decoding: PackageResources.privileges_sql, as: UTF8.self)])
 
 /// Every projection that the projector runs.
 public let commerceProjections: [AnyProjection] = [

@@ -1,6 +1,7 @@
 internal import DequeModule
 internal import EventLoop
 internal import EventRelay
+internal import EventSourcing
 internal import Synchronization
 
 /// Deliveries that wait for one projection, bounded in bytes. What does not fit is dropped, and read
@@ -9,6 +10,8 @@ final class Mailbox: Sendable {
   private struct State {
     var batches: Deque<FeedBatch> = []
     var size = 0
+    /// Indices of the partitions whose deliveries are wanted.
+    var wanted: Set<Int> = []
   }
 
   private let limit: Int
@@ -17,10 +20,16 @@ final class Mailbox: Sendable {
 
   init(limit: Int) { self.limit = limit }
 
+  /// Deliveries of these partitions alone are taken from now on.
+  func accept(_ partitions: Set<Int>) { state.withLock { $0.wanted = partitions } }
+
+  var wanted: Set<Int> { state.withLock { $0.wanted } }
+
   /// - Returns: false when the mailbox is full.
   func offer(_ batch: FeedBatch) -> Bool {
     let size = batch.size
     let isTaken = state.withLock { state in
+      guard state.wanted.contains(batch.partition.index) else { return true }
       guard state.size + size <= limit || state.batches.isEmpty else { return false }
       state.batches.append(batch)
       state.size += size
@@ -43,6 +52,4 @@ final class Mailbox: Sendable {
       return taken
     }
   }
-
-  func clear() { state.withLock { $0 = State() } }
 }

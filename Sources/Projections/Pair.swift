@@ -20,10 +20,29 @@ struct Pair: Sendable {
     case live
     /// Reads the store from the checkpoint on; deliveries wait there.
     case catchingUp
-    /// An event was refused. It is tried again at that time.
+    /// Something is wrong with more than one stream. It is tried again at that time.
     case halted(retryAt: ContinuousClock.Instant)
     /// The store's history is not the one that the checkpoint belongs to: nothing but a rebuild helps.
     case forked
+    /// Has come to the position where its generation ends.
+    case done
+
+    /// As the status shows it.
+    var name: String {
+      switch self {
+      case .live: "live"
+      case .catchingUp: "catching up"
+      case .halted: "halted"
+      case .forked: "forked"
+      case .done: "done"
+      }
+    }
+  }
+
+  /// Why and where a pair stands still.
+  struct Trouble: Sendable, Hashable {
+    let position: Position
+    let reason: String
   }
 
   enum Verdict: Sendable, Equatable {
@@ -41,13 +60,18 @@ struct Pair: Sendable {
   let incarnation: UUID
   var checkpoint: Checkpoint
   var mode = Mode.catchingUp
+  /// Where the generation ends; nil when it goes on.
+  let until: Position?
+  /// While it is halted or forked.
+  var trouble: Trouble?
   /// The partition's head when it was last looked at.
   var knownHead = Position.start
 
-  init(partition: Partition, incarnation: UUID, checkpoint: Checkpoint) {
+  init(partition: Partition, incarnation: UUID, checkpoint: Checkpoint, until: Position? = nil) {
     self.partition = partition
     self.incarnation = incarnation
     self.checkpoint = checkpoint
+    self.until = until
   }
 
   /// Takes a delivery from the live feed; after `apply` the checkpoint stands behind its events.
@@ -79,7 +103,12 @@ struct Pair: Sendable {
         return fork("the store does not have the event at \(checkpoint.position)")
       }
     }
-    if events.count < limit { mode = .live }
+    if let until, events.count < limit || events.last!.position >= until {
+      fresh = fresh.prefix { $0.position <= until }
+      mode = .done
+    } else if events.count < limit {
+      mode = .live
+    }
     guard let last = fresh.last else { return .duplicate }
     checkpoint = Checkpoint(position: last.position, eventID: last.id)
     return .apply(Array(fresh))
@@ -89,6 +118,7 @@ struct Pair: Sendable {
   /// where the head was a moment ago has lost deliveries at the end, which no later one would show.
   mutating func observe(_ head: PartitionHead) -> Verdict {
     if mode == .forked { return .notLive }
+    if mode == .done, head.position >= checkpoint.position { return .duplicate }
     if head.position < checkpoint.position {
       return fork("the store ends at \(head.position), before the checkpoint \(checkpoint.position)")
     }
@@ -100,13 +130,19 @@ struct Pair: Sendable {
     return hole()
   }
 
+  mutating func halt(at position: Position, _ reason: String, retryAt: ContinuousClock.Instant) {
+    mode = .halted(retryAt: retryAt)
+    trouble = Trouble(position: position, reason: reason)
+  }
+
   private mutating func hole() -> Verdict {
     mode = .catchingUp
     return .hole
   }
 
-  private mutating func fork(_ reason: String) -> Verdict {
+  mutating func fork(_ reason: String) -> Verdict {
     mode = .forked
+    trouble = Trouble(position: checkpoint.position, reason: reason)
     return .forked(reason)
   }
 }

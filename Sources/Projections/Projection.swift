@@ -1,30 +1,48 @@
 public import EventSourcing
 public import Postgres
 
-/// A read model of keyed documents: which row an event belongs to, and what it does to it.
+/// A read model: which events it takes, the row that each belongs to, and what it does to that row.
 ///
 /// The engine does the rest: it reads the rows that a batch concerns, folds the events in memory and
 /// writes the changed rows and the checkpoint in one transaction, so that each event counts once.
-/// A row belongs to one stream, since order is kept per stream only.
+/// A row belongs to one stream, since order is kept per stream only; what sums over streams is an
+/// `AggregateTable` beside the rows.
 public protocol Projection: Sendable {
   associatedtype Document: Sendable
 
-  /// Names the checkpoints; it never changes.
+  /// Names its checkpoints; it never changes. Lower-case letters, digits and `_`.
   var name: String { get }
+
+  /// From 1; counted up whenever rows would come out otherwise than before. A process with a new version builds the
+  /// tables anew beside the old ones, and lets them serve once they have caught up.
+  var version: Int { get }
+
+  /// The categories of the streams whose events it takes. Of these it must know every event.
+  var categories: Set<String> { get }
 
   var table: DocumentTable<Document> { get }
 
-  /// The key of the row that the event concerns; nil when it concerns none.
-  /// - Throws: for an event that this build does not know, which stops the partition rather than
-  ///   skipping the event.
+  /// Sums over streams, kept from what the documents say; none unless there are any.
+  var aggregates: [AggregateTable<Document>] { get }
+
+  /// The key of the row that the event concerns: the stream's id, unless said otherwise. No two streams share a row.
+  /// nil when it concerns none.
   func key(of event: RecordedEvent) throws -> String?
 
   /// Folds one event into its row: nil before the first event; set to nil to delete the row.
+  /// - Throws: `EventDecodingError.unknownType` for an event that this build does not know, which stops the
+  ///   partition until a build comes that does; any other error parks the stream.
   func apply(_ event: RecordedEvent, to document: inout Document?) throws
 }
 
-/// How documents are stored: the table has the columns `key text primary key`, `document json` and the
-/// columns named here, which exist to be searched by.
+extension Projection {
+  public var aggregates: [AggregateTable<Document>] { [] }
+  public func key(of event: RecordedEvent) throws -> String? { String(event.stream.id) }
+}
+
+/// How documents are stored. A migration makes the table `NAME_shape`, with the columns `key text primary key`,
+/// `version bigint` (of the row's stream), `document json` and the columns named here, which exist to be searched
+/// by; and the view `NAME`, which queries use. Each generation has a table like it.
 public struct DocumentTable<Document: Sendable>: Sendable {
   /// A column that repeats part of the document.
   public struct Column: Sendable {
@@ -45,8 +63,8 @@ public struct DocumentTable<Document: Sendable>: Sendable {
   /// With its schema.
   public let name: String
   public let columns: [Column]
-  let encode: @Sendable (Document) -> [UInt8]
-  let decode: @Sendable ([UInt8]) throws -> Document
+  public let encode: @Sendable (Document) -> [UInt8]
+  public let decode: @Sendable ([UInt8]) throws -> Document
 
   /// - Precondition: names are the program's own, never input: they become part of the SQL.
   public init(
@@ -60,76 +78,105 @@ public struct DocumentTable<Document: Sendable>: Sendable {
   }
 }
 
-extension DocumentTable {
-  func select(_ keys: [String]) -> Query {
-    "select key, document from \(unescaped: name) where key = any(\(array: keys))"
+/// Sums over many streams: a row per partition and key, so that workers do not wait for one another. Queries sum over
+/// the partitions. A migration makes `NAME_shape` with `partition integer`, the key's columns, the sums as
+/// `bigint`, and all but the sums as its primary key; and the view `NAME`.
+public struct AggregateTable<Document: Sendable>: Sendable {
+  /// What one document adds to one row.
+  public struct Contribution: Sendable, Hashable {
+    public let key: [String]
+    public let amounts: [Int64]
+
+    /// - Parameters:
+    ///   - key: in the order of the key's columns, as text.
+    ///   - amounts: in the order of the sums.
+    public init(_ key: [String], _ amounts: [Int64]) {
+      self.key = key
+      self.amounts = amounts
+    }
   }
 
-  func delete(_ keys: [String]) -> Query {
-    "delete from \(unescaped: name) where key = any(\(array: keys))"
-  }
+  /// With its schema.
+  public let name: String
+  /// Names and PostgreSQL types.
+  public let keys: [(name: String, type: String)]
+  public let sums: [String]
+  /// What a document adds: the engine takes back what it added before it changed.
+  public let contributions: @Sendable (Document) -> [Contribution]
 
-  /// Inserts or replaces rows, set-based.
-  func upsert(_ rows: [(key: String, document: Document)]) -> Query {
-    let documents = rows.map(\.document)
-    let names = ["key", "document"] + columns.map(\.name)
-    let types = ["text", "json"] + columns.map(\.type)
-    let selected = names.enumerated().map { "u.c\($0.offset)::\(types[$0.offset])" }.joined(separator: ", ")
-    let parameters = names.indices.map { "$\($0 + 1)" }.joined(separator: ", ")
-    let aliases = names.indices.map { "c\($0)" }.joined(separator: ", ")
-    let updates = names.dropFirst().map { "\($0) = excluded.\($0)" }.joined(separator: ", ")
-    return Query(
-      """
-      insert into \(name) (\(names.joined(separator: ", "))) select \(selected)
-      from unnest(\(parameters)) as u(\(aliases)) on conflict (key) do update set \(updates)
-      """,
-      [
-        PostgresValue(PostgresArray(rows.map(\.key))),
-        PostgresValue(PostgresArray(documents.map { PostgresText(utf8: encode($0)) })),
-      ] + columns.map { $0.values(documents) })
+  /// - Precondition: names are the program's own, never input: they become part of the SQL.
+  public init(
+    _ name: String, keys: [(name: String, type: String)], sums: [String],
+    _ contributions: @escaping @Sendable (Document) -> [Contribution]
+  ) {
+    self.name = name
+    self.keys = keys
+    self.sums = sums
+    self.contributions = contributions
+  }
+}
+
+/// A row before and after some events.
+public struct RowChange<Document: Sendable>: Sendable {
+  public let key: String
+  /// Of the row's stream.
+  public let hash: UInt16
+  /// Of the last event.
+  public let version: Version
+  public let before: Document?
+  public let after: Document?
+}
+
+extension Projection {
+  /// Folds events into rows; pure.
+  /// - Parameter load: gives the documents as they are stored.
+  /// - Returns: every row that the events concern, in the order of their first ones.
+  public func fold(
+    _ events: [RecordedEvent], load: ([String]) throws -> [String: Document]
+  ) throws -> [RowChange<Document>] {
+    var order: [String] = []
+    var firsts: [String: RecordedEvent] = [:]
+    let keyed = try events.compactMap { event -> (key: String, event: RecordedEvent)? in
+      guard categories.contains(String(event.stream.category)), let key = try key(of: event) else { return nil }
+      if firsts.updateValue(firsts[key] ?? event, forKey: key) == nil { order.append(key) }
+      return (key, event)
+    }
+    // What begins here has no row yet.
+    let old = order.filter { firsts[$0]!.version.rawValue > 1 }
+    let before = old.isEmpty ? [:] : try load(old)
+    var after = before
+    var versions: [String: Version] = [:]
+    for (key, event) in keyed {
+      var document = after[key]
+      try apply(event, to: &document)
+      after[key] = document
+      versions[key] = event.version
+    }
+    return order.map { key in
+      RowChange(
+        key: key, hash: firsts[key]!.hash, version: versions[key]!, before: before[key], after: after[key])
+    }
   }
 }
 
 /// A projection with its document type hidden, as the engine runs several.
 public struct AnyProjection: Sendable {
   public let name: String
-  /// Reads, folds and writes what `events` concern, inside the connection's transaction.
-  let write: @Sendable (isolated PostgresConnection, [RecordedEvent]) throws -> Void
+  public let version: Int
+  public let categories: Set<String>
+  /// Of documents first, then of sums.
+  public let tables: [String]
+  let write: @Sendable (isolated PostgresConnection, [RecordedEvent], Generation) throws -> Void
+  let replay: @Sendable ([RecordedEvent], Generation) throws -> ReplayedRows
 
   public init(_ projection: some Projection) {
     name = projection.name
-    write = { connection, events in try projection.write(events, on: connection) }
-  }
-}
-
-extension Projection {
-  /// Folds events into documents; pure. `load` gives the documents as they are stored.
-  /// - Returns: every key that the events concern, with its document afterwards.
-  public func fold(
-    _ events: [RecordedEvent], load: ([String]) throws -> [String: Document]
-  ) throws -> [(key: String, document: Document?)] {
-    let keyed = try events.compactMap { event in try key(of: event).map { (key: $0, event: event) } }
-    var order: [String] = []
-    var seen: Set<String> = []
-    for (key, _) in keyed where seen.insert(key).inserted { order.append(key) }
-    guard !order.isEmpty else { return [] }
-    var documents: [String: Document] = try load(order)
-    for (key, event) in keyed {
-      var document = documents[key]
-      try apply(event, to: &document)
-      documents[key] = document
-    }
-    return order.map { ($0, documents[$0]) }
+    version = projection.version
+    categories = projection.categories
+    tables = [projection.table.name] + projection.aggregates.map(\.name)
+    write = { connection, events, generation in try projection.write(events, to: generation, on: connection) }
+    replay = { events, generation in try projection.replay(events, generation) }
   }
 
-  func write(_ events: [RecordedEvent], on connection: isolated PostgresConnection) throws {
-    let changes = try fold(events) { keys in
-      let rows = try connection.query(table.select(keys)).decode((String, PostgresBytes).self)
-      return Dictionary(uniqueKeysWithValues: try rows.map { ($0.0, try table.decode($0.1.bytes)) })
-    }
-    let kept = changes.compactMap { change in change.document.map { (key: change.key, document: $0) } }
-    let gone = changes.filter { $0.document == nil }.map(\.key)
-    if !kept.isEmpty { try connection.query(table.upsert(kept)) }
-    if !gone.isEmpty { try connection.query(table.delete(gone)) }
-  }
+  func takes(_ event: RecordedEvent) -> Bool { categories.contains(String(event.stream.category)) }
 }

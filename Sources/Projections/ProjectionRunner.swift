@@ -7,88 +7,103 @@ internal import Metrics
 internal import Postgres
 internal import PostgresEventStore
 
-/// Runs one projection over all its pairs: takes deliveries, catches up from the store, and writes rows
-/// and checkpoints in one transaction a round.
+/// Runs one lane of a generation: shares its pairs with the other workers, takes deliveries, catches up from the
+/// store, and writes rows and checkpoints in one transaction a round.
 actor ProjectionRunner {
   struct Settings: Sendable {
-    var partitioning: Partitioning
     /// Events in one transaction.
     var batchSize: Int
-    /// How often every pair is compared with its partition's head.
+    /// How often every pair is compared with its partition's head, and the pairs are shared anew.
     var headInterval: Duration
     /// When a pair that was halted is tried again.
     var haltRetry: Duration
+    /// Streams of one pair that are parked within a minute; at the next one the pair is halted instead.
+    var parkLimit: Int
   }
 
-  private typealias Work = (events: [RecordedEvent], advance: CheckpointStore.Advance)
+  private struct Work {
+    let pair: Pair
+    /// As they came: those of parked streams, or of other categories, only move the checkpoint.
+    let events: ArraySlice<RecordedEvent>
+  }
 
   private let projection: AnyProjection
-  private let checkpoints: CheckpointStore
+  nonisolated let generation: Generation
+  private let store: PairStore
   private let readStore: PostgresPool
-  private let store: PostgresEventStore
+  private let events: PostgresEventStore
   private let settings: Settings
-  private let isActive: @Sendable () async -> Bool
   private let logger: Logger
   private let metrics: ProjectionMetrics
   nonisolated let mailbox: Mailbox
-  private var pairs: [Pair] = []
+
+  private var pairs: [Int: Pair] = [:]
+  /// Checkpoints as the read store has them; a pair whose events concern no row is ahead of its own.
+  private var stored: [Int: Checkpoint] = [:]
+  private var parked: [Int: Set<StreamID>] = [:]
+  private var reported: [Int: Pair.Mode] = [:]
+  private var recentlyParked: [Int: [ContinuousClock.Instant]] = [:]
   private var nextHeadCheck = ContinuousClock.now
+  private var nextFlush = ContinuousClock.now
   private var firstToCatchUp = 0
+  private var isRetired = false
 
   init(
-    _ projection: AnyProjection, owner: UUID, readStore: PostgresPool, store: PostgresEventStore, mailbox: Mailbox,
-    settings: Settings, isActive: @escaping @Sendable () async -> Bool, logger: Logger
+    _ projection: AnyProjection, _ store: PairStore, readStore: PostgresPool, events: PostgresEventStore,
+    mailbox: Mailbox, settings: Settings, logger: Logger
   ) {
     self.projection = projection
-    checkpoints = CheckpointStore(projection: projection.name, owner: owner)
-    self.readStore = readStore
     self.store = store
+    generation = store.generation
+    self.readStore = readStore
+    self.events = events
     self.mailbox = mailbox
     self.settings = settings
-    self.isActive = isActive
     var logger = logger
     logger[metadataKey: "projection"] = "\(projection.name)"
+    logger[metadataKey: "generation"] = "\(store.generation.number)"
     self.logger = logger
-    metrics = ProjectionMetrics(projection.name)
+    metrics = ProjectionMetrics(projection.name, generation.number, store.lane)
   }
 
-  /// Projects until the task is cancelled; the transaction in hand is finished first.
-  /// - Throws: `FencedError` when another projector has taken over, `PartitioningError`.
-  func run() async throws {
+  /// Ends the runner once its round is over.
+  func retire() {
+    isRetired = true
+    mailbox.wakeup.signal()
+  }
+
+  /// Projects until it is retired or the task is cancelled; the transaction in hand is finished first, and the
+  /// pairs are given up for others to take.
+  func run() async {
     var backoff = Backoff(first: .milliseconds(100))
-    var mustClaim = true
-    while !Task.isCancelled {
+    var isSure = false
+    while !Task.isCancelled, !isRetired {
       do {
-        if mustClaim { try await claim() }
-        mustClaim = false
+        if !isSure {
+          adopt(try await store.owned(on: readStore), replacing: true)
+          try await loadParked(pairs.values.map(\.partition))
+          nextHeadCheck = .now
+          isSure = true
+        }
         if try await step() { backoff.reset() }
-      } catch let error as FencedError {
-        throw error
-      } catch let error as PartitioningError {
-        throw error
       } catch {
-        guard !Task.isCancelled else { return }
-        // The servers are at fault: what was taken is read from the store again, from the checkpoints
-        // as they stand there.
-        metrics.retries.increment()
-        logger.error("interrupted; trying again", metadata: ["error": "\(error)"])
-        mustClaim = true
+        guard !Task.isCancelled else { break }
+        // What was taken is read from the store again, from the checkpoints as they stand there.
+        isSure = false
+        if error is FencedError {
+          metrics.fenced.increment()
+          logger.warning("others have taken pairs over", metadata: ["error": "\(error)"])
+        } else {
+          metrics.retries.increment()
+          logger.error("interrupted; trying again", metadata: ["error": "\(error)"])
+        }
         try? await Task.sleep(for: backoff.next())
       }
     }
-  }
-
-  /// - Throws: `FencedError` when this process is not the active one any more: it may have slept, and must
-  ///   not take the pairs away from its successor.
-  private func claim() async throws {
-    guard await isActive() else { throw FencedError(projection: projection.name) }
-    let incarnation = try await store.incarnation()
-    pairs = try await checkpoints.claim(settings.partitioning, incarnation: incarnation, on: readStore)
-    for index in pairs.indices where pairs[index].incarnation != incarnation {
-      pairs[index].mode = .forked
-      report(.forked("the store is incarnation \(incarnation) now"), of: pairs[index])
-    }
-    nextHeadCheck = .now
+    // Also when cancelled: in a task of its own.
+    let (store, pool, mine) = (store, readStore, pairs.values.map(\.partition))
+    await Task { try? await store.release(mine, on: pool) }.value
+    mailbox.accept([])
   }
 
   /// - Returns: whether anything was applied.
@@ -96,70 +111,138 @@ actor ProjectionRunner {
     if ContinuousClock.now >= nextHeadCheck { try await checkHeads() }
     var next = pairs
     var work: [Int: [RecordedEvent]] = [:]
-    // While pairs are behind, they have half of every round, however much is delivered.
-    let isBehind = next.contains { $0.mode == .catchingUp }
+    // Half of a round is kept for pairs that are behind, so that neither they nor the feed starve.
+    let isBehind = pairs.values.contains { $0.mode == .catchingUp }
     for batch in mailbox.take(events: isBehind ? max(1, settings.batchSize / 2) : settings.batchSize) {
       let index = batch.partition.index
-      guard batch.partition.partitioning == settings.partitioning else { continue }
-      let verdict = next[index].receive(batch)
+      guard batch.partition.partitioning == generation.partitioning, var pair = next[index] else { continue }
+      let verdict = pair.receive(batch)
+      next[index] = pair
       if case .apply(let events) = verdict { work[index, default: []] += events }
-      report(verdict, of: next[index])
+      if verdict == .duplicate { metrics.duplicates.increment() }
+      report(verdict, of: pair)
     }
     // The checkpoint's own event comes again, as proof of the history.
     let limit = settings.batchSize + 1
     var room = max(settings.batchSize / 2, settings.batchSize - work.values.reduce(0) { $0 + $1.count }, 1)
     // Each round begins at another pair, so that none waits behind the others.
-    firstToCatchUp = (firstToCatchUp + 1) % next.count
-    for index in Array(firstToCatchUp..<next.count) + Array(0..<firstToCatchUp)
-    where next[index].mode == .catchingUp && work[index] == nil && room > 0 {
-      let events = try await store.events(
-        in: next[index].partition, from: next[index].checkpoint.position, limit: limit)
-      let verdict = next[index].catchUp(events, limit: limit)
+    let order = next.keys.sorted()
+    firstToCatchUp += 1
+    for offset in order.indices {
+      let index = order[(firstToCatchUp + offset) % order.count]
+      guard var pair = next[index], pair.mode == .catchingUp, work[index] == nil, room > 0 else { continue }
+      let events = try await events.events(in: pair.partition, from: pair.checkpoint.position, limit: limit)
+      let verdict = pair.catchUp(events, limit: limit)
+      next[index] = pair
       if case .apply(let events) = verdict {
         work[index] = events
         room -= events.count
-        firstToCatchUp = index
+        if room <= 0 { firstToCatchUp += offset }
       }
-      report(verdict, of: next[index])
+      report(verdict, of: pair)
     }
     // What has no rows to write is settled; the others are when their transaction is.
-    for index in next.indices where work[index] == nil { pairs[index] = next[index] }
-    guard !work.isEmpty else {
-      if pairs.allSatisfy({ $0.mode != .catchingUp }) {
+    for (index, pair) in next where !concernsRows(work[index] ?? [], index) { pairs[index] = pair }
+    let due = work.filter { concernsRows($0.value, $0.key) }
+    guard !due.isEmpty else {
+      try await flush()
+      if pairs.values.allSatisfy({ $0.mode != .catchingUp }), !isRetired {
         await mailbox.wakeup.wait(upTo: max(nextHeadCheck - .now, .milliseconds(1)))
       }
       return false
     }
-    try await apply(
-      work.sorted { $0.key < $1.key }.map { index, events in
-        let advance = CheckpointStore.Advance(
-          partition: next[index].partition, from: pairs[index].checkpoint, to: next[index].checkpoint)
-        return (events, advance)
-      }, next)
+    try await apply(due.sorted { $0.key < $1.key }.map { Work(pair: next[$0.key]!, events: $0.value[...]) })
+    return true
+  }
+
+  private func concernsRows(_ events: [RecordedEvent], _ index: Int) -> Bool {
+    events.contains { projection.takes($0) && !(parked[index]?.contains($0.stream) ?? false) }
+  }
+
+  /// Writes the checkpoints of pairs whose events concerned no row, now and then.
+  private func flush() async throws {
+    guard ContinuousClock.now >= nextFlush else { return }
+    nextFlush = .now + min(settings.headInterval, .milliseconds(50))
+    let behind = pairs.filter { stored[$0.key] != $0.value.checkpoint }
+    guard !behind.isEmpty else { return }
+    try await write(behind.values.map { Work(pair: $0, events: []) })
+  }
+}
+
+// MARK: Pairs
+extension ProjectionRunner {
+  private func adopt(_ new: [Pair], replacing: Bool) {
+    if replacing { (pairs, stored, parked, reported) = ([:], [:], [:], [:]) }
+    for pair in new {
+      pairs[pair.partition.index] = pair
+      stored[pair.partition.index] = pair.checkpoint
+    }
+    mailbox.accept(Set(pairs.keys))
+    metrics.owned.record(pairs.count)
+  }
+
+  private func loadParked(_ partitions: [Partition]) async throws {
+    guard !partitions.isEmpty else { return }
+    for stream in try await store.parked(partitions, on: readStore) {
+      parked[stream.partition, default: []].insert(stream.stream)
+    }
+  }
+
+  /// Gives up what is more than this worker's share, or takes what is less and nobody has.
+  /// - Returns: false while this worker does not count yet.
+  private func balance() async throws -> Bool {
+    guard let share = try await store.share(on: readStore) else { return false }
+    if pairs.count > share {
+      let given = pairs.keys.sorted().suffix(pairs.count - share).map { pairs[$0]!.partition }
+      try await store.release(given, on: readStore)
+      for partition in given {
+        (pairs[partition.index], stored[partition.index]) = (nil, nil)
+        (parked[partition.index], reported[partition.index]) = (nil, nil)
+      }
+      adopt([], replacing: false)
+      logger.info("gave pairs up", metadata: ["pairs": "\(given.count)", "left": "\(pairs.count)"])
+    } else if pairs.count < share {
+      let taken = try await store.claim(share - pairs.count, on: readStore)
+      guard !taken.isEmpty else { return true }
+      adopt(taken, replacing: false)
+      try await loadParked(taken.map(\.partition))
+      logger.info("took pairs", metadata: ["pairs": "\(taken.count)", "now": "\(pairs.count)"])
+    }
     return true
   }
 
   private func checkHeads() async throws {
     nextHeadCheck = .now + settings.headInterval
-    let incarnation = try await store.incarnation()
-    let heads = try await store.heads(of: settings.partitioning)
+    // Not before this worker counts, and then often enough to take over in time.
+    if try await !balance() { nextHeadCheck = min(nextHeadCheck, .now + .milliseconds(100)) }
+    guard !pairs.isEmpty else { return }
+    let incarnation = try await events.incarnation()
+    let heads = try await events.heads(of: generation.partitioning)
     var lag: Int64 = 0
-    for index in pairs.indices {
-      if case .halted(let retryAt) = pairs[index].mode, ContinuousClock.now >= retryAt {
-        pairs[index].mode = .catchingUp
+    for index in pairs.keys {
+      var pair = pairs[index]!
+      if case .halted(let retryAt) = pair.mode, ContinuousClock.now >= retryAt {
+        (pair.mode, pair.trouble) = (.catchingUp, nil)
       }
-      if pairs[index].incarnation != incarnation && pairs[index].mode != .forked {
-        pairs[index].mode = .forked
-        report(.forked("the store is incarnation \(incarnation) now"), of: pairs[index])
+      if pair.incarnation != incarnation && pair.mode != .forked {
+        report(pair.fork("the store is incarnation \(incarnation) now"), of: pair)
       }
-      report(pairs[index].observe(heads[index]), of: pairs[index])
-      lag = max(lag, heads[index].position.rawValue - pairs[index].checkpoint.position.rawValue)
+      report(pair.observe(heads[index]), of: pair)
+      if pair.mode != .done { lag = max(lag, heads[index].position.rawValue - pair.checkpoint.position.rawValue) }
+      pairs[index] = pair
     }
     metrics.lag.record(lag)
+    metrics.parked.record(parked.values.reduce(0) { $0 + $1.count })
     metrics.stopped.record(
-      pairs.count { pair in
+      pairs.values.count { pair in
         if case .halted = pair.mode { true } else { pair.mode == .forked }
       })
+    try await handleRequests()
+    let changed = pairs.filter { reported[$0.key] != $0.value.mode }
+    if !changed.isEmpty {
+      try await store.report(Array(changed.values), on: readStore)
+      for (index, pair) in changed { reported[index] = pair.mode }
+    }
   }
 
   private func report(_ verdict: Pair.Verdict, of pair: Pair) {
@@ -179,104 +262,203 @@ actor ProjectionRunner {
 // MARK: Writing
 extension ProjectionRunner {
   /// Writes rows and checkpoints of all `work` in one transaction. When an event is refused, the others
-  /// go on: first each pair by itself, then, in the pair that fails, each event.
-  private func apply(_ work: [Work], _ next: [Pair]) async throws {
+  /// go on: first each pair by itself, then, in the pair that fails, half by half.
+  private func apply(_ work: [Work]) async throws {
     do {
       try await write(work)
-      for work in work { settle(work.advance, next) }
     } catch {
       guard Self.isRefusal(error) else { throw error }
-      guard work.count == 1 else {
-        for one in work { try await apply([one], next) }
-        return
-      }
-      try await isolate(work[0], next)
-    }
-  }
-
-  /// Applies a pair's events one by one up to the one that is refused, and halts the pair there.
-  private func isolate(_ work: Work, _ next: [Pair]) async throws {
-    var reached = work.advance.from
-    for event in work.events {
-      let to = Checkpoint(position: event.position, eventID: event.id)
-      let advance = CheckpointStore.Advance(partition: work.advance.partition, from: reached, to: to)
-      do {
-        try await write([([event], advance)])
-        settle(advance, next)
-        reached = to
-      } catch {
-        guard Self.isRefusal(error) else { throw error }
-        return await halt(work.advance.partition, at: event, error)
+      if work.count > 1 {
+        for one in work { try await apply([one]) }
+      } else if work[0].events.count > 1 {
+        let events = work[0].events
+        let middle = events.startIndex + events.count / 2
+        for half in [events[..<middle], events[middle...]] {
+          guard pairs[work[0].pair.partition.index]?.trouble == nil else { return }
+          var pair = work[0].pair
+          pair.checkpoint = Checkpoint(position: half.last!.position, eventID: half.last!.id)
+          try await apply([Work(pair: pair, events: half)])
+        }
+      } else {
+        try await refuse(work[0].events.first!, work[0].pair, error)
       }
     }
   }
 
   private func write(_ work: [Work]) async throws {
-    let (projection, checkpoints) = (projection, checkpoints)
-    let events = work.flatMap(\.events)
-    let advances = work.map(\.advance)
-    let readStore = readStore
-    // A task of its own, so that a shutdown lets the transaction in hand finish.
-    try await Task {
-      try await readStore.transaction { connection in
-        try projection.write(connection, events)
-        try checkpoints.advance(advances, on: connection)
-      }
-    }.value
+    var applied: [RecordedEvent] = []
+    let advances = work.map { work in
+      let index = work.pair.partition.index
+      let waiting = parked[index] ?? []
+      let events = work.events.filter { projection.takes($0) && !waiting.contains($0.stream) }
+      applied += events
+      return PairStore.Advance(
+        partition: work.pair.partition, from: stored[index] ?? .start, to: work.pair.checkpoint, applied: events)
+    }
+    let events = applied
+    try await inTransaction { [projection, generation, store] connection in
+      if !events.isEmpty { try projection.write(connection, events, generation) }
+      try store.advance(advances, on: connection)
+    }
+    for work in work {
+      pairs[work.pair.partition.index] = work.pair
+      stored[work.pair.partition.index] = work.pair.checkpoint
+    }
     metrics.events.increment(by: events.count)
     metrics.batchSize.record(events.count)
   }
 
-  private func settle(_ advance: CheckpointStore.Advance, _ next: [Pair]) {
-    let index = advance.partition.index
-    pairs[index] = next[index]
-    pairs[index].checkpoint = advance.to
+  /// In a task of its own, so that a shutdown lets the transaction in hand finish.
+  private func inTransaction(_ body: @escaping @Sendable (isolated PostgresConnection) throws -> Void) async throws {
+    let readStore = readStore
+    try await Task { try await readStore.transaction(body) }.value
   }
 
-  private func halt(_ partition: Partition, at event: RecordedEvent, _ error: any Error) async {
+  /// Parks the stream of an event that was refused, or halts the pair where the event is not at fault.
+  private func refuse(_ event: RecordedEvent, _ pair: Pair, _ error: any Error) async throws {
     metrics.refused.increment()
-    logger.critical(
-      "an event was refused; its partition stops here and is tried again later",
-      metadata: [
-        "partition": "\(partition)", "position": "\(event.position)", "stream": "\(event.stream)",
-        "type": "\(event.type)", "error": "\(error)",
-      ])
-    pairs[partition.index].mode = .halted(retryAt: .now + settings.haltRetry)
-    do {
-      try await checkpoints.halt(partition, at: event.position, error: "\(error)", on: readStore)
-    } catch {
-      logger.error("cannot record that a partition has stopped", metadata: ["error": "\(error)"])
+    let index = pair.partition.index
+    let minuteAgo = ContinuousClock.now - .seconds(60)
+    recentlyParked[index, default: []].removeAll { $0 < minuteAgo }
+    let place: Logger.Metadata = [
+      "partition": "\(pair.partition)", "position": "\(event.position)", "stream": "\(event.stream)",
+      "type": "\(event.type)", "error": "\(error)",
+    ]
+    if Self.isUnknown(error) || recentlyParked[index]!.count >= settings.parkLimit {
+      let reason = Self.isUnknown(error) ? "\(error)" : "many streams were parked within a minute; the last: \(error)"
+      logger.critical("this partition stops here and is tried again later", metadata: place)
+      var halted = pairs[index]!
+      halted.halt(at: event.position, reason, retryAt: .now + settings.haltRetry)
+      halted.checkpoint = stored[index]!
+      pairs[index] = halted
+      nextHeadCheck = .now
+      return
     }
+    let advance = PairStore.Advance(
+      partition: pair.partition, from: stored[index]!, to: pair.checkpoint, applied: [])
+    try await inTransaction { [store] connection in
+      try store.park(event, pair.partition, error: "\(error)", on: connection)
+      try store.advance([advance], on: connection)
+    }
+    parked[index, default: []].insert(event.stream)
+    recentlyParked[index]!.append(.now)
+    pairs[index] = pair
+    stored[index] = pair.checkpoint
+    logger.critical("an event was refused; its stream is parked, all others go on", metadata: place)
   }
 
-  /// True when the event, and not a server, is at fault.
+  /// True when the events, and not a server, are at fault.
   private static func isRefusal(_ error: any Error) -> Bool {
     switch error {
     case let error as PostgresError:
-      if case .server(let state) = error.code { !state.isInfrastructure } else { error.code == .decoding }
-    case is FencedError, is CancellationError: false
-    default: true
+      guard case .server(let state) = error.code else { return error.code == .decoding }
+      // What values and rules bring about. The others speak of the server's state, of rights or of the schema.
+      return ["21", "22", "23", "38", "39", "44", "54", "P0"].contains(state.category)
+    case is FencedError, is CancellationError, is EventStoreError: return false
+    default: return true
+    }
+  }
+
+  private static func isUnknown(_ error: any Error) -> Bool {
+    switch error as? EventDecodingError {
+    case .unknownType, .at(_, .unknownType): true
+    default: false
+    }
+  }
+}
+
+// MARK: Parked streams
+extension ProjectionRunner {
+  private func handleRequests() async throws {
+    guard parked.values.contains(where: { !$0.isEmpty }) else { return }
+    try await flush()
+    var waiting: [Int: Set<StreamID>] = [:]
+    for stream in try await store.parked(pairs.values.map(\.partition), on: readStore) {
+      waiting[stream.partition, default: []].insert(stream.stream)
+      guard let request = stream.request, let pair = pairs[stream.partition], pair.trouble == nil else { continue }
+      if try await resume(stream, request) { waiting[stream.partition]?.remove(stream.stream) }
+    }
+    parked = waiting
+  }
+
+  /// Applies what has waited, in order, up to the pair's checkpoint.
+  /// - Returns: false when the stream goes on waiting, at the event that is refused now.
+  private func resume(_ stream: PairStore.Parked, _ request: PairStore.Parked.Request) async throws -> Bool {
+    guard let checkpoint = stored[stream.partition], let partition = pairs[stream.partition]?.partition else {
+      return false
+    }
+    var version = stream.version
+    var discards = request == .discard
+    var limit = settings.batchSize
+    while true {
+      let cursor = StreamCursor(version: Version(version.rawValue - 1))
+      let page = (try await events.events(in: [stream.stream: cursor], limit: limit)[stream.stream] ?? [])
+        .filter { $0.position <= checkpoint.position }
+      let applied = Array(page.dropFirst(discards ? 1 : 0)).filter(projection.takes)
+      let next = page.last?.version.advanced(by: 1)
+      let advance = PairStore.Advance(partition: partition, from: checkpoint, to: checkpoint, applied: applied)
+      do {
+        try await inTransaction { [projection, generation, store, discards] connection in
+          try store.advance([advance], on: connection)
+          if discards { try store.discard(stream.stream, on: connection) }
+          if !applied.isEmpty { try projection.write(connection, applied, generation) }
+          if let next {
+            try store.resume(stream.stream, at: next, on: connection)
+          } else {
+            try store.unpark(stream.stream, on: connection)
+          }
+        }
+      } catch {
+        guard Self.isRefusal(error), let first = page.first else { throw error }
+        guard page.count == 1 || (discards && page.count == 2) else {
+          limit = discards ? 2 : 1
+          continue
+        }
+        let refused = page.last ?? first
+        try await inTransaction { [store, discards] connection in
+          if discards, refused.version != first.version { try store.discard(stream.stream, on: connection) }
+          try store.park(refused, partition, error: "\(error)", on: connection)
+        }
+        logger.error("a parked stream is refused again", metadata: ["stream": "\(stream.stream)", "error": "\(error)"])
+        return false
+      }
+      metrics.events.increment(by: applied.count)
+      discards = false
+      guard let next else {
+        logger.notice("a parked stream goes on", metadata: ["stream": "\(stream.stream)"])
+        return true
+      }
+      version = next
     }
   }
 }
 
 private struct ProjectionMetrics {
   let events: Counter
+  let duplicates: Counter
   let holes: Counter
   let refused: Counter
+  let fenced: Counter
   let retries: Counter
   let lag: Gauge
+  let owned: Gauge
+  let parked: Gauge
   let stopped: Gauge
   let batchSize: Recorder
 
-  init(_ projection: String) {
-    let dimensions = [("projection", projection)]
+  init(_ projection: String, _ generation: Int, _ lane: Int) {
+    let dimensions = [("projection", projection), ("generation", "\(generation)")]
     events = Counter(label: "projection_events_applied_total", dimensions: dimensions)
+    duplicates = Counter(label: "projection_duplicates_total", dimensions: dimensions)
     holes = Counter(label: "projection_holes_total", dimensions: dimensions)
     refused = Counter(label: "projection_events_refused_total", dimensions: dimensions)
+    fenced = Counter(label: "projection_fenced_total", dimensions: dimensions)
     retries = Counter(label: "projection_interruptions_total", dimensions: dimensions)
-    lag = Gauge(label: "projection_lag_positions", dimensions: dimensions)
-    stopped = Gauge(label: "projection_pairs_stopped", dimensions: dimensions)
+    let ofLane = dimensions + [("lane", "\(lane)")]
+    lag = Gauge(label: "projection_lag_positions", dimensions: ofLane)
+    owned = Gauge(label: "projection_pairs_owned", dimensions: ofLane)
+    parked = Gauge(label: "projection_streams_parked", dimensions: ofLane)
+    stopped = Gauge(label: "projection_pairs_stopped", dimensions: ofLane)
     batchSize = Recorder(label: "projection_batch_size", dimensions: dimensions)
   }
 }

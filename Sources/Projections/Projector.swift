@@ -1,6 +1,7 @@
 internal import EventLoop
 internal import EventRelay
 public import EventSourcing
+internal import FoundationEssentials
 public import Logging
 internal import Metrics
 public import Postgres
@@ -9,27 +10,33 @@ public import RabbitMQ
 public import ServiceLifecycle
 internal import Synchronization
 
-/// Keeps read tables up to date: feeds every projection from the live feed and, where that has a hole,
-/// from the store.
+/// Keeps read tables up to date: feeds every projection from the live feed and, where that has a hole, from the store.
 ///
-/// One projector is active, by a lease in the read store; others stand by.
+/// Any number of projectors share the (projection, partition) pairs; each runs the generations that are of its
+/// own versions.
 public struct Projector: Service {
   public struct Settings: Sendable {
     public var partitioning = Partitioning.standard
-    /// Events in one transaction of one projection.
+    /// Events in one transaction of one lane.
     public var batchSize = 1_000
-    /// How often every pair is compared with its partition's head.
+    /// Transactions of one projection that may be under way at once.
+    public var lanes = 2
+    /// How often every pair is compared with its partition's head, and the pairs are shared anew.
     public var headInterval = Duration.seconds(1)
-    /// When a partition that stopped at a refused event is tried again.
+    /// When a partition that stopped is tried again.
     public var haltRetry = Duration.seconds(30)
-    /// Bytes of deliveries that may wait for one projection.
-    public var mailboxSize = 32 * 1024 * 1024
-    /// How long a projector that died holds up its successor, at most.
+    /// Streams of one pair that may be parked within a minute before the pair is halted instead.
+    public var parkLimit = 20
+    /// Bytes of deliveries that may wait for one lane.
+    public var mailboxSize = 16 * 1024 * 1024
+    /// How long the pairs of a projector that died wait for a new owner, at most.
     public var leaseDuration = Duration.seconds(5)
     /// How often the queue is bound again, should somebody have deleted the exchange.
     public var upkeepInterval = Duration.seconds(5)
     /// Deliveries that the broker sends ahead.
     public var prefetch: UInt16 = 200
+    /// What the status calls this process.
+    public var name = "projector"
 
     public init() {}
   }
@@ -40,11 +47,12 @@ public struct Projector: Service {
   private let broker: RabbitMQConfiguration
   private let settings: Settings
   private let logger: Logger
-  private let lease: Lease
-  private let feed = FeedState()
+  private let worker: Worker
+  private let crew = Crew()
+  private let isConnected = Flag()
   private let dropped = Counter(label: "projector_deliveries_dropped_total")
 
-  /// - Parameter readStore: a pool with at least a connection per projection and one more.
+  /// - Parameter readStore: a pool with at least a connection per projection and lane, and one more.
   public init(
     _ projections: [AnyProjection], readStore: PostgresPool, writeStore: PostgresPool, broker: RabbitMQConfiguration,
     settings: Settings = Settings(), logger: Logger
@@ -55,112 +63,145 @@ public struct Projector: Service {
     self.broker = broker
     self.settings = settings
     self.logger = logger
-    lease = Lease(readStore, table: "projections.leases", name: "projector", duration: settings.leaseDuration)
+    worker = Worker(
+      name: settings.name,
+      serves: projections.map { Generation.service($0.name, $0.version, settings.partitioning) },
+      leaseDuration: settings.leaseDuration, pool: readStore)
   }
 
   public func run() async throws {
-    let mailboxes = projections.map { _ in Mailbox(limit: settings.mailboxSize) }
-    try await cancelWhenGracefulShutdown {
-      try await withThrowingTaskGroup(of: Void.self) { group in
-        group.addTask { await self.receive(mailboxes) }
-        group.addTask { try await self.project(mailboxes) }
-        // Both go on until they are cancelled; one that fails ends the other.
-        defer { group.cancelAll() }
-        try await group.next()
+    await cancelWhenGracefulShutdown {
+      await withTaskGroup(of: Void.self) { group in
+        group.addTask { await self.receive() }
+        group.addTask { await self.stayAlive() }
+        group.addTask { await self.supervise() }
       }
     }
-    await lease.release()
+    await worker.leave()
   }
 
   /// - Throws: when the live feed is not connected: read tables then follow by reading the store alone.
   public func checkFeed() throws {
-    guard feed.isConnected.load(ordering: .relaxed) else { throw FeedDisconnected() }
+    guard isConnected.value.load(ordering: .relaxed) else { throw FeedDisconnected() }
   }
 
-  /// Runs the projections while the lease is held.
-  private func project(_ mailboxes: [Mailbox]) async throws {
-    var isStandingBy = false
+  private func stayAlive() async {
+    var alarm = UnownedAlarm(patience: settings.leaseDuration * 2, logger: logger)
     while !Task.isCancelled {
-      let isHeld = await renew()
-      if isHeld == true {
-        isStandingBy = false
-        logger.info("this projector is active now")
-        for mailbox in mailboxes { mailbox.clear() }
-        try await lead(mailboxes)
-      } else {
-        if isHeld == false && !isStandingBy {
-          logger.info("another projector is active; standing by")
-          isStandingBy = true
-        }
-        try? await Task.sleep(for: settings.leaseDuration / 3)
+      do {
+        try await worker.renew()
+        alarm.look(at: try await worker.unowned())
+      } catch {
+        if !Task.isCancelled { logger.error("cannot renew this worker's row", metadata: ["error": "\(error)"]) }
       }
+      try? await Task.sleep(for: settings.leaseDuration / 3)
     }
   }
 
-  /// Until the lease is lost, a projection finds itself fenced, or the task is cancelled.
-  private func lead(_ mailboxes: [Mailbox]) async throws {
-    do {
-      try await withThrowingTaskGroup(of: Void.self) { group in
-        group.addTask {
-          while !Task.isCancelled, await lease.isHeld {
-            try? await Task.sleep(for: settings.leaseDuration / 3)
-            _ = await renew()
+  /// Keeps a runner for each lane of each generation that is this build's to run.
+  private func supervise() async {
+    await withDiscardingTaskGroup { group in
+      var running: [Generation.Identity: [ProjectionRunner]] = [:]
+      var backoff = Backoff(first: .milliseconds(100))
+      while !Task.isCancelled {
+        do {
+          let generations = try await generations()
+          for (identity, runners) in running where !generations.contains(where: { $0.identity == identity }) {
+            running[identity] = nil
+            crew.remove(identity)
+            for runner in runners { await runner.retire() }
           }
+          for generation in generations where running[generation.identity] == nil {
+            let projection = projections.first { $0.name == generation.projection }!
+            let runners = (0..<min(settings.lanes, generation.partitioning.count)).map {
+              runner(projection, generation, $0)
+            }
+            running[generation.identity] = runners
+            crew.add(generation.identity, runners.map(\.mailbox))
+            for runner in runners { group.addTask { await runner.run() } }
+          }
+          backoff.reset()
+          try? await Task.sleep(for: min(settings.headInterval, .seconds(1)))
+        } catch {
+          guard !Task.isCancelled else { break }
+          logger.error("cannot see which generations there are; trying again", metadata: ["error": "\(error)"])
+          try? await Task.sleep(for: backoff.next())
         }
-        for (projection, mailbox) in zip(projections, mailboxes) {
-          let runner = ProjectionRunner(
-            projection, owner: lease.holder, readStore: readStore, store: store, mailbox: mailbox,
-            settings: ProjectionRunner.Settings(
-              partitioning: settings.partitioning, batchSize: settings.batchSize, headInterval: settings.headInterval,
-              haltRetry: settings.haltRetry),
-            isActive: { await lease.isHeld }, logger: logger)
-          group.addTask { try await runner.run() }
-        }
-        // Whichever ends first ends the others.
-        defer { group.cancelAll() }
-        try await group.next()
       }
-      if !Task.isCancelled { logger.warning("the lease is lost") }
-    } catch let error as FencedError {
-      logger.warning("another projector has taken over", metadata: ["error": "\(error)"])
-      try? await Task.sleep(for: settings.leaseDuration)
+      group.cancelAll()
     }
   }
 
-  /// - Returns: whether the lease is held now; nil when that cannot be asked.
-  private func renew() async -> Bool? {
-    do {
-      return try await lease.acquire()
-    } catch {
-      logger.error("cannot renew the lease", metadata: ["error": "\(error)"])
-      return nil
-    }
+  private func runner(_ projection: AnyProjection, _ generation: Generation, _ lane: Int) -> ProjectionRunner {
+    ProjectionRunner(
+      projection,
+      PairStore(
+        generation: generation, worker: worker.id, lane: lane,
+        lanes: min(settings.lanes, generation.partitioning.count)),
+      readStore: readStore, events: store, mailbox: Mailbox(limit: settings.mailboxSize),
+      settings: ProjectionRunner.Settings(
+        batchSize: settings.batchSize, headInterval: settings.headInterval, haltRetry: settings.haltRetry,
+        parkLimit: settings.parkLimit),
+      logger: logger)
   }
 
-  /// Hands every delivery to every projection; also while standing by, so that a takeover is quick.
-  private func receive(_ mailboxes: [Mailbox]) async {
+  /// Those that this build runs. Where a projection has none yet, the first; where its version is new, the next one.
+  private func generations() async throws -> [Generation] {
+    let table = Generations(readStore)
+    let all = try await table.all(of: projections.map(\.name))
+    var mine: [Generation] = []
+    for projection in projections {
+      let its = all.filter { $0.projection == projection.name }
+      let own = its.filter { $0.version == projection.version && $0.partitioning == settings.partitioning }
+      mine += own
+      if !own.contains(where: { $0.state != .past }) {
+        guard !its.contains(where: { $0.version > projection.version }) else {
+          logger.error(
+            "a newer version of this projection is there; this process leaves it alone",
+            metadata: ["projection": "\(projection.name)", "version": "\(projection.version)"])
+          continue
+        }
+        let state = its.isEmpty ? Generation.State.serving : .building
+        let number = try await table.add(
+          projection, settings.partitioning, incarnation: try await store.incarnation(), state: state)
+        if let number {
+          logger.notice(
+            "made a generation", metadata: ["projection": "\(projection.name)", "generation": "\(number)"])
+        }
+      }
+      for generation in own where generation.state == .building && generation.activates {
+        guard try await table.activate(generation.projection, generation.number) else { continue }
+        logger.notice(
+          "a generation has caught up, and serves now",
+          metadata: ["projection": "\(projection.name)", "generation": "\(generation.number)"])
+      }
+    }
+    return mine
+  }
+
+  /// Hands every delivery to every lane that wants it.
+  private func receive() async {
     let partitions = settings.partitioning.partitions
-    let bind: @Sendable (RabbitMQConnection, String) async throws -> Void = { connection, queue in
-      try await connection.declare(LiveFeed.exchange)
-      for partition in partitions {
-        try await connection.bind(
-          queue: queue, to: LiveFeed.exchange.name, routingKey: LiveFeed.routingKey(partition))
-      }
+    let bindings = Bindings()
+    let bind: @Sendable (RabbitMQConnection, String) async throws -> Void = { [crew] connection, queue in
+      try await bindings.update(queue, on: connection, partitions, wanted: crew.wanted)
     }
     let consumer = RabbitMQConsumer(
-      broker, prefetch: settings.prefetch, logger: logger, upkeepInterval: settings.upkeepInterval,
+      broker, prefetch: settings.prefetch, logger: logger,
+      upkeepInterval: min(settings.upkeepInterval, settings.headInterval),
       setUp: { connection in
         let queue = try await connection.declare(
           Queue(
             isDurable: false, isExclusive: true, autoDelete: true,
             arguments: ["x-max-length-bytes": 67_108_864, "x-overflow": "drop-head"]))
+        await bindings.forget(renewing: settings.upkeepInterval)
         try await bind(connection, queue.name)
         return queue.name
       }, upkeep: bind)
-    await consumer.run(isConnected: { feed.isConnected.store($0, ordering: .relaxed) }) { delivery in
+    await consumer.run(isConnected: { isConnected.value.store($0, ordering: .relaxed) }) { delivery in
       do {
         let batch = try FeedBatch(decoding: delivery.body)
-        for mailbox in mailboxes where !mailbox.offer(batch) { dropped.increment() }
+        for mailbox in crew.mailboxes where !mailbox.offer(batch) { dropped.increment() }
       } catch {
         logger.error("a delivery cannot be read; the store will be", metadata: ["error": "\(error)"])
         dropped.increment()
@@ -169,8 +210,90 @@ public struct Projector: Service {
   }
 }
 
-private final class FeedState: Sendable {
-  let isConnected = Atomic(false)
+extension Generation {
+  /// What a runner depends on; its state may change while it runs.
+  struct Identity: Hashable, Sendable {
+    let projection: String
+    let number: Int
+  }
+
+  var identity: Identity { Identity(projection: projection, number: number) }
+}
+
+/// The mailboxes of the lanes that run now.
+private final class Crew: Sendable {
+  private let lanes = Mutex<[Generation.Identity: [Mailbox]]>([:])
+
+  func add(_ generation: Generation.Identity, _ mailboxes: [Mailbox]) { lanes.withLock { $0[generation] = mailboxes } }
+  func remove(_ generation: Generation.Identity) { lanes.withLock { $0[generation] = nil } }
+
+  var mailboxes: [Mailbox] { lanes.withLock { $0.values.flatMap { $0 } } }
+  var wanted: Set<Int> { mailboxes.reduce(into: []) { $0.formUnion($1.wanted) } }
+}
+
+/// What the queue is bound to.
+private actor Bindings {
+  private var bound: Set<Int> = []
+  private var renewAt = ContinuousClock.now
+  private var interval = Duration.seconds(5)
+
+  /// The queue is a new one.
+  func forget(renewing interval: Duration) {
+    (bound, renewAt) = ([], .now)
+    self.interval = interval
+  }
+
+  /// Binds what is wanted and not bound, and now and then all of it, since somebody may have unbound it.
+  func update(
+    _ queue: String, on connection: RabbitMQConnection, _ partitions: [Partition], wanted: Set<Int>
+  ) async throws {
+    if ContinuousClock.now >= renewAt {
+      try await connection.declare(LiveFeed.exchange)
+      (bound, renewAt) = (bound.subtracting(wanted), .now + interval)
+    }
+    for index in wanted.subtracting(bound) {
+      try await connection.bind(
+        queue: queue, to: LiveFeed.exchange.name, routingKey: LiveFeed.routingKey(partitions[index]))
+    }
+    for index in bound.subtracting(wanted) {
+      try await connection.unbind(
+        queue: queue, from: LiveFeed.exchange.name, routingKey: LiveFeed.routingKey(partitions[index]))
+    }
+    bound = wanted
+  }
+}
+
+/// Tells of pairs that nobody owns for longer than a takeover lasts.
+private struct UnownedAlarm {
+  let patience: Duration
+  let logger: Logger
+  private var since: [String: ContinuousClock.Instant] = [:]
+
+  init(patience: Duration, logger: Logger) {
+    self.patience = patience
+    self.logger = logger
+  }
+
+  mutating func look(at unowned: [String: Int]) {
+    for projection in Set(since.keys).union(unowned.keys) {
+      let count = unowned[projection] ?? 0
+      Gauge(label: "projection_pairs_unowned", dimensions: [("projection", projection)]).record(count)
+      guard count > 0 else {
+        since[projection] = nil
+        continue
+      }
+      let start = since[projection] ?? .now
+      since[projection] = start
+      if ContinuousClock.now - start >= patience {
+        logger.critical(
+          "pairs have no owner: no projector runs them", metadata: ["projection": "\(projection)", "pairs": "\(count)"])
+      }
+    }
+  }
+}
+
+private final class Flag: Sendable {
+  let value = Atomic(false)
 }
 
 /// The live feed is not connected.

@@ -1,5 +1,6 @@
 import CommerceReadModels
 import EventSourcing
+import Foundation
 import Hummingbird
 import Logging
 import Postgres
@@ -24,7 +25,28 @@ extension App {
 
   static let haltRetry = Setting.seconds(
     "PROJECTION_HALT_RETRY", default: 30, in: 0.1...3600,
-    help: "When a partition that stopped at a refused event is tried again, in seconds.")
+    help: "When a partition that stopped is tried again, in seconds.")
+
+  static let lanes = Setting.integer(
+    "PROJECTION_LANES", default: 2, in: 1...16,
+    help: "Transactions of one projection that may be under way at once in this process.")
+
+  static let parkLimit = Setting.integer(
+    "PROJECTION_PARK_LIMIT", default: 20, in: 0...10_000,
+    help: "Streams of one partition that may be parked within a minute; at the next the partition stops instead.")
+
+  static let projections = Setting(
+    "PROJECTIONS", default: "all",
+    allowed: "all, or some of \(commerceProjections.map(\.name).joined(separator: ", ")), with commas between",
+    help: "The projections that this process runs, so that each read model scales by itself."
+  ) { text -> [AnyProjection]? in
+    if text == "all" { return commerceProjections }
+    let names = text.split(separator: ",", omittingEmptySubsequences: false).map {
+      $0.trimmingCharacters(in: .whitespaces)
+    }
+    let chosen = commerceProjections.filter { names.contains($0.name) }
+    return chosen.count == names.count ? chosen : nil
+  }
 
   static let settings =
     [
@@ -32,12 +54,17 @@ extension App {
       CommonSettings.amqpURL.description, CommonSettings.poolSize.description,
       CommonSettings.statementTimeout.description, CommonSettings.acquireTimeout.description,
       CommonSettings.partitions.description, CommonSettings.leaseDuration.description, batchSize.description,
-      headInterval.description, haltRetry.description, port.description,
+      headInterval.description, haltRetry.description, lanes.description, parkLimit.description,
+      projections.description, port.description,
     ] + CommonSettings.ofEveryProcess
 
   /// Puts the process together: the projections, and HTTP for their health.
   static func build(_ settings: Settings, _ logger: Logger) throws -> [any Service] {
-    let readStore = try Databases.pool(CommonSettings.readDatabaseURL, settings, name: "projector", logger: logger)
+    let chosen = try settings[projections]
+    // Two generations of each may run at once.
+    let connections = chosen.count * (try settings[lanes]) * 2 + 3
+    let readStore = try Databases.pool(
+      CommonSettings.readDatabaseURL, settings, name: "projector", logger: logger, atLeast: connections)
     let writeStore = try Databases.pool(
       CommonSettings.writeDatabaseURL, settings, name: "projector", logger: logger,
       onConnect: PostgresEventStore.checkServer)
@@ -48,8 +75,11 @@ extension App {
     projectorSettings.batchSize = try settings[batchSize]
     projectorSettings.headInterval = try settings[headInterval]
     projectorSettings.haltRetry = try settings[haltRetry]
+    projectorSettings.lanes = try settings[lanes]
+    projectorSettings.parkLimit = try settings[parkLimit]
+    projectorSettings.name = "\(ProcessInfo.processInfo.hostName):\(ProcessInfo.processInfo.processIdentifier)"
     let projector = Projections.Projector(
-      commerceProjections, readStore: readStore, writeStore: writeStore, broker: broker, settings: projectorSettings,
+      chosen, readStore: readStore, writeStore: writeStore, broker: broker, settings: projectorSettings,
       logger: logger)
 
     let router = Router()

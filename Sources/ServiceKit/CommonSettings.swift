@@ -39,12 +39,12 @@ public enum CommonSettings {
   public static let partitions = Setting(
     "PARTITIONS", default: "64", allowed: "1, 2, 4, 8, 16, 32 or 64",
     help:
-      "Partitions of the live feed and of every projection. Relay and projector must agree, and a read store keeps the number that it was filled with."
+      "Partitions of the live feed and of every projection. Relay and projector must agree; a projector with another number builds the read tables anew beside those that serve."
   ) { text in Int(text).flatMap { [1, 2, 4, 8, 16, 32, 64].contains($0) ? $0 : nil } }
 
   public static let leaseDuration = Setting.seconds(
     "LEASE_DURATION", default: 5, in: 1...300,
-    help: "How long an active process that dies holds up the one that stands by, in seconds.")
+    help: "How long a relay or projector that dies holds up whoever takes over its part, in seconds.")
 
   public static let shutdownTimeout = Setting.seconds(
     "SHUTDOWN_TIMEOUT", default: 20, in: 1...600,

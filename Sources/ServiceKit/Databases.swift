@@ -3,15 +3,17 @@ public import Postgres
 
 /// Pools on the two databases, as the settings say.
 public enum Databases {
+  /// - Parameter minimum: connections that the process cannot do without, whatever the setting says.
   public static func pool(
     _ url: Setting<String>, _ settings: Settings, name: String, logger: Logger,
-    onConnect: @escaping @Sendable (PostgresConnection) async throws -> Void = { _ in }
+    atLeast minimum: Int = 0, onConnect: @escaping @Sendable (PostgresConnection) async throws -> Void = { _ in }
   ) throws(SettingError) -> PostgresPool {
     PostgresPool(
       PostgresConfiguration(
         url: try settings[url], applicationName: name, statementTimeout: try settings[CommonSettings.statementTimeout]),
       limits: PostgresPool.Limits(
-        size: try settings[CommonSettings.poolSize], acquireTimeout: try settings[CommonSettings.acquireTimeout]),
+        size: max(try settings[CommonSettings.poolSize], minimum),
+        acquireTimeout: try settings[CommonSettings.acquireTimeout]),
       logger: logger, onConnect: onConnect)
   }
 }

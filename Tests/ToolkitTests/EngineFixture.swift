@@ -11,18 +11,27 @@ import Testing
 
 @testable import Projections
 
-/// Counts each stream's events, and remembers their order.
+/// Counts each stream's events, and remembers their order; sums what the streams have, by their names' last digit.
 struct CountingProjection: Projection {
   struct Document: Sendable, Codable {
     var count = 0
     var versions: [Int64] = []
+    var digit = ""
   }
 
   let name = "counting"
+  var version = 1
+  let categories: Set = ["thing"]
   let table = DocumentTable<Document>(
-    "counting", columns: [.init("count", "bigint") { $0.count }],
+    "public.counting", columns: [.init("count", "bigint") { $0.count }],
     encode: { Array(try! JSONEncoder().encode($0)) },
     decode: { try JSONDecoder().decode(Document.self, from: Data($0)) })
+
+  let aggregates = [
+    AggregateTable<Document>("public.digits", keys: [("digit", "text")], sums: ["streams", "events"]) { document in
+      [.init([document.digit], [1, Int64(document.count)])]
+    }
+  ]
 
   func key(of event: RecordedEvent) throws -> String? { event.type == "Ignored" ? nil : event.stream.rawValue }
 
@@ -30,6 +39,8 @@ struct CountingProjection: Projection {
     var changed = document ?? Document()
     changed.count += 1
     changed.versions.append(event.version.rawValue)
+    changed.digit = String(event.stream.rawValue.last!)
+    if event.type == "Unknown" { throw EventDecodingError.unknownType(event.type, schemaVersion: 1) }
     document = event.type == "Ended" ? nil : changed
   }
 }
@@ -40,13 +51,21 @@ let tables = Schema(
     Migration(
       version: 1, name: "counting",
       sql:
-        "create table counting (key text primary key, document json not null, count bigint not null check (count < 1000));"
+        """
+        create table counting_shape (
+          key text primary key, version bigint not null, document json not null,
+          count bigint not null check (count < 1000));
+        create view counting as select * from counting_shape;
+        create table digits_shape (
+          partition integer, digit text, streams bigint not null, events bigint not null, primary key (partition, digit));
+        create view digits as select * from digits_shape;
+        """
     )
   ])
 
 /// A store, a broker, a relay and a projector, in one database and one virtual host of a test's own.
 struct Engine: Sendable {
-  let pool = FreshDatabase.current.pool(.init(size: 10, acquireTimeout: .seconds(60)))
+  let pool = FreshDatabase.current.pool(.init(size: 24, acquireTimeout: .seconds(60)))
   let broker = FreshVirtualHost.current.configuration
   var store: PostgresEventStore { PostgresEventStore(pool) }
 
@@ -59,15 +78,22 @@ struct Engine: Sendable {
       logger: .quiet)
   }
 
-  func projector(headInterval: Duration = .milliseconds(100), batchSize: Int = 50) -> Projector {
+  func projector(
+    headInterval: Duration = .milliseconds(100), batchSize: Int = 50, version: Int = 1,
+    partitioning: Partitioning = .standard, parkLimit: Int = 20
+  ) -> Projector {
     var settings = Projector.Settings()
     settings.leaseDuration = .seconds(1)
     settings.headInterval = headInterval
     settings.haltRetry = .milliseconds(300)
     settings.batchSize = batchSize
     settings.upkeepInterval = .milliseconds(500)
+    settings.partitioning = partitioning
+    settings.parkLimit = parkLimit
+    var projection = CountingProjection()
+    projection.version = version
     return Projector(
-      [AnyProjection(CountingProjection())], readStore: pool, writeStore: pool, broker: broker, settings: settings,
+      [AnyProjection(projection)], readStore: pool, writeStore: pool, broker: broker, settings: settings,
       logger: .quiet)
   }
 
@@ -105,6 +131,9 @@ struct Engine: Sendable {
       let document = try JSONDecoder().decode(CountingProjection.Document.self, from: Data(bytes.bytes))
       #expect(document.versions == (0..<each).map { Int64($0) + 1 }, "\(key)")
     }
+    let sums = try await pool.query("select sum(streams)::bigint, sum(events)::bigint from digits")
+      .decode((Int, Int).self)
+    #expect(sums[0] == (streams, streams * each))
   }
 }
 

@@ -79,56 +79,112 @@ struct EngineTests {
   }
 
   @Test(
-    "an event that is refused stops its partition alone, loudly, and goes on once it is mended", .freshVirtualHost,
+    "an event that is refused parks its stream alone, and a retry brings it back in order", .freshVirtualHost,
     .freshDatabase(eventStoreSchema, projectionsSchema, tables))
   func poison() async throws {
     let engine = Engine()
-    try await engine.pool.query("alter table counting add constraint refuse check (key <> 'thing-7' or count < 3)")
+    try await engine.pool.query(
+      "alter table counting_shape add constraint refuse check (key <> 'thing-7' or count < 3)")
     try await withServices([engine.relay(), engine.projector()]) {
       for _ in 0..<5 { try await engine.append(20) }
-      let poisoned = Partitioning.standard.partition(of: StreamID(rawValue: "thing-7"))
-      let others = (0..<20).filter { !poisoned.contains(StreamID(rawValue: "thing-\($0)")) }.map { "thing-\($0)" }
+      let others = (0..<20).filter { $0 != 7 }.map { "thing-\($0)" }
       try await eventually("all others are complete") {
         try await engine.pool.query("select 1 from counting where count = 5 and key = any(\(array: others))").count
           == others.count
       }
-      try await eventually("the partition says why it stopped") {
-        let rows = try await engine.pool.query(
-          "select partition, error from projections.checkpoints where halted_at is not null"
-        )
-        .decode((Int, String).self)
-        return rows.count == 1 && rows[0].0 == poisoned.index && rows[0].1.contains("refuse")
-      }
+      let parked = try await engine.pool.query("select stream, version, error from projections.parked")
+        .decode((String, Int, String).self)
+      #expect(parked.count == 1 && parked[0].0 == "thing-7" && parked[0].1 == 3 && parked[0].2.contains("refuse"))
       #expect(try await engine.pool.query("select count from counting where key = 'thing-7'").value(Int.self) == 2)
-      try await engine.pool.query("alter table counting drop constraint refuse")
-      try await engine.expectComplete(of: 5)
-      #expect(try await engine.pool.query("select 1 from projections.checkpoints where halted_at is not null").isEmpty)
+      // In vain, as long as the cause is there.
+      try await engine.pool.query("update projections.parked set request = 'retry'")
+      try await eventually("it was tried again") {
+        try await engine.pool.query("select attempts from projections.parked").value(Int.self) == 2
+      }
+      try await engine.append(20)
+      try await engine.pool.query("alter table counting_g1 drop constraint refuse")
+      try await engine.pool.query("update projections.parked set request = 'retry'")
+      try await engine.expectComplete(of: 6)
+      #expect(try await engine.pool.query("select 1 from projections.parked").isEmpty)
     }
   }
 
   @Test(
-    "a second projector stands by and takes over", .freshVirtualHost,
+    "an event that is given up is recorded, and its stream goes on behind it", .freshVirtualHost,
     .freshDatabase(eventStoreSchema, projectionsSchema, tables))
-  func takeover() async throws {
+  func discarding() async throws {
     let engine = Engine()
-    let group = ServiceGroup(services: [engine.projector()], logger: .quiet)
-    try await withThrowingTaskGroup(of: Void.self) { tasks in
-      tasks.addTask { try await group.run() }
+    try await engine.pool.query(
+      "alter table counting_shape add constraint refuse check (key <> 'thing-7' or count < 3)")
+    try await withServices([engine.projector()]) {
+      for _ in 0..<3 { try await engine.append(20) }
+      try await eventually("it is parked") {
+        try await engine.pool.query("select 1 from projections.parked").count == 1
+      }
+      try await engine.pool.query("alter table counting_g1 drop constraint refuse")
+      try await engine.pool.query("update projections.parked set request = 'discard'")
+      try await engine.append(20)
+      try await eventually("it goes on") {
+        let count = try await engine.pool.query("select count from counting where key = 'thing-7'").value(Int.self)
+        let waiting = try await engine.pool.query("select 1 from projections.parked").count
+        return (count, waiting) == (3, 0)
+      }
+      let discarded = try await engine.pool.query("select stream, version from projections.discarded")
+        .decode((String, Int).self)
+      #expect(discarded.count == 1 && discarded[0] == ("thing-7", 3))
+    }
+  }
+
+  @Test(
+    "what is refused by the dozen, or unknown to this build, stops its partition and parks nothing more",
+    .freshVirtualHost, .freshDatabase(eventStoreSchema, projectionsSchema, tables), arguments: ["refused", "unknown"])
+  func halting(by cause: String) async throws {
+    let engine = Engine()
+    let one = Partitioning(count: 1)!
+    if cause == "refused" {
+      try await engine.pool.query("alter table counting_shape add constraint refuse check (count < 0)")
+    }
+    try await withServices([engine.projector(partitioning: one, parkLimit: 3)]) {
+      try await engine.append(20, type: cause == "refused" ? "Happened" : "Unknown")
+      try await eventually("the partition says why it stopped") {
+        let rows = try await engine.pool.query(
+          "select mode, error from projections.checkpoints where halted_at is not null"
+        ).decode((String, String).self)
+        return rows.count == 1 && rows[0].0 == "halted"
+          && rows[0].1.contains(cause == "refused" ? "many streams" : "does not know")
+      }
+      let parked = try await engine.pool.query("select 1 from projections.parked").count
+      #expect(parked == (cause == "refused" ? 3 : 0))
+    }
+  }
+
+  /// How many pairs each worker has, sorted; those of nobody count as worker nil.
+  private func shares(_ engine: Engine) async throws -> [Int] {
+    try await engine.pool.query("select count(*) from projections.checkpoints group by owner order by 1")
+      .decode(Int.self)
+  }
+
+  @Test(
+    "workers share the pairs evenly; one that comes gets its share, and that of one who leaves goes to the others",
+    .freshVirtualHost, .freshDatabase(eventStoreSchema, projectionsSchema, tables))
+  func sharing() async throws {
+    let engine = Engine()
+    try await withServices([engine.relay(), engine.projector()]) {
       try await engine.append(100)
       try await engine.expectComplete(of: 5)
-      let owner = try await engine.pool.query("select distinct owner from projections.checkpoints").value(UUID.self)
+      #expect(try await shares(engine) == [64])
       try await withServices([engine.projector()]) {
-        try await engine.append(100)
-        try await engine.expectComplete(of: 10)
-        #expect(
-          try await engine.pool.query("select distinct owner from projections.checkpoints").value(UUID.self) == owner)
-        await group.triggerGracefulShutdown()
-        try await engine.append(100)
-        try await engine.expectComplete(of: 15)
-        let owners = try await engine.pool.query("select distinct owner from projections.checkpoints").decode(UUID.self)
-        #expect(owners.count == 1 && owners[0] != owner)
+        try await eventually("two have half each") { try await shares(engine) == [32, 32] }
+        try await withServices([engine.projector()]) {
+          try await eventually("three have a third each") { try await shares(engine) == [21, 21, 22] }
+          for _ in 0..<10 { try await engine.append(100) }
+          try await engine.expectComplete(of: 55)
+        }
+        try await eventually("two have half each again") { try await shares(engine) == [32, 32] }
       }
-      try await tasks.waitForAll()
+      try await eventually("one has them all") { try await shares(engine) == [64] }
+      try await engine.append(100)
+      try await engine.expectComplete(of: 60)
     }
   }
 
@@ -138,17 +194,24 @@ struct EngineTests {
   func fencing() async throws {
     let engine = Engine()
     let pool = engine.pool
+    let projection = AnyProjection(CountingProjection())
+    let number = try await Generations(pool).add(
+      projection, .standard, incarnation: try await engine.store.incarnation(), state: .serving)
+    #expect(number == 1)
+    let generation = try await Generations(pool).all(of: ["counting"])[0]
     let (old, new) = (
-      CheckpointStore(projection: "counting", owner: UUID()), CheckpointStore(projection: "counting", owner: UUID())
+      PairStore(generation: generation, worker: UUID(), lane: 0, lanes: 1),
+      PairStore(generation: generation, worker: UUID(), lane: 0, lanes: 1)
     )
-    let incarnation = try await engine.store.incarnation()
-    let pair = try await old.claim(.standard, incarnation: incarnation, on: pool)[0]
-    _ = try await new.claim(.standard, incarnation: incarnation, on: pool)
-    let advance = CheckpointStore.Advance(
-      partition: pair.partition, from: pair.checkpoint, to: Checkpoint(position: Position(1), eventID: UUID()))
+    let pair = try await old.claim(64, on: pool)[0]
+    // The old one has no row among the workers: it counts as gone.
+    #expect(try await new.claim(64, on: pool).count == 64)
+    let advance = PairStore.Advance(
+      partition: pair.partition, from: pair.checkpoint, to: Checkpoint(position: Position(1), eventID: UUID()),
+      applied: [])
     await #expect(throws: FencedError.self) {
       try await pool.transaction { connection in
-        try connection.query("insert into counting values ('x', '{}', 1)")
+        try connection.query("insert into counting_g1 values ('x', 1, '{}', 1)")
         try old.advance([advance], on: connection)
       }
     }
@@ -156,31 +219,6 @@ struct EngineTests {
     try await pool.transaction { try new.advance([advance], on: $0) }
     // The same step twice: the checkpoint is not where it was.
     await #expect(throws: FencedError.self) { try await pool.transaction { try new.advance([advance], on: $0) } }
-  }
-
-  @Test(
-    "a runner whose process is not active any more claims nothing", .freshVirtualHost,
-    .freshDatabase(eventStoreSchema, projectionsSchema, tables))
-  func inactive() async throws {
-    let engine = Engine()
-    let successor = CheckpointStore(projection: "counting", owner: UUID())
-    _ = try await successor.claim(.standard, incarnation: try await engine.store.incarnation(), on: engine.pool)
-    let runner = ProjectionRunner(
-      AnyProjection(CountingProjection()), owner: UUID(), readStore: engine.pool, store: engine.store,
-      mailbox: Mailbox(limit: 1_000),
-      settings: .init(
-        partitioning: .standard, batchSize: 10, headInterval: .seconds(1), haltRetry: .seconds(1)),
-      isActive: { false }, logger: .quiet)
-    let running = Task { try await runner.run() }
-    // Should it claim, it would run on for ever.
-    let watchdog = Task {
-      try await Task.sleep(for: .seconds(5))
-      running.cancel()
-    }
-    await #expect(throws: FencedError.self) { try await running.value }
-    watchdog.cancel()
-    let owners = try await engine.pool.query("select distinct owner from projections.checkpoints").decode(UUID.self)
-    #expect(owners == [successor.owner])
   }
 
   @Test(
@@ -221,13 +259,32 @@ struct EngineTests {
   }
 
   @Test(
-    "checkpoints made with another number of partitions are refused", .freshVirtualHost,
-    .freshDatabase(eventStoreSchema, projectionsSchema, tables))
-  func otherPartitioning() async throws {
+    "a new version, or another number of partitions, is built beside what serves, and serves once it has caught up",
+    .freshVirtualHost, .freshDatabase(eventStoreSchema, projectionsSchema, tables),
+    arguments: [(2, 64), (1, 8)])
+  func newVersion(version: Int, partitions: Int) async throws {
     let engine = Engine()
-    let checkpoints = CheckpointStore(projection: "counting", owner: UUID())
-    _ = try await checkpoints.claim(Partitioning(count: 8)!, incarnation: UUID(), on: engine.pool)
-    await #expect(throws: PartitioningError.self) { try await engine.projector().run() }
-    #expect(try await engine.pool.query("select count(*) from projections.checkpoints").value(Int.self) == 8)
+    try await withServices([engine.relay(), engine.projector()]) {
+      try await engine.append(100)
+      try await engine.expectComplete(of: 5)
+      try await withServices([engine.projector(version: version, partitioning: Partitioning(count: partitions)!)]) {
+        try await engine.append(100)
+        try await eventually("the new one serves") {
+          try await engine.pool.query(
+            "select 1 from projections.generations where generation = 2 and state = 'serving'"
+          ).count == 1
+        }
+        try await engine.append(100)
+        try await engine.expectComplete(of: 15)
+        try await eventually("the old one is kept up") {
+          try await engine.pool.query("select sum(count)::bigint from counting_g1").value(Int.self) == 300
+        }
+      }
+      // And back again.
+      let isBack = try await Generations(engine.pool).activate("counting", 1)
+      #expect(isBack)
+      try await engine.append(100)
+      try await engine.expectComplete(of: 20)
+    }
   }
 }

@@ -44,22 +44,16 @@ public struct ProductDocument: Sendable, Hashable {
 /// One row a product.
 public struct CatalogueProjection: Projection {
   public let name = "catalogue"
+  public let version = 1
+  public let categories: Set = [Product.category]
 
   public let table = DocumentTable<ProductDocument>(
     "read_models.catalogue", columns: [], encode: { $0.json }, decode: { try ProductDocument.parse($0) })
 
   public init() {}
 
-  public func key(of event: RecordedEvent) throws -> String? {
-    switch try CommerceEvent(event) {
-    case .product: String(event.stream.id)
-    case .order: nil
-    }
-  }
-
   public func apply(_ event: RecordedEvent, to document: inout ProductDocument?) throws {
-    guard case .product(let product) = try CommerceEvent(event) else { return }
-    switch product {
+    switch try ProductEvent(event) {
     case .registered(let registered):
       document = ProductDocument(
         sku: registered.sku.rawValue, name: registered.name, description: registered.description,

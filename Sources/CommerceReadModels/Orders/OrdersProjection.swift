@@ -6,6 +6,8 @@ public import Projections
 /// One row an order.
 public struct OrdersProjection: Projection {
   public let name = "orders"
+  public let version = 1
+  public let categories: Set = [Order.category]
 
   public let table = DocumentTable<OrderDocument>(
     "read_models.orders",
@@ -19,16 +21,8 @@ public struct OrdersProjection: Projection {
 
   public init() {}
 
-  public func key(of event: RecordedEvent) throws -> String? {
-    switch try CommerceEvent(event) {
-    case .order: String(event.stream.id)
-    case .product: nil
-    }
-  }
-
   public func apply(_ event: RecordedEvent, to document: inout OrderDocument?) throws {
-    guard case .order(let order) = try CommerceEvent(event) else { return }
-    switch order {
+    switch try OrderEvent(event) {
     case .placed(let placed): document = OrderDocument(placed, version: event.version)
     case .cancelled:
       guard document != nil else { throw ReadModelError(description: "\(event.stream) is cancelled and has no row") }

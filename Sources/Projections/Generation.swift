@@ -1,0 +1,99 @@
+public import EventSourcing
+public import FoundationEssentials
+public import Postgres
+
+/// One generation of a projection's tables. A rebuild fills the next one beside the one that serves.
+public struct Generation: Sendable, Hashable {
+  public enum State: String, Sendable {
+    /// Is being filled.
+    case building
+    /// Queries see it.
+    case serving
+    /// Served before, and is still kept up, so that going back is quick.
+    case kept
+    /// Ends at a position of the past.
+    case past
+  }
+
+  public let projection: String
+  /// From 1.
+  public let number: Int
+  /// Of the projection's code that fills it.
+  public let version: Int
+  public let partitioning: Partitioning
+  public let state: State
+  /// Where it ends, when it is of the past.
+  public let until: Position?
+  /// Whether it serves by itself once it has caught up.
+  public let activates: Bool
+
+  public func table(_ name: String) -> String { "\(name)_g\(number)" }
+
+  /// What workers of a projection announce: they run the generations of the same version and partitioning.
+  var service: String { Self.service(projection, version, partitioning) }
+
+  static func service(_ projection: String, _ version: Int, _ partitioning: Partitioning) -> String {
+    "\(projection)@\(version)/\(partitioning.count)"
+  }
+}
+
+/// The table of generations.
+public struct Generations: Sendable {
+  let pool: PostgresPool
+
+  public init(_ readStore: PostgresPool) { pool = readStore }
+
+  /// Of these projections, all there are, in order.
+  public func all(of projections: [String]) async throws -> [Generation] {
+    try await pool.query(
+      """
+      select projection, generation, version, partition_count, state, until_position, activates
+      from projections.generations where projection = any(\(array: projections)) order by projection, generation
+      """
+    ).decode((String, Int, Int, Int, String, Int64?, Bool).self).map { row in
+      guard let partitioning = Partitioning(count: row.3), let state = Generation.State(rawValue: row.4) else {
+        throw ProjectionsError("generation \(row.1) of \(row.0) is not one that this build knows")
+      }
+      return Generation(
+        projection: row.0, number: row.1, version: row.2, partitioning: partitioning, state: state,
+        until: row.5.map { Position($0) }, activates: row.6)
+    }
+  }
+
+  /// Makes the next generation and its tables.
+  /// - Returns: its number; nil when another one is being built.
+  public func add(
+    _ projection: AnyProjection, _ partitioning: Partitioning, incarnation: UUID, state: Generation.State,
+    until: Position? = nil, activates: Bool = true
+  ) async throws -> Int? {
+    try await pool.query(
+      """
+      select projections.add_generation(\(projection.name), \(Int32(projection.version)), \(Int32(partitioning.count)),
+        \(array: projection.tables), \(incarnation), \(state.rawValue), \(optional: until?.rawValue), \(activates))
+      """
+    ).value(Int?.self)
+  }
+
+  /// Lets a generation serve, once it has come as far as the one that does.
+  /// - Returns: false when it has not.
+  public func activate(_ projection: String, _ number: Int) async throws -> Bool {
+    do {
+      return try await pool.query("select projections.activate(\(projection), \(Int32(number)))").value(Bool.self)
+    } catch let error as PostgresError where error.sqlState == .lockNotAvailable {
+      // Queries that are under way hold the views for long: another time.
+      return false
+    }
+  }
+
+  /// Throws a generation away with its tables.
+  /// - Returns: false when it serves, or is not there.
+  public func drop(_ projection: String, _ number: Int) async throws -> Bool {
+    try await pool.query("select projections.drop_generation(\(projection), \(Int32(number)))").value(Bool.self)
+  }
+}
+
+/// Something that a person has to mend.
+public struct ProjectionsError: Error, CustomStringConvertible {
+  public let description: String
+  init(_ description: String) { self.description = description }
+}

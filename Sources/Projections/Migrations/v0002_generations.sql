@@ -1,0 +1,92 @@
+-- The engine for many workers: generations of a projection's tables, pairs that workers share, streams
+-- that are parked, and a ledger that proves completeness.
+
+-- One row per generation of a projection's tables; each table's rows are in <table>_g<generation>, made like
+-- <table>_shape, and the view <table> shows those of the generation that serves.
+create table projections.generations (
+  projection text not null,
+  generation integer not null check (generation > 0),
+  -- Of the projection's code: workers run the generations of their own version.
+  version integer not null check (version > 0),
+  partition_count integer not null check (partition_count > 0),
+  tables text[] not null,
+  -- building: is being filled; serving: queries see it; kept: served before, and is still kept up;
+  -- past: ends at until_position.
+  state text not null check (state in ('building', 'serving', 'kept', 'past')),
+  until_position bigint check (until_position >= 0),
+  -- Serves as soon as it has caught up; otherwise when somebody says so.
+  activates boolean not null default true,
+  created_at timestamptz not null default clock_timestamp(),
+  activated_at timestamptz,
+  primary key (projection, generation),
+  check ((state = 'past') = (until_position is not null))
+);
+create unique index generations_serving on projections.generations (projection) where state = 'serving';
+create unique index generations_building on projections.generations (projection) where state = 'building';
+
+-- Processes that run projections. One that does not renew its row in time loses its pairs.
+create table projections.workers (
+  id uuid primary key,
+  name text not null,
+  -- Of what it runs: "projection@version/partitions".
+  serves text[] not null,
+  started_at timestamptz not null default clock_timestamp(),
+  expires_at timestamptz not null
+);
+
+-- What was projected so far has no ledger: it is projected anew.
+delete from projections.checkpoints;
+alter table projections.checkpoints
+  add column generation integer not null,
+  add column mode text not null default 'catching up',
+  alter column owner drop not null,
+  drop constraint checkpoints_pkey,
+  add primary key (projection, generation, partition);
+alter table projections.checkpoints set (fillfactor = 50);
+
+-- Streams that stopped at an event that was refused: that event and all later ones wait in the store.
+create table projections.parked (
+  projection text not null,
+  generation integer not null,
+  stream text collate "C" not null,
+  partition integer not null,
+  -- The event that was refused.
+  version bigint not null,
+  position bigint not null,
+  event_id uuid not null,
+  event_type text not null,
+  error text not null,
+  attempts integer not null default 1,
+  -- What somebody wants done: null, 'retry', or 'discard' of this one event.
+  request text check (request in ('retry', 'discard')),
+  parked_at timestamptz not null default clock_timestamp(),
+  tried_at timestamptz not null default clock_timestamp(),
+  primary key (projection, generation, stream)
+);
+
+-- Events that somebody gave up for a projection.
+create table projections.discarded (
+  projection text not null,
+  generation integer not null,
+  stream text collate "C" not null,
+  partition integer not null,
+  version bigint not null,
+  position bigint not null,
+  event_id uuid not null,
+  error text not null,
+  discarded_at timestamptz not null default clock_timestamp(),
+  primary key (projection, generation, position)
+);
+
+-- What was applied, per block of 65,536 positions: how many events, and their ids' lower halves, xor-ed.
+create table projections.ledger (
+  projection text not null,
+  generation integer not null,
+  partition integer not null,
+  block bigint not null,
+  applied bigint not null,
+  ids bigint not null,
+  primary key (projection, generation, partition, block)
+) with (fillfactor = 50);
+
+drop table projections.leases;

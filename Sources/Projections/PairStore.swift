@@ -1,0 +1,239 @@
+internal import EventSourcing
+internal import FoundationEssentials
+internal import Postgres
+
+/// Another worker has taken pairs over: this one must not write for them any more.
+struct FencedError: Error, CustomStringConvertible {
+  let projection: String
+  var description: String { "another worker owns some of the pairs of \(projection) now" }
+}
+
+/// The pairs of one generation, as one worker sees them in the read store. A lane is the part of the
+/// partitions that one runner takes care of: those whose index leaves `lane` when divided by `lanes`.
+struct PairStore: Sendable {
+  let generation: Generation
+  let worker: UUID
+  let lane: Int
+  let lanes: Int
+
+  private var projection: String { generation.projection }
+  private var number: Int32 { Int32(generation.number) }
+
+  /// A move of one pair's checkpoint, and the events that were applied on the way.
+  struct Advance: Sendable {
+    let partition: Partition
+    let from: Checkpoint
+    let to: Checkpoint
+    let applied: [RecordedEvent]
+  }
+
+  /// How many of the lane's pairs are this worker's, when all workers take alike; nil while this one does not count.
+  func share(on pool: PostgresPool) async throws -> Int? {
+    let workers = try await pool.query(
+      """
+      select id from projections.workers
+      where expires_at > clock_timestamp() and \(generation.service) = any(serves) order by id
+      """
+    ).decode(UUID.self)
+    guard let rank = workers.firstIndex(of: worker) else { return nil }
+    let pairs = (lane..<generation.partitioning.count).count { $0 % lanes == lane }
+    // Who gets one more differs from lane to lane.
+    return pairs / workers.count + ((rank + lane) % workers.count < pairs % workers.count ? 1 : 0)
+  }
+
+  /// Takes up to `count` pairs that nobody has, or whose owner is gone.
+  func claim(_ count: Int, on pool: PostgresPool) async throws -> [Pair] {
+    let rows = try await pool.query(
+      """
+      update projections.checkpoints c set owner = \(worker), mode = 'catching up'
+      from (
+        select f.partition from projections.checkpoints f
+        where f.projection = \(projection) and f.generation = \(number) and f.partition % \(Int32(lanes)) = \(Int32(lane))
+          and f.owner is distinct from \(worker) and not exists (
+            select from projections.workers w where w.id = f.owner and w.expires_at > clock_timestamp())
+        order by f.partition limit \(count) for update skip locked) f
+      where c.projection = \(projection) and c.generation = \(number) and c.partition = f.partition
+      returning c.partition, c.incarnation, c.position, c.event_id
+      """)
+    return try pairs(rows)
+  }
+
+  /// This worker's pairs, where their checkpoints stand.
+  func owned(on pool: PostgresPool) async throws -> [Pair] {
+    let rows = try await pool.query(
+      """
+      select c.partition, c.incarnation, c.position, c.event_id from projections.checkpoints c
+      where c.projection = \(projection) and c.generation = \(number) and c.owner = \(worker)
+        and c.partition % \(Int32(lanes)) = \(Int32(lane))
+      """)
+    return try pairs(rows)
+  }
+
+  private func pairs(_ rows: ResultSet) throws -> [Pair] {
+    try rows.decode((Int, UUID, Int64, UUID?).self).map { row in
+      Pair(
+        partition: generation.partitioning.partitions[row.0], incarnation: row.1,
+        checkpoint: Checkpoint(position: Position(row.2), eventID: row.3), until: generation.until)
+    }
+  }
+
+  func release(_ partitions: [Partition], on pool: PostgresPool) async throws {
+    try await pool.query(
+      """
+      update projections.checkpoints set owner = null
+      where projection = \(projection) and generation = \(number) and owner = \(worker)
+        and partition = any(\(array: partitions.map { Int32($0.index) }))
+      """)
+  }
+
+  /// Moves checkpoints, in the transaction that writes their rows, and enters what was applied in the ledger.
+  /// - Throws: `FencedError` when one of them is not this worker's, or not where it left it.
+  func advance(_ advances: [Advance], on connection: isolated PostgresConnection) throws {
+    let result = try connection.query(
+      """
+      update projections.checkpoints c
+      set position = u.position, event_id = u.event_id, updated_at = clock_timestamp(), halted_at = null, error = null
+      from unnest(
+        \(array: advances.map { Int32($0.partition.index) }), \(array: advances.map(\.from.position.rawValue)),
+        \(array: advances.map(\.to.position.rawValue)), \(array: advances.map(\.to.eventID)))
+        as u(partition, previous, position, event_id)
+      where c.projection = \(projection) and c.generation = \(number) and c.partition = u.partition
+        and c.owner = \(worker) and c.position = u.previous
+      """)
+    guard result.affectedRows == advances.count else { throw FencedError(projection: projection) }
+    var entries: [Ledger.Key: Ledger.Entry] = [:]
+    for advance in advances {
+      for event in advance.applied {
+        entries[Ledger.Key(advance.partition, event.position), default: .init()].add(event.id)
+      }
+    }
+    guard !entries.isEmpty else { return }
+    try connection.query(
+      """
+      insert into projections.ledger as l (projection, generation, partition, block, applied, ids)
+      select \(projection), \(number), u.partition, u.block, u.applied, u.ids
+      from unnest(
+        \(array: entries.keys.map { Int32($0.partition) }), \(array: entries.keys.map(\.block)),
+        \(array: entries.values.map(\.count)), \(array: entries.values.map(\.ids)))
+        as u(partition, block, applied, ids)
+      on conflict (projection, generation, partition, block)
+      do update set applied = l.applied + excluded.applied, ids = l.ids # excluded.ids
+      """)
+  }
+
+  /// Tells how pairs are doing, for people and for `projections.activate`.
+  func report(_ pairs: [Pair], on pool: PostgresPool) async throws {
+    try await pool.query(
+      """
+      update projections.checkpoints c set mode = u.mode, halted_at = u.position, error = u.error
+      from unnest(
+        \(array: pairs.map { Int32($0.partition.index) }), \(array: pairs.map(\.mode.name)),
+        \(array: pairs.map { $0.trouble?.position.rawValue }), \(array: pairs.map { $0.trouble?.reason }))
+        as u(partition, mode, position, error)
+      where c.projection = \(projection) and c.generation = \(number) and c.partition = u.partition and c.owner = \(worker)
+      """)
+  }
+}
+
+// MARK: Parked streams
+extension PairStore {
+  /// A stream that waits at an event that was refused.
+  struct Parked: Sendable {
+    enum Request: String { case retry, discard }
+
+    let stream: StreamID
+    let partition: Int
+    let version: Version
+    let request: Request?
+  }
+
+  func parked(_ partitions: [Partition], on pool: PostgresPool) async throws -> [Parked] {
+    try await pool.query(
+      """
+      select stream, partition, version, request from projections.parked
+      where projection = \(projection) and generation = \(number)
+        and partition = any(\(array: partitions.map { Int32($0.index) }))
+      """
+    ).decode((String, Int, Int64, String?).self).map {
+      Parked(
+        stream: StreamID(rawValue: $0.0), partition: $0.1, version: Version($0.2),
+        request: $0.3.flatMap { Parked.Request(rawValue: $0) })
+    }
+  }
+
+  /// Parks the event's stream, or tells why it goes on waiting.
+  func park(_ event: RecordedEvent, _ partition: Partition, error: String, on connection: isolated PostgresConnection)
+    throws
+  {
+    try connection.query(
+      """
+      insert into projections.parked as p
+        (projection, generation, stream, partition, version, position, event_id, event_type, error)
+      values (\(projection), \(number), \(event.stream.rawValue), \(Int32(partition.index)), \(event.version.rawValue),
+        \(event.position.rawValue), \(event.id), \(event.type), \(error))
+      on conflict (projection, generation, stream) do update
+      set version = excluded.version, position = excluded.position, event_id = excluded.event_id,
+        event_type = excluded.event_type, error = excluded.error, attempts = p.attempts + 1, request = null,
+        tried_at = clock_timestamp()
+      """)
+  }
+
+  /// Gives one event up: the stream goes on behind it.
+  func discard(_ stream: StreamID, on connection: isolated PostgresConnection) throws {
+    try connection.query(
+      """
+      insert into projections.discarded (projection, generation, stream, partition, version, position, event_id, error)
+      select p.projection, p.generation, p.stream, p.partition, p.version, p.position, p.event_id, p.error
+      from projections.parked p
+      where p.projection = \(projection) and p.generation = \(number) and p.stream = \(stream.rawValue)
+      """)
+  }
+
+  /// The stream waits at that version now; it has no more events so far when it is not there.
+  func resume(_ stream: StreamID, at version: Version, on connection: isolated PostgresConnection) throws {
+    try connection.query(
+      """
+      update projections.parked set version = \(version.rawValue), request = 'retry'
+      where projection = \(projection) and generation = \(number) and stream = \(stream.rawValue)
+      """)
+  }
+
+  func unpark(_ stream: StreamID, on connection: isolated PostgresConnection) throws {
+    try connection.query(
+      """
+      delete from projections.parked
+      where projection = \(projection) and generation = \(number) and stream = \(stream.rawValue)
+      """)
+  }
+}
+
+/// What was applied, so that completeness can be proved: per partition and block of positions the number of
+/// events and the lower halves of their ids, xor-ed.
+enum Ledger {
+  static let blockBits: Int64 = 16
+
+  struct Key: Hashable, Sendable {
+    let partition: Int
+    let block: Int64
+
+    init(_ partition: Partition, _ position: Position) {
+      self.partition = partition.index
+      block = position.rawValue >> blockBits
+    }
+
+    init(partition: Int, block: Int64) {
+      self.partition = partition
+      self.block = block
+    }
+  }
+
+  struct Entry: Hashable, Sendable {
+    var count: Int64 = 0
+    var ids: Int64 = 0
+
+    mutating func add(_ id: UUID) {
+      count += 1
+      ids ^= withUnsafeBytes(of: id.uuid) { Int64(bigEndian: $0.loadUnaligned(fromByteOffset: 8, as: Int64.self)) }
+    }
+  }
+}

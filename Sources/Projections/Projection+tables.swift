@@ -1,0 +1,136 @@
+internal import EventSourcing
+internal import Postgres
+
+extension Projection {
+  /// Reads, folds and writes what `events` concern, inside the connection's transaction.
+  func write(_ events: [RecordedEvent], to generation: Generation, on connection: isolated PostgresConnection) throws {
+    let target = generation.table(table.name)
+    let changes = try fold(events) { keys in
+      let rows = try connection.query(table.select(keys, from: target)).decode((String, PostgresBytes).self)
+      return Dictionary(uniqueKeysWithValues: try rows.map { ($0.0, try table.decode($0.1.bytes)) })
+    }
+    let kept = changes.compactMap { change in
+      change.after.map { DocumentTable.Row(key: change.key, version: change.version, document: $0) }
+    }
+    let gone = changes.filter { $0.after == nil }.map(\.key)
+    if !kept.isEmpty { try connection.query(table.upsert(kept, into: target)) }
+    if !gone.isEmpty { try connection.query(table.delete(gone, from: target)) }
+    for aggregate in aggregates {
+      let sums = aggregate.sums(of: changes, generation)
+      if !sums.isEmpty { try connection.query(aggregate.add(sums, to: generation.table(aggregate.name))) }
+    }
+  }
+
+  /// What `events`, whole streams from their beginning, come to, without a database.
+  func replay(_ events: [RecordedEvent], _ generation: Generation) throws -> ReplayedRows {
+    let changes = try fold(events) { _ in [:] }
+    var rows = ReplayedRows()
+    for change in changes {
+      guard let document = change.after else { continue }
+      rows.documents[change.key] = ReplayedRows.Document(version: change.version, bytes: table.encode(document))
+    }
+    for aggregate in aggregates { rows.sums[aggregate.name] = aggregate.sums(of: changes, generation) }
+    return rows
+  }
+}
+
+/// Rows as they ought to be.
+struct ReplayedRows: Sendable {
+  struct Document: Sendable, Hashable {
+    let version: Version
+    let bytes: [UInt8]
+  }
+
+  /// By key.
+  var documents: [String: Document] = [:]
+  /// By table; sums that are all 0 are left out.
+  var sums: [String: [AggregateKey: [Int64]]] = [:]
+}
+
+struct AggregateKey: Hashable, Sendable {
+  let partition: Int
+  let key: [String]
+}
+
+extension DocumentTable {
+  struct Row {
+    let key: String
+    let version: Version
+    let document: Document
+  }
+
+  func select(_ keys: [String], from target: String) -> Query {
+    "select key, document from \(unescaped: target) where key = any(\(array: keys))"
+  }
+
+  func delete(_ keys: [String], from target: String) -> Query {
+    "delete from \(unescaped: target) where key = any(\(array: keys))"
+  }
+
+  /// Inserts or replaces rows, set-based.
+  func upsert(_ rows: [Row], into target: String) -> Query {
+    let documents = rows.map(\.document)
+    let names = ["key", "version", "document"] + columns.map(\.name)
+    let types = ["text", "bigint", "json"] + columns.map(\.type)
+    let selected = names.enumerated().map { "u.c\($0.offset)::\(types[$0.offset])" }.joined(separator: ", ")
+    let parameters = names.indices.map { "$\($0 + 1)" }.joined(separator: ", ")
+    let aliases = names.indices.map { "c\($0)" }.joined(separator: ", ")
+    let updates = names.dropFirst().map { "\($0) = excluded.\($0)" }.joined(separator: ", ")
+    return Query(
+      """
+      insert into \(target) (\(names.joined(separator: ", "))) select \(selected)
+      from unnest(\(parameters)) as u(\(aliases)) on conflict (key) do update set \(updates)
+      """,
+      [
+        PostgresValue(PostgresArray(rows.map(\.key))), PostgresValue(PostgresArray(rows.map(\.version.rawValue))),
+        PostgresValue(PostgresArray(documents.map { PostgresText(utf8: encode($0)) })),
+      ] + columns.map { $0.values(documents) })
+  }
+}
+
+extension AggregateTable {
+  /// What the changes come to, row by row.
+  func sums(of changes: [RowChange<Document>], _ generation: Generation) -> [AggregateKey: [Int64]] {
+    var sums: [AggregateKey: [Int64]] = [:]
+    for change in changes {
+      let partition = generation.partitioning.partition(ofHash: change.hash).index
+      for (document, add) in [(change.before, false), (change.after, true)] {
+        guard let document else { continue }
+        for contribution in contributions(document) {
+          let key = AggregateKey(partition: partition, key: contribution.key)
+          var row = sums[key] ?? Array(repeating: 0, count: self.sums.count)
+          for (index, amount) in contribution.amounts.enumerated() {
+            // A sum that cannot be held is refused by the database, not here.
+            row[index] = add ? row[index] &+ amount : row[index] &- amount
+          }
+          sums[key] = row
+        }
+      }
+    }
+    return sums.filter { $0.value.contains { $0 != 0 } }
+  }
+
+  /// Adds to rows, set-based; in the order of their keys, so that nobody waits in a circle.
+  func add(_ rows: [AggregateKey: [Int64]], to target: String) -> Query {
+    let rows = rows.sorted {
+      ($0.key.partition, $0.key.key.joined(separator: "\u{0}")) < (
+        $1.key.partition, $1.key.key.joined(separator: "\u{0}")
+      )
+    }
+    let names = ["partition"] + keys.map(\.name) + sums
+    let types = ["integer"] + keys.map(\.type) + sums.map { _ in "bigint" }
+    let selected = names.indices.map { "u.c\($0)::\(types[$0])" }.joined(separator: ", ")
+    let parameters = names.indices.map { "$\($0 + 1)" }.joined(separator: ", ")
+    let aliases = names.indices.map { "c\($0)" }.joined(separator: ", ")
+    let identity = (["partition"] + keys.map(\.name)).joined(separator: ", ")
+    let updates = sums.map { "\($0) = t.\($0) + excluded.\($0)" }.joined(separator: ", ")
+    var values = [PostgresValue(PostgresArray(rows.map { Int32($0.key.partition) }))]
+    for index in keys.indices { values.append(PostgresValue(PostgresArray(rows.map { $0.key.key[index] }))) }
+    for index in sums.indices { values.append(PostgresValue(PostgresArray(rows.map { $0.value[index] }))) }
+    return Query(
+      """
+      insert into \(target) as t (\(names.joined(separator: ", "))) select \(selected)
+      from unnest(\(parameters)) as u(\(aliases)) on conflict (\(identity)) do update set \(updates)
+      """, values)
+  }
+}

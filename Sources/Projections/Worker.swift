@@ -1,0 +1,46 @@
+internal import EventSourcing
+internal import FoundationEssentials
+internal import Logging
+internal import Metrics
+internal import Postgres
+
+/// This process among all that run projections: a row in the read store that it renews. Whose row has run out has
+/// lost its pairs to the others.
+struct Worker: Sendable {
+  let id = UUID()
+  /// For people: host and process.
+  let name: String
+  /// What it runs, as `Generation.service` spells it.
+  let serves: [String]
+  let leaseDuration: Duration
+  let pool: PostgresPool
+
+  func renew() async throws {
+    let seconds = Double(leaseDuration.components.seconds) + Double(leaseDuration.components.attoseconds) * 1e-18
+    try await pool.query(
+      """
+      insert into projections.workers as w (id, name, serves, expires_at)
+      values (\(id), \(name), \(array: serves), clock_timestamp() + make_interval(secs => \(seconds)))
+      on conflict (id) do update set expires_at = excluded.expires_at
+      """)
+    try await pool.query("delete from projections.workers where expires_at < clock_timestamp() - interval '1 hour'")
+  }
+
+  func leave() async {
+    _ = try? await pool.query("delete from projections.workers where id = \(id)")
+  }
+
+  /// Pairs without a living owner, by projection.
+  func unowned() async throws -> [String: Int] {
+    let rows = try await pool.query(
+      """
+      select c.projection, count(*) from projections.checkpoints c
+      join projections.generations g on g.projection = c.projection and g.generation = c.generation
+      where g.state in ('serving', 'building') and not exists (
+        select from projections.workers w where w.id = c.owner and w.expires_at > clock_timestamp())
+      group by c.projection
+      """
+    ).decode((String, Int).self)
+    return Dictionary(uniqueKeysWithValues: rows.map { ($0.0, $0.1) })
+  }
+}
