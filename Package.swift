@@ -128,7 +128,7 @@ let package = Package(
     .executableTarget(
       name: "Counterflow",
       dependencies: [
-        "CommerceReadModels", "EventSourcing", "Postgres", "PostgresEventStore", "Projections", "ServiceKit",
+        "CommerceReadModels", "EventSourcing", "JSON", "Postgres", "PostgresEventStore", "Projections", "ServiceKit",
         argumentParser, logging,
       ]),
 

@@ -110,6 +110,21 @@ extension AggregateTable {
     return sums.filter { $0.value.contains { $0 != 0 } }
   }
 
+  /// SQL for its rows as text, summed over the partitions; sums that are all 0 count as absent.
+  func contents(of target: String, where condition: String = "true") -> String {
+    let key = keys.map { "\($0.name)::text" }.joined(separator: ", ")
+    let totals = sums.map { "sum(\($0))" }
+    return """
+      select concat_ws(' / ', \(key)) as k, concat_ws(',', \(totals.joined(separator: ", "))) as c
+      from \(target) where \(condition) group by \(keys.map(\.name).joined(separator: ", "))
+      having \(totals.map { "\($0) <> 0" }.joined(separator: " or "))
+      """
+  }
+
+  func contents(of target: String, partition: Int) -> Query {
+    Query(contents(of: target, where: "partition = $1"), [PostgresValue(Int32(partition))])
+  }
+
   /// Adds to rows, set-based; in the order of their keys, so that nobody waits in a circle.
   func add(_ rows: [AggregateKey: [Int64]], to target: String) -> Query {
     let rows = rows.sorted {

@@ -167,6 +167,10 @@ public struct AnyProjection: Sendable {
   /// Of documents first, then of sums.
   public let tables: [String]
   let write: @Sendable (isolated PostgresConnection, [RecordedEvent], Generation) throws -> Void
+  /// For each table SQL that gives the rows' keys (k) and contents (c) as text: of all columns, or of the document.
+  let contents: [@Sendable (_ table: String, _ isWhole: Bool) -> String]
+  /// For each table of sums a query of the keys and sums that a partition has, as text.
+  let sums: [@Sendable (_ table: String, _ partition: Int) -> Query]
   let replay: @Sendable ([RecordedEvent], Generation) throws -> ReplayedRows
 
   public init(_ projection: some Projection) {
@@ -174,6 +178,15 @@ public struct AnyProjection: Sendable {
     version = projection.version
     categories = projection.categories
     tables = [projection.table.name] + projection.aggregates.map(\.name)
+    let ofDocuments: @Sendable (String, Bool) -> String = { table, isWhole in
+      "select key as k, \(isWhole ? "t" : "t.document")::text as c from \(table) t"
+    }
+    contents =
+      [ofDocuments]
+      + projection.aggregates.map { aggregate in
+        { @Sendable (table: String, _: Bool) in aggregate.contents(of: table) }
+      }
+    sums = projection.aggregates.map { aggregate in { aggregate.contents(of: $0, partition: $1) } }
     write = { connection, events, generation in try projection.write(events, to: generation, on: connection) }
     replay = { events, generation in try projection.replay(events, generation) }
   }

@@ -1,0 +1,128 @@
+import ArgumentParser
+import EventSourcing
+import Foundation
+import JSON
+import PostgresEventStore
+import Projections
+
+/// Streams that wait at an event that a projection refused.
+struct Parked: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Streams that wait, in one projection, at an event that was refused.",
+    discussion: """
+      The stream's later events wait in the store, and all other streams go on. Once the cause is mended, retry: the \
+      stream goes on in order. discard gives one event up, which is recorded, and goes on behind it.
+      """, subcommands: [List.self, Show.self, Retry.self, Discard.self], defaultSubcommand: List.self)
+
+  struct List: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "Lists them.")
+    @Argument(help: "Of this projection alone.") var projection: String?
+    @Flag(help: "As JSON.") var json = false
+
+    func run() async throws {
+      try await reportingSettings {
+        let streams = try await ParkedStreams(Stores().readStore).list(projection)
+        if json { return print(Parked.json(streams)) }
+        guard !streams.isEmpty else { return print("No stream is parked.") }
+        var table = Table("projection", "gen", "stream", "version", "position", "type", "tries", "since", "error")
+        for stream in streams {
+          table.add(
+            stream.projection, "\(stream.generation)", "\(stream.stream)", "\(stream.version)", "\(stream.position)",
+            stream.eventType, "\(stream.attempts)", "\(stream.parkedAt)",
+            stream.error.split(separator: "\n").first.map { String($0.prefix(100)) } ?? "")
+        }
+        print(table.text)
+      }
+    }
+  }
+
+  struct Show: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "Shows one of them, with the event that was refused.")
+    @Argument var projection: String
+    @Argument var stream: String
+
+    func run() async throws {
+      try await reportingSettings {
+        let stores = try Stores()
+        let found = try await ParkedStreams(stores.readStore).list(projection, stream)
+        guard !found.isEmpty else { throw ValidationError("\(stream) is not parked in \(projection)") }
+        for parked in found {
+          print(
+            "\(parked.projection), generation \(parked.generation): \(parked.stream) waits at version \(parked.version)"
+          )
+          print(
+            "since \(parked.parkedAt), tried \(parked.attempts) times\(parked.request.map { ", \($0) is asked for" } ?? "")"
+          )
+          print("\n\(parked.error)\n")
+          if let event = try await stores.events.events(after: Position(parked.position.rawValue - 1), limit: 1).first {
+            print("position \(event.position), \(event.type) version \(event.schemaVersion), \(event.recordedAt)")
+            print(String(decoding: event.data, as: UTF8.self))
+          }
+        }
+      }
+    }
+  }
+
+  struct Retry: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "Tries again, from the event that was refused.")
+    @Argument(help: "Of this projection.") var projection: String?
+    @Argument(help: "This stream alone.") var stream: String?
+    @Flag(help: "Every parked stream.") var all = false
+    @Option(help: "Seconds to wait for a projector to do it.") var wait = 30
+
+    func validate() throws {
+      guard projection != nil || all else { throw ValidationError("name a projection, or say --all") }
+    }
+
+    func run() async throws { try await Parked.ask(for: .retry, projection, stream, wait) }
+  }
+
+  struct Discard: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+      abstract: "Gives up the event that a stream waits at, for one projection, and goes on behind it.")
+    @Argument var projection: String
+    @Argument var stream: String
+    @Option(help: "Seconds to wait for a projector to do it.") var wait = 30
+
+    func run() async throws { try await Parked.ask(for: .discard, projection, stream, wait) }
+  }
+
+  private static func ask(
+    for request: ParkedStreams.Request, _ projection: String?, _ stream: String?, _ wait: Int
+  ) async throws {
+    try await reportingSettings {
+      let parked = ParkedStreams(try Stores().readStore)
+      let count = try await parked.ask(for: request, projection, stream)
+      guard count > 0 else { throw ValidationError("no such stream is parked") }
+      let deadline = ContinuousClock.now + .seconds(wait)
+      var left = try await parked.list(projection, stream)
+      while left.contains(where: { $0.request != nil }), ContinuousClock.now < deadline {
+        try await Task.sleep(for: .milliseconds(200))
+        left = try await parked.list(projection, stream)
+      }
+      let asked = left.filter { $0.request != nil }
+      print("\(count - left.count) of \(count) streams go on")
+      for stream in left where stream.request == nil { print("\(stream.stream) is refused again: \(stream.error)") }
+      if !asked.isEmpty { print("\(asked.count) are still to be tried: is a projector running?") }
+      if !left.isEmpty { throw ExitCode(1) }
+    }
+  }
+
+  private static func json(_ streams: [ParkedStream]) -> String {
+    var json = JSONWriter()
+    json.array(streams) { json, stream in
+      json.object { json in
+        json.member("projection", stream.projection)
+        json.member("generation", Int64(stream.generation))
+        json.member("stream", stream.stream.rawValue)
+        json.member("version", stream.version.rawValue)
+        json.member("position", stream.position.rawValue)
+        json.member("type", stream.eventType)
+        json.member("error", stream.error)
+        json.member("attempts", Int64(stream.attempts))
+        json.member("parkedAt", stream.parkedAt.description)
+      }
+    }
+    return json.string
+  }
+}

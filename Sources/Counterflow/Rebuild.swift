@@ -1,0 +1,219 @@
+import ArgumentParser
+import EventSourcing
+import Foundation
+import Postgres
+import PostgresEventStore
+import Projections
+
+/// Fills a projection's tables anew, beside those that serve.
+struct Rebuild: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Fills a projection's tables anew, beside those that serve, compares both, and lets the new ones serve.",
+    discussion: """
+      The running projectors do the work, and share it; queries are served from the old tables meanwhile. Interrupted, \
+      it goes on by itself; run the command again to see it through. The old generation is kept, and kept up, so that \
+      --rollback is immediate; the next rebuild, or --discard, removes it.
+
+      --until fills a generation with the past: its tables, whose names are printed, can be queried until it is \
+      discarded.
+      """)
+
+  @Argument(help: "The projection.") var projection: String
+  @Flag(help: "Let the generation that served before serve again.") var rollback = false
+  @Option(help: "A position, or a time such as 2026-11-21T09:30:00Z: fill a generation up to there.") var until: String?
+  @Option(help: "Throw this generation away.") var discard: Int?
+  @Flag(help: "Keep the old one serving when anything differs.") var onlyIfEqual = false
+
+  func validate() throws {
+    guard [rollback, until != nil, discard != nil].count(where: { $0 }) <= 1 else {
+      throw ValidationError("--rollback, --until and --discard exclude one another")
+    }
+  }
+
+  func run() async throws {
+    try await reportingSettings {
+      let projection = try Stores.projections([projection])[0]
+      let rebuilding = Rebuilding(stores: try Stores(), projection: projection)
+      if rollback {
+        try await rebuilding.rollBack()
+      } else if let discard {
+        try await rebuilding.discard(discard)
+      } else if let until {
+        try await rebuilding.buildPast(until)
+      } else {
+        try await rebuilding.rebuild(onlyIfEqual: onlyIfEqual)
+      }
+    }
+  }
+}
+
+private struct Rebuilding {
+  let stores: Stores
+  let projection: AnyProjection
+
+  private var table: Generations { Generations(stores.readStore) }
+
+  private func generations() async throws -> [Generation] { try await table.all(of: [projection.name]) }
+
+  func rebuild(onlyIfEqual: Bool) async throws {
+    let before = try await generations()
+    guard let serving = before.first(where: { $0.state == .serving }) else {
+      throw ValidationError("\(projection.name) has no generation yet: start a projector, which makes the first")
+    }
+    if let building = before.first(where: { $0.state == .building }) {
+      print("Generation \(building.number) is being built already; seeing it through.")
+    } else {
+      let number = try await table.add(
+        projection, serving.partitioning, incarnation: try await stores.events.incarnation(), state: .building,
+        activates: false)
+      if let number {
+        print("Building generation \(number) of \(projection.name) beside generation \(serving.number).")
+      }
+    }
+    guard let building = try await generations().first(where: { $0.state == .building }) else {
+      throw ValidationError("somebody else has ended it meanwhile; see counterflow status")
+    }
+    try await follow(building, total: try await applied(serving))
+    let comparison = try await GenerationComparison.compare(projection, serving, building, on: stores.readStore)
+    show(comparison, serving, building)
+    if !comparison.isEqual && onlyIfEqual {
+      print("Generation \(serving.number) goes on serving; generation \(building.number) is there to be looked at.")
+      throw ExitCode(1)
+    }
+    while try await !table.activate(projection.name, building.number) {
+      guard try await generations().contains(where: { $0.number == building.number && $0.state == .building }) else {
+        break
+      }
+      try await Task.sleep(for: .milliseconds(500))
+    }
+    print(
+      "Generation \(building.number) serves now. counterflow rebuild \(projection.name) --rollback goes back to generation \(serving.number)."
+    )
+    for old in before where old.state == .kept {
+      if try await table.drop(projection.name, old.number) { print("Generation \(old.number) is removed.") }
+    }
+  }
+
+  func rollBack() async throws {
+    let kept = try await generations().filter { $0.state == .kept }.max { $0.number < $1.number }
+    guard let kept else { throw ValidationError("no earlier generation of \(projection.name) is kept") }
+    for _ in 0..<20 {
+      if try await table.activate(projection.name, kept.number) {
+        return print("Generation \(kept.number) serves again.")
+      }
+      try await Task.sleep(for: .milliseconds(500))
+    }
+    throw ValidationError(
+      "generation \(kept.number) is not up to date: a projector of version \(kept.version) must run; see counterflow status"
+    )
+  }
+
+  func discard(_ number: Int) async throws {
+    guard try await table.drop(projection.name, number) else {
+      throw ValidationError("generation \(number) of \(projection.name) serves, or is not there")
+    }
+    print("Generation \(number) is removed.")
+  }
+
+  func buildPast(_ text: String) async throws {
+    let head = try await stores.events.head()
+    let until: Position
+    if let position = Int64(text) {
+      until = Position(position)
+    } else if let time = Timestamp(text) {
+      until = try await stores.events.position(at: time)
+    } else {
+      throw ValidationError("--until takes a position, or a time such as 2026-11-21T09:30:00Z")
+    }
+    guard until > .start, until <= head else {
+      throw ValidationError("--until \(text) is not in the store's past: it ends at position \(head)")
+    }
+    let partitioning =
+      try await generations().first { $0.state == .serving }?.partitioning ?? Partitioning.standard
+    let number = try await table.add(
+      projection, partitioning, incarnation: try await stores.events.incarnation(), state: .past, until: until,
+      activates: false)
+    guard let past = try await generations().first(where: { $0.number == number }) else { return }
+    print("Building generation \(past.number) of \(projection.name) up to position \(until).")
+    try await follow(past, total: nil)
+    for name in projection.tables { print(past.table(name)) }
+    print("counterflow rebuild \(projection.name) --discard \(past.number) removes them.")
+  }
+
+  /// Shows progress until every pair has caught up.
+  private func follow(_ generation: Generation, total: Int64?) async throws {
+    let started = ContinuousClock.now
+    let first = try await applied(generation)
+    var lastLine = ContinuousClock.now - .seconds(60)
+    let isTerminal = isatty(1) == 1
+    while true {
+      let modes = try await stores.readStore.query(
+        """
+        select mode, count(*) from projections.checkpoints
+        where projection = \(projection.name) and generation = \(Int32(generation.number)) group by mode
+        """
+      ).decode((String, Int).self)
+      let pairs = Dictionary(uniqueKeysWithValues: modes.map { ($0.0, $0.1) })
+      let ready = (pairs["live"] ?? 0) + (pairs["done"] ?? 0)
+      let done = try await applied(generation)
+      let elapsed = ContinuousClock.now - started
+      let seconds = Double(elapsed.components.seconds) + Double(elapsed.components.attoseconds) * 1e-18
+      let rate = seconds > 0 ? Double(done - first) / seconds : 0
+      var line =
+        "\(done)\(total.map { " of \($0)" } ?? "") events, \(Int(rate))/s, \(ready) of \(generation.partitioning.count) partitions"
+      if let total, rate > 0, done < total { line += ", \(Int(Double(total - done) / rate) + 1) s left" }
+      let isReady = ready == generation.partitioning.count
+      if isTerminal {
+        print("\r\u{1B}[K\(line)", terminator: isReady ? "\n" : "")
+      } else if isReady || ContinuousClock.now - lastLine > .seconds(5) {
+        print(line)
+        lastLine = .now
+      }
+      fflush(nil)
+      if isReady { return }
+      if pairs["forked"] != nil || pairs["halted"] != nil {
+        print("\nSome partitions have stopped; see counterflow status.")
+        throw ExitCode(1)
+      }
+      try await warnWithoutWorkers(generation, elapsed)
+      try await Task.sleep(for: .milliseconds(isTerminal ? 500 : 200))
+    }
+  }
+
+  private func warnWithoutWorkers(_ generation: Generation, _ elapsed: Duration) async throws {
+    guard elapsed > .seconds(5), elapsed < .seconds(6) else { return }
+    let status = try await ProjectionStatus.read(stores.readStore, stores.events)
+    let unowned = status.entries.first { $0.generation.number == generation.number }?.unowned ?? 0
+    if unowned == generation.partitioning.count {
+      print("\nNo projector runs version \(generation.version) of \(projection.name): start one.")
+    }
+  }
+
+  private func applied(_ generation: Generation) async throws -> Int64 {
+    try await stores.readStore.query(
+      """
+      select coalesce(sum(applied), 0)::bigint from projections.ledger
+      where projection = \(projection.name) and generation = \(Int32(generation.number))
+      """
+    ).value(Int64.self)
+  }
+
+  private func show(_ comparison: GenerationComparison, _ old: Generation, _ new: Generation) {
+    var table = Table(
+      "table", "rows \(old.number)", "rows \(new.number)", "checksum \(old.number)", "checksum \(new.number)", "differ",
+      "moving")
+    let hex = { (sum: Int64) in String(UInt64(bitPattern: sum), radix: 16) }
+    for entry in comparison.tables {
+      table.add(
+        entry.name, "\(entry.rows.old)", "\(entry.rows.new)", hex(entry.checksums.old), hex(entry.checksums.new),
+        "\(entry.differences.count)", "\(entry.moving)")
+    }
+    print(table.text)
+    for entry in comparison.tables where !entry.differences.isEmpty {
+      let first = entry.differences.prefix(10).joined(separator: ", ")
+      print(
+        "\(entry.name): \(entry.differences.count) rows differ: \(first)\(entry.differences.count > 10 ? ", …" : "")")
+    }
+    if comparison.isEqual { print("No difference.") }
+  }
+}

@@ -1,0 +1,37 @@
+import ArgumentParser
+import CommerceReadModels
+import Logging
+import Postgres
+import PostgresEventStore
+import Projections
+import ServiceKit
+
+/// Both stores, as administration sees them.
+struct Stores {
+  let readStore: PostgresPool
+  let writeStore: PostgresPool
+  let readURL: String
+
+  var events: PostgresEventStore { PostgresEventStore(writeStore) }
+
+  init(_ settings: Settings = Settings()) throws {
+    readURL = try settings[CommonSettings.readDatabaseURL]
+    let logger = Logger(label: "counterflow") { StreamLogHandler.standardError(label: $0) }
+    let pool = { (url: String) in
+      PostgresPool(
+        PostgresConfiguration(url: url, applicationName: "counterflow", statementTimeout: .seconds(60)),
+        limits: .init(size: 4, acquireTimeout: .seconds(10)), logger: logger)
+    }
+    readStore = pool(readURL)
+    writeStore = pool(try settings[CommonSettings.writeDatabaseURL])
+  }
+
+  /// The projections of these names; all when there are none.
+  static func projections(_ names: [String]) throws -> [AnyProjection] {
+    for name in names where !commerceProjections.contains(where: { $0.name == name }) {
+      throw ValidationError(
+        "there is no projection '\(name)'; there are: \(commerceProjections.map(\.name).joined(separator: ", "))")
+    }
+    return commerceProjections.filter { names.isEmpty || names.contains($0.name) }
+  }
+}

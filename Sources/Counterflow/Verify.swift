@@ -1,0 +1,107 @@
+import ArgumentParser
+import EventSourcing
+import Foundation
+import JSON
+import Postgres
+import PostgresEventStore
+import Projections
+
+/// Proves that the read tables hold every event, and are what the events come to.
+struct Verify: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Proves that the read tables hold every event, and are what the events come to.",
+    discussion: """
+      Completeness: for each partition and block of 65,536 positions the number and the ids of the events that were \
+      applied, wait with a parked stream, or were given up, against the store's. Correctness: the events are folded \
+      anew, and every row compared. It may run while the system works; what it says is true of the moment at which it \
+      began. Exit status 1 when anything differs.
+      """)
+
+  @Argument(help: "These projections alone.") var projections: [String] = []
+  @Option(help: "Fold anew this many partitions, chosen at random, instead of all.") var sample: Int?
+  @Flag(help: "Not only what serves: every generation.") var allGenerations = false
+  @Flag(help: "As JSON.") var json = false
+
+  func validate() throws {
+    if let sample, sample < 0 { throw ValidationError("--sample takes a number of partitions") }
+  }
+
+  func run() async throws {
+    try await reportingSettings {
+      let chosen = try Stores.projections(projections)
+      let stores = try Stores()
+      var results: [Verification] = []
+      let all = try await Generations(stores.readStore).all(of: chosen.map(\.name))
+      for projection in chosen {
+        let generations = all.filter {
+          $0.projection == projection.name && (allGenerations ? $0.version == projection.version : $0.state == .serving)
+        }
+        guard !generations.isEmpty else {
+          throw ValidationError("\(projection.name) has no generation that serves: has a projector run?")
+        }
+        for generation in generations {
+          guard generation.version == projection.version else {
+            throw ValidationError(
+              "\(projection.name) is served by version \(generation.version), this program is version \(projection.version)"
+            )
+          }
+          let partitions = sample.map { Set(generation.partitioning.partitions.map(\.index).shuffled().prefix($0)) }
+          let connection = try await PostgresConnection.connect(
+            PostgresConfiguration(
+              url: stores.readURL, applicationName: "counterflow verify", statementTimeout: .seconds(600)))
+          results.append(
+            try await Verification.verify(projection, generation, on: connection, stores.events, partitions: partitions)
+          )
+          await connection.close()
+        }
+      }
+      let missing = try await stores.events.missingPositions()
+      print(json ? Self.json(results, missing) : Self.text(results, missing))
+      if missing != 0 || results.contains(where: { !$0.holds }) { throw ExitCode(1) }
+    }
+  }
+
+  static func text(_ results: [Verification], _ missing: Int64) -> String {
+    var table = Table("projection", "gen", "events", "rows", "partitions replayed", "waiting", "discarded", "wrong")
+    for result in results {
+      table.add(
+        result.projection, "\(result.generation)", "\(result.events)", "\(result.rows)", "\(result.partitionsReplayed)",
+        "\(result.waiting)", "\(result.discarded)", "\(result.findingCount)")
+    }
+    var lines = [table.text]
+    if missing != 0 { lines.append("The write store lacks \(missing) positions between 1 and its head.") }
+    for result in results where !result.holds {
+      lines.append("\(result.projection), generation \(result.generation):")
+      lines += result.findings.map { "  " + $0 }
+      if result.findingCount > result.findings.count {
+        lines.append("  and \(result.findingCount - result.findings.count) more")
+      }
+    }
+    if missing == 0, results.allSatisfy(\.holds) { lines.append("Everything is there, and as it should be.") }
+    return lines.joined(separator: "\n")
+  }
+
+  static func json(_ results: [Verification], _ missing: Int64) -> String {
+    var json = JSONWriter()
+    json.object { json in
+      json.member("holds") { $0.write(missing == 0 && results.allSatisfy(\.holds)) }
+      json.member("missingPositions", missing)
+      json.member("projections") { json in
+        json.array(results) { json, result in
+          json.object { json in
+            json.member("projection", result.projection)
+            json.member("generation", Int64(result.generation))
+            json.member("events", result.events)
+            json.member("rows", Int64(result.rows))
+            json.member("partitionsReplayed", Int64(result.partitionsReplayed))
+            json.member("waitingEvents", Int64(result.waiting))
+            json.member("discardedEvents", Int64(result.discarded))
+            json.member("wrong", Int64(result.findingCount))
+            json.member("findings") { $0.array(result.findings) { $0.write($1) } }
+          }
+        }
+      }
+    }
+    return json.string
+  }
+}

@@ -1,0 +1,94 @@
+public import EventSourcing
+public import Postgres
+public import PostgresEventStore
+
+/// How all projections are doing, at one moment.
+public struct ProjectionStatus: Sendable {
+  public struct Pair: Sendable {
+    public let partition: Partition
+    /// The worker's name; nil while nobody owns it.
+    public let owner: String?
+    /// live, catching up, halted, forked or done.
+    public let mode: String
+    public let checkpoint: Position
+    public let backlog: Backlog
+    /// Why and where it stands still.
+    public let trouble: (position: Position, reason: String)?
+  }
+
+  public struct Entry: Sendable {
+    public let generation: Generation
+    public let pairs: [Pair]
+    public let parkedStreams: Int
+    public let discardedEvents: Int
+
+    /// Events that wait, over all pairs.
+    public var lag: Int64 { pairs.reduce(0) { $0 + $1.backlog.events } }
+    /// When the oldest of them was recorded; nil when there is none.
+    public var since: Timestamp? { pairs.compactMap(\.backlog.since).min() }
+    public var unowned: Int { pairs.count { $0.owner == nil } }
+  }
+
+  public struct Worker: Sendable {
+    public let name: String
+    public let serves: [String]
+    public let pairs: Int
+  }
+
+  public let head: Position
+  public let entries: [Entry]
+  public let workers: [Worker]
+}
+
+extension ProjectionStatus {
+  /// - Parameter store: lags are counted in it.
+  public static func read(_ readStore: PostgresPool, _ store: PostgresEventStore) async throws -> ProjectionStatus {
+    let names = try await readStore.query("select distinct projection from projections.generations").decode(String.self)
+    let rows = try await readStore.query(
+      """
+      select c.projection, c.generation, c.partition, w.name, c.mode, c.position, c.halted_at, c.error
+      from projections.checkpoints c
+      left join projections.workers w on w.id = c.owner and w.expires_at > clock_timestamp()
+      order by c.partition
+      """
+    ).decode((String, Int, Int, String?, String, Int64, Int64?, String?).self)
+    let waiting = try await readStore.query(
+      """
+      select g.projection, g.generation,
+        (select count(*) from projections.parked p where p.projection = g.projection and p.generation = g.generation),
+        (select count(*) from projections.discarded d where d.projection = g.projection and d.generation = g.generation)
+      from projections.generations g
+      """
+    ).decode((String, Int, Int, Int).self)
+    let workers = try await readStore.query(
+      """
+      select w.name, array_to_string(w.serves, ' '),
+        (select count(*) from projections.checkpoints c where c.owner = w.id)
+      from projections.workers w where w.expires_at > clock_timestamp() order by w.name
+      """
+    ).decode((String, String, Int).self)
+    let head = try await store.head()
+    var entries: [Entry] = []
+    for generation in try await Generations(readStore).all(of: names) {
+      let own = rows.filter { $0.0 == generation.projection && $0.1 == generation.number }
+      let partitions = generation.partitioning.partitions
+      // A generation of the past has no more to do than it has done.
+      let backlogs =
+        generation.until == nil
+        ? try await store.backlogs(own.map { (partition: partitions[$0.2], after: Position($0.5)) })
+        : own.map { _ in Backlog(events: 0, since: nil) }
+      let pairs = zip(own, backlogs).map { row, backlog in
+        Pair(
+          partition: partitions[row.2], owner: row.3, mode: row.4, checkpoint: Position(row.5), backlog: backlog,
+          trouble: row.6.map { (Position($0), row.7 ?? "") })
+      }
+      let counts = waiting.first { $0.0 == generation.projection && $0.1 == generation.number }
+      entries.append(
+        Entry(
+          generation: generation, pairs: pairs, parkedStreams: counts?.2 ?? 0, discardedEvents: counts?.3 ?? 0))
+    }
+    return ProjectionStatus(
+      head: head, entries: entries,
+      workers: workers.map { Worker(name: $0.0, serves: $0.1.split(separator: " ").map(String.init), pairs: $0.2) })
+  }
+}

@@ -1,0 +1,236 @@
+internal import EventSourcing
+internal import FoundationEssentials
+public import Postgres
+public import PostgresEventStore
+
+/// A proof that a projection holds every event, and that its rows are what the events come to.
+///
+/// Completeness: per partition and block of 65,536 positions the ledger of what was applied, with what waits and what
+/// was given up, has the number and the ids of the store's events. Correctness: the events are folded anew, and
+/// every row compared.
+public struct Verification: Sendable {
+  public let projection: String
+  public let generation: Int
+  /// Events up to the checkpoints, in the projection's categories.
+  public var events: Int64 = 0
+  public var waiting = 0
+  public var discarded = 0
+  public var rows = 0
+  public var partitionsReplayed = 0
+  /// What is wrong: the first of it, in words.
+  public var findings: [String] = []
+  public var findingCount = 0
+
+  public var holds: Bool { findingCount == 0 }
+
+  static let findingLimit = 20
+
+  mutating func find(_ finding: String) {
+    findingCount += 1
+    if findings.count < Self.findingLimit { findings.append(finding) }
+  }
+}
+
+extension Verification {
+  private struct Lost: Hashable {
+    let key: Ledger.Key
+    let entry: Ledger.Entry
+  }
+
+  /// - Parameters:
+  ///   - connection: on the read store, for this alone: one snapshot is held until the end.
+  ///   - partitions: those whose rows are folded anew, counted from 0; nil for all.
+  public static func verify(
+    _ projection: AnyProjection, _ generation: Generation, on connection: PostgresConnection,
+    _ store: PostgresEventStore, partitions: Set<Int>?
+  ) async throws -> Verification {
+    var result = Verification(projection: projection.name, generation: generation.number)
+    try await connection.execute("begin isolation level repeatable read read only")
+    do {
+      let snapshot = try await Snapshot(of: generation, on: connection)
+      try await result.checkHistory(snapshot, generation, store)
+      try await result.checkCompleteness(snapshot, projection, generation, store)
+      try await result.checkRows(snapshot, projection, generation, connection, store, partitions)
+    } catch {
+      try? await connection.execute("rollback")
+      throw error
+    }
+    try await connection.execute("rollback")
+    return result
+  }
+
+  private struct Snapshot {
+    let checkpoints: [(position: Position, eventID: UUID?, incarnation: UUID)]
+    let ledger: [Ledger.Key: Ledger.Entry]
+    let parked: [StreamID: Version]
+    let discarded: [(partition: Int, position: Position, eventID: UUID)]
+
+    init(of generation: Generation, on connection: PostgresConnection) async throws {
+      let (name, number) = (generation.projection, Int32(generation.number))
+      checkpoints = try await connection.query(
+        """
+        select position, event_id, incarnation from projections.checkpoints
+        where projection = \(name) and generation = \(number) order by partition
+        """
+      ).decode((Int64, UUID?, UUID).self).map { (Position($0.0), $0.1, $0.2) }
+      let entries = try await connection.query(
+        """
+        select partition, block, applied, ids from projections.ledger
+        where projection = \(name) and generation = \(number)
+        """
+      ).decode((Int, Int64, Int64, Int64).self)
+      ledger = Dictionary(
+        uniqueKeysWithValues: entries.map {
+          (Ledger.Key(partition: $0.0, block: $0.1), Ledger.Entry(count: $0.2, ids: $0.3))
+        })
+      let streams = try await connection.query(
+        "select stream, version from projections.parked where projection = \(name) and generation = \(number)"
+      ).decode((String, Int64).self)
+      parked = Dictionary(uniqueKeysWithValues: streams.map { (StreamID(rawValue: $0.0), Version($0.1)) })
+      discarded = try await connection.query(
+        """
+        select partition, position, event_id from projections.discarded
+        where projection = \(name) and generation = \(number)
+        """
+      ).decode((Int, Int64, UUID).self).map { ($0.0, Position($0.1), $0.2) }
+    }
+  }
+
+  private mutating func checkHistory(
+    _ snapshot: Snapshot, _ generation: Generation, _ store: PostgresEventStore
+  ) async throws {
+    guard snapshot.checkpoints.count == generation.partitioning.count else {
+      return find(
+        "there are checkpoints for \(snapshot.checkpoints.count) of \(generation.partitioning.count) partitions")
+    }
+    let incarnation = try await store.incarnation()
+    for (partition, checkpoint) in zip(generation.partitioning.partitions, snapshot.checkpoints) {
+      guard checkpoint.incarnation == incarnation else {
+        find("partition \(partition) belongs to incarnation \(checkpoint.incarnation), the store is \(incarnation)")
+        continue
+      }
+      guard checkpoint.position > .start else { continue }
+      let event = try await store.events(in: partition, from: checkpoint.position, limit: 1).first
+      if event?.position != checkpoint.position || event?.id != checkpoint.eventID {
+        find("partition \(partition) stands at an event that is not in the store, position \(checkpoint.position)")
+      }
+    }
+  }
+
+  private mutating func checkCompleteness(
+    _ snapshot: Snapshot, _ projection: AnyProjection, _ generation: Generation, _ store: PostgresEventStore
+  ) async throws {
+    var accounted = snapshot.ledger
+    for event in snapshot.discarded {
+      accounted[Ledger.Key(generation.partitioning.partitions[event.partition], event.position), default: .init()]
+        .add(event.eventID)
+      discarded += 1
+    }
+    for (stream, version) in snapshot.parked {
+      let partition = generation.partitioning.partition(of: stream)
+      var cursor = StreamCursor(version: Version(version.rawValue - 1))
+      while true {
+        let page = try await store.events(in: [stream: cursor], limit: 1_000)[stream] ?? []
+        for event in page where event.position <= snapshot.checkpoints[partition.index].position {
+          accounted[Ledger.Key(partition, event.position), default: .init()].add(event.id)
+          waiting += 1
+        }
+        guard page.count == 1_000, let last = page.last else { break }
+        cursor = StreamCursor(version: last.version, position: last.position)
+      }
+    }
+    let places = zip(generation.partitioning.partitions, snapshot.checkpoints).map {
+      (partition: $0, position: $1.position)
+    }
+    for digest in try await store.digests(of: projection.categories, upTo: places) {
+      events += digest.count
+      let key = Ledger.Key(partition: digest.partition, block: digest.block)
+      let entry = accounted.removeValue(forKey: key) ?? .init()
+      let place = "partition \(digest.partition), positions \(digest.block << 16) to \((digest.block + 1) << 16 - 1)"
+      if entry.count != digest.count {
+        find("\(place): \(entry.count) events are accounted for, the store has \(digest.count)")
+      } else if entry.ids != digest.ids {
+        find("\(place): other events are accounted for than the store has")
+      }
+    }
+    for (key, entry) in accounted where entry.count != 0 {
+      find(
+        "partition \(key.partition), block \(key.block): \(entry.count) events are accounted for, the store has none")
+    }
+  }
+
+  private mutating func checkRows(
+    _ snapshot: Snapshot, _ projection: AnyProjection, _ generation: Generation, _ connection: PostgresConnection,
+    _ store: PostgresEventStore, _ chosen: Set<Int>?
+  ) async throws {
+    let table = generation.table(projection.tables[0])
+    let given = Set(snapshot.discarded.map(\.position))
+    var known: Set<Int> = []
+    for partition in generation.partitioning.partitions where chosen?.contains(partition.index) ?? true {
+      var history: [RecordedEvent] = []
+      var from = Position(1)
+      let end = snapshot.checkpoints[partition.index].position
+      while from <= end {
+        let page = try await store.events(in: partition, from: from, limit: 5_000)
+        history += page.filter { event in
+          event.position <= end && projection.takes(event) && !given.contains(event.position)
+            && (snapshot.parked[event.stream].map { event.version < $0 } ?? true)
+        }
+        guard page.count == 5_000, let last = page.last else { break }
+        from = last.position.advanced(by: 1)
+      }
+      let expected = try projection.replay(history, generation)
+      partitionsReplayed += 1
+      for key in expected.documents.keys { known.insert(key.hashValue) }
+      let keys = Array(expected.documents.keys)
+      for start in stride(from: 0, to: keys.count, by: 2_000) {
+        let some = Array(keys[start..<min(start + 2_000, keys.count)])
+        let found = try await connection.query(
+          "select key, version, document from \(unescaped: table) where key = any(\(array: some))"
+        ).decode((String, Int64, PostgresBytes).self)
+        let rows = Dictionary(uniqueKeysWithValues: found.map { ($0.0, (Version($0.1), $0.2.bytes)) })
+        self.rows += rows.count
+        for key in some {
+          let wanted = expected.documents[key]!
+          guard let row = rows[key] else {
+            find("\(table) has no row \(key)")
+            continue
+          }
+          if row.0 != wanted.version {
+            find("\(table), row \(key): version \(row.0), the events come to version \(wanted.version)")
+          } else if row.1 != wanted.bytes {
+            find("\(table), row \(key): the document is not what its events come to")
+          }
+        }
+      }
+      for (index, name) in projection.tables.dropFirst().enumerated() {
+        let found = try await connection.query(
+          projection.sums[index](generation.table(name), partition.index)
+        ).decode((String, String).self)
+        let wanted = expected.sums[name] ?? [:]
+        let rows = Dictionary(uniqueKeysWithValues: found.map { ($0.0, $0.1) })
+        let texts = Dictionary(
+          uniqueKeysWithValues: wanted.map { key, sums in
+            (key.key.joined(separator: " / "), sums.map(String.init).joined(separator: ","))
+          })
+        for key in Set(rows.keys).union(texts.keys) where rows[key] != texts[key] {
+          find(
+            "\(generation.table(name)), partition \(partition.index), row \(key): \(rows[key] ?? "nothing"), the events come to \(texts[key] ?? "nothing")"
+          )
+        }
+      }
+    }
+    guard chosen == nil else { return }
+    let count = try await connection.query("select count(*) from \(unescaped: table)").value(Int.self)
+    guard count != rows else { return }
+    var after = ""
+    while true {
+      let keys = try await connection.query(
+        "select key from \(unescaped: table) where key > \(after) order by key limit 5000"
+      ).decode(String.self)
+      for key in keys where !known.contains(key.hashValue) { find("\(table) has a row \(key) that no event made") }
+      guard let last = keys.last else { break }
+      after = last
+    }
+  }
+}

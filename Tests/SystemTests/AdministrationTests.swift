@@ -1,0 +1,175 @@
+import Foundation
+import JSON
+import Postgres
+import TestSupport
+import Testing
+
+@Suite("Administration", .tags(.system), .needsServers)
+struct AdministrationTests {
+  /// A system with a product, of which everybody may order.
+  private struct Shop {
+    let system = System(settings: ["LEASE_DURATION": "1", "PROJECTION_HALT_RETRY": "1"])
+    let commands: RunningService
+    let queries: RunningService
+    let processes: [RunningService]
+    let database: PostgresConnection
+
+    init() async throws {
+      try await system.migrate()
+      commands = try await system.startReady(.commandService)
+      queries = try await system.startReady(.queryService)
+      processes = [
+        try await system.startReady(.relay), try await system.startReady(.projector),
+        try await system.startReady(.projector),
+      ]
+      database = try await FreshDatabase.current.connect()
+      _ = try await commands.http.post("/v1/products", ["sku": "LANTERN", "name": "Metal lantern", "unitPrice": 339])
+      _ = try await queries.http.get("/v1/products/LANTERN", until: 200)
+    }
+
+    func order(_ ids: [String]) async throws {
+      for id in ids {
+        let answer = try await commands.http.post(
+          "/v1/orders",
+          ["orderId": .string(id), "customerId": "ada", "lines": [["sku": "LANTERN", "quantity": 2]]])
+        #expect(answer.status == 201)
+      }
+    }
+
+    func counterflow(_ arguments: String...) async throws -> (status: Int32, output: String) {
+      let process = try system.run("counterflow", arguments)
+      return (try await process.wait(), process.output)
+    }
+  }
+
+  @Test(
+    "a poisonous event leaves all others flowing; mended and tried again, its order comes back", .freshDatabase(),
+    .freshVirtualHost)
+  func poison() async throws {
+    let shop = try await Shop()
+    try await shop.database.query("alter table read_models.orders_g1 add constraint poison check (key <> 'bad')")
+    try await shop.order(["bad"] + (0..<20).map { "o-\($0)" })
+    for n in 0..<20 { _ = try await shop.queries.http.get("/v1/orders/o-\(n)", until: 200) }
+    #expect(try await shop.queries.http.get("/v1/orders/bad").status == 404)
+    _ = try await shop.commands.http.post("/v1/orders/bad/cancellation", ["reason": "late"])
+
+    let status = try await shop.counterflow("status")
+    #expect(status.status == 1 && status.output.contains("orders"), "\(status.output)")
+    let list = try await shop.counterflow("parked", "list", "--json")
+    let parked = try JSON(parsing: Array(list.output.utf8)).array
+    #expect(parked?.count == 1 && parked?[0]["stream"]?.string == "order-bad" && parked?[0]["version"]?.integer == 1)
+    let show = try await shop.counterflow("parked", "show", "orders", "order-bad")
+    #expect(show.output.contains("poison") && show.output.contains("OrderPlaced"), "\(show.output)")
+    let vain = try await shop.counterflow("parked", "retry", "orders")
+    #expect(vain.status == 1 && vain.output.contains("refused again"), "\(vain.output)")
+    // What waits is accounted for.
+    let waiting = try await shop.counterflow("verify")
+    #expect(waiting.status == 0 && waiting.output.contains("Everything is there"), "\(waiting.output)")
+
+    try await shop.database.query("alter table read_models.orders_g1 drop constraint poison")
+    let retry = try await shop.counterflow("parked", "retry", "orders", "order-bad")
+    #expect(retry.status == 0 && retry.output.contains("1 of 1 streams go on"), "\(retry.output)")
+    #expect(try await shop.queries.http.get("/v1/orders/bad").json["status"] == "cancelled")
+    #expect(try await shop.counterflow("parked").output.contains("No stream is parked"))
+    #expect(try await shop.counterflow("verify").status == 0)
+    let sound = try await shop.counterflow("status", "--json")
+    #expect(sound.status == 0)
+    #expect(try JSON(parsing: Array(sound.output.utf8))["workers"]?.array?.count == 2)
+  }
+
+  @Test(
+    "verify names a row that was changed, one that is missing, and an event that was not counted", .freshDatabase(),
+    .freshVirtualHost)
+  func verify() async throws {
+    let shop = try await Shop()
+    try await shop.order((0..<10).map { "o-\($0)" })
+    for n in 0..<10 { _ = try await shop.queries.http.get("/v1/orders/o-\(n)", until: 200) }
+    #expect(try await shop.counterflow("verify", "--sample", "8").status == 0)
+    try await shop.database.query(
+      "update read_models.orders_g1 set document = replace(document::text, 'placed', 'sent')::json where key = 'o-3'")
+    try await shop.database.query("delete from read_models.orders_g1 where key = 'o-4'")
+    try await shop.database.query(
+      "insert into read_models.orders_g1 select 'ghost', version, document, customer_id, placed_at from read_models.orders_g1 where key = 'o-5'"
+    )
+    try await shop.database.query(
+      "update projections.ledger set applied = applied - 1 where (projection, generation, partition, block) in (select projection, generation, partition, block from projections.ledger where projection = 'orders' limit 1)"
+    )
+    let result = try await shop.counterflow("verify", "orders")
+    #expect(result.status == 1)
+    for finding in ["row o-3: the document", "no row o-4", "events are accounted for"] {
+      #expect(result.output.contains(finding), "\(finding) in \(result.output)")
+    }
+    // As many too many as too few: only a count that differs has the keys looked through.
+    try await shop.database.query("delete from read_models.orders_g1 where key = 'o-6'")
+    try await shop.database.query(
+      "insert into read_models.orders_g1 select k, version, document, customer_id, placed_at from read_models.orders_g1, unnest(array['x', 'y']) k where key = 'o-5'"
+    )
+    #expect(try await shop.counterflow("verify", "orders").output.contains("has a row ghost that no event made"))
+  }
+
+  @Test(
+    "a rebuild under load, killed half-way and resumed, activates with no difference; and goes back", .freshDatabase(),
+    .freshVirtualHost)
+  func rebuild() async throws {
+    let shop = try await Shop()
+    try await shop.order((0..<50).map { "o-\($0)" })
+    let load = Task { for n in 50..<150 { try await shop.order(["o-\(n)"]) } }
+    let killed = try shop.system.run("counterflow", ["rebuild", "orders"])
+    try await eventually("the next generation is there") {
+      try await shop.database.query("select 1 from projections.generations where generation = 2").count == 1
+    }
+    killed.signal(SIGKILL)
+    shop.processes[1].process.signal(SIGKILL)
+    let resumed = try await shop.counterflow("rebuild", "orders", "--only-if-equal")
+    #expect(resumed.status == 0, "\(resumed.output)")
+    #expect(
+      resumed.output.contains("No difference") && resumed.output.contains("Generation 2 serves now"),
+      "\(resumed.output)")
+    try await load.value
+    for n in 0..<150 { _ = try await shop.queries.http.get("/v1/orders/o-\(n)", until: 200) }
+    let all = try await shop.counterflow("verify", "--all-generations")
+    #expect(all.status == 0, "\(all.output)")
+    let back = try await shop.counterflow("rebuild", "orders", "--rollback")
+    #expect(back.output.contains("Generation 1 serves again"), "\(back.output)")
+    try await shop.order(["later"])
+    _ = try await shop.queries.http.get("/v1/orders/later", until: 200)
+    #expect(try await shop.counterflow("rebuild", "orders", "--discard", "1").status != 0)
+    #expect(try await shop.counterflow("rebuild", "orders", "--discard", "2").status == 0)
+  }
+
+  @Test("a wrong table is mended by a rebuild, which says what differed", .freshDatabase(), .freshVirtualHost)
+  func mending() async throws {
+    let shop = try await Shop()
+    try await shop.order((0..<10).map { "o-\($0)" })
+    for n in 0..<10 { _ = try await shop.queries.http.get("/v1/orders/o-\(n)", until: 200) }
+    try await shop.database.query("delete from read_models.orders_g1 where key = 'o-4'")
+    let refused = try await shop.counterflow("rebuild", "orders", "--only-if-equal")
+    #expect(refused.status == 1 && refused.output.contains("1 rows differ: o-4"), "\(refused.output)")
+    #expect(try await shop.queries.http.get("/v1/orders/o-4").status == 404)
+    let done = try await shop.counterflow("rebuild", "orders")
+    #expect(done.status == 0, "\(done.output)")
+    #expect(try await shop.queries.http.get("/v1/orders/o-4").status == 200)
+    #expect(try await shop.counterflow("verify").status == 0)
+  }
+
+  @Test("the past is built as tables of its own", .freshDatabase(), .freshVirtualHost)
+  func past() async throws {
+    let shop = try await Shop()
+    try await shop.order(["a", "b", "c"])
+    _ = try await shop.commands.http.post("/v1/orders/a/cancellation", ["reason": "r"])
+    let result = try await shop.counterflow("rebuild", "orders", "--until", "3")
+    #expect(result.status == 0 && result.output.contains("read_models.orders_g2"), "\(result.output)")
+    let rows = try await shop.database.query(
+      "select key, document->>'status' from read_models.orders_g2 order by key"
+    ).decode((String, String).self)
+    #expect(rows.map(\.0) == ["a", "b"] && rows.allSatisfy { $0.1 == "placed" })
+    let time = try await shop.database.query(
+      "select to_char(recorded_at at time zone 'utc', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"') from event_store.events where position = 4"
+    ).value(String.self)
+    #expect(try await shop.counterflow("rebuild", "orders", "--until", time).output.contains("up to position 4"))
+    for wrong in ["0", "99", "yesterday"] {
+      #expect(try await shop.counterflow("rebuild", "orders", "--until", wrong).status != 0)
+    }
+    #expect(try await shop.counterflow("rebuild", "orders", "--discard", "2").status == 0)
+  }
+}
