@@ -58,7 +58,8 @@ let package = Package(
       dependencies: ["EventSourcing", "Postgres"],
       resources: [
         .embedInCode("Migrations/v0001_events.sql"), .embedInCode("Migrations/v0002_write_path.sql"),
-        .embedInCode("Migrations/v0003_turns.sql"), .embedInCode("Migrations/functions.sql"),
+        .embedInCode("Migrations/v0003_turns.sql"),
+        .embedInCode("Migrations/v0004_cursors.sql"), .embedInCode("Migrations/functions.sql"),
         .embedInCode("Migrations/privileges.sql"),
       ]),
     .target(

@@ -25,6 +25,8 @@ public struct Relay: Service {
     public var historyCheckInterval = Duration.seconds(1)
     /// Events behind the head beyond which the live feed jumps to it.
     public var jumpDistance = 50_000
+    /// The CloudEvents source of the integration feed, a URI reference.
+    public var source = "/counterflow"
 
     public init() {}
   }
@@ -33,18 +35,31 @@ public struct Relay: Service {
   private let lease: Lease
   private let listener: NotificationListener
   private let publisher: RabbitMQPublisher
+  private let integration: IntegrationPublisher?
+  private let integrationWakeup = Wakeup()
   private let settings: Settings
   private let logger: Logger
   private let wakeup = Wakeup()
   private let delivery = DeliveryState()
   private let metrics = RelayMetrics()
 
-  /// - Parameter pool: on the write store, of at least two connections.
-  public init(_ pool: PostgresPool, _ publisher: RabbitMQPublisher, settings: Settings = Settings(), logger: Logger) {
+  /// - Parameters:
+  ///   - pool: on the write store, of at least three connections.
+  ///   - publisher: for the live feed.
+  ///   - integration: for the integration feed; nil for none. Another one, so that neither feed holds up the other.
+  public init(
+    _ pool: PostgresPool, _ publisher: RabbitMQPublisher, integration: RabbitMQPublisher? = nil,
+    settings: Settings = Settings(), logger: Logger
+  ) {
     store = PostgresEventStore(pool)
     lease = Lease(pool, table: "event_store.leases", name: "relay", duration: settings.leaseDuration)
     listener = NotificationListener(pool.configuration, channels: [PostgresEventStore.channel], logger: logger)
     self.publisher = publisher
+    self.integration = integration.map {
+      IntegrationPublisher(
+        pool: pool, store: PostgresEventStore(pool), publisher: $0, source: settings.source,
+        readSize: settings.readSize, pollInterval: settings.pollInterval, logger: logger)
+    }
     self.settings = settings
     self.logger = logger
   }
@@ -52,13 +67,22 @@ public struct Relay: Service {
   public func run() async throws {
     await cancelWhenGracefulShutdown {
       await withTaskGroup(of: Void.self) { group in
-        group.addTask { await self.listener.run { _ in self.wakeup.signal() } }
+        group.addTask {
+          await self.listener.run { _ in
+            self.wakeup.signal()
+            self.integrationWakeup.signal()
+          }
+        }
+        if let integration {
+          group.addTask { await integration.run(self.integrationWakeup) { await self.lease.isHeld } }
+        }
         group.addTask { await self.holdLease() }
         group.addTask { await self.relay() }
       }
     }
     await lease.release()
     await publisher.close()
+    await integration?.publisher.close()
   }
 
   private func holdLease() async {
@@ -69,6 +93,7 @@ public struct Relay: Service {
         if isHeld != wasHeld {
           logger.info(isHeld ? "this relay is active now" : "another relay is active; standing by")
           wakeup.signal()
+          integrationWakeup.signal()
         }
         wasHeld = isHeld
       } catch {

@@ -7,6 +7,7 @@ public let eventStoreSchema = Schema(
     Migration(version: 1, name: "events", sql: text(PackageResources.v0001_events_sql)),
     Migration(version: 2, name: "write path", sql: text(PackageResources.v0002_write_path_sql)),
     Migration(version: 3, name: "turns", sql: text(PackageResources.v0003_turns_sql)),
+    Migration(version: 4, name: "cursors", sql: text(PackageResources.v0004_cursors_sql)),
   ],
   afterwards: [text(PackageResources.functions_sql), text(PackageResources.privileges_sql)])
 

@@ -87,7 +87,9 @@ extension PostgresEventStore {
         """
         update event_store.identity i
         set incarnation = case when \(losingNothing) then i.incarnation else gen_random_uuid() end,
-          system_identifier = s.system_identifier, timeline = s.timeline
+          system_identifier = s.system_identifier, timeline = s.timeline,
+          restored_position = case when \(losingNothing) then i.restored_position
+            else (select coalesce(max(e.position), 0) from event_store.events e) end
         from event_store.server_identity() s
         returning i.incarnation
         """

@@ -50,6 +50,7 @@ public struct Projector: Service {
   private let worker: Worker
   private let crew = Crew()
   private let isConnected = Flag()
+  private let feed = Bindings()
   private let dropped = Counter(label: "projector_deliveries_dropped_total")
 
   /// - Parameter readStore: a pool with at least a connection per projection and lane, and one more.
@@ -82,7 +83,7 @@ public struct Projector: Service {
 
   /// - Throws: when the live feed is not connected: read tables then follow by reading the store alone.
   public func checkFeed() throws {
-    guard isConnected.value.load(ordering: .relaxed) else { throw FeedDisconnected() }
+    guard isConnected.value.load(ordering: .relaxed), feed.isBound(to: crew.wanted) else { throw FeedDisconnected() }
   }
 
   private func stayAlive() async {
@@ -182,9 +183,8 @@ public struct Projector: Service {
   /// Hands every delivery to every lane that wants it.
   private func receive() async {
     let partitions = settings.partitioning.partitions
-    let bindings = Bindings()
-    let bind: @Sendable (RabbitMQConnection, String) async throws -> Void = { [crew] connection, queue in
-      try await bindings.update(queue, on: connection, partitions, wanted: crew.wanted)
+    let bind: @Sendable (RabbitMQConnection, String) async throws -> Void = { [crew, feed] connection, queue in
+      try await feed.update(queue, on: connection, partitions, wanted: crew.wanted)
     }
     let consumer = RabbitMQConsumer(
       broker, prefetch: settings.prefetch, logger: logger,
@@ -194,7 +194,7 @@ public struct Projector: Service {
           Queue(
             isDurable: false, isExclusive: true, autoDelete: true,
             arguments: ["x-max-length-bytes": 67_108_864, "x-overflow": "drop-head"]))
-        await bindings.forget(renewing: settings.upkeepInterval)
+        feed.forget(renewing: settings.upkeepInterval)
         try await bind(connection, queue.name)
         return queue.name
       }, upkeep: bind)
@@ -232,24 +232,28 @@ private final class Crew: Sendable {
 }
 
 /// What the queue is bound to.
-private actor Bindings {
-  private var bound: Set<Int> = []
-  private var renewAt = ContinuousClock.now
-  private var interval = Duration.seconds(5)
+private final class Bindings: Sendable {
+  private struct State {
+    var bound: Set<Int> = []
+    var renewAt = ContinuousClock.now
+    var interval = Duration.seconds(5)
+  }
+
+  private let state = Mutex(State())
 
   /// The queue is a new one.
-  func forget(renewing interval: Duration) {
-    (bound, renewAt) = ([], .now)
-    self.interval = interval
-  }
+  func forget(renewing interval: Duration) { state.withLock { $0 = State(interval: interval) } }
+
+  func isBound(to wanted: Set<Int>) -> Bool { state.withLock { wanted.isSubset(of: $0.bound) } }
 
   /// Binds what is wanted and not bound, and now and then all of it, since somebody may have unbound it.
   func update(
     _ queue: String, on connection: RabbitMQConnection, _ partitions: [Partition], wanted: Set<Int>
   ) async throws {
-    if ContinuousClock.now >= renewAt {
+    var (bound, mustRenew) = state.withLock { ($0.bound, ContinuousClock.now >= $0.renewAt) }
+    if mustRenew {
       try await connection.declare(LiveFeed.exchange)
-      (bound, renewAt) = (bound.subtracting(wanted), .now + interval)
+      bound = bound.subtracting(wanted)
     }
     for index in wanted.subtracting(bound) {
       try await connection.bind(
@@ -259,7 +263,10 @@ private actor Bindings {
       try await connection.unbind(
         queue: queue, from: LiveFeed.exchange.name, routingKey: LiveFeed.routingKey(partitions[index]))
     }
-    bound = wanted
+    state.withLock { state in
+      state.bound = wanted
+      if mustRenew { state.renewAt = .now + state.interval }
+    }
   }
 }
 
@@ -298,5 +305,5 @@ private final class Flag: Sendable {
 
 /// The live feed is not connected.
 struct FeedDisconnected: Error, CustomStringConvertible {
-  let description = "the live feed is not connected; the store is read instead"
+  let description = "the live feed is not connected, or not bound yet; the store is read instead"
 }

@@ -18,12 +18,24 @@ extension App {
   static let readSize = Setting.integer(
     "RELAY_READ_SIZE", default: 1_000, in: 1...10_000, help: "Events read from the write store at a time.")
 
+  static let integrationFeed = Setting(
+    "INTEGRATION_FEED", default: "on", allowed: "on or off",
+    help: "Whether each event is published for anyone, as a CloudEvent on the exchange counterflow.events."
+  ) { $0 == "on" ? true : $0 == "off" ? false : nil }
+
+  static let integrationSource = Setting(
+    "INTEGRATION_SOURCE", default: "/counterflow", allowed: "a URI reference without blanks",
+    help: "The CloudEvents source of these events."
+  ) { $0.isEmpty || $0.contains(where: \.isWhitespace) ? nil : $0 }
+
   static let settings =
     [
       CommonSettings.writeDatabaseURL.description, CommonSettings.amqpURL.description,
       CommonSettings.poolSize.description, CommonSettings.statementTimeout.description,
       CommonSettings.acquireTimeout.description, CommonSettings.partitions.description,
-      CommonSettings.leaseDuration.description, pollInterval.description, readSize.description, port.description,
+      CommonSettings.leaseDuration.description, pollInterval.description, readSize.description,
+      integrationFeed.description,
+      integrationSource.description, port.description,
     ] + CommonSettings.ofEveryProcess
 
   /// Puts the process together: the relay, and HTTP for its health.
@@ -38,7 +50,11 @@ extension App {
     relaySettings.leaseDuration = try settings[CommonSettings.leaseDuration]
     relaySettings.pollInterval = try settings[pollInterval]
     relaySettings.readSize = try settings[readSize]
-    let relay = EventRelay.Relay(pool, publisher, settings: relaySettings, logger: logger)
+    relaySettings.source = try settings[integrationSource]
+    let integration =
+      try settings[integrationFeed]
+      ? RabbitMQPublisher(broker, exchanges: [IntegrationFeed.exchange], logger: logger) : nil
+    let relay = EventRelay.Relay(pool, publisher, integration: integration, settings: relaySettings, logger: logger)
 
     let router = Router()
     router.addHealth([

@@ -69,12 +69,14 @@ struct Engine: Sendable {
   let broker = FreshVirtualHost.current.configuration
   var store: PostgresEventStore { PostgresEventStore(pool) }
 
-  func relay() -> Relay {
+  func relay(integrating: Bool = false) -> Relay {
     var settings = Relay.Settings()
     settings.leaseDuration = .seconds(1)
     settings.pollInterval = .milliseconds(100)
     return Relay(
-      pool, RabbitMQPublisher(broker, exchanges: [LiveFeed.exchange], logger: .quiet), settings: settings,
+      pool, RabbitMQPublisher(broker, exchanges: [LiveFeed.exchange], logger: .quiet),
+      integration: integrating
+        ? RabbitMQPublisher(broker, exchanges: [IntegrationFeed.exchange], logger: .quiet) : nil, settings: settings,
       logger: .quiet)
   }
 
@@ -105,6 +107,14 @@ struct Engine: Sendable {
         metadata: Array("{}".utf8))
     }
     _ = try await store.append(AppendBatch(guards: [:], events: events))
+  }
+
+  /// Waits until a lone projector has all pairs, and its queue is bound for them.
+  func expectFeed(of projector: Projector) async throws {
+    try await eventually("the feed is connected") {
+      let owned = try await pool.query("select 1 from projections.checkpoints where owner is not null").count
+      return owned == 64 && (try? projector.checkFeed()) != nil
+    }
   }
 
   /// Appends to all of 20 streams until every event so far has come through the feed: those that come until

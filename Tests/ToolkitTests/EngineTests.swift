@@ -21,7 +21,7 @@ struct EngineTests {
     // Heads are looked at once, at the start: what comes later comes by the feed, or not at all.
     let projector = engine.projector(headInterval: .seconds(3600))
     try await withServices([engine.relay(), projector]) {
-      try await eventually("the feed is connected") { (try? projector.checkFeed()) != nil }
+      try await engine.expectFeed(of: projector)
       var rounds = 0
       try await engine.expectFlow(&rounds)
       for _ in 0..<10 { try await engine.append(100) }
@@ -70,7 +70,7 @@ struct EngineTests {
     let host = FreshVirtualHost.current!
     let projector = engine.projector(headInterval: .seconds(3600))
     try await withServices([engine.relay(), projector]) {
-      try await eventually("the feed is connected") { (try? projector.checkFeed()) != nil }
+      try await engine.expectFeed(of: projector)
       var rounds = 0
       try await engine.expectFlow(&rounds)
       try await host.connect().delete(exchange: LiveFeed.exchange.name)
@@ -234,7 +234,7 @@ struct EngineTests {
     try await engine.append(100)
     let projector = engine.projector()
     try await withServices([projector]) {
-      try await eventually("the feed is connected") { (try? projector.checkFeed()) != nil }
+      try await engine.expectFeed(of: projector)
       try await Task.sleep(for: .milliseconds(500))
       #expect(try await engine.pool.query("select sum(count)::bigint from counting").value(Int.self) == 100)
     }

@@ -30,5 +30,6 @@ grant execute on function event_store.stream_events to counterflow_projector;
 
 -- Holds its lease; cannot append.
 grant select, insert, update, delete on event_store.leases to counterflow_relay;
+grant select, insert, update on event_store.cursors to counterflow_relay;
 grant select on public.counterflow_migrations
   to counterflow_command, counterflow_relay, counterflow_projector, counterflow_query;

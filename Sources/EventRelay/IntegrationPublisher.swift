@@ -1,0 +1,160 @@
+internal import EventLoop
+internal import EventSourcing
+internal import FoundationEssentials
+internal import Logging
+internal import Metrics
+internal import Postgres
+internal import PostgresEventStore
+internal import RabbitMQ
+
+/// Publishes every event on the integration feed, in order, with a cursor that moves only on confirms: at least once.
+///
+/// A queue that refuses holds this feed back, and no other. What no queue wants is gone, as a topic exchange has it.
+struct IntegrationPublisher: Sendable {
+  private static let name = "integration"
+
+  let pool: PostgresPool
+  let store: PostgresEventStore
+  let publisher: RabbitMQPublisher
+  let source: String
+  let readSize: Int
+  let pollInterval: Duration
+  let logger: Logger
+  private let metrics = IntegrationMetrics()
+
+  init(
+    pool: PostgresPool, store: PostgresEventStore, publisher: RabbitMQPublisher, source: String, readSize: Int,
+    pollInterval: Duration, logger: Logger
+  ) {
+    self.pool = pool
+    self.store = store
+    self.publisher = publisher
+    self.source = source
+    self.readSize = readSize
+    self.pollInterval = pollInterval
+    self.logger = logger
+  }
+
+  private struct Cursor: Sendable {
+    var incarnation: UUID
+    var position: Position
+    var eventID: UUID?
+  }
+
+  private struct Refused: Error, CustomStringConvertible {
+    let position: Position
+    var description: String { "a queue refuses the event at position \(position); the integration feed waits" }
+  }
+
+  private struct Overtaken: Error, CustomStringConvertible {
+    let description = "another relay has moved the integration feed's cursor, or the store was restored"
+  }
+
+  func run(_ wakeup: Wakeup, while isActive: @Sendable () async -> Bool) async {
+    var backoff = Backoff(first: .milliseconds(200), limit: .seconds(15))
+    while !Task.isCancelled {
+      guard await isActive() else {
+        await wakeup.wait(upTo: pollInterval)
+        continue
+      }
+      do {
+        try await publish(wakeup, while: isActive) { backoff.reset() }
+      } catch {
+        guard !Task.isCancelled else { return }
+        metrics.failures.increment()
+        logger.error("the integration feed is interrupted; trying again", metadata: ["error": "\(error)"])
+        try? await Task.sleep(for: backoff.next())
+      }
+    }
+  }
+
+  private func publish(
+    _ wakeup: Wakeup, while isActive: @Sendable () async -> Bool, onProgress: () -> Void
+  ) async throws {
+    var cursor = try await resume()
+    var events = try await store.events(after: cursor.position, limit: readSize)
+    while await isActive(), !Task.isCancelled {
+      guard let last = events.last else {
+        await wakeup.wait(upTo: pollInterval)
+        events = try await store.events(after: cursor.position, limit: readSize)
+        // An idle feed notices another history here.
+        if events.isEmpty { cursor = try await resume() }
+        continue
+      }
+      let messages = events.map { IntegrationFeed.message($0, incarnation: cursor.incarnation, source: source) }
+      // The next are read while the broker confirms these.
+      async let next = store.events(after: last.position, limit: readSize)
+      let outcomes = try await publisher.publish(messages)
+      let taken = outcomes.firstIndex(of: .refused) ?? outcomes.count
+      if taken > 0 {
+        let confirmed = events[taken - 1]
+        try await move(&cursor, to: confirmed)
+        let unwanted = outcomes[..<taken].count { $0 != .accepted }
+        metrics.published.increment(by: taken - unwanted)
+        metrics.unwanted.increment(by: unwanted)
+        metrics.position.record(cursor.position.rawValue)
+        onProgress()
+      }
+      guard taken == outcomes.count else {
+        metrics.refused.increment(by: outcomes.count { $0 == .refused })
+        throw Refused(position: events[taken].position)
+      }
+      events = try await next
+    }
+  }
+
+  /// Where to go on. After a restore that is where the store began anew: what was published of the lost time is known
+  /// to whoever took it, by its incarnation.
+  private func resume() async throws -> Cursor {
+    let rows = try await pool.query(
+      """
+      select i.incarnation, i.restored_position, c.incarnation, c.position, c.event_id
+      from event_store.identity i left join event_store.cursors c on c.name = \(Self.name)
+      """
+    ).decode((UUID, Int64?, UUID?, Int64?, UUID?).self)
+    let (incarnation, restored, known, position, eventID) = rows[0]
+    guard let known, let position else {
+      try await pool.query(
+        """
+        insert into event_store.cursors (name, incarnation, position) values (\(Self.name), \(incarnation), 0)
+        on conflict do nothing
+        """)
+      return Cursor(incarnation: incarnation, position: .start, eventID: nil)
+    }
+    if known == incarnation { return Cursor(incarnation: incarnation, position: Position(position), eventID: eventID) }
+    let start = Position(min(position, restored ?? 0))
+    let event = start > .start ? try await store.events(after: Position(start.rawValue - 1), limit: 1).first : nil
+    logger.critical(
+      "the store was restored: the integration feed goes on from there, in a new incarnation",
+      metadata: ["from": "\(position)", "to": "\(start)", "incarnation": "\(incarnation)"])
+    let moved = try await pool.query(
+      """
+      update event_store.cursors
+      set incarnation = \(incarnation), position = \(start.rawValue), event_id = \(optional: event?.id),
+        updated_at = clock_timestamp()
+      where name = \(Self.name) and incarnation = \(known) and position = \(position)
+      """)
+    guard moved.affectedRows == 1 else { throw Overtaken() }
+    return Cursor(incarnation: incarnation, position: start, eventID: event?.id)
+  }
+
+  private func move(_ cursor: inout Cursor, to event: RecordedEvent) async throws {
+    let moved = try await pool.query(
+      """
+      update event_store.cursors set position = \(event.position.rawValue), event_id = \(event.id),
+        updated_at = clock_timestamp()
+      where name = \(Self.name) and incarnation = \(cursor.incarnation) and position = \(cursor.position.rawValue)
+        and incarnation = (select i.incarnation from event_store.identity i)
+      """)
+    guard moved.affectedRows == 1 else { throw Overtaken() }
+    (cursor.position, cursor.eventID) = (event.position, event.id)
+  }
+}
+
+private struct IntegrationMetrics {
+  let published = Counter(label: "integration_events_published_total")
+  let unwanted = Counter(label: "integration_events_unrouted_total")
+  let refused = Counter(label: "integration_events_refused_total")
+  let failures = Counter(label: "integration_failures_total")
+  let position = Gauge(label: "integration_position")
+}
