@@ -41,13 +41,8 @@ extension PostgresEventStore {
     let buckets = partition.buckets
     return try await read(
       """
-      select \(unescaped: Self.columns)
-      from generate_series(\(buckets.lowerBound), \(buckets.upperBound - 1)) as b(index)
-      cross join lateral (
-        select * from event_store.events
-        where (hash >> 10) = b.index::integer and position >= \(position.rawValue)
-        order by position limit \(limit)) e
-      order by e.position limit \(limit)
+      select \(unescaped: Self.columns) from event_store.bucket_events(
+        \(Int32(buckets.lowerBound)), \(Int32(buckets.upperBound - 1)), \(position.rawValue), \(Int32(clamping: limit))) e
       """)
   }
 

@@ -32,24 +32,17 @@ public struct PostgresEventStore: EventStore {
   }
 
   public func heads(of partitioning: Partitioning) async throws(EventStoreError) -> [PartitionHead] {
-    let width = Partitioning.bucketCount / partitioning.count
-    return try await translating {
-      let rows = try await pool.query(
-        """
-        select p.index, coalesce(e.position, 0), e.id
-        from generate_series(0, \(partitioning.count - 1)) as p(index)
-        left join lateral (
-          select b.position, b.id
-          from generate_series(p.index * \(width), p.index * \(width) + \(width - 1)) as bucket(index)
-          cross join lateral (
-            select position, id from event_store.events
-            where (hash >> 10) = bucket.index::integer order by position desc limit 1) b
-          order by b.position desc limit 1) e on true
-        order by p.index
-        """
-      ).decode((Int, Int64, UUID?).self)
-      return zip(partitioning.partitions, rows).map {
-        PartitionHead(partition: $0, position: Position($1.1), eventID: $1.2)
+    try await translating {
+      let rows = try await pool.query("select bucket, position, id from event_store.bucket_heads()")
+        .decode((Int, Int64, UUID).self)
+      var last: [Int: (position: Int64, id: UUID)] = [:]
+      for (bucket, position, id) in rows {
+        let index = bucket * partitioning.count / Partitioning.bucketCount
+        if position > last[index]?.position ?? 0 { last[index] = (position, id) }
+      }
+      return partitioning.partitions.map {
+        PartitionHead(
+          partition: $0, position: Position(last[$0.index]?.position ?? 0), eventID: last[$0.index]?.id)
       }
     }
   }

@@ -172,6 +172,40 @@ struct WriteStoreTests {
     #expect(touched.last?.2 == 7, "\(touched)")
   }
 
+  @Test(
+    "partitions are read, and their ends found, by their own index, whatever statistics say",
+    .freshDatabase(eventStoreSchema), arguments: [false, true])
+  func partitionReads(isAnalyzed: Bool) async throws {
+    let pool = FreshDatabase.current.pool()
+    try await pool.query("alter table event_store.events_1 set (autovacuum_enabled = false)")
+    let store = PostgresEventStore(pool)
+    // One that is written to all the time, and one long ago.
+    let quiet = try #require(
+      (1...).lazy.map { StreamID(rawValue: "thing-\($0)") }.first { $0.hash >> 10 != a.hash >> 10 })
+    _ = try await store.append(AppendBatch(guards: [:], events: [event(quiet)]))
+    for _ in 0..<10 {
+      _ = try await store.append(AppendBatch(guards: [:], events: (0..<1000).map { _ in event(a) }))
+    }
+    if isAnalyzed { try await pool.query("analyze event_store.events") }
+    let heads = try await store.heads(of: .standard)
+    #expect(heads.filter { $0.position > .start }.map(\.position).sorted() == [Position(1), Position(10_001)])
+    let reader = try await FreshDatabase.current!.connect()
+    let (read, touched) = try await reader.transaction { connection in
+      _ = try connection.query("select * from event_store.bucket_heads()")
+      let bucket = Int32(quiet.hash >> 10)
+      let read = try connection.query("select position from event_store.bucket_events(\(bucket), \(bucket), 1, 100)")
+        .decode(Int64.self)
+      let touched = try connection.query(
+        """
+        select pg_stat_get_xact_tuples_returned(c.oid) from pg_class c where c.relname in ('events_1', 'events_1_pkey')
+        """
+      ).decode(Int64.self)
+      return (read, touched)
+    }
+    #expect(read == [1])
+    #expect(touched.allSatisfy { $0 == 0 }, "\(touched)")
+  }
+
   @Test("a turn is one for some streams, and holds up no others", .freshDatabase(eventStoreSchema))
   func turns() async throws {
     let database = FreshDatabase.current!

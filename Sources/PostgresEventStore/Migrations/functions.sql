@@ -198,3 +198,57 @@ begin
   end loop;
 end
 $$;
+
+-- The last event of each of the 64 ranges of hashes that has one. Partition by partition from the end, by the index on
+-- ranges and positions alone: its order is asked for whole, so that no plan can choose to walk along all positions.
+create or replace function event_store.bucket_heads(out bucket integer, out "position" bigint, out id uuid)
+returns setof record language plpgsql stable security definer
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off set jit = off
+as $$
+declare
+  missing integer[] := array(select generate_series(0, 63));
+  part bigint;
+begin
+  for part in select p.lower from event_store.partitions p order by p.lower desc loop
+    for bucket, "position", id in execute format('
+      select b.index, h.position, h.id from unnest($1) as b(index)
+      cross join lateral (
+        select e.position, e.id from event_store.%I e where (e.hash >> 10) >= b.index and (e.hash >> 10) <= b.index
+        order by (e.hash >> 10) desc, e.position desc limit 1) h', 'events_' || part)
+    using missing loop
+      missing := array_remove(missing, bucket);
+      return next;
+    end loop;
+    exit when cardinality(missing) = 0;
+  end loop;
+end
+$$;
+
+-- The events of some of the ranges of hashes from a position on, in order; read like their heads.
+create or replace function event_store.bucket_events(
+  first_bucket integer, last_bucket integer, from_position bigint, at_most integer
+) returns setof event_store.events language plpgsql stable security definer
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off set enable_bitmapscan = off set jit = off
+as $$
+declare
+  wanted integer := at_most;
+  got integer;
+  part bigint;
+begin
+  for part in select p.lower from event_store.partitions p where p.upper > from_position order by p.lower loop
+    return query execute format('
+      select e.* from generate_series($1, $2) as b(index)
+      cross join lateral (
+        select * from event_store.%I e
+        where ((e.hash >> 10), e.position) >= (b.index, $3) and (e.hash >> 10) <= b.index
+        order by (e.hash >> 10), e.position limit $4) e
+      order by e.position limit $4', 'events_' || part)
+    using first_bucket, last_bucket, from_position, wanted;
+    get diagnostics got = row_count;
+    wanted := wanted - got;
+    exit when wanted <= 0;
+  end loop;
+end
+$$;
