@@ -73,6 +73,7 @@ struct IntegrationPublisher: Sendable {
   ) async throws {
     var cursor = try await resume()
     var events = try await store.events(after: cursor.position, limit: readSize)
+    var isWanted = true
     while await isActive(), !Task.isCancelled {
       guard let last = events.last else {
         await wakeup.wait(upTo: pollInterval)
@@ -81,10 +82,18 @@ struct IntegrationPublisher: Sendable {
         if events.isEmpty { cursor = try await resume() }
         continue
       }
-      let messages = events.map { IntegrationFeed.message($0, incarnation: cursor.incarnation, source: source) }
       // The next are read while the broker confirms these.
       async let next = store.events(after: last.position, limit: readSize)
-      let outcomes = try await publisher.publish(messages)
+      if !isWanted, try await !isAnyWanted(events, cursor) {
+        try await move(&cursor, to: last)
+        metrics.unwanted.increment(by: events.count)
+        metrics.position.record(cursor.position.rawValue)
+        onProgress()
+        events = try await next
+        continue
+      }
+      let outcomes = try await publisher.publish(messages(events, cursor))
+      isWanted = outcomes.contains { if case .returned = $0 { false } else { true } }
       let taken = outcomes.firstIndex(of: .refused) ?? outcomes.count
       if taken > 0 {
         let confirmed = events[taken - 1]
@@ -100,6 +109,20 @@ struct IntegrationPublisher: Sendable {
         throw Refused(position: events[taken].position)
       }
       events = try await next
+    }
+  }
+
+  private func messages(_ events: some Collection<RecordedEvent>, _ cursor: Cursor) -> [Message] {
+    events.map { IntegrationFeed.message($0, incarnation: cursor.incarnation, source: source) }
+  }
+
+  /// While no queue was bound for anything, one event of each kind is tried instead of all. Whoever binds a queue
+  /// meanwhile gets everything from the next batch on, or this one whole.
+  private func isAnyWanted(_ events: [RecordedEvent], _ cursor: Cursor) async throws -> Bool {
+    var kinds: Set<String> = []
+    let firsts = events.filter { kinds.insert(IntegrationFeed.routingKey($0)).inserted }
+    return try await publisher.publish(messages(firsts, cursor)).contains {
+      if case .returned = $0 { false } else { true }
     }
   }
 

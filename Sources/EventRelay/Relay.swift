@@ -1,5 +1,6 @@
 internal import EventLoop
 public import EventSourcing
+internal import FoundationEssentials
 public import Logging
 internal import Metrics
 public import Postgres
@@ -31,6 +32,7 @@ public struct Relay: Service {
     public init() {}
   }
 
+  private let pool: PostgresPool
   private let store: PostgresEventStore
   private let lease: Lease
   private let listener: NotificationListener
@@ -51,6 +53,7 @@ public struct Relay: Service {
     _ pool: PostgresPool, _ publisher: RabbitMQPublisher, integration: RabbitMQPublisher? = nil,
     settings: Settings = Settings(), logger: Logger
   ) {
+    self.pool = pool
     store = PostgresEventStore(pool)
     lease = Lease(pool, table: "event_store.leases", name: "relay", duration: settings.leaseDuration)
     listener = NotificationListener(pool.configuration, channels: [PostgresEventStore.channel], logger: logger)
@@ -138,6 +141,7 @@ public struct Relay: Service {
           return
         }
         nextCheck = .now + settings.historyCheckInterval
+        try await record(cursor, incarnation)
       }
       let events = try await store.events(after: cursor, limit: settings.readSize)
       guard let last = events.last else {
@@ -153,6 +157,19 @@ public struct Relay: Service {
         return
       }
     }
+  }
+
+  /// For people and alarms to see: nothing begins there.
+  private func record(_ position: Position, _ incarnation: UUID) async throws {
+    guard position > .start, let last = try await store.events(after: Position(position.rawValue - 1), limit: 1).first
+    else { return }
+    try await pool.query(
+      """
+      insert into event_store.cursors (name, incarnation, position, event_id)
+      values ('live', \(incarnation), \(position.rawValue), \(last.id))
+      on conflict (name) do update set incarnation = excluded.incarnation, position = excluded.position,
+        event_id = excluded.event_id, updated_at = clock_timestamp()
+      """)
   }
 
   private func publish(_ batches: [FeedBatch]) async throws {

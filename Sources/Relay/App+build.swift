@@ -18,6 +18,10 @@ extension App {
   static let readSize = Setting.integer(
     "RELAY_READ_SIZE", default: 1_000, in: 1...10_000, help: "Events read from the write store at a time.")
 
+  static let jumpDistance = Setting.integer(
+    "RELAY_JUMP_DISTANCE", default: 50_000, in: 1_000...1_000_000_000,
+    help: "Events behind the head beyond which the live feed jumps to it; projectors read the store faster.")
+
   static let integrationFeed = Setting(
     "INTEGRATION_FEED", default: "on", allowed: "on or off",
     help: "Whether each event is published for anyone, as a CloudEvent on the exchange counterflow.events."
@@ -34,7 +38,7 @@ extension App {
       CommonSettings.poolSize.description, CommonSettings.statementTimeout.description,
       CommonSettings.acquireTimeout.description, CommonSettings.partitions.description,
       CommonSettings.leaseDuration.description, pollInterval.description, readSize.description,
-      integrationFeed.description,
+      jumpDistance.description, integrationFeed.description,
       integrationSource.description, port.description,
     ] + CommonSettings.ofEveryProcess
 
@@ -50,6 +54,7 @@ extension App {
     relaySettings.leaseDuration = try settings[CommonSettings.leaseDuration]
     relaySettings.pollInterval = try settings[pollInterval]
     relaySettings.readSize = try settings[readSize]
+    relaySettings.jumpDistance = try settings[jumpDistance]
     relaySettings.source = try settings[integrationSource]
     let integration =
       try settings[integrationFeed]

@@ -128,3 +128,8 @@ is_rabbitmq_ready() {
 stop_port_mapper() {
   ERL_EPMD_PORT=$(kept_port epmd) epmd -kill >/dev/null 2>&1 || true
 }
+
+# Of the role that a service has.
+service_url() { # ROLE DATABASE
+  echo "postgres://counterflow_$1:$(secret "postgres-$1")@127.0.0.1:$(kept_port postgres)/$2"
+}

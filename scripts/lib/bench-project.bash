@@ -1,0 +1,141 @@
+# The read path from append to read tables, and both feeds. Sourced by scripts/bench.
+
+backlog=${backlog:-500000}
+read_sql() { admin_psql counterflow_read -At -c "$1"; }
+write_sql() { admin_psql counterflow_write -At -c "$1"; }
+head_position() { write_sql 'select coalesce(max(position), 0) from event_store.events'; }
+cursor() { write_sql "select coalesce(max(position), 0) from event_store.cursors where name = '$1'"; }
+serving() { read_sql "select coalesce(sum(l.applied), 0) from projections.ledger l join projections.generations g using (projection, generation) where g.state = 'serving'"; }
+now() { date +%s.%N; }
+# until CONDITION...: seconds from $since until it holds, looked at every 50 ms for 300 s at most.
+until_holds() {
+  local deadline=$((SECONDS + 300))
+  until "$@"; do
+    ((SECONDS < deadline)) || fail "in 300 s never: $*"
+    sleep 0.05
+  done
+  awk "BEGIN { printf \"%.2f\", $(now) - $since }"
+}
+per_second() { awk "BEGIN { printf \"%d\", $1 / $2 }"; }
+stop_service() { if [[ -s $run_dir/$1.supervisor ]]; then kill -TERM "$(cat "$run_dir/$1.supervisor")" && sleep 1.5; fi; }
+# start_service NAME EXECUTABLE ROLE [VARIABLE=VALUE...]
+start_service() {
+  local name=$1 executable=$2 role=$3
+  shift 3
+  env WRITE_DATABASE_URL="$(service_url "$role" counterflow_write)" READ_DATABASE_URL="$(service_url "$role" counterflow_read)" \
+    AMQP_URL="$AMQP_URL" HTTP_HOST=127.0.0.1 HTTP_PORT=0 "$@" \
+    setsid "$root/scripts/lib/supervise" "$name" "$binaries/$executable" >/dev/null 2>&1 </dev/null &
+  sleep 1
+}
+memory() { awk '/VmRSS/ { printf "%d", $2 / 1024 }' "/proc/$(cat "$run_dir/$1.pid")/status"; }
+measured() { # NAME EVENTS SECONDS YARDSTICK
+  local rate
+  rate=$(per_second "$2" "$3")
+  report "$1" "$(ratio "$rate" "$4")" "$rate/$4"
+}
+
+stop_service projector-1
+stop_service relay-1
+
+# The live feed: a relay that sleeps while events are appended, and then publishes all of them.
+base=$(yardstick)
+start_service relay-2 relay relay LEASE_DURATION=300 RELAY_JUMP_DISTANCE=1000000000 INTEGRATION_FEED=off
+"$benchmark" 1 200 >/dev/null
+sleep 2
+kill -STOP "$(cat "$run_dir/relay-2.pid")"
+before=$(cursor live)
+"$benchmark" --fill "$(($(head_position) + 300000))" >/dev/null
+end=$(head_position)
+since=$(now)
+kill -CONT "$(cat "$run_dir/relay-2.pid")"
+published_live() { (($(cursor live) >= end)); }
+elapsed=$(until_holds published_live)
+measured 'live feed relayed, events/s ÷ yardstick' "$((end - before))" "$elapsed" "$base"
+report 'resident memory of relay after that, MB' "$(memory relay-2)"
+kill -TERM "$(cat "$run_dir/relay-2.supervisor")"
+sleep 2
+write_sql 'delete from event_store.leases' >/dev/null
+
+# The integration feed, into one quorum queue.
+base=$(yardstick)
+/usr/bin/python3 - <<'PYTHON'
+import os
+import pika
+
+connection = pika.BlockingConnection(pika.URLParameters(os.environ["AMQP_URL"]))
+channel = connection.channel()
+channel.exchange_declare("counterflow.events", "topic", durable=True)
+channel.queue_declare("bench", durable=True, arguments={"x-queue-type": "quorum"})
+channel.queue_bind("bench", "counterflow.events", "#")
+connection.close()
+PYTHON
+end=$(head_position)
+start_service relay-3 relay relay LEASE_DURATION=1
+published() { (($(cursor integration) > 20000)); }
+since=$(now)
+until_holds published >/dev/null
+before=$(cursor integration) since=$(now)
+published() { (($(cursor integration) >= before + 150000 || $(cursor integration) >= end)); }
+elapsed=$(until_holds published)
+measured 'integration feed, confirmed messages/s ÷ yardstick' "$(($(cursor integration) - before))" "$elapsed" "$base"
+/usr/bin/python3 -c 'import os, pika; c = pika.BlockingConnection(pika.URLParameters(os.environ["AMQP_URL"])); c.channel().queue_delete("bench"); c.close()'
+all_published() { (($(cursor integration) >= $(head_position))); }
+since=$(now)
+until_holds all_published >/dev/null
+
+# A backlog, from nothing.
+"$benchmark" --fill "$backlog" >/dev/null
+since=$(now)
+until_holds all_published >/dev/null
+admin_psql counterflow_write -c 'vacuum analyze' >/dev/null
+base=$(yardstick)
+total=$(head_position)
+since=$(now)
+start_service projector-2 projector projector
+applied_all() { (($(serving) >= total)); }
+elapsed=$(until_holds applied_all)
+measured "backlog of $total events caught up into all read tables, events/s ÷ yardstick" "$total" "$elapsed" "$base"
+report 'resident memory of projector after that, MB' "$(memory projector-2)"
+
+# At saturation: appended as fast as can be, projected meanwhile.
+saturation() {
+  local before elapsed
+  before=$(head_position)
+  since=$(now)
+  "$benchmark" "$seconds" 200 >/dev/null
+  total=$(head_position)
+  elapsed=$(until_holds applied_all)
+  per_second "$((total - before))" "$elapsed"
+}
+figure 'append to all read tables at saturation, 1 projector, events/s ÷ yardstick' saturation
+start_service projector-3 projector projector
+sleep 3
+figure 'append to all read tables at saturation, 2 projectors, events/s ÷ yardstick' saturation
+stop_service projector-3
+
+# Rebuilds.
+base=$(yardstick)
+total=$(head_position)
+since=$(now)
+for projection in orders catalogue; do
+  "$binaries/counterflow" rebuild "$projection" >"$local_dir/tmp/rebuild.$projection" || fail "the rebuild failed: $(cat "$local_dir/tmp/rebuild.$projection")"
+done
+elapsed=$(until_holds true)
+measured "rebuild of all read tables with $total events, compared and activated, events/s ÷ yardstick" "$total" "$elapsed" "$base"
+for projection in orders catalogue; do "$binaries/counterflow" rebuild "$projection" --discard 1 >/dev/null; done
+
+# From acknowledgement to readable, one order after the other, while others come at a fixed rate.
+maximum=$(commands)
+for share in 10 2; do
+  h2load --h1 -c 32 -t 1 -D "$((seconds * 2 + 2))" --rps "$((maximum / share / 32 > 0 ? maximum / share / 32 : 1))" \
+    -d "$body" -H 'Content-Type: application/json' "$COMMAND_URL/v1/orders" >/dev/null 2>&1 &
+  load_pid=$!
+  sleep 1
+  read -r p50 p99 count < <(/usr/bin/python3 "$root/scripts/lib/probe-visibility.py" "$COMMAND_URL" "$QUERY_URL" "$((seconds * 2))")
+  wait "$load_pid"
+  report "acknowledged to readable at 1/$share of the maximum rate, p50, ms" "$p50" "$((maximum / share))/s, $count orders"
+  report "acknowledged to readable at 1/$share of the maximum rate, p99, ms" "$p99" "$((maximum / share))/s, $count orders"
+done
+report 'resident memory of relay at the end, MB' "$(memory relay-3)"
+report 'resident memory of projector at the end, MB' "$(memory projector-2)"
+"$binaries/counterflow" verify --sample 4 >"$local_dir/tmp/verify" || fail "$(cat "$local_dir/tmp/verify")"

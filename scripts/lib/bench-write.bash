@@ -1,0 +1,47 @@
+# The write path. Sourced by scripts/bench.
+
+figure 'orders over HTTP ÷ yardstick, relay and projector running' commands
+checkpoint() { admin_psql counterflow_read -At -c 'select coalesce(max(position), 0) from projections.checkpoints'; }
+head_position() { admin_psql counterflow_write -At -c 'select max(position) from event_store.events'; }
+caught_up() { [[ $(checkpoint) == "$(head_position)" ]]; }
+started=$(date +%s.%N)
+report 'events that the projector was behind at the end of it' "$(($(head_position) - $(checkpoint)))"
+wait_until 60 caught_up || fail 'the projector did not keep up'
+report 'seconds until it had caught up' "$(awk "BEGIN { printf \"%.1f\", $(date +%s.%N) - $started }")"
+
+for service in relay-1 projector-1; do kill -TERM "$(cat "$run_dir/$service.supervisor")"; done
+sleep 2
+figure 'orders over HTTP ÷ yardstick, relay and projector stopped' commands
+report 'resident memory of command-service after that, MB' \
+  "$(awk '/VmRSS/ { printf "%d", $2 / 1024 }' "/proc/$(cat "$run_dir/command-service-1.pid")/status")"
+
+maximum=$(commands)
+h2load --h1 -c 32 -t 1 -D "$((seconds * 2))" --warm-up-time=2 --rps "$((maximum / 64))" -d "$body" \
+  -H 'Content-Type: application/json' --log-file="$local_dir/tmp/latencies" "$COMMAND_URL/v1/orders" >/dev/null
+for percent in 50 99; do
+  report "p$percent at half of that rate, ms" "$(awk '{ print $3 }' "$local_dir/tmp/latencies" | sort -n |
+    awk "{ v[NR] = \$1 } END { printf \"%.1f\", v[int(NR * $percent / 100)] / 1000 }")" "$((maximum / 2))/s"
+done
+
+against 'one hot product, 2 replicas ÷ 1 replica' 'hot 1' 'hot 2'
+against 'one hot product, 4 replicas ÷ 1 replica' 'hot 1' 'hot 4'
+
+# The same with a long history. What filling leaves to be vacuumed is no cost of an append: it is done first.
+fill() {
+  "$benchmark" --fill "$1" >/dev/null
+  admin_psql counterflow_write -c 'vacuum analyze' -c 'checkpoint' >/dev/null
+}
+fill "$events"
+figure "orders over HTTP ÷ yardstick, stopped, $events events in the store" commands
+large=()
+for _ in $(seq "$rounds"); do large+=("$(append 200)"); done
+admin_psql postgres -c 'drop database counterflow_write with (force)'
+make_database counterflow_write
+"$binaries/counterflow" migrate >/dev/null
+fill 100000
+for size in 1 50 200; do figure "events without HTTP, batches of $size ÷ yardstick" append "$size"; done
+small=()
+for _ in $(seq "$rounds"); do small+=("$(append 200)"); done
+middle_large=$(printf '%s\n' "${large[@]}" | median) middle_small=$(printf '%s\n' "${small[@]}" | median)
+report "$events events in the store ÷ 100000, batches of 200" "$(ratio "$middle_large" "$middle_small")" "$middle_large/$middle_small"
+

@@ -1,0 +1,35 @@
+"""How long an acknowledged order takes to be readable: p50 and p99 in milliseconds, and how many were tried.
+
+probe-visibility.py COMMAND_URL QUERY_URL SECONDS
+"""
+
+import http.client
+import json
+import sys
+import time
+from urllib.parse import urlsplit
+
+commands, queries = (http.client.HTTPConnection(urlsplit(url).netloc, timeout=10) for url in sys.argv[1:3])
+order = json.dumps({"lines": [{"sku": "LANTERN", "quantity": 1}]})
+deadline = time.monotonic() + float(sys.argv[3])
+times = []
+while time.monotonic() < deadline:
+    commands.request("POST", "/v1/orders", order, {"Content-Type": "application/json"})
+    answer = commands.getresponse()
+    body = answer.read()
+    if answer.status != 201:
+        sys.exit(f"POST /v1/orders answered {answer.status}")
+    acknowledged = time.monotonic()
+    path = "/v1/orders/" + json.loads(body)["id"]
+    while True:
+        queries.request("GET", path)
+        answer = queries.getresponse()
+        answer.read()
+        if answer.status == 200:
+            break
+        if time.monotonic() - acknowledged > 10:
+            sys.exit("an order was not readable within 10 seconds")
+        time.sleep(0.001)
+    times.append((time.monotonic() - acknowledged) * 1000)
+times.sort()
+print(f"{times[len(times) // 2]:.1f} {times[int(len(times) * 0.99)]:.1f} {len(times)}")
