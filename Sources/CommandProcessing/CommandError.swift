@@ -24,6 +24,14 @@ public enum CommandError: Error, Sendable, CustomStringConvertible {
   /// The processor is shutting down: the command was not decided.
   case stopping
 
+  /// Says of one attempt that it stored nothing, without having asked the store for the command's key.
+  var meansNothingStored: Bool {
+    switch self {
+    case .overloaded, .unavailable, .historyChanged, .stopping, .unreadable: true
+    case .outcomeUnknown, .conflict, .preconditionFailed, .keyReused, .refused: false
+    }
+  }
+
   public var description: String {
     switch self {
     case .overloaded: "too many commands are waiting"

@@ -119,7 +119,7 @@ extension CommandProcessor {
       switch try await store.append(batch) {
       case .appended(_, _, let repeats, _), .notAppended(_, let repeats):
         if let stored = repeats[0] { return finish(pending, repeated: stored) }
-      case .restored: break
+      case .restored: forgetHistory()
       }
     } catch {
       logger.error("cannot look a key up", metadata: ["error": "\(error)"])

@@ -49,6 +49,8 @@ public actor CommandProcessor<Store: EventStore>: Service {
   /// For each key that is under way, the commands that came with it meanwhile.
   private var followers: [IdempotencyKey: Deque<PendingCommand>] = [:]
   var cache: StateCache
+  /// The history that the states in memory are of.
+  private var incarnation: UUID?
   /// Times that the store turned out to have been restored.
   private(set) var restores = 0
   private var contention = Contention()
@@ -126,7 +128,13 @@ public actor CommandProcessor<Store: EventStore>: Service {
   private func processBatches() async {
     await withDiscardingTaskGroup { group in
       for await _ in arrivals {
-        while let batch = nextBatch() {
+        while underWay.leavesRoom(for: ready.count) {
+          let waiting = ready.count
+          guard let batch = nextBatch() else {
+            // All of those looked at have to be loaded again; there may be others.
+            guard ready.count < waiting else { break }
+            continue
+          }
           group.addTask {
             await self.carryOut(batch)
             self.arrival.yield()
@@ -149,7 +157,11 @@ public actor CommandProcessor<Store: EventStore>: Service {
       }
       for (key, waiting) in followers where waiting.contains(where: hasExpired) {
         followers[key]!.removeAll(where: hasExpired)
-        for follower in waiting where hasExpired(follower) { resume(follower, .failure(shed())) }
+        // The one before may be stored at this moment.
+        for follower in waiting where hasExpired(follower) {
+          metrics.unknown.increment()
+          resume(follower, .failure(CommandError.outcomeUnknown("an earlier request with the same key is under way")))
+        }
       }
       while let pending = expired.popLast() { finish(pending, .failure(shed())) }
     }
@@ -280,8 +292,15 @@ extension CommandProcessor {
   }
 
   private func decide(_ batch: [PendingCommand], _ states: [StreamID: StreamState]) -> DecidedBatch {
-    DecidedBatch(
-      batch, from: states, within: .init(events: limits.batchEvents, bytes: limits.batchBytes), at: now())
+    DecidedBatch(batch, from: states, within: bounds, at: now(), in: history)
+  }
+
+  private var bounds: DecidedBatch.Bounds { .init(events: limits.batchEvents, bytes: limits.batchBytes) }
+
+  /// What a batch is decided on must be of the history that it is appended to.
+  private var history: UUID? {
+    if incarnation == nil { incarnation = store.knownIncarnation }
+    return incarnation
   }
 
   /// Takes a turn among the replicas, learns what the others have done, and decides on that.
@@ -289,12 +308,12 @@ extension CommandProcessor {
   private func appendInTurn(_ batch: Batch) async throws(EventStoreError) -> (DecidedBatch, AppendResult)? {
     let contended = batch.contended
     let turn = Turn(limit: limits.readSize)
-    let (bounds, time) = (DecidedBatch.Bounds(events: limits.batchEvents, bytes: limits.batchBytes), now())
+    let (bounds, time, history) = (bounds, now(), history)
     metrics.turns.increment()
     let result: AppendResult?
     do throws(EventStoreError) {
       result = try await store.appendInTurn(refreshing: contended.mapValues(\.cursor), limit: limits.readSize) {
-        turn.decide(batch.commands, batch.states, $0, bounds, time)
+        turn.decide(batch.commands, batch.states, $0, bounds, time, history)
       }
     } catch {
       guard case .outcomeUnknown(let reason) = error else { throw error }
@@ -323,19 +342,26 @@ extension CommandProcessor {
   private func appendUntilKnown(
     _ decided: DecidedBatch, lost: EventStoreError? = nil
   ) async throws(EventStoreError) -> AppendResult {
-    let deadline = ContinuousClock.now + limits.resendPatience
     var lost = lost
+    // Counted from when the outcome was lost: however long an append may take, there is a second one.
+    var deadline = lost.map { _ in ContinuousClock.now + limits.resendPatience }
     var pause = Duration.milliseconds(50)
     while true {
       let failure: EventStoreError
-      do throws(EventStoreError) { return try await store.append(decided.append) } catch { failure = error }
+      do throws(EventStoreError) {
+        let result = try await store.append(decided.append)
+        if lost != nil, case .restored = result { return .restored(afterLoss: true) }
+        return result
+      } catch { failure = error }
       if case .outcomeUnknown = failure {
         lost = failure
       } else if lost == nil {
         throw failure
       }
       // Else nothing was stored of this attempt; of the lost one, who knows.
-      guard ContinuousClock.now + pause < deadline, !Task.isCancelled else { throw lost ?? failure }
+      let end = deadline ?? .now + limits.resendPatience
+      deadline = end
+      guard ContinuousClock.now + pause < end, !Task.isCancelled else { throw lost ?? failure }
       metrics.resent.increment()
       logger.warning(
         "sending a batch again", metadata: ["error": "\(failure)", "commands": "\(decided.commands.count)"])
@@ -356,18 +382,26 @@ extension CommandProcessor {
       commit(decided, first, repeats)
     case .notAppended(let conflicts, let repeats):
       retry(decided, conflicts, repeats)
-    case .restored:
-      logger.error("the store was restored: what was known of it is forgotten")
-      cache = StateCache(capacity: limits.cacheBytes)
-      contention.forget()
-      restores += 1
-      for index in ready.indices { ready[index].loaded = [:] }
-      for index in cold.indices { cold[index].loaded = [:] }
+    case .restored(let wasLost):
+      forgetHistory()
       for var pending in decided.commands.map(\.pending).reversed() {
         pending.loaded = [:]
+        if wasLost { pending.isUncertain = true }
         enqueue(pending, first: true)
       }
     }
+  }
+
+  /// The store begins another history than the one that everything in memory is of.
+  func forgetHistory() {
+    guard incarnation != store.knownIncarnation else { return }
+    logger.error("the store was restored: what was known of it is forgotten")
+    incarnation = store.knownIncarnation
+    cache = StateCache(capacity: limits.cacheBytes)
+    contention.forget()
+    restores += 1
+    for index in ready.indices { ready[index].loaded = [:] }
+    for index in cold.indices { cold[index].loaded = [:] }
   }
 
   private func commit(_ decided: DecidedBatch, _ first: Position, _ repeats: [Int: StoredAnswer]) {
@@ -488,6 +522,10 @@ extension CommandProcessor {
     _ pending: PendingCommand, _ result: Result<CommandOutcome, any Error>, stored: StoredAnswer? = nil
   ) {
     let key = pending.command.request.key
+    var result = result
+    if pending.isUncertain, case .failure(let error as CommandError) = result, error.meansNothingStored {
+      result = .failure(CommandError.outcomeUnknown("\(error); an earlier attempt was lost"))
+    }
     resume(pending, result)
     guard var waiting = followers.removeValue(forKey: key), !waiting.isEmpty else { return }
     if let stored {

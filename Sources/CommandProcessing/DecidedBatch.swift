@@ -29,8 +29,13 @@ struct DecidedBatch: Sendable {
   /// - Parameters:
   ///   - batch: at least the first is decided, whatever the bounds.
   ///   - states: of every stream of the batch.
-  init(_ batch: [PendingCommand], from states: [StreamID: StreamState], within bounds: Bounds, at time: Timestamp) {
+  /// - Parameter history: the incarnation that the states are of.
+  init(
+    _ batch: [PendingCommand], from states: [StreamID: StreamState], within bounds: Bounds, at time: Timestamp,
+    in history: UUID?
+  ) {
     var current = states
+    append.incarnation = history
     append.guards.reserveCapacity(states.count)
     append.commands.reserveCapacity(batch.count)
     commands.reserveCapacity(batch.count)

@@ -39,6 +39,8 @@ struct PendingCommand: Sendable {
   var attempts = 0
   /// States that were loaded for it, should the cache have lost them by now.
   var loaded: [StreamID: StreamState] = [:]
+  /// It was sent once, and nobody knows what became of that.
+  var isUncertain = false
   /// A stream that it expects to be new is not.
   var mustLoad = false
 

@@ -22,13 +22,13 @@ final class Turn: Sendable {
 
   func decide(
     _ batch: [PendingCommand], _ states: [StreamID: StreamState], _ events: [StreamID: [RecordedEvent]],
-    _ bounds: DecidedBatch.Bounds, _ time: Timestamp
+    _ bounds: DecidedBatch.Bounds, _ time: Timestamp, _ history: UUID?
   ) -> AppendBatch? {
     var states = states
     for (stream, events) in events {
       guard events.count < limit, (try? states[stream]?.apply(events)) != nil else { return nil }
     }
-    let decided = DecidedBatch(batch, from: states, within: bounds, at: time)
+    let decided = DecidedBatch(batch, from: states, within: bounds, at: time, in: history)
     let refreshed = states.filter { events[$0.key] != nil }
     state.withLock { $0 = State(decided: decided, refreshed: refreshed) }
     return decided.append

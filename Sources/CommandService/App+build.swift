@@ -34,7 +34,8 @@ extension App {
 
   static let resendPatience = Setting.seconds(
     "COMMAND_RESEND_PATIENCE", default: 10, in: 0.1...300,
-    help: "How long an append whose connection was lost is sent again, in seconds; past it the answer is 504.")
+    help:
+      "How long an append whose outcome was lost is sent again, in seconds from the loss; past it the answer is 504.")
 
   static let keyRetention = Setting(
     "IDEMPOTENCY_RETENTION", default: "unlimited", allowed: "unlimited, or days from 1 to 36500",

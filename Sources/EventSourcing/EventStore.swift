@@ -79,6 +79,8 @@ public struct AppendBatch: Sendable {
   /// Streams that the decisions read, and the version that each had then; `Version.none` for a stream
   /// that was not there. A stream that is written without being guarded takes the events at any version.
   public var guards: [StreamID: Version]
+  /// The incarnation of the history that it was decided on; nil where it was decided on none.
+  public var incarnation: UUID?
   /// In the order in which they take their positions. A stream may occur several times.
   public var events: [NewEvent]
   /// No key occurs twice.
@@ -101,9 +103,10 @@ public enum AppendResult: Sendable, Equatable {
   /// Nothing was appended: these streams have other versions than their guards say, or commands with
   /// events have been answered before.
   case notAppended(conflicts: [StreamID: Version], repeats: [Int: StoredAnswer] = [:])
-  /// Nothing was appended: the store was restored and begins another history. What was known of the old
-  /// one is void; the next append goes by the new one.
-  case restored
+  /// Nothing was appended: the store was restored and begins another history than the batch is of, which it names
+  /// as `knownIncarnation` from now on. What was known of the old one is void. `afterLoss`: an earlier attempt
+  /// was lost, and may be part of the new one.
+  case restored(afterLoss: Bool = false)
 }
 
 public enum EventStoreError: Error, Sendable, CustomStringConvertible {
@@ -153,6 +156,9 @@ public struct PartitionHead: Sendable, Hashable {
 
 /// An append-only store of events with dense positions in commit order and optimistic concurrency.
 public protocol EventStore: Sendable {
+  /// The store's incarnation as it was last seen; nil before it was.
+  var knownIncarnation: UUID? { get }
+
   func append(_ batch: AppendBatch) async throws(EventStoreError) -> AppendResult
 
   /// Takes a turn among those who write the same streams, reads what is new in them, and appends what

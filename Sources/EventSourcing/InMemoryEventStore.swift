@@ -7,6 +7,7 @@ public actor InMemoryEventStore: EventStore {
   private var answers: [IdempotencyKey: StoredAnswer] = [:]
   private var snapshots: [StreamID: [Int: Snapshot]] = [:]
   private let id = UUID()
+  public nonisolated var knownIncarnation: UUID? { id }
   private let clock: @Sendable () -> Timestamp
 
   public init(clock: @escaping @Sendable () -> Timestamp = { .now }) { self.clock = clock }

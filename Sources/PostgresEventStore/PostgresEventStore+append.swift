@@ -47,6 +47,8 @@ extension PostgresEventStore {
   private func appendQuery(_ batch: AppendBatch, _ seen: KnownHistory.Seen) -> Query {
     let (events, commands) = (batch.events, batch.commands)
     let turns = Self.turns(of: Self.continued(batch))
+    // What this process has seen since of another history says nothing about the one that the batch is of.
+    let seen = batch.incarnation.map { $0 == seen.incarnation ? seen : KnownHistory.Seen(incarnation: $0) } ?? seen
     return """
       select first_position, recorded, incarnation, history, conflict_streams, conflict_versions,
         known_commands, known_fingerprints, known_answers, contended
@@ -87,9 +89,9 @@ extension PostgresEventStore {
     guard let row = rows.first else { throw PostgresError(.decoding, "append answered no row") }
     let incarnation = try row.column(2, as: UUID.self)
     if let change = try row.column(3, as: String?.self) {
-      guard incarnation == seen.incarnation else {
+      guard incarnation == batch.incarnation ?? seen.incarnation else {
         _ = history.adopt(incarnation)
-        return .restored
+        return .restored()
       }
       throw EventStoreError.historyChanged(
         change + "; was it restored? Nothing is appended until counterflow restore-finished has been run")

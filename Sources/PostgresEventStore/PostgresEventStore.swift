@@ -19,6 +19,8 @@ public struct PostgresEventStore: EventStore {
     self.appendTimeout = appendTimeout
   }
 
+  public var knownIncarnation: UUID? { history.seen.incarnation }
+
   public func head() async throws(EventStoreError) -> Position {
     try await translating {
       Position(try await pool.query("select coalesce(max(position), 0) from event_store.events").value(Int64.self))

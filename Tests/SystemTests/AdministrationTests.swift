@@ -4,11 +4,11 @@ import Postgres
 import TestSupport
 import Testing
 
-@Suite("Administration", .tags(.system), .needsServers)
+@Suite("Administration", .serialized, .tags(.system), .needsServers)
 struct AdministrationTests {
   /// A system with a product, of which everybody may order.
   private struct Shop {
-    let system = System(settings: ["LEASE_DURATION": "1", "PROJECTION_HALT_RETRY": "1"])
+    let system = System(settings: ["PROJECTION_HALT_RETRY": "1"])
     let commands: RunningService
     let queries: RunningService
     let processes: [RunningService]

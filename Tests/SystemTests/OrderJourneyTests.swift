@@ -166,7 +166,7 @@ struct OrderJourneyTests {
     "a projector that wakes up after its lease changes nothing that is not its own any more, and gets its share again",
     .freshDatabase(), .freshVirtualHost)
   func paused() async throws {
-    let system = System(settings: ["LEASE_DURATION": "2"])
+    let system = System(settings: ["LEASE_DURATION": "4"])
     try await system.migrate()
     let commands = try await system.startReady(.commandService)
     _ = try await system.startReady(.relay)

@@ -199,14 +199,47 @@ struct CommandProcessorTests {
       await #expect { _ = try await processor.execute(Count(ids: ["a"])) } throws: {
         if case .overloaded = $0 as? CommandError { true } else { false }
       }
+      // Of its key nobody can say yet that nothing is stored.
       await #expect { _ = try await follower.value } throws: {
-        if case .overloaded = $0 as? CommandError { true } else { false }
+        if case .outcomeUnknown = $0 as? CommandError { true } else { false }
       }
       release.continuation.yield()
       let answer = try await first.value
       #expect(answer == "v1 true @1")
     }
     #expect(await store.inner.head() == Position(1))
+  }
+
+  @Test("an append that is lost after longer than the resend patience is sent again all the same")
+  func slowLoss() async throws {
+    let store = FaultyStore()
+    var limits = CommandProcessor<FaultyStore>.Limits()
+    limits.resendPatience = .milliseconds(500)
+    await store.before { _ async throws(EventStoreError) in
+      try? await Task.sleep(for: .seconds(1))
+      throw .outcomeUnknown("no answer in the time allowed")
+    }
+    try await withProcessor(store, limits) { processor in
+      let answer = try await processor.answer(Count(ids: ["a"]), .fresh())
+      #expect(answer == "v1 true @1")
+    }
+    #expect(await store.batches.count == 2)
+  }
+
+  @Test("what was lost before a restore is not said to be stored nowhere after it")
+  func lossAndRestore() async throws {
+    let store = FaultyStore()
+    await store.before { _ async throws(EventStoreError) in throw .outcomeUnknown("lost") }
+    await store.answerNext(.restored())
+    await store.before { _ async throws(EventStoreError) in throw .unavailable("away") }
+    try await withProcessor(store) { processor in
+      await #expect { _ = try await processor.execute(Count(ids: ["a"])) } throws: {
+        if case .outcomeUnknown = $0 as? CommandError { true } else { false }
+      }
+      // Nobody else is concerned.
+      let other = try await processor.answer(Count(ids: ["b"]), .fresh())
+      #expect(other == "v1 true @1")
+    }
   }
 
   @Test("a second batch follows one that hangs, without what waits for the first one's streams")

@@ -81,11 +81,12 @@ struct Engine: Sendable {
   }
 
   func projector(
-    headInterval: Duration = .milliseconds(100), batchSize: Int = 50, version: Int = 1,
+    headInterval: Duration = .milliseconds(300), batchSize: Int = 50, version: Int = 1,
     partitioning: Partitioning = .standard, parkLimit: Int = 20
   ) -> Projector {
     var settings = Projector.Settings()
-    settings.leaseDuration = .seconds(1)
+    // Long enough for a busy machine to renew in time.
+    settings.leaseDuration = .seconds(4)
     settings.headInterval = headInterval
     settings.haltRetry = .milliseconds(300)
     settings.batchSize = batchSize

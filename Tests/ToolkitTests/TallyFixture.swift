@@ -111,9 +111,11 @@ func withProcessor<Store: EventStore, Answer: Sendable>(
 /// A store that does to appends what a test says.
 actor FaultyStore: EventStore {
   let inner = InMemoryEventStore()
+  nonisolated var knownIncarnation: UUID? { inner.knownIncarnation }
   private(set) var batches: [AppendBatch] = []
   private(set) var savedSnapshots = 0
   private var beforeAppend: [@Sendable (InMemoryEventStore) async throws(EventStoreError) -> Void] = []
+  private var answers: [(after: Int, result: AppendResult)] = []
   private let refuses: @Sendable (NewEvent) -> Bool
 
   init(refusing refuses: @escaping @Sendable (NewEvent) -> Bool = { _ in false }) { self.refuses = refuses }
@@ -122,8 +124,15 @@ actor FaultyStore: EventStore {
     beforeAppend.append(action)
   }
 
+  /// Answers the append after those that `before` has been said of so far, without the store.
+  func answerNext(_ result: AppendResult) { answers.append((batches.count + beforeAppend.count, result)) }
+
   func append(_ batch: AppendBatch) async throws(EventStoreError) -> AppendResult {
     batches.append(batch)
+    if let answer = answers.first, answer.after == batches.count - 1 {
+      answers.removeFirst()
+      return answer.result
+    }
     if !beforeAppend.isEmpty { try await beforeAppend.removeFirst()(inner) }
     if batch.events.contains(where: refuses) { throw .refused("poison") }
     return await inner.append(batch)
@@ -167,6 +176,7 @@ func add(_ id: String, _ amount: Int64, to store: InMemoryEventStore) async {
 struct AnyStore: EventStore {
   private let store: any EventStore
   init(_ store: any EventStore) { self.store = store }
+  var knownIncarnation: UUID? { store.knownIncarnation }
 
   func append(_ batch: AppendBatch) async throws(EventStoreError) -> AppendResult { try await store.append(batch) }
   func events(in stream: StreamID, after version: Version, limit: Int) async throws(EventStoreError) -> [RecordedEvent]

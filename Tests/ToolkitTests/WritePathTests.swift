@@ -134,6 +134,45 @@ struct WriteStoreTests {
     }
   }
 
+  @Test("while there is room, a partition that cannot be made yet holds up nobody", .freshDatabase(eventStoreSchema))
+  func partitionLater() async throws {
+    let database = FreshDatabase.current!
+    let pool = database.pool()
+    let store = PostgresEventStore(pool)
+    _ = try await store.append(AppendBatch(guards: [:], events: [event(a)]))
+    // More than half full from here on.
+    try await pool.query("update event_store.identity set partition_size = 2 * 10000000")
+    let blocker = try await database.connect()
+    try await blocker.execute("begin")
+    // As a vacuum or analyze by hand.
+    try await blocker.query("lock table event_store.events in share update exclusive mode")
+    for n in 1...5 {
+      _ = try await store.append(AppendBatch(guards: [a: Version(Int64(n))], events: [event(a)]))
+    }
+    #expect(try await pool.query("select 1 from event_store.partitions").count == 1)
+    try await blocker.execute("rollback")
+    _ = try await store.append(AppendBatch(guards: [a: Version(6)], events: [event(a)]))
+    #expect(try await pool.query("select 1 from event_store.partitions").count == 2)
+  }
+
+  @Test(
+    "a batch that was decided on another history is not appended, though the store has been seen since",
+    .freshDatabase(eventStoreSchema))
+  func otherHistory() async throws {
+    let pool = FreshDatabase.current.pool()
+    let store = PostgresEventStore(pool)
+    _ = try await store.append(AppendBatch(guards: [:], events: [event(a)]))
+    var late = AppendBatch(guards: [a: Version(1)], events: [event(a)])
+    late.incarnation = store.knownIncarnation
+    try await pool.query("update event_store.identity set incarnation = gen_random_uuid()")
+    var other = late
+    other.incarnation = store.knownIncarnation
+    #expect(try await store.append(other) == .restored())
+    #expect(store.knownIncarnation != late.incarnation)
+    #expect(try await store.append(late) == .restored())
+    #expect(try await store.head() == Position(1))
+  }
+
   @Test(
     "a stream is read by its own index, in the partitions that hold what is wanted, whatever statistics say",
     .freshDatabase(eventStoreSchema), arguments: [false, true])

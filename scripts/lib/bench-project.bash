@@ -18,15 +18,6 @@ until_holds() {
 }
 per_second() { awk "BEGIN { printf \"%d\", $1 / $2 }"; }
 stop_service() { if [[ -s $run_dir/$1.supervisor ]]; then kill -TERM "$(cat "$run_dir/$1.supervisor")" && sleep 1.5; fi; }
-# start_service NAME EXECUTABLE ROLE [VARIABLE=VALUE...]
-start_service() {
-  local name=$1 executable=$2 role=$3
-  shift 3
-  env WRITE_DATABASE_URL="$(service_url "$role" counterflow_write)" READ_DATABASE_URL="$(service_url "$role" counterflow_read)" \
-    AMQP_URL="$AMQP_URL" HTTP_HOST=127.0.0.1 HTTP_PORT=0 "$@" \
-    setsid "$root/scripts/lib/supervise" "$name" "$binaries/$executable" >/dev/null 2>&1 </dev/null &
-  sleep 1
-}
 memory() { awk '/VmRSS/ { printf "%d", $2 / 1024 }' "/proc/$(cat "$run_dir/$1.pid")/status"; }
 measured() { # NAME EVENTS SECONDS YARDSTICK
   local rate

@@ -47,10 +47,10 @@ exec_postgres() {
   if ((EUID == 0)); then
     exec setpriv --reuid postgres --regid postgres --init-groups "$(pg_bin)/postgres" -D "$data" \
       -p "$(kept_port postgres)" -c listen_addresses=127.0.0.1 -c unix_socket_directories= \
-      -c max_connections=300 -c shared_buffers=256MB
+      -c max_connections=1000 -c shared_buffers=256MB
   fi
   exec "$(pg_bin)/postgres" -D "$data" -p "$(kept_port postgres)" -c listen_addresses=127.0.0.1 \
-    -c unix_socket_directories= -c max_connections=300 -c shared_buffers=256MB
+    -c unix_socket_directories= -c max_connections=1000 -c shared_buffers=256MB
 }
 
 admin_url() { echo "postgres://counterflow:$(secret postgres)@127.0.0.1:$(kept_port postgres)/${1:-postgres}"; }
@@ -132,4 +132,15 @@ stop_port_mapper() {
 # Of the role that a service has.
 service_url() { # ROLE DATABASE
   echo "postgres://counterflow_$1:$(secret "postgres-$1")@127.0.0.1:$(kept_port postgres)/$2"
+}
+
+# One more process of a service, under a supervisor of its own; $binaries says where they are.
+# start_service NAME EXECUTABLE ROLE [VARIABLE=VALUE...]
+start_service() {
+  local name=$1 executable=$2 role=$3
+  shift 3
+  env WRITE_DATABASE_URL="$(service_url "$role" counterflow_write)" READ_DATABASE_URL="$(service_url "$role" counterflow_read)" \
+    AMQP_URL="$AMQP_URL" HTTP_HOST=127.0.0.1 HTTP_PORT=0 "$@" \
+    setsid "$root/scripts/lib/supervise" "$name" "$binaries/$executable" >/dev/null 2>&1 </dev/null &
+  sleep 1
 }

@@ -91,9 +91,21 @@ begin
   if cardinality(event_streams) > 0 then
     last_position := last_position + cardinality(event_streams);
     select max(p.upper) into upper from event_store.partitions p;
-    -- Made ahead of time: when the last one is half full.
+    -- Made ahead of time: when the last one is half full. While there is room nobody waits for a lock, such as that
+    -- of a vacuum or analyze by hand: a later append makes it.
     while last_position >= upper - (select i.partition_size / 2 from event_store.identity i where i.singleton) loop
-      perform event_store.add_partition();
+      begin
+        if last_position < upper then
+          perform set_config('lock_timeout', '20ms', true);
+        end if;
+        perform event_store.add_partition();
+      exception when lock_not_available then
+        if last_position >= upper then
+          raise;
+        end if;
+        exit;
+      end;
+      perform set_config('lock_timeout', '30s', true);
       select max(p.upper) into upper from event_store.partitions p;
     end loop;
 
@@ -129,22 +141,37 @@ begin
 end
 $$;
 
+-- Removes some keys that are older than that, which nobody may set to less than a day.
+create or replace function event_store.forget_keys(older_than timestamptz, at_most integer) returns bigint
+language sql volatile security definer set search_path = pg_catalog, pg_temp as $$
+  with gone as (
+    delete from event_store.idempotency_keys k
+    where k.ctid = any(array(
+      select o.ctid from event_store.idempotency_keys o
+      where o.recorded_at < least(older_than, clock_timestamp() - interval '1 day') limit at_most))
+    returning 1)
+  select count(*) from gone
+$$;
+
 -- Streams that several replicas write at once: who holds their turns (64, by the streams' hashes) decides on
 -- what is new, so that the others need not decide in vain. A hint: false when they are not had in time, and
 -- nothing depends on it. In ascending order, so that nobody waits in a circle.
 create or replace function event_store.take_turns(turns integer[]) returns boolean language plpgsql volatile
   set search_path = pg_catalog, pg_temp
-  -- Longer than a holder can sleep. For this function alone: the commit, which takes a lock for its
-  -- notification, must not hurry.
+  -- All of them in a time that is longer than a holder can sleep. For this function alone: the commit, which takes a
+  -- lock for its notification, must not hurry.
   set lock_timeout = '2s'
 as $$
 declare
   turn integer;
+  deadline timestamptz := clock_timestamp() + interval '2 seconds';
 begin
   -- A holder that sleeps loses its turns, and its connection.
   perform set_config('idle_in_transaction_session_timeout', '1s', true);
   begin
     foreach turn in array turns loop
+      perform set_config('lock_timeout',
+        greatest(1, extract(epoch from deadline - clock_timestamp()) * 1000)::integer::text, true);
       perform pg_advisory_xact_lock(731002920, turn);
     end loop;
   exception when lock_not_available then

@@ -18,9 +18,10 @@ $$;
 
 revoke all on all tables in schema event_store from public, counterflow_command, counterflow_relay, counterflow_projector, counterflow_query;
 revoke all on all functions in schema event_store from public;
-grant usage on schema event_store to counterflow_command, counterflow_relay, counterflow_projector, counterflow_query;
+revoke usage on schema event_store from counterflow_query;
+grant usage on schema event_store to counterflow_command, counterflow_relay, counterflow_projector;
 grant select on event_store.identity, event_store.events, event_store.streams
-  to counterflow_command, counterflow_relay, counterflow_projector, counterflow_query;
+  to counterflow_command, counterflow_relay, counterflow_projector;
 grant execute on function event_store.server_identity() to counterflow_command, counterflow_relay, counterflow_projector;
 
 -- Appends through the function alone; keeps snapshots, which count only beside the event that they end with.
