@@ -1,4 +1,5 @@
 import ArgumentParser
+import CommerceReadModels
 import EventSourcing
 import Foundation
 import JSON
@@ -25,10 +26,12 @@ struct Status: AsyncParsableCommand {
       while true {
         let status = try await ProjectionStatus.read(stores.readStore, stores.events)
         if watch && !json { print("\u{1B}[2J\u{1B}[H", terminator: "") }
-        print(json ? Self.json(status) : Self.text(status, withPairs: pairs))
+        let known = Set(status.entries.map(\.generation.projection))
+        let missing = commerceProjections.map(\.name).filter { !known.contains($0) }
+        print(json ? Self.json(status, missing) : Self.text(status, missing, withPairs: pairs))
         fflush(nil)
         guard watch else {
-          if !status.isSound { throw ExitCode(1) }
+          if !status.isSound || !missing.isEmpty { throw ExitCode(1) }
           return
         }
         try await Task.sleep(for: .seconds(1))
@@ -36,7 +39,7 @@ struct Status: AsyncParsableCommand {
     }
   }
 
-  static func text(_ status: ProjectionStatus, withPairs: Bool) -> String {
+  private static func text(_ status: ProjectionStatus, _ missing: [String], withPairs: Bool) -> String {
     var generations = Table(
       "projection", "gen", "version", "state", "pairs", "modes", "unowned", "lag", "behind", "parked")
     var pairs = Table("projection", "gen", "partition", "owner", "mode", "checkpoint", "lag", "behind", "why")
@@ -60,6 +63,7 @@ struct Status: AsyncParsableCommand {
     let none = "no projector has run yet"
     var parts = ["The write store ends at position \(status.head).", generations.isEmpty ? none : generations.text]
     if !pairs.isEmpty { parts.append(pairs.text) }
+    for projection in missing { parts.append("No projector has run \(projection) yet.") }
     parts.append(workers.isEmpty ? "No projector is running." : workers.text)
     return parts.joined(separator: "\n\n")
   }
@@ -72,11 +76,12 @@ struct Status: AsyncParsableCommand {
     max(0, Double(Timestamp.now.microsecondsSince1970 - time.microsecondsSince1970) / 1_000_000)
   }
 
-  static func json(_ status: ProjectionStatus) -> String {
+  private static func json(_ status: ProjectionStatus, _ missing: [String]) -> String {
     var json = JSONWriter()
     json.object { json in
       json.member("head", status.head.rawValue)
-      json.member("sound") { $0.write(status.isSound) }
+      json.member("sound") { $0.write(status.isSound && missing.isEmpty) }
+      json.member("neverRun") { $0.array(missing) { $0.write($1) } }
       json.member("generations") { json in
         json.array(status.entries) { json, entry in
           json.object { json in

@@ -18,7 +18,7 @@ public struct Projector: Service {
   public struct Settings: Sendable {
     public var partitioning = Partitioning.standard
     /// Events in one transaction of one lane.
-    public var batchSize = 1_000
+    public var batchSize = 2_000
     /// Transactions of one projection that may be under way at once.
     public var lanes = 2
     /// How often every pair is compared with its partition's head, and the pairs are shared anew.
@@ -79,6 +79,12 @@ public struct Projector: Service {
       }
     }
     await worker.leave()
+  }
+
+  /// For the read store's connections: a transaction does not wait for the disk. What a crash of the server takes back
+  /// it takes back with the checkpoint, and it is projected again.
+  @Sendable public static func prepare(_ connection: PostgresConnection) async throws {
+    try await connection.execute("set synchronous_commit = off")
   }
 
   /// - Throws: when the live feed is not connected: read tables then follow by reading the store alone.

@@ -14,7 +14,7 @@ extension App {
   static let port = CommonSettings.httpPort(default: 8084)
 
   static let batchSize = Setting.integer(
-    "PROJECTION_BATCH_SIZE", default: 1_000, in: 1...100_000,
+    "PROJECTION_BATCH_SIZE", default: 2_000, in: 1...100_000,
     help: "Events that one projection applies in one transaction, at most.")
 
   static let headInterval = Setting.seconds(
@@ -64,7 +64,8 @@ extension App {
     // Two generations of each may run at once.
     let connections = chosen.count * (try settings[lanes]) * 2 + 3
     let readStore = try Databases.pool(
-      CommonSettings.readDatabaseURL, settings, name: "projector", logger: logger, atLeast: connections)
+      CommonSettings.readDatabaseURL, settings, name: "projector", logger: logger, atLeast: connections,
+      onConnect: Projections.Projector.prepare)
     let writeStore = try Databases.pool(
       CommonSettings.writeDatabaseURL, settings, name: "projector", logger: logger,
       onConnect: PostgresEventStore.checkServer)

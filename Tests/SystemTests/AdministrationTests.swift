@@ -152,6 +152,33 @@ struct AdministrationTests {
     #expect(try await shop.counterflow("verify").status == 0)
   }
 
+  @Test(
+    "a projector that is limited to some projections leaves the others to be seen as nobody's", .freshDatabase(),
+    .freshVirtualHost)
+  func limited() async throws {
+    let system = System(settings: ["LEASE_DURATION": "1"])
+    try await system.migrate()
+    let counterflow = { (arguments: [String]) async throws -> (status: Int32, output: String) in
+      let process = try system.run("counterflow", arguments)
+      return (try await process.wait(), process.output)
+    }
+    let orders = try await system.startReady(.projector, settings: ["PROJECTIONS": "orders"])
+    let early = try await counterflow(["status"])
+    #expect(early.status == 1 && early.output.contains("No projector has run catalogue yet"), "\(early.output)")
+    let catalogue = try await system.startReady(.projector, settings: ["PROJECTIONS": "catalogue"])
+    try await eventually("each runs its own") {
+      let status = try await counterflow(["status"])
+      return status.status == 0 && status.output.contains("64  orders@1/64")
+        && status.output.contains("64  catalogue@1/64")
+    }
+    catalogue.process.signal(SIGKILL)
+    try await eventually("the alarm is in the log") {
+      orders.process.output.contains("pairs have no owner") && orders.process.output.contains("catalogue")
+    }
+    let late = try await counterflow(["status"])
+    #expect(late.status == 1 && late.output.contains("nobody"), "\(late.output)")
+  }
+
   @Test("the past is built as tables of its own", .freshDatabase(), .freshVirtualHost)
   func past() async throws {
     let shop = try await Shop()

@@ -4,7 +4,7 @@ binaries=$(cd "$root" && swift build -c release --show-bin-path)
 counterflow() { "$binaries/counterflow" "$@"; }
 export WRITE_DATABASE_URL READ_DATABASE_URL AMQP_URL
 management() { # METHOD PATH
-  printf 'user = "counterflow:%s"\n' "$(secret rabbitmq)" | curl -s -m 5 -K - -X "$1" "$(management_url)/api/$2"
+  printf 'user = "counterflow:%s"\n' "$(secret rabbitmq)" | curl -s -m 5 -K - -X "$1" "$(management_url)/api/$2" || true
 }
 curl -sf -m 10 -o /dev/null -H 'Content-Type: application/json' -d '{"sku":"LANTERN","name":"Lantern","unitPrice":339}' \
   "$COMMAND_URL/v1/products" || fail 'the product was not registered'
@@ -27,6 +27,7 @@ load=$!
   done
 } &
 watcher=$!
+trap 'kill "$load" "$watcher" 2>/dev/null; "$root/scripts/down" --quiet' EXIT
 
 alive_projector() { # a random one
   local names=("$run_dir"/projector-*.pid)
@@ -60,7 +61,7 @@ while ((SECONDS < deadline)) && kill -0 "$load" 2>/dev/null; do
     6) what='the live exchange deleted' && management DELETE 'exchanges/%2F/counterflow.live' >/dev/null ;;
     7)
       what='all connections to RabbitMQ closed'
-      management GET connections | jq -r '.[].name | @uri' 2>/dev/null | while read -r name; do management DELETE "connections/$name"; done >/dev/null
+      management GET connections | { jq -r '.[].name | @uri' 2>/dev/null || true; } | while read -r name; do management DELETE "connections/$name"; done >/dev/null
       ;;
     8)
       what='RabbitMQ killed, its data removed'
