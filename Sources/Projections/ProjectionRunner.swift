@@ -188,17 +188,30 @@ extension ProjectionRunner {
     }
   }
 
+  /// Forgets pairs that others have taken: a pair without events would never be refused a write.
+  private func dropLost() async throws {
+    let mine = Set(try await store.owned(on: readStore).map(\.partition.index))
+    let lost = pairs.keys.filter { !mine.contains($0) }
+    guard !lost.isEmpty else { return }
+    for index in lost { forget(index) }
+    adopt([], replacing: false)
+    metrics.fenced.increment()
+    logger.warning("others have taken pairs over", metadata: ["pairs": "\(lost.count)", "left": "\(pairs.count)"])
+  }
+
+  private func forget(_ index: Int) {
+    (pairs[index], stored[index], parked[index], reported[index]) = (nil, nil, nil, nil)
+  }
+
   /// Gives up what is more than this worker's share, or takes what is less and nobody has.
   /// - Returns: false while this worker does not count yet.
   private func balance() async throws -> Bool {
+    try await dropLost()
     guard let share = try await store.share(on: readStore) else { return false }
     if pairs.count > share {
       let given = pairs.keys.sorted().suffix(pairs.count - share).map { pairs[$0]!.partition }
       try await store.release(given, on: readStore)
-      for partition in given {
-        (pairs[partition.index], stored[partition.index]) = (nil, nil)
-        (parked[partition.index], reported[partition.index]) = (nil, nil)
-      }
+      for partition in given { forget(partition.index) }
       adopt([], replacing: false)
       logger.info("gave pairs up", metadata: ["pairs": "\(given.count)", "left": "\(pairs.count)"])
     } else if pairs.count < share {

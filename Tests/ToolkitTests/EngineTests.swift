@@ -189,6 +189,23 @@ struct EngineTests {
   }
 
   @Test(
+    "pairs that were lost to a worker that then died are found, though nothing happens in them", .freshVirtualHost,
+    .freshDatabase(eventStoreSchema, projectionsSchema, tables))
+  func quietLoss() async throws {
+    let engine = Engine()
+    try await withServices([engine.projector()]) {
+      try await eventually("one has them all") {
+        try await engine.pool.query("select 1 from projections.checkpoints where owner is not null").count == 64
+      }
+      let owner = try await engine.pool.query("select distinct owner from projections.checkpoints").value(UUID.self)
+      try await engine.pool.query("update projections.checkpoints set owner = gen_random_uuid() where partition < 10")
+      try await eventually("it has them all again") {
+        try await engine.pool.query("select 1 from projections.checkpoints where owner = \(owner)").count == 64
+      }
+    }
+  }
+
+  @Test(
     "an owner that has lost its pairs changes nothing", .freshVirtualHost,
     .freshDatabase(eventStoreSchema, projectionsSchema, tables))
   func fencing() async throws {

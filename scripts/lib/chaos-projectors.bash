@@ -9,12 +9,13 @@ management() { # METHOD PATH
 curl -sf -m 10 -o /dev/null -H 'Content-Type: application/json' -d '{"sku":"LANTERN","name":"Lantern","unitPrice":339}' \
   "$COMMAND_URL/v1/products" || fail 'the product was not registered'
 
+echo '{"customerId":"ada","lines":[{"sku":"LANTERN","quantity":1}]}' >"$work/order.json"
 # Orders at a fixed rate until the end; those that a dead server refuses are none.
 {
   end=$((SECONDS + seconds))
   while ((SECONDS < end)); do
     h2load --h1 -c 16 -t 1 -D 10 --rps 20 -H 'Content-Type: application/json' \
-      -d <(echo '{"customerId":"ada","lines":[{"sku":"LANTERN","quantity":1}]}') "$COMMAND_URL/v1/orders" >/dev/null 2>&1 || sleep 1
+      -d "$work/order.json" "$COMMAND_URL/v1/orders" >/dev/null 2>&1 || sleep 1
   done
 } &
 load=$!
@@ -96,5 +97,6 @@ say "the longest that an event waited for its row: $(sort -n "$work/lags" | tail
 counterflow status || failures=$((failures + 1))
 counterflow verify || failures=$((failures + 1))
 compare_positions
+compare 'there was load: more events than 20 a second' t "$(store "select count(*) > $seconds * 20 from event_store.events")"
 ((failures == 0)) || fail "something differs; logs are in $log_dir"
 say 'Every projection is complete and correct.'
