@@ -405,10 +405,12 @@ extension ProjectionRunner {
     var limit = settings.batchSize
     while true {
       let cursor = StreamCursor(version: Version(version.rawValue - 1))
-      let page = (try await events.events(in: [stream.stream: cursor], limit: limit)[stream.stream] ?? [])
-        .filter { $0.position <= checkpoint.position }
+      let found = try await events.events(in: [stream.stream: cursor], limit: limit)[stream.stream] ?? []
+      // What lies beyond the checkpoint comes with the others.
+      let page = found.filter { $0.position <= checkpoint.position }
+      let isLast = found.count < limit || page.count < found.count
       let applied = Array(page.dropFirst(discards ? 1 : 0)).filter(projection.takes)
-      let next = page.last?.version.advanced(by: 1)
+      let next = isLast ? nil : page.last?.version.advanced(by: 1)
       let advance = PairStore.Advance(partition: partition, from: checkpoint, to: checkpoint, applied: applied)
       do {
         try await inTransaction { [projection, generation, store, discards] connection in
