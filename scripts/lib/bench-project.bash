@@ -112,6 +112,8 @@ for projection in orders catalogue; do
   "$binaries/counterflow" rebuild "$projection" >"$local_dir/tmp/rebuild.$projection" || fail "the rebuild failed: $(cat "$local_dir/tmp/rebuild.$projection")"
 done
 elapsed=$(until_holds true)
+filled=$(sed -n 's/.* events, \([0-9]*\)\/s.*/\1/p' "$local_dir/tmp/rebuild.orders" | tail -n 1)
+report "orders filled anew, events/s ÷ yardstick" "$(ratio "$filled" "$base")" "$filled/$base"
 measured "rebuild of all read tables with $total events, compared and activated, events/s ÷ yardstick" "$total" "$elapsed" "$base"
 for projection in orders catalogue; do "$binaries/counterflow" rebuild "$projection" --discard 1 >/dev/null; done
 

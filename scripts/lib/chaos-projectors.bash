@@ -28,7 +28,7 @@ load=$!
   done
 } &
 watcher=$!
-trap 'kill "$load" "$watcher" 2>/dev/null; "$root/scripts/down" --quiet' EXIT
+trap 'kill "$load" "$watcher" 2>/dev/null || true; "$root/scripts/down" --quiet' EXIT
 
 alive_projector() { # a random one
   local names=("$run_dir"/projector-*.pid)
