@@ -179,6 +179,29 @@ struct AdministrationTests {
     #expect(late.status == 1 && late.output.contains("nobody"), "\(late.output)")
   }
 
+  @Test("forked projections say so, and a rebuild mends them", .freshDatabase(), .freshVirtualHost)
+  func forks() async throws {
+    let shop = try await Shop()
+    try await shop.order(["a", "b"])
+    for order in ["a", "b"] { _ = try await shop.queries.http.get("/v1/orders/\(order)", until: 200) }
+    // As `counterflow restore-finished` does after a restore.
+    try await shop.database.query(
+      "update event_store.identity set incarnation = gen_random_uuid(), restored_position = 3")
+    try await eventually("the status says so") {
+      let status = try await shop.counterflow("status")
+      return status.status == 1 && status.output.contains("64 forked")
+    }
+    for projection in ["orders", "catalogue"] {
+      let rebuilt = try await shop.counterflow("rebuild", projection, "--only-if-equal")
+      #expect(rebuilt.status == 0, "\(rebuilt.output)")
+      #expect(try await shop.counterflow("rebuild", projection, "--discard", "1").status == 0)
+    }
+    try await shop.order(["c"])
+    _ = try await shop.queries.http.get("/v1/orders/c", until: 200)
+    #expect(try await shop.counterflow("verify").status == 0)
+    #expect(try await shop.counterflow("status").status == 0)
+  }
+
   @Test("the past is built as tables of its own", .freshDatabase(), .freshVirtualHost)
   func past() async throws {
     let shop = try await Shop()

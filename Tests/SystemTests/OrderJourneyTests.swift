@@ -163,6 +163,42 @@ struct OrderJourneyTests {
   }
 
   @Test(
+    "a relay that sleeps is replaced, and does no harm when it wakes up", .freshDatabase(), .freshVirtualHost)
+  func sleepingRelay() async throws {
+    let system = System()
+    try await system.migrate()
+    let commands = try await system.startReady(.commandService)
+    let relays = [try await system.startReady(.relay), try await system.startReady(.relay)]
+    // Heads are looked at so rarely that what is read soon has come by the feed.
+    let projector = try await system.startReady(.projector, settings: ["PROJECTION_HEAD_INTERVAL": "30"])
+    let queries = try await system.startReady(.queryService)
+    let database = try await FreshDatabase.current.connect()
+    try await eventually("it has all pairs, and its queue is bound") {
+      let shares = try await shares(database)
+      let readiness = try await projector.http.get("/readyz").status
+      return shares == [128] && readiness == 200
+    }
+    _ = try await commands.http.post("/v1/products", lantern)
+    func order(_ n: Int) async throws {
+      _ = try await commands.http.post(
+        "/v1/orders", ["orderId": .string("o-\(n)"), "lines": [["sku": "LANTERN", "quantity": 1]]])
+      #expect(try await queries.http.get("/v1/orders/o-\(n)", until: 200).status == 200)
+    }
+    try await order(0)
+    let first = relays.firstIndex { $0.process.output.contains("active now") } ?? 0
+    relays[first].process.signal(SIGSTOP)
+    try await eventually("the other is active") { relays[1 - first].process.output.contains("active now") }
+    for n in 1..<5 { try await order(n) }
+    relays[first].process.signal(SIGCONT)
+    for n in 5..<15 { try await order(n) }
+    try await eventually("each is counted once") {
+      try await database.query(
+        "select coalesce(sum(applied), 0)::bigint from projections.ledger where projection = 'orders'"
+      ).value(Int.self) == 15
+    }
+  }
+
+  @Test(
     "a projector that wakes up after its lease changes nothing that is not its own any more, and gets its share again",
     .freshDatabase(), .freshVirtualHost)
   func paused() async throws {
