@@ -59,7 +59,8 @@ let package = Package(
       resources: [
         .embedInCode("Migrations/v0001_events.sql"), .embedInCode("Migrations/v0002_write_path.sql"),
         .embedInCode("Migrations/v0003_turns.sql"),
-        .embedInCode("Migrations/v0004_cursors.sql"), .embedInCode("Migrations/functions.sql"),
+        .embedInCode("Migrations/v0004_cursors.sql"), .embedInCode("Migrations/v0005_pages.sql"),
+        .embedInCode("Migrations/functions.sql"),
         .embedInCode("Migrations/privileges.sql"),
       ]),
     .target(
@@ -78,6 +79,7 @@ let package = Package(
       ],
       resources: [
         .embedInCode("Migrations/v0001_projections.sql"), .embedInCode("Migrations/v0002_generations.sql"),
+        .embedInCode("Migrations/v0003_numbers.sql"),
         .embedInCode("Migrations/functions.sql"), .embedInCode("Migrations/privileges.sql"),
       ]),
     .target(

@@ -56,9 +56,14 @@ private struct Rebuilding {
   private func generations() async throws -> [Generation] { try await table.all(of: [projection.name]) }
 
   func rebuild(onlyIfEqual: Bool) async throws {
-    let before = try await generations()
+    var before = try await generations()
     guard let serving = before.first(where: { $0.state == .serving }) else {
       throw ValidationError("\(projection.name) has no generation yet: start a projector, which makes the first")
+    }
+    if let forked = before.first(where: { $0.state == .building }), try await isForked(forked) {
+      _ = try await table.drop(projection.name, forked.number)
+      print("Generation \(forked.number), which was being built, is of another history: removed.")
+      before = try await generations()
     }
     if let building = before.first(where: { $0.state == .building }) {
       print("Generation \(building.number) is being built already; seeing it through.")
@@ -80,9 +85,14 @@ private struct Rebuilding {
       print("Generation \(serving.number) goes on serving; generation \(building.number) is there to be looked at.")
       throw ExitCode(1)
     }
-    while try await !table.activate(projection.name, building.number) {
-      guard try await generations().contains(where: { $0.number == building.number && $0.state == .building }) else {
-        break
+    var attempts = 0
+    while let reason = try await table.activate(projection.name, building.number) {
+      // The projectors may have let it serve themselves.
+      if try await expect(building, [.building, .serving]).state == .serving { break }
+      attempts += 1
+      if attempts.isMultiple(of: 10) { print("Not yet: \(reason).") }
+      guard attempts < 120 else {
+        throw ValidationError("generation \(building.number) does not serve: \(reason); see counterflow status")
       }
       try await Task.sleep(for: .milliseconds(500))
     }
@@ -97,18 +107,53 @@ private struct Rebuilding {
   func rollBack() async throws {
     let kept = try await generations().filter { $0.state == .kept }.max { $0.number < $1.number }
     guard let kept else { throw ValidationError("no earlier generation of \(projection.name) is kept") }
+    var last = ""
     for _ in 0..<20 {
-      if try await table.activate(projection.name, kept.number) {
+      guard let reason = try await table.activate(projection.name, kept.number) else {
         return print("Generation \(kept.number) serves again.")
       }
+      last = reason
       try await Task.sleep(for: .milliseconds(500))
     }
     throw ValidationError(
-      "generation \(kept.number) is not up to date: a projector of version \(kept.version) must run; see counterflow status"
+      "generation \(kept.number) does not serve: \(last); a projector of version \(kept.version) must run; see counterflow status"
     )
   }
 
+  /// The generation as it is now.
+  /// - Throws: when somebody has thrown it away, or made something else of it.
+  private func expect(_ generation: Generation, _ states: Set<Generation.State>) async throws -> Generation {
+    guard let now = try await generations().first(where: { $0.number == generation.number }),
+      states.contains(now.state)
+    else {
+      throw ValidationError(
+        "generation \(generation.number) of \(projection.name) was ended by somebody else; see counterflow status")
+    }
+    return now
+  }
+
+  private func isForked(_ generation: Generation) async throws -> Bool {
+    let incarnation = try await stores.events.incarnation()
+    return try await stores.readStore.query(
+      """
+      select exists (
+        select from projections.checkpoints
+        where projection = \(projection.name) and generation = \(Int32(generation.number))
+          and (incarnation <> \(incarnation) or mode = 'forked'))
+      """
+    ).value(Bool.self)
+  }
+
   func discard(_ number: Int) async throws {
+    let all = try await generations()
+    if let one = all.first(where: { $0.number == number }), one.state == .kept || one.state == .building,
+      !all.contains(where: {
+        $0.number != number && $0.version == one.version && $0.partitioning == one.partitioning && $0.state != .past
+      }), try await table.hasWorkers(one)
+    {
+      throw ValidationError(
+        "projectors of version \(one.version) run, and would build it anew at once: stop them first")
+    }
     guard try await table.drop(projection.name, number) else {
       throw ValidationError("generation \(number) of \(projection.name) serves, or is not there")
     }
@@ -147,6 +192,7 @@ private struct Rebuilding {
     var lastLine = ContinuousClock.now - .seconds(60)
     let isTerminal = isatty(1) == 1
     while true {
+      _ = try await expect(generation, [.building, .serving, .past])
       let modes = try await stores.readStore.query(
         """
         select mode, count(*) from projections.checkpoints
@@ -160,7 +206,7 @@ private struct Rebuilding {
       let seconds = Double(elapsed.components.seconds) + Double(elapsed.components.attoseconds) * 1e-18
       let rate = seconds > 0 ? Double(done - first) / seconds : 0
       var line =
-        "\(done)\(total.map { " of \($0)" } ?? "") events, \(Int(rate))/s, \(ready) of \(generation.partitioning.count) partitions"
+        "\(done)\(total.map { " of \(max($0, done))" } ?? "") events, \(Int(rate))/s, \(ready) of \(generation.partitioning.count) partitions"
       if let total, rate > 0, done < total { line += ", \(Int(Double(total - done) / rate) + 1) s left" }
       let isReady = ready == generation.partitioning.count
       if isTerminal {
@@ -206,13 +252,17 @@ private struct Rebuilding {
     for entry in comparison.tables {
       table.add(
         entry.name, "\(entry.rows.old)", "\(entry.rows.new)", hex(entry.checksums.old), hex(entry.checksums.new),
-        "\(entry.differences.count)", "\(entry.moving)")
+        "\(entry.differences.count)\(entry.differences.count < GenerationComparison.limit ? "" : "+")",
+        "\(entry.moving)")
     }
     print(table.text)
     for entry in comparison.tables where !entry.differences.isEmpty {
       let first = entry.differences.prefix(10).joined(separator: ", ")
       print(
         "\(entry.name): \(entry.differences.count) rows differ: \(first)\(entry.differences.count > 10 ? ", …" : "")")
+    }
+    for entry in comparison.tables where entry.moving > 0 {
+      print("\(entry.name): \(entry.moving) rows changed whenever they were looked at, and could not be compared")
     }
     if comparison.isEqual { print("No difference.") }
   }

@@ -84,7 +84,11 @@ struct IntegrationPublisher: Sendable {
       }
       // The next are read while the broker confirms these.
       async let next = store.events(after: last.position, limit: readSize)
-      if !isWanted, try await !isAnyWanted(events, cursor) {
+      if !isWanted {
+        isWanted = try await isAnyWanted(events, cursor)
+        if isWanted { logger.notice("a queue takes the integration feed", metadata: ["from": "\(cursor.position)"]) }
+      }
+      if !isWanted {
         try await move(&cursor, to: last)
         metrics.unwanted.increment(by: events.count)
         metrics.position.record(cursor.position.rawValue)
@@ -94,6 +98,11 @@ struct IntegrationPublisher: Sendable {
       }
       let outcomes = try await publisher.publish(messages(events, cursor))
       isWanted = outcomes.contains { if case .returned = $0 { false } else { true } }
+      if !isWanted {
+        logger.notice(
+          "no queue takes the integration feed: what is appended now will never be on it",
+          metadata: ["from": "\(cursor.position)"])
+      }
       let taken = outcomes.firstIndex(of: .refused) ?? outcomes.count
       if taken > 0 {
         let confirmed = events[taken - 1]

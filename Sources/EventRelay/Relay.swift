@@ -102,7 +102,7 @@ public struct Relay: Service {
       } catch {
         logger.error("cannot renew the lease", metadata: ["error": "\(error)"])
       }
-      metrics.active.record(wasHeld == true ? 1 : 0)
+      metrics.active.record(await lease.isHeld ? 1 : 0)
       try? await Task.sleep(for: settings.leaseDuration / 3)
     }
   }

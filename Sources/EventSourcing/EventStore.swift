@@ -154,6 +154,31 @@ public struct PartitionHead: Sendable, Hashable {
   }
 }
 
+/// Some consecutive events of one partition.
+public struct PartitionPage: Sendable, Hashable {
+  /// Those of the categories that were asked for, and whatever they are the first one and the last one.
+  public let events: [RecordedEvent]
+  /// Whether there was nothing more behind them.
+  public let isLast: Bool
+
+  public init(events: [RecordedEvent], isLast: Bool) {
+    self.events = events
+    self.isLast = isLast
+  }
+}
+
+/// Where a page ends: at so many events, wanted or not, or where those behind the first come to so many bytes of data
+/// and metadata, which the last one may pass.
+public struct PageLimit: Sendable, Hashable {
+  public let events: Int
+  public let bytes: Int
+
+  public init(events: Int, bytes: Int = 16 * 1024 * 1024) {
+    self.events = events
+    self.bytes = bytes
+  }
+}
+
 /// An append-only store of events with dense positions in commit order and optimistic concurrency.
 public protocol EventStore: Sendable {
   /// The store's incarnation as it was last seen; nil before it was.
@@ -192,10 +217,10 @@ public protocol EventStore: Sendable {
   /// Events after a position, in order, at most `limit`.
   func events(after position: Position, limit: Int) async throws(EventStoreError) -> [RecordedEvent]
 
-  /// A partition's events from a position on, that one included, in order, at most `limit`.
-  func events(
-    in partition: Partition, from position: Position, limit: Int
-  ) async throws(EventStoreError) -> [RecordedEvent]
+  /// A partition's events from a position on, that one included, in order.
+  func page(
+    of partition: Partition, from position: Position, categories: Set<String>, limit: PageLimit
+  ) async throws(EventStoreError) -> PartitionPage
 
   /// The last position, `start` for an empty store.
   func head() async throws(EventStoreError) -> Position

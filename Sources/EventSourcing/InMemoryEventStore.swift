@@ -76,8 +76,26 @@ public actor InMemoryEventStore: EventStore {
     Array(all.dropFirst(Int(position.rawValue)).prefix(limit))
   }
 
-  public func events(in partition: Partition, from position: Position, limit: Int) -> [RecordedEvent] {
-    Array(all.lazy.filter { $0.position >= position && partition.contains($0.stream) }.prefix(limit))
+  public func page(
+    of partition: Partition, from position: Position, categories: Set<String>, limit: PageLimit
+  ) -> PartitionPage {
+    var (events, bytes, isLast): ([RecordedEvent], Int, Bool) = ([], 0, true)
+    var leftOut: RecordedEvent?
+    let rest = all.lazy.filter { $0.position >= position && partition.contains($0.stream) }
+    for (index, event) in rest.enumerated() {
+      let isWanted = index == 0 || categories.contains(String(event.stream.category))
+      leftOut = isWanted ? nil : event
+      if isWanted {
+        events.append(event)
+        if index > 0 { bytes += event.data.count + event.metadata.count }
+      }
+      if index + 1 >= limit.events || bytes >= limit.bytes {
+        isLast = false
+        break
+      }
+    }
+    if let leftOut { events.append(leftOut) }
+    return PartitionPage(events: events, isLast: isLast)
   }
 
   public func head() -> Position { Position(Int64(all.count)) }

@@ -75,6 +75,17 @@ extension PostgresConnection {
     return try finish(deadline, cancellable: true).last?.affectedRows ?? 0
   }
 
+  /// Stores rows that are given column by column, by a COPY in binary form.
+  /// - Parameters:
+  ///   - table: becomes part of the SQL, as the names do: never input.
+  ///   - columns: arrays of one length, whose elements are in the column's own form; see `PostgresValue.isArray(of:)`.
+  /// - Returns: the number of rows stored.
+  public func copyIn(into table: String, columns: [(name: String, values: PostgresValue)]) throws -> Int {
+    let names = columns.map(\.name).joined(separator: ", ")
+    let rows = columns.map(\.values).binaryCopy()
+    return try copyIn("copy \(table) (\(names)) from stdin (format binary)") { try $0.write(raw: rows) }
+  }
+
   /// Runs a COPY … TO STDOUT and gives `body` each row's bytes, valid during the call only. When it
   /// throws, the copy is cancelled.
   /// - Returns: the number of rows read.
@@ -158,5 +169,50 @@ extension PostgresConnection {
       _ = try wait(for: POLLIN, until: deadline, cancellable: cancellable)
       if PQconsumeInput(raw) == 0 { throw lose() }
     }
+  }
+}
+
+extension PostgresValue {
+  /// Whether this is an array whose elements have the binary form of a column of that type.
+  public func isArray(of type: String) -> Bool {
+    guard !isText, let bytes, bytes.count >= 12 else { return false }
+    let element = bytes[8..<12].reduce(UInt32(0)) { $0 << 8 | UInt32($1) }
+    let fitting: Set<String> =
+      switch element {
+      case TypeOID.bool: ["boolean", "bool"]
+      case TypeOID.bytea: ["bytea"]
+      case TypeOID.int8: ["bigint", "int8"]
+      case TypeOID.int4: ["integer", "int", "int4"]
+      case TypeOID.text: ["text", "json"]
+      case TypeOID.float8: ["double precision", "float8"]
+      case TypeOID.timestamptz: ["timestamptz", "timestamp with time zone"]
+      case TypeOID.uuid: ["uuid"]
+      default: []
+      }
+    return fitting.contains(type)
+  }
+}
+
+extension [PostgresValue] {
+  /// Arrays of one length, a column each, as the rows of a binary COPY: both have the elements in the same form, each
+  /// behind its length.
+  fileprivate func binaryCopy() -> [UInt8] {
+    var copy = Array<UInt8>("PGCOPY\n".utf8) + [0xFF, 0x0D, 0x0A, 0x00] + [UInt8](repeating: 0, count: 8)
+    copy.reserveCapacity(reduce(64) { $0 + ($1.bytes?.count ?? 0) })
+    let columns = map { $0.bytes ?? [] }
+    var offsets = [Int](repeating: 20, count: count)
+    while let first = columns.first, offsets[0] < first.count {
+      copy.append(bigEndian: Int16(count))
+      for (index, column) in columns.enumerated() {
+        let length = column.withUnsafeBytes {
+          Int(Int32(bigEndian: $0.loadUnaligned(fromByteOffset: offsets[index], as: Int32.self)))
+        }
+        let end = offsets[index] + 4 + Swift.max(0, length)
+        copy.append(contentsOf: column[offsets[index]..<end])
+        offsets[index] = end
+      }
+    }
+    copy.append(bigEndian: Int16(-1))
+    return copy
   }
 }

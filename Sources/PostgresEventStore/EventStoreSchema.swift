@@ -8,6 +8,7 @@ public let eventStoreSchema = Schema(
     Migration(version: 2, name: "write path", sql: text(PackageResources.v0002_write_path_sql)),
     Migration(version: 3, name: "turns", sql: text(PackageResources.v0003_turns_sql)),
     Migration(version: 4, name: "cursors", sql: text(PackageResources.v0004_cursors_sql)),
+    Migration(version: 5, name: "pages", sql: text(PackageResources.v0005_pages_sql)),
   ],
   afterwards: [text(PackageResources.functions_sql), text(PackageResources.privileges_sql)])
 

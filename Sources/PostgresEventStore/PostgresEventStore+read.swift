@@ -16,7 +16,7 @@ extension PostgresEventStore {
     in streams: [StreamID: StreamCursor], limit: Int
   ) async throws(EventStoreError) -> [StreamID: [RecordedEvent]] {
     guard !streams.isEmpty else { return [:] }
-    return Dictionary(grouping: try await read(Self.events(of: streams, limit: limit)), by: \.stream)
+    return Dictionary(grouping: try await read(Self.events(of: streams, limit: limit)).events, by: \.stream)
   }
 
   static func events(of streams: [StreamID: StreamCursor], limit: Int) -> Query {
@@ -32,37 +32,47 @@ extension PostgresEventStore {
       """
       select \(unescaped: Self.columns) from event_store.events e
       where e.position > \(position.rawValue) order by e.position limit \(limit)
-      """)
+      """
+    ).events
   }
 
-  public func events(
-    in partition: Partition, from position: Position, limit: Int
-  ) async throws(EventStoreError) -> [RecordedEvent] {
+  public func page(
+    of partition: Partition, from position: Position, categories: Set<String>, limit: PageLimit
+  ) async throws(EventStoreError) -> PartitionPage {
     let buckets = partition.buckets
     return try await read(
       """
-      select \(unescaped: Self.columns) from event_store.bucket_events(
-        \(Int32(buckets.lowerBound)), \(Int32(buckets.upperBound - 1)), \(position.rawValue), \(Int32(clamping: limit))) e
+      select \(unescaped: Self.columns) from event_store.bucket_page(
+        \(Int32(buckets.lowerBound)), \(Int32(buckets.upperBound - 1)), \(position.rawValue), \(array: Array(categories)),
+        \(Int32(clamping: limit.events)), \(Int64(limit.bytes))) e
       """)
   }
 
-  private func read(_ query: Query) async throws(EventStoreError) -> [RecordedEvent] {
+  private func read(_ query: Query) async throws(EventStoreError) -> PartitionPage {
     try await translating {
       let incarnation = history.seen.incarnation
-      let events = try Self.events(of: try await pool.query(query))
+      let page = try Self.page(of: try await pool.query(query))
       // What was shown to anyone must be there at the next append.
-      if let incarnation, let last = events.max(by: { $0.position < $1.position }) {
+      if let incarnation, let last = page.events.max(by: { $0.position < $1.position }) {
         history.saw(last.position, last.id, in: incarnation)
       }
-      return events
+      return page
     }
   }
 
-  static func events(of rows: ResultSet) throws(PostgresError) -> [RecordedEvent] {
+  static func events(of rows: ResultSet) throws(PostgresError) -> [RecordedEvent] { try page(of: rows).events }
+
+  /// A row of nulls says that nothing follows.
+  private static func page(of rows: ResultSet) throws(PostgresError) -> PartitionPage {
     var events: [RecordedEvent] = []
     events.reserveCapacity(rows.count)
-    for index in 0..<rows.count { events.append(try RecordedEvent(rows[index])) }
-    return events
+    for index in 0..<rows.count {
+      guard try rows[index].column(0, as: Int64?.self) != nil else {
+        return PartitionPage(events: events, isLast: true)
+      }
+      events.append(try RecordedEvent(rows[index]))
+    }
+    return PartitionPage(events: events, isLast: false)
   }
 }
 

@@ -75,25 +75,51 @@ public struct Generations: Sendable {
   }
 
   /// Lets a generation serve, once it has come as far as the one that does.
-  /// - Returns: false when it has not.
-  public func activate(_ projection: String, _ number: Int) async throws -> Bool {
+  /// - Parameter byItself: nobody has asked for it: then no stream may be parked in it that is not in the one that serves.
+  /// - Returns: nil when it serves now; otherwise why it does not.
+  public func activate(_ projection: String, _ number: Int, byItself: Bool = false) async throws -> String? {
     do {
-      return try await pool.query("select projections.activate(\(projection), \(Int32(number)))").value(Bool.self)
-    } catch let error as PostgresError where error.sqlState == .lockNotAvailable {
-      // Queries that are under way hold the views for long: another time.
-      return false
+      return try await pool.query("select projections.activate(\(projection), \(Int32(number)), \(byItself))")
+        .value(String?.self)
+    } catch let error as PostgresError where error.isOthersInTheWay {
+      return "queries that are under way hold its tables"
     }
   }
 
   /// Throws a generation away with its tables.
   /// - Returns: false when it serves, or is not there.
   public func drop(_ projection: String, _ number: Int) async throws -> Bool {
-    try await pool.query("select projections.drop_generation(\(projection), \(Int32(number)))").value(Bool.self)
+    var attempts = 0
+    while true {
+      do {
+        return try await pool.query("select projections.drop_generation(\(projection), \(Int32(number)))")
+          .value(Bool.self)
+      } catch let error as PostgresError where error.isOthersInTheWay && attempts < 10 {
+        attempts += 1
+        try await Task.sleep(for: .milliseconds(200 * attempts))
+      }
+    }
   }
+
+  /// Whether a living projector runs generations of this one's version and partitioning.
+  public func hasWorkers(_ generation: Generation) async throws -> Bool {
+    try await pool.query(
+      """
+      select exists (
+        select from projections.workers
+        where expires_at > clock_timestamp() and \(generation.service) = any(serves))
+      """
+    ).value(Bool.self)
+  }
+}
+
+extension PostgresError {
+  /// Others hold locks for long, or wait for this one's: another time.
+  fileprivate var isOthersInTheWay: Bool { [.lockNotAvailable, .deadlockDetected].contains(sqlState) }
 }
 
 /// Something that a person has to mend.
 public struct ProjectionsError: Error, CustomStringConvertible {
   public let description: String
-  init(_ description: String) { self.description = description }
+  public init(_ description: String) { self.description = description }
 }

@@ -4,6 +4,21 @@ internal import EventRelay
 internal import EventSourcing
 internal import Synchronization
 
+/// The bytes of events that the lanes of a process hold at once. Each has an equal share of them: one half for what
+/// waits in its mailbox, the other for what it reads from the store.
+final class MemoryBudget: Sendable {
+  private let bytes: Int
+  private let lanes = Atomic(0)
+
+  init(bytes: Int) { self.bytes = bytes }
+
+  /// Lanes come, or go when it is negative.
+  func change(lanes count: Int) { lanes.add(count, ordering: .relaxed) }
+
+  /// Half of a lane's share, in bytes; at least one, so that something always goes on.
+  var half: Int { max(1, bytes / max(1, lanes.load(ordering: .relaxed)) / 2) }
+}
+
 /// Deliveries that wait for one projection, bounded in bytes. What does not fit is dropped, and read
 /// from the store later: a slow projection holds up neither the feed nor the others.
 final class Mailbox: Sendable {
@@ -14,11 +29,11 @@ final class Mailbox: Sendable {
     var wanted: Set<Int> = []
   }
 
-  private let limit: Int
+  private let budget: MemoryBudget
   private let state = Mutex(State())
   let wakeup = Wakeup()
 
-  init(limit: Int) { self.limit = limit }
+  init(_ budget: MemoryBudget) { self.budget = budget }
 
   /// Deliveries of these partitions alone are taken from now on.
   func accept(_ partitions: Set<Int>) { state.withLock { $0.wanted = partitions } }
@@ -30,7 +45,7 @@ final class Mailbox: Sendable {
     let size = batch.size
     let isTaken = state.withLock { state in
       guard state.wanted.contains(batch.partition.index) else { return true }
-      guard state.size + size <= limit || state.batches.isEmpty else { return false }
+      guard state.size + size <= budget.half || state.batches.isEmpty else { return false }
       state.batches.append(batch)
       state.size += size
       return true

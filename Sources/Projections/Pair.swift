@@ -95,18 +95,18 @@ struct Pair: Sendable {
     return .apply(events)
   }
 
-  /// Takes what the store has from the checkpoint on, that event included, at most `limit` events.
-  mutating func catchUp(_ events: [RecordedEvent], limit: Int) -> Verdict {
-    var fresh = events[...]
+  /// Takes what the store has from the checkpoint on, that event included.
+  mutating func catchUp(_ page: PartitionPage) -> Verdict {
+    var fresh = page.events[...]
     if checkpoint.position > .start {
       guard let first = fresh.popFirst(), first.position == checkpoint.position, first.id == checkpoint.eventID else {
         return fork("the store does not have the event at \(checkpoint.position)")
       }
     }
-    if let until, events.count < limit || events.last!.position >= until {
+    if let until, page.isLast || page.events.last!.position >= until {
       fresh = fresh.prefix { $0.position <= until }
       mode = .done
-    } else if events.count < limit {
+    } else if page.isLast {
       mode = .live
     }
     guard let last = fresh.last else { return .duplicate }

@@ -80,7 +80,7 @@ struct PairStore: Sendable {
   func release(_ partitions: [Partition], on pool: PostgresPool) async throws {
     try await pool.query(
       """
-      update projections.checkpoints set owner = null
+      update projections.checkpoints set owner = null, mode = 'catching up'
       where projection = \(projection) and generation = \(number) and owner = \(worker)
         and partition = any(\(array: partitions.map { Int32($0.index) }))
       """)

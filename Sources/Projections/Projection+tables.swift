@@ -9,11 +9,15 @@ extension Projection {
       let rows = try connection.query(table.select(keys, from: target)).decode((String, PostgresBytes).self)
       return Dictionary(uniqueKeysWithValues: try rows.map { ($0.0, try table.decode($0.1.bytes)) })
     }
-    let kept = changes.compactMap { change in
-      change.after.map { DocumentTable.Row(key: change.key, version: change.version, document: $0) }
+    let rows = { (isNew: Bool) in
+      changes.compactMap { change in
+        change.isNew != isNew
+          ? nil : change.after.map { DocumentTable.Row(key: change.key, version: change.version, document: $0) }
+      }
     }
-    let gone = changes.filter { $0.after == nil }.map(\.key)
-    if !kept.isEmpty { try connection.query(table.upsert(kept, into: target)) }
+    try table.write(rows(true), areNew: true, to: target, on: connection)
+    try table.write(rows(false), areNew: false, to: target, on: connection)
+    let gone = changes.filter { $0.after == nil && !$0.isNew }.map(\.key)
     if !gone.isEmpty { try connection.query(table.delete(gone, from: target)) }
     for aggregate in aggregates {
       let sums = aggregate.sums(of: changes, generation)
@@ -67,24 +71,37 @@ extension DocumentTable {
     "delete from \(unescaped: target) where key = any(\(array: keys))"
   }
 
-  /// Inserts or replaces rows, set-based.
-  func upsert(_ rows: [Row], into target: String) -> Query {
+  /// From how many rows on a COPY, with its round trips, is faster than an insert.
+  private static var copyThreshold: Int { 32 }
+
+  /// Writes rows, set-based.
+  /// - Parameter areNew: they are not there yet; otherwise they may be, and are replaced.
+  func write(_ rows: [Row], areNew: Bool, to target: String, on connection: isolated PostgresConnection) throws {
+    guard !rows.isEmpty else { return }
     let documents = rows.map(\.document)
-    let names = ["key", "version", "document"] + columns.map(\.name)
-    let types = ["text", "bigint", "json"] + columns.map(\.type)
-    let selected = names.enumerated().map { "u.c\($0.offset)::\(types[$0.offset])" }.joined(separator: ", ")
-    let parameters = names.indices.map { "$\($0 + 1)" }.joined(separator: ", ")
-    let aliases = names.indices.map { "c\($0)" }.joined(separator: ", ")
-    let updates = names.dropFirst().map { "\($0) = excluded.\($0)" }.joined(separator: ", ")
-    return Query(
-      """
-      insert into \(target) (\(names.joined(separator: ", "))) select \(selected)
-      from unnest(\(parameters)) as u(\(aliases)) on conflict (key) do update set \(updates)
-      """,
+    let values =
       [
         PostgresValue(PostgresArray(rows.map(\.key))), PostgresValue(PostgresArray(rows.map(\.version.rawValue))),
         PostgresValue(PostgresArray(documents.map { PostgresText(utf8: encode($0)) })),
-      ] + columns.map { $0.values(documents) })
+      ] + columns.map { $0.values(documents) }
+    let names = ["key", "version", "document"] + columns.map(\.name)
+    let types = ["text", "bigint", "json"] + columns.map(\.type)
+    if areNew, rows.count >= Self.copyThreshold, zip(values, types).allSatisfy({ $0.isArray(of: $1) }) {
+      _ = try connection.copyIn(into: target, columns: Array(zip(names, values)))
+      return
+    }
+    let selected = names.indices.map { "u.c\($0)::\(types[$0])" }.joined(separator: ", ")
+    let parameters = names.indices.map { "$\($0 + 1)" }.joined(separator: ", ")
+    let aliases = names.indices.map { "c\($0)" }.joined(separator: ", ")
+    var sql = """
+      insert into \(target) (\(names.joined(separator: ", "))) select \(selected)
+      from unnest(\(parameters)) as u(\(aliases))
+      """
+    if !areNew {
+      let updates = names.dropFirst().map { "\($0) = excluded.\($0)" }.joined(separator: ", ")
+      sql += " on conflict (key) do update set \(updates)"
+    }
+    try connection.query(Query(sql, values))
   }
 }
 
@@ -115,14 +132,15 @@ extension AggregateTable {
     let key = keys.map { "\($0.name)::text" }.joined(separator: ", ")
     let totals = sums.map { "sum(\($0))" }
     return """
-      select concat_ws(' / ', \(key)) as k, concat_ws(',', \(totals.joined(separator: ", "))) as c
+      select concat_ws(' / ', \(key)) as k, concat_ws(',', \(totals.joined(separator: ", "))) as c, null::bigint as v
       from \(target) where \(condition) group by \(keys.map(\.name).joined(separator: ", "))
       having \(totals.map { "\($0) <> 0" }.joined(separator: " or "))
       """
   }
 
   func contents(of target: String, partition: Int) -> Query {
-    Query(contents(of: target, where: "partition = $1"), [PostgresValue(Int32(partition))])
+    Query(
+      "select k, c from (\(contents(of: target, where: "partition = $1"))) t", [PostgresValue(Int32(partition))])
   }
 
   /// Adds to rows, set-based; in the order of their keys, so that nobody waits in a circle.

@@ -25,8 +25,8 @@ public protocol Projection: Sendable {
   /// Sums over streams, kept from what the documents say; none unless there are any.
   var aggregates: [AggregateTable<Document>] { get }
 
-  /// The key of the row that the event concerns: the stream's id, unless said otherwise. No two streams share a row.
-  /// nil when it concerns none.
+  /// The key of the row that the event concerns: the stream's id, unless said otherwise; nil when it concerns none. No two
+  /// streams share a row: a stream's first event is refused where there is one already.
   func key(of event: RecordedEvent) throws -> String?
 
   /// Folds one event into its row: nil before the first event; set to nil to delete the row.
@@ -125,6 +125,8 @@ public struct RowChange<Document: Sendable>: Sendable {
   public let version: Version
   public let before: Document?
   public let after: Document?
+  /// Whether the row's stream begins here, so that there can be no row yet.
+  public let isNew: Bool
 }
 
 extension Projection {
@@ -138,7 +140,14 @@ extension Projection {
     var firsts: [String: RecordedEvent] = [:]
     let keyed = try events.compactMap { event -> (key: String, event: RecordedEvent)? in
       guard categories.contains(String(event.stream.category)), let key = try key(of: event) else { return nil }
-      if firsts.updateValue(firsts[key] ?? event, forKey: key) == nil { order.append(key) }
+      if let first = firsts[key] {
+        guard first.stream == event.stream else {
+          throw ProjectionsError("\(first.stream) and \(event.stream) claim the same row, \(key)")
+        }
+      } else {
+        firsts[key] = event
+        order.append(key)
+      }
       return (key, event)
     }
     // What begins here has no row yet.
@@ -154,7 +163,8 @@ extension Projection {
     }
     return order.map { key in
       RowChange(
-        key: key, hash: firsts[key]!.hash, version: versions[key]!, before: before[key], after: after[key])
+        key: key, hash: firsts[key]!.hash, version: versions[key]!, before: before[key], after: after[key],
+        isNew: firsts[key]!.version.rawValue == 1)
     }
   }
 }
@@ -167,7 +177,8 @@ public struct AnyProjection: Sendable {
   /// Of documents first, then of sums.
   public let tables: [String]
   let write: @Sendable (isolated PostgresConnection, [RecordedEvent], Generation) throws -> Void
-  /// For each table SQL that gives the rows' keys (k) and contents (c) as text: of all columns, or of the document.
+  /// For each table SQL that gives the rows' keys (k) and contents (c) as text: of all columns, or of the document; and
+  /// their versions (v), null in sums.
   let contents: [@Sendable (_ table: String, _ isWhole: Bool) -> String]
   /// For each table of sums a query of the keys and sums that a partition has, as text.
   let sums: [@Sendable (_ table: String, _ partition: Int) -> Query]
@@ -179,7 +190,7 @@ public struct AnyProjection: Sendable {
     categories = projection.categories
     tables = [projection.table.name] + projection.aggregates.map(\.name)
     let ofDocuments: @Sendable (String, Bool) -> String = { table, isWhole in
-      "select key as k, \(isWhole ? "t" : "t.document")::text as c from \(table) t"
+      "select key as k, \(isWhole ? "t" : "t.document")::text as c, version as v from \(table) t"
     }
     contents =
       [ofDocuments]

@@ -6,6 +6,7 @@ internal import Logging
 internal import Metrics
 internal import Postgres
 internal import PostgresEventStore
+internal import Synchronization
 
 /// Runs one lane of a generation: shares its pairs with the other workers, takes deliveries, catches up from the
 /// store, and writes rows and checkpoints in one transaction a round.
@@ -19,6 +20,8 @@ actor ProjectionRunner {
     var haltRetry: Duration
     /// Streams of one pair that are parked within a minute; at the next one the pair is halted instead.
     var parkLimit: Int
+    /// After failing for so long a lane leaves its pairs to other workers.
+    var patience: Duration
   }
 
   private struct Work {
@@ -33,6 +36,7 @@ actor ProjectionRunner {
   private let readStore: PostgresPool
   private let events: PostgresEventStore
   private let settings: Settings
+  private let budget: MemoryBudget
   private let logger: Logger
   private let metrics: ProjectionMetrics
   nonisolated let mailbox: Mailbox
@@ -47,17 +51,22 @@ actor ProjectionRunner {
   private var nextFlush = ContinuousClock.now
   private var firstToCatchUp = 0
   private var isRetired = false
+  private let standsAside = Atomic(false)
+
+  /// Whether it has failed for long, and has left its pairs to others until it sees both stores again.
+  nonisolated var isAside: Bool { standsAside.load(ordering: .relaxed) }
 
   init(
     _ projection: AnyProjection, _ store: PairStore, readStore: PostgresPool, events: PostgresEventStore,
-    mailbox: Mailbox, settings: Settings, logger: Logger
+    budget: MemoryBudget, settings: Settings, logger: Logger
   ) {
     self.projection = projection
     self.store = store
     generation = store.generation
     self.readStore = readStore
     self.events = events
-    self.mailbox = mailbox
+    self.budget = budget
+    mailbox = Mailbox(budget)
     self.settings = settings
     var logger = logger
     logger[metadataKey: "projection"] = "\(projection.name)"
@@ -77,6 +86,7 @@ actor ProjectionRunner {
   func run() async {
     var backoff = Backoff(first: .milliseconds(100))
     var isSure = false
+    var failingSince: ContinuousClock.Instant?
     while !Task.isCancelled, !isRetired {
       do {
         if !isSure {
@@ -86,6 +96,7 @@ actor ProjectionRunner {
           isSure = true
         }
         if try await step() { backoff.reset() }
+        failingSince = nil
       } catch {
         guard !Task.isCancelled else { break }
         // What was taken is read from the store again, from the checkpoints as they stand there.
@@ -96,6 +107,8 @@ actor ProjectionRunner {
         } else {
           metrics.retries.increment()
           logger.error("interrupted; trying again", metadata: ["error": "\(error)"])
+          failingSince = failingSince ?? .now
+          if ContinuousClock.now - failingSince! > settings.patience { await standAside() }
         }
         try? await Task.sleep(for: backoff.next())
       }
@@ -104,6 +117,19 @@ actor ProjectionRunner {
     let (store, pool, mine) = (store, readStore, pairs.values.map(\.partition))
     await Task { try? await store.release(mine, on: pool) }.value
     mailbox.accept([])
+  }
+
+  private func standAside() async {
+    guard !isAside else { return }
+    standsAside.store(true, ordering: .relaxed)
+    metrics.aside.increment()
+    logger.critical("failing for long; the pairs are left to other workers until both stores answer")
+    let mine = pairs.values.map(\.partition)
+    adopt([], replacing: true)
+    // Should this fail too, they lapse with the worker's row, or are its own again when it recovers.
+    do { try await store.release(mine, on: readStore) } catch {
+      logger.error("cannot give the pairs up", metadata: ["error": "\(error)"])
+    }
   }
 
   /// - Returns: whether anything was applied.
@@ -122,22 +148,26 @@ actor ProjectionRunner {
       if verdict == .duplicate { metrics.duplicates.increment() }
       report(verdict, of: pair)
     }
-    // The checkpoint's own event comes again, as proof of the history.
-    let limit = settings.batchSize + 1
+    var bytes = budget.half
     var room = max(settings.batchSize / 2, settings.batchSize - work.values.reduce(0) { $0 + $1.count }, 1)
     // Each round begins at another pair, so that none waits behind the others.
     let order = next.keys.sorted()
     firstToCatchUp += 1
     for offset in order.indices {
       let index = order[(firstToCatchUp + offset) % order.count]
-      guard var pair = next[index], pair.mode == .catchingUp, work[index] == nil, room > 0 else { continue }
-      let events = try await events.events(in: pair.partition, from: pair.checkpoint.position, limit: limit)
-      let verdict = pair.catchUp(events, limit: limit)
+      guard var pair = next[index], pair.mode == .catchingUp, work[index] == nil, room > 0, bytes > 0
+      else { continue }
+      // The checkpoint's own event comes again, as proof of the history.
+      let page = try await events.page(
+        of: pair.partition, from: pair.checkpoint.position, categories: projection.categories,
+        limit: PageLimit(events: settings.batchSize + 1, bytes: bytes))
+      let verdict = pair.catchUp(page)
       next[index] = pair
       if case .apply(let events) = verdict {
         work[index] = events
         room -= events.count
-        if room <= 0 { firstToCatchUp += offset }
+        bytes -= events.reduce(0) { $0 + $1.data.count + $1.metadata.count }
+        if room <= 0 || bytes <= 0 { firstToCatchUp += offset }
       }
       report(verdict, of: pair)
     }
@@ -160,12 +190,12 @@ actor ProjectionRunner {
   }
 
   /// Writes the checkpoints of pairs whose events concerned no row, now and then.
-  private func flush() async throws {
-    guard ContinuousClock.now >= nextFlush else { return }
+  private func flush(now isDue: Bool = false) async throws {
+    guard isDue || ContinuousClock.now >= nextFlush else { return }
     nextFlush = .now + min(settings.headInterval, .milliseconds(50))
     let behind = pairs.filter { stored[$0.key] != $0.value.checkpoint }
     guard !behind.isEmpty else { return }
-    try await write(behind.values.map { Work(pair: $0, events: []) })
+    try await write(behind.sorted { $0.key < $1.key }.map { Work(pair: $0.value, events: []) })
   }
 }
 
@@ -188,9 +218,17 @@ extension ProjectionRunner {
     }
   }
 
-  /// Forgets pairs that others have taken: a pair without events would never be refused a write.
+  /// Forgets pairs that others have taken: a pair without events would never be refused a write. And takes those that
+  /// are this worker's without its knowing, since the read store went back to a moment ago.
   private func dropLost() async throws {
-    let mine = Set(try await store.owned(on: readStore).map(\.partition.index))
+    let owned = try await store.owned(on: readStore)
+    let unknown = owned.filter { pairs[$0.partition.index] == nil }
+    if !unknown.isEmpty {
+      adopt(unknown, replacing: false)
+      try await loadParked(unknown.map(\.partition))
+      logger.warning("pairs are this worker's without its knowing", metadata: ["pairs": "\(unknown.count)"])
+    }
+    let mine = Set(owned.map(\.partition.index))
     let lost = pairs.keys.filter { !mine.contains($0) }
     guard !lost.isEmpty else { return }
     for index in lost { forget(index) }
@@ -226,6 +264,11 @@ extension ProjectionRunner {
 
   private func checkHeads() async throws {
     nextHeadCheck = .now + settings.headInterval
+    if isAside {
+      _ = try await events.incarnation()
+      standsAside.store(false, ordering: .relaxed)
+      logger.notice("both stores answer again")
+    }
     // Not before this worker counts, and then often enough to take over in time.
     if try await !balance() { nextHeadCheck = min(nextHeadCheck, .now + .milliseconds(100)) }
     guard !pairs.isEmpty else { return }
@@ -384,7 +427,8 @@ extension ProjectionRunner {
 extension ProjectionRunner {
   private func handleRequests() async throws {
     guard parked.values.contains(where: { !$0.isEmpty }) else { return }
-    try await flush()
+    // What came for these streams up to here must lie before the checkpoints, or a retry would leave it out.
+    try await flush(now: true)
     var waiting: [Int: Set<StreamID>] = [:]
     for stream in try await store.parked(pairs.values.map(\.partition), on: readStore) {
       waiting[stream.partition, default: []].insert(stream.stream)
@@ -431,6 +475,8 @@ extension ProjectionRunner {
         }
         let refused = page.last ?? first
         try await inTransaction { [store, discards] connection in
+          try store.advance(
+            [PairStore.Advance(partition: partition, from: checkpoint, to: checkpoint, applied: [])], on: connection)
           if discards, refused.version != first.version { try store.discard(stream.stream, on: connection) }
           try store.park(refused, partition, error: "\(error)", on: connection)
         }
@@ -459,6 +505,7 @@ private struct ProjectionMetrics {
   let owned: Gauge
   let parked: Gauge
   let stopped: Gauge
+  let aside: Counter
   let batchSize: Recorder
 
   init(_ projection: String, _ generation: Int, _ lane: Int) {
@@ -469,6 +516,7 @@ private struct ProjectionMetrics {
     refused = Counter(label: "projection_events_refused_total", dimensions: dimensions)
     fenced = Counter(label: "projection_fenced_total", dimensions: dimensions)
     retries = Counter(label: "projection_interruptions_total", dimensions: dimensions)
+    aside = Counter(label: "projection_lanes_aside_total", dimensions: dimensions)
     let ofLane = dimensions + [("lane", "\(lane)")]
     lag = Gauge(label: "projection_lag_positions", dimensions: ofLane)
     owned = Gauge(label: "projection_pairs_owned", dimensions: ofLane)

@@ -9,6 +9,8 @@ public let projectionsSchema = Schema(
     Migration(
       version: 2, name: "generations",
       sql: String(decoding: PackageResources.v0002_generations_sql, as: UTF8.self)),
+    Migration(
+      version: 3, name: "numbers", sql: String(decoding: PackageResources.v0003_numbers_sql, as: UTF8.self)),
   ],
   afterwards: [
     String(decoding: PackageResources.functions_sql, as: UTF8.self),

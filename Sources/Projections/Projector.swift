@@ -27,14 +27,14 @@ public struct Projector: Service {
     public var haltRetry = Duration.seconds(30)
     /// Streams of one pair that may be parked within a minute before the pair is halted instead.
     public var parkLimit = 20
-    /// Bytes of deliveries that may wait for one lane.
-    public var mailboxSize = 16 * 1024 * 1024
+    /// Bytes of events that all lanes together hold at once, about; the last event of each may pass its share.
+    public var memory = 64 * 1024 * 1024
     /// How long the pairs of a projector that died wait for a new owner, at most.
     public var leaseDuration = Duration.seconds(5)
     /// How often the queue is bound again, should somebody have deleted the exchange.
     public var upkeepInterval = Duration.seconds(5)
-    /// Deliveries that the broker sends ahead.
-    public var prefetch: UInt16 = 200
+    /// Bytes that the broker sends ahead of what was taken: as many deliveries as can be that large.
+    public var prefetchSize = 16 * 1024 * 1024
     /// What the status calls this process.
     public var name = "projector"
 
@@ -48,7 +48,8 @@ public struct Projector: Service {
   private let settings: Settings
   private let logger: Logger
   private let worker: Worker
-  private let crew = Crew()
+  private let budget: MemoryBudget
+  private let crew: Crew
   private let isConnected = Flag()
   private let feed = Bindings()
   private let dropped = Counter(label: "projector_deliveries_dropped_total")
@@ -64,10 +65,9 @@ public struct Projector: Service {
     self.broker = broker
     self.settings = settings
     self.logger = logger
-    worker = Worker(
-      name: settings.name,
-      serves: projections.map { Generation.service($0.name, $0.version, settings.partitioning) },
-      leaseDuration: settings.leaseDuration, pool: readStore)
+    budget = MemoryBudget(bytes: settings.memory)
+    crew = Crew(budget)
+    worker = Worker(name: settings.name, leaseDuration: settings.leaseDuration, pool: readStore)
   }
 
   public func run() async throws {
@@ -81,10 +81,21 @@ public struct Projector: Service {
     await worker.leave()
   }
 
-  /// For the read store's connections: a transaction does not wait for the disk. What a crash of the server takes back
-  /// it takes back with the checkpoint, and it is projected again.
-  @Sendable public static func prepare(_ connection: PostgresConnection) async throws {
-    try await connection.execute("set synchronous_commit = off")
+  /// For the read store's connections. A transaction does not wait for the disk: what a crash of the server takes back it
+  /// takes back with the checkpoint, and it is projected again. And one whose process sleeps, or has vanished, gives its
+  /// locks back with its lease, so that others can take over.
+  public static func prepare(
+    leaseDuration: Duration
+  ) -> @Sendable (PostgresConnection) async throws -> Void {
+    let milliseconds = max(100, Int(leaseDuration / .milliseconds(1)))
+    return { connection in
+      try await connection.execute(
+        """
+        set synchronous_commit = off;
+        set idle_in_transaction_session_timeout = \(milliseconds);
+        set statement_timeout = \(max(10_000, milliseconds * 2))
+        """)
+    }
   }
 
   /// - Throws: when the live feed is not connected: read tables then follow by reading the store alone.
@@ -96,7 +107,7 @@ public struct Projector: Service {
     var alarm = UnownedAlarm(patience: settings.leaseDuration * 2, logger: logger)
     while !Task.isCancelled {
       do {
-        try await worker.renew()
+        try await worker.renew(running: crew.services)
         alarm.look(at: try await worker.unowned())
       } catch {
         if !Task.isCancelled { logger.error("cannot renew this worker's row", metadata: ["error": "\(error)"]) }
@@ -109,10 +120,12 @@ public struct Projector: Service {
   private func supervise() async {
     await withDiscardingTaskGroup { group in
       var running: [Generation.Identity: [ProjectionRunner]] = [:]
+      var reminders = Reminders()
       var backoff = Backoff(first: .milliseconds(100))
       while !Task.isCancelled {
         do {
-          let generations = try await generations()
+          let generations = try await generations(&reminders)
+          var isNew = false
           for (identity, runners) in running where !generations.contains(where: { $0.identity == identity }) {
             running[identity] = nil
             crew.remove(identity)
@@ -124,9 +137,12 @@ public struct Projector: Service {
               runner(projection, generation, $0)
             }
             running[generation.identity] = runners
-            crew.add(generation.identity, runners.map(\.mailbox))
+            crew.add(generation.identity, generation.service, runners)
             for runner in runners { group.addTask { await runner.run() } }
+            isNew = true
           }
+          // Counted from now on, not only from the next renewal.
+          if isNew { try await worker.renew(running: crew.services) }
           backoff.reset()
           try? await Task.sleep(for: min(settings.headInterval, .seconds(1)))
         } catch {
@@ -145,45 +161,89 @@ public struct Projector: Service {
       PairStore(
         generation: generation, worker: worker.id, lane: lane,
         lanes: min(settings.lanes, generation.partitioning.count)),
-      readStore: readStore, events: store, mailbox: Mailbox(limit: settings.mailboxSize),
+      readStore: readStore, events: store, budget: budget,
       settings: ProjectionRunner.Settings(
         batchSize: settings.batchSize, headInterval: settings.headInterval, haltRetry: settings.haltRetry,
-        parkLimit: settings.parkLimit),
+        parkLimit: settings.parkLimit, patience: settings.leaseDuration * 2),
       logger: logger)
   }
 
-  /// Those that this build runs. Where a projection has none yet, the first; where its version is new, the next one.
-  private func generations() async throws -> [Generation] {
+  /// Those that this build runs. What goes wrong with one projection holds up no other.
+  private func generations(_ reminders: inout Reminders) async throws -> [Generation] {
     let table = Generations(readStore)
     let all = try await table.all(of: projections.map(\.name))
     var mine: [Generation] = []
     for projection in projections {
       let its = all.filter { $0.projection == projection.name }
-      let own = its.filter { $0.version == projection.version && $0.partitioning == settings.partitioning }
-      mine += own
-      if !own.contains(where: { $0.state != .past }) {
-        guard !its.contains(where: { $0.version > projection.version }) else {
+      mine += its.filter { isOwn($0, projection) }
+      do {
+        try await advance(projection, its, table, &reminders)
+      } catch {
+        guard !Task.isCancelled else { break }
+        if reminders.isDue("\(projection.name) fails") {
           logger.error(
-            "a newer version of this projection is there; this process leaves it alone",
-            metadata: ["projection": "\(projection.name)", "version": "\(projection.version)"])
-          continue
+            "cannot see to this projection's generations; trying again",
+            metadata: ["projection": "\(projection.name)", "error": "\(error)"])
         }
-        let state = its.isEmpty ? Generation.State.serving : .building
-        let number = try await table.add(
-          projection, settings.partitioning, incarnation: try await store.incarnation(), state: state)
-        if let number {
-          logger.notice(
-            "made a generation", metadata: ["projection": "\(projection.name)", "generation": "\(number)"])
-        }
-      }
-      for generation in own where generation.state == .building && generation.activates {
-        guard try await table.activate(generation.projection, generation.number) else { continue }
-        logger.notice(
-          "a generation has caught up, and serves now",
-          metadata: ["projection": "\(projection.name)", "generation": "\(generation.number)"])
       }
     }
     return mine
+  }
+
+  private func isOwn(_ generation: Generation, _ projection: AnyProjection) -> Bool {
+    generation.version == projection.version && generation.partitioning == settings.partitioning
+  }
+
+  /// Where a projection has no generation yet, makes the first; where its version or the number of partitions is new, the
+  /// next one; and lets one serve that has caught up, or that alone is kept up any more.
+  private func advance(
+    _ projection: AnyProjection, _ its: [Generation], _ table: Generations, _ reminders: inout Reminders
+  ) async throws {
+    let name: Logger.MetadataValue = "\(projection.name)"
+    let own = its.filter { isOwn($0, projection) && $0.state != .past }
+    if own.isEmpty {
+      if its.contains(where: { $0.version > projection.version }) {
+        if reminders.isDue("\(projection.name) is newer") {
+          logger.error(
+            "a newer version of this projection is there; this process leaves it alone",
+            metadata: ["projection": name, "version": "\(projection.version)"])
+        }
+        return
+      }
+      let number = try await table.add(
+        projection, settings.partitioning, incarnation: try await store.incarnation(),
+        state: its.isEmpty ? .serving : .building)
+      if let number {
+        logger.notice("made a generation", metadata: ["projection": name, "generation": "\(number)"])
+      } else if let other = its.first(where: { $0.state == .building }), reminders.isDue("\(projection.name) waits") {
+        logger.critical(
+          "another generation is being built; this version waits until it serves, or somebody discards it",
+          metadata: [
+            "projection": name, "version": "\(projection.version)", "builds": "generation \(other.number)",
+            "command": "counterflow rebuild \(projection.name) --discard \(other.number)",
+          ])
+      }
+      return
+    }
+    var ready = own.first { $0.state == .building && $0.activates }
+    // What serves is of another version, and nobody keeps it up: better this one, should it have served before.
+    if ready == nil, !own.contains(where: { $0.state == .serving }),
+      let serving = its.first(where: { $0.state == .serving })
+    {
+      let isLeft = try await !table.hasWorkers(serving)
+      if reminders.lasts("\(projection.name) is left", isLeft, longerThan: settings.leaseDuration * 2) {
+        ready = own.last { $0.state == .kept }
+      }
+    }
+    guard let ready else { return }
+    let place: Logger.Metadata = ["projection": name, "generation": "\(ready.number)"]
+    if let reason = try await table.activate(projection.name, ready.number, byItself: true) {
+      if reminders.isDue("\(projection.name) is not ready") {
+        logger.info("a generation does not serve yet", metadata: place.merging(["reason": "\(reason)"]) { $1 })
+      }
+    } else {
+      logger.notice("a generation has caught up, and serves now", metadata: place)
+    }
   }
 
   /// Hands every delivery to every lane that wants it.
@@ -193,7 +253,7 @@ public struct Projector: Service {
       try await feed.update(queue, on: connection, partitions, wanted: crew.wanted)
     }
     let consumer = RabbitMQConsumer(
-      broker, prefetch: settings.prefetch, logger: logger,
+      broker, prefetch: UInt16(clamping: max(1, settings.prefetchSize / FeedBatcher.maximumSize)), logger: logger,
       upkeepInterval: min(settings.upkeepInterval, settings.headInterval),
       setUp: { connection in
         let queue = try await connection.declare(
@@ -226,15 +286,56 @@ extension Generation {
   var identity: Identity { Identity(projection: projection, number: number) }
 }
 
-/// The mailboxes of the lanes that run now.
+/// The lanes that run now.
 private final class Crew: Sendable {
-  private let lanes = Mutex<[Generation.Identity: [Mailbox]]>([:])
+  private let lanes = Mutex<[Generation.Identity: (service: String, runners: [ProjectionRunner])]>([:])
+  private let budget: MemoryBudget
 
-  func add(_ generation: Generation.Identity, _ mailboxes: [Mailbox]) { lanes.withLock { $0[generation] = mailboxes } }
-  func remove(_ generation: Generation.Identity) { lanes.withLock { $0[generation] = nil } }
+  init(_ budget: MemoryBudget) { self.budget = budget }
 
-  var mailboxes: [Mailbox] { lanes.withLock { $0.values.flatMap { $0 } } }
+  func add(_ generation: Generation.Identity, _ service: String, _ runners: [ProjectionRunner]) {
+    lanes.withLock { $0[generation] = (service, runners) }
+    budget.change(lanes: runners.count)
+  }
+
+  func remove(_ generation: Generation.Identity) {
+    let removed = lanes.withLock { $0.removeValue(forKey: generation) }
+    budget.change(lanes: -(removed?.runners.count ?? 0))
+  }
+
+  var mailboxes: [Mailbox] { lanes.withLock { $0.values.flatMap { $0.runners.map(\.mailbox) } } }
   var wanted: Set<Int> { mailboxes.reduce(into: []) { $0.formUnion($1.wanted) } }
+
+  /// What this process takes a share of.
+  var services: [String] {
+    lanes.withLock { lanes in
+      Set(lanes.values.filter { !$0.runners.contains(where: \.isAside) }.map(\.service)).sorted()
+    }
+  }
+}
+
+/// Keeps what goes on and on from being said each time.
+private struct Reminders {
+  private var next: [String: ContinuousClock.Instant] = [:]
+  private var since: [String: ContinuousClock.Instant] = [:]
+
+  /// True once a minute.
+  mutating func isDue(_ key: String) -> Bool {
+    if let next = next[key], ContinuousClock.now < next { return false }
+    next[key] = .now + .seconds(60)
+    return true
+  }
+
+  /// True once something has been so for long.
+  mutating func lasts(_ key: String, _ isSo: Bool, longerThan patience: Duration) -> Bool {
+    guard isSo else {
+      since[key] = nil
+      return false
+    }
+    let start = since[key] ?? .now
+    since[key] = start
+    return ContinuousClock.now - start > patience
+  }
 }
 
 /// What the queue is bound to.

@@ -10,18 +10,17 @@ struct Worker: Sendable {
   let id = UUID()
   /// For people: host and process.
   let name: String
-  /// What it runs, as `Generation.service` spells it.
-  let serves: [String]
   let leaseDuration: Duration
   let pool: PostgresPool
 
-  func renew() async throws {
+  /// - Parameter services: what it runs now, as `Generation.service` spells it: of these it is counted for a share.
+  func renew(running services: [String]) async throws {
     let seconds = Double(leaseDuration.components.seconds) + Double(leaseDuration.components.attoseconds) * 1e-18
     try await pool.query(
       """
       insert into projections.workers as w (id, name, serves, expires_at)
-      values (\(id), \(name), \(array: serves), clock_timestamp() + make_interval(secs => \(seconds)))
-      on conflict (id) do update set expires_at = excluded.expires_at
+      values (\(id), \(name), \(array: services), clock_timestamp() + make_interval(secs => \(seconds)))
+      on conflict (id) do update set expires_at = excluded.expires_at, serves = excluded.serves
       """)
     try await pool.query("delete from projections.workers where expires_at < clock_timestamp() - interval '1 hour'")
   }

@@ -35,6 +35,10 @@ extension App {
     "PROJECTION_PARK_LIMIT", default: 20, in: 0...10_000,
     help: "Streams of one partition that may be parked within a minute; at the next the partition stops instead.")
 
+  static let memory = Setting.integer(
+    "PROJECTION_MEMORY", default: 64, in: 1...65_536,
+    help: "MiB of events that this process holds at once for all its projections, rebuilds included.")
+
   static let projections = Setting(
     "PROJECTIONS", default: "all",
     allowed: "all, or some of \(commerceProjections.map(\.name).joined(separator: ", ")), with commas between",
@@ -55,17 +59,18 @@ extension App {
       CommonSettings.statementTimeout.description, CommonSettings.acquireTimeout.description,
       CommonSettings.partitions.description, CommonSettings.leaseDuration.description, batchSize.description,
       headInterval.description, haltRetry.description, lanes.description, parkLimit.description,
+      memory.description,
       projections.description, port.description,
     ] + CommonSettings.ofEveryProcess
 
   /// Puts the process together: the projections, and HTTP for their health.
   static func build(_ settings: Settings, _ logger: Logger) throws -> [any Service] {
     let chosen = try settings[projections]
-    // Two generations of each may run at once.
-    let connections = chosen.count * (try settings[lanes]) * 2 + 3
+    // Three generations of each may run at once: one that serves, one that is kept, one that is built.
+    let connections = chosen.count * (try settings[lanes]) * 3 + 3
     let readStore = try Databases.pool(
       CommonSettings.readDatabaseURL, settings, name: "projector", logger: logger, atLeast: connections,
-      onConnect: Projections.Projector.prepare)
+      onConnect: Projections.Projector.prepare(leaseDuration: try settings[CommonSettings.leaseDuration]))
     let writeStore = try Databases.pool(
       CommonSettings.writeDatabaseURL, settings, name: "projector", logger: logger,
       onConnect: PostgresEventStore.checkServer)
@@ -77,6 +82,7 @@ extension App {
     projectorSettings.headInterval = try settings[headInterval]
     projectorSettings.haltRetry = try settings[haltRetry]
     projectorSettings.lanes = try settings[lanes]
+    projectorSettings.memory = try settings[memory] * 1024 * 1024
     projectorSettings.parkLimit = try settings[parkLimit]
     projectorSettings.name = "\(ProcessInfo.processInfo.hostName):\(ProcessInfo.processInfo.processIdentifier)"
     let projector = Projections.Projector(

@@ -198,6 +198,37 @@ struct BulkTests {
     #expect(bytes.withLock { $0 } > 200_000)
   }
 
+  @Test("columns are copied as they are bound, and only where their forms agree", .freshDatabase())
+  func columnCopy() async throws {
+    let connection = try await FreshDatabase.current.connect()
+    try await connection.execute(
+      "create table t (id bigint, small integer, text text, json json, flag boolean, id2 uuid, at timestamptz, raw bytea)"
+    )
+    let (ids, uuid) = (Array(Int64(0)..<5000), UUID())
+    let columns: [(String, String, PostgresValue)] = [
+      ("id", "bigint", PostgresValue(PostgresArray(ids))),
+      ("small", "integer", PostgresValue(PostgresArray(ids.map { $0 == 7 ? nil : Int32($0) }))),
+      ("text", "text", PostgresValue(PostgresArray(ids.map { "tab\t\n🎁\($0)" }))),
+      ("json", "json", PostgresValue(PostgresArray(ids.map { PostgresText(utf8: Array("[\($0)]".utf8)) }))),
+      ("flag", "boolean", PostgresValue(PostgresArray(ids.map { $0 > 2 }))),
+      ("id2", "uuid", PostgresValue(PostgresArray(ids.map { _ in uuid }))),
+      ("at", "timestamptz", PostgresValue(PostgresArray(ids.map { PostgresTimestamp(microsecondsSince1970: $0) }))),
+      ("raw", "bytea", PostgresValue(PostgresArray(ids.map { _ in PostgresBytes([0, 255]) }))),
+    ]
+    #expect(columns.allSatisfy { $0.2.isArray(of: $0.1) })
+    #expect(!columns[1].2.isArray(of: "bigint") && !columns[2].2.isArray(of: "uuid"))
+    #expect(!PostgresValue("text").isArray(of: "text"))
+    #expect(try await connection.copyIn(into: "t", columns: columns.map { ($0.0, $0.2) }) == 5000)
+    let sound = try await connection.query(
+      """
+      select count(*) from t where small is not distinct from nullif(id, 7) and text = E'tab\t\n🎁' || id
+        and json->>0 = id::text and flag = (id > 2) and id2 = \(uuid) and raw = '\\x00ff'
+        and at = '1970-01-01Z'::timestamptz + id * interval '1 microsecond'
+      """
+    ).value(Int.self)
+    #expect(sound == 5000)
+  }
+
   @Test("a COPY that is given up stores nothing and leaves the connection usable", .freshDatabase())
   func abandonedCopy() async throws {
     struct GivingUp: Error {}

@@ -19,13 +19,16 @@ struct CountingProjection: Projection {
     var digit = ""
   }
 
-  let name = "counting"
+  var name = "counting"
   var version = 1
+  var tableName = "public.counting"
   let categories: Set = ["thing"]
-  let table = DocumentTable<Document>(
-    "public.counting", columns: [.init("count", "bigint") { $0.count }],
-    encode: { Array(try! JSONEncoder().encode($0)) },
-    decode: { try JSONDecoder().decode(Document.self, from: Data($0)) })
+  var table: DocumentTable<Document> {
+    DocumentTable<Document>(
+      tableName, columns: [.init("count", "bigint") { $0.count }],
+      encode: { Array(try! JSONEncoder().encode($0)) },
+      decode: { try JSONDecoder().decode(Document.self, from: Data($0)) })
+  }
 
   let aggregates = [
     AggregateTable<Document>("public.digits", keys: [("digit", "text")], sums: ["streams", "events"]) { document in
@@ -33,13 +36,16 @@ struct CountingProjection: Projection {
     }
   ]
 
-  func key(of event: RecordedEvent) throws -> String? { event.type == "Ignored" ? nil : event.stream.rawValue }
+  func key(of event: RecordedEvent) throws -> String? {
+    event.type == "Ignored" ? nil : event.type == "Shared" ? "shared" : event.stream.rawValue
+  }
 
   func apply(_ event: RecordedEvent, to document: inout Document?) throws {
     var changed = document ?? Document()
     changed.count += 1
     changed.versions.append(event.version.rawValue)
     changed.digit = String(event.stream.rawValue.last!)
+    if event.type == "Fragile", version > 1 { throw ProjectionsError("too fragile for version \(version)") }
     if event.type == "Unknown" { throw EventDecodingError.unknownType(event.type, schemaVersion: 1) }
     document = event.type == "Ended" ? nil : changed
   }
@@ -82,7 +88,8 @@ struct Engine: Sendable {
 
   func projector(
     headInterval: Duration = .milliseconds(300), batchSize: Int = 50, version: Int = 1,
-    partitioning: Partitioning = .standard, parkLimit: Int = 20
+    partitioning: Partitioning = .standard, parkLimit: Int = 20, memory: Int? = nil,
+    beside other: CountingProjection? = nil
   ) -> Projector {
     var settings = Projector.Settings()
     // Long enough for a busy machine to renew in time.
@@ -93,10 +100,12 @@ struct Engine: Sendable {
     settings.upkeepInterval = .milliseconds(500)
     settings.partitioning = partitioning
     settings.parkLimit = parkLimit
+    if let memory { settings.memory = memory }
     var projection = CountingProjection()
     projection.version = version
     return Projector(
-      [AnyProjection(projection)], readStore: pool, writeStore: pool, broker: broker, settings: settings,
+      (other.map { [AnyProjection($0)] } ?? []) + [AnyProjection(projection)], readStore: pool, writeStore: pool,
+      broker: broker, settings: settings,
       logger: .quiet)
   }
 

@@ -39,6 +39,37 @@ struct EngineTests {
     // And a restart goes on where it stood, whatever the size of its batches.
     try await engine.append(200)
     try await withServices([engine.projector(batchSize: 1)]) { try await engine.expectComplete(of: 110) }
+    // Or of the memory that there is for them.
+    try await engine.append(200)
+    try await withServices([engine.projector(memory: 1)]) { try await engine.expectComplete(of: 120) }
+  }
+
+  @Test(
+    "a row belongs to one stream: another that claims it is parked, and replaces nothing", .freshVirtualHost,
+    .freshDatabase(eventStoreSchema, projectionsSchema, tables), arguments: [1, 100])
+  func sharedRow(others: Int) async throws {
+    let engine = Engine()
+    // With many new rows in the batch, and with few.
+    try await engine.append(others, streams: others)
+    for stream in ["thing-p", "thing-q"] {
+      _ = try await engine.store.append(
+        AppendBatch(
+          guards: [:],
+          events: [
+            NewEvent(
+              stream: StreamID(rawValue: stream), id: .v7(), type: "Shared", schemaVersion: 1,
+              data: Array("{}".utf8), metadata: Array("{}".utf8))
+          ]))
+    }
+    let one = try #require(Partitioning(count: 1))
+    try await withServices([engine.projector(partitioning: one)]) {
+      try await eventually("one of them is parked") {
+        try await engine.pool.query("select stream from projections.parked").decode(String.self) == ["thing-q"]
+      }
+      try await eventually("the others have their rows") {
+        try await engine.pool.query("select count(*) from counting").value(Int.self) == others + 1
+      }
+    }
   }
 
   @Test(
@@ -106,6 +137,120 @@ struct EngineTests {
       try await engine.pool.query("update projections.parked set request = 'retry'")
       try await engine.expectComplete(of: 6)
       #expect(try await engine.pool.query("select 1 from projections.parked").isEmpty)
+    }
+  }
+
+  @Test(
+    "what comes for a parked stream at the moment of a retry is not left out", .freshVirtualHost,
+    .freshDatabase(eventStoreSchema, projectionsSchema, tables))
+  func retryInTraffic() async throws {
+    let engine = Engine()
+    try await engine.pool.query("alter table counting_shape add constraint refuse check (count < 3)")
+    try await withServices([engine.relay(), engine.projector(headInterval: .milliseconds(90))]) {
+      for _ in 0..<3 { try await engine.append(20) }
+      try await eventually("all are parked") {
+        try await engine.pool.query("select 1 from projections.parked").count == 20
+      }
+      try await engine.pool.query("alter table counting_g1 drop constraint refuse")
+      var count = 3
+      func keepAppending(_ times: Int) async throws {
+        for _ in 0..<times {
+          try await engine.append(20)
+          count += 1
+        }
+      }
+      try await keepAppending(10)
+      for stream in 0..<20 {
+        try await engine.pool.query(
+          "update projections.parked set request = 'retry' where stream = \("thing-\(stream)")")
+        try await keepAppending(10)
+      }
+      try await engine.expectComplete(of: count)
+    }
+  }
+
+  @Test(
+    "a transaction whose process sleeps gives its locks back with its lease", .freshVirtualHost,
+    .freshDatabase(eventStoreSchema, projectionsSchema, tables))
+  func sleepingTransaction() async throws {
+    let engine = Engine()
+    try await withServices([engine.projector()]) {
+      try await engine.append(20)
+      try await engine.expectComplete(of: 1)
+      let sleeper = try await FreshDatabase.current.connect()
+      try await Projector.prepare(leaseDuration: .seconds(1))(sleeper)
+      try await sleeper.execute(
+        "begin; select * from projections.checkpoints for update; select * from counting_g1 for update")
+      try await engine.append(20)
+      try await engine.expectComplete(of: 2)
+      await #expect(throws: PostgresError.self) { try await sleeper.query("select 1") }
+    }
+  }
+
+  @Test(
+    "what is wrong with one projection holds up no other", .freshVirtualHost,
+    .freshDatabase(eventStoreSchema, projectionsSchema, tables))
+  func oneBroken() async throws {
+    let engine = Engine()
+    var broken = CountingProjection()
+    broken.name = "broken"
+    broken.tableName = "public.nowhere"
+    try await withServices([engine.projector(beside: broken)]) {
+      try await engine.append(20)
+      try await engine.expectComplete(of: 1)
+    }
+  }
+
+  @Test(
+    "a new version with streams that it cannot take does not serve by itself, nor a number twice", .freshVirtualHost,
+    .freshDatabase(eventStoreSchema, projectionsSchema, tables))
+  func unfitVersion() async throws {
+    let engine = Engine()
+    let generations = Generations(engine.pool)
+    try await withServices([engine.projector()]) {
+      try await engine.append(20)
+      try await engine.expectComplete(of: 1)
+      try await withServices([engine.projector(version: 2)]) {
+        try await engine.append(1, type: "Fragile")
+        try await eventually("it has caught up, with a stream parked") {
+          let live = try await engine.pool.query(
+            "select 1 from projections.checkpoints where generation = 2 and mode = 'live' and owner is not null"
+          ).count
+          let parked = try await engine.pool.query("select generation from projections.parked").decode(Int.self)
+          return live == 64 && parked == [2]
+        }
+        let reason = try await generations.activate("counting", 2, byItself: true)
+        #expect(reason?.contains("parked") == true, "\(reason ?? "it serves")")
+      }
+    }
+    #expect(try await generations.all(of: ["counting"]).map(\.state) == [.serving, .building])
+    let dead = try await generations.activate("counting", 2)
+    #expect(dead?.contains("have no projector") == true, "\(dead ?? "it serves")")
+    #expect(try await generations.drop("counting", 2))
+    let next = try await generations.add(
+      AnyProjection(CountingProjection()), .standard, incarnation: UUID(), state: .building)
+    #expect(next == 3)
+  }
+
+  @Test(
+    "a generation is thrown away while workers write to it", .freshVirtualHost,
+    .freshDatabase(eventStoreSchema, projectionsSchema, tables))
+  func dropUnderLoad() async throws {
+    let engine = Engine()
+    let generations = Generations(engine.pool)
+    let projection = AnyProjection(CountingProjection())
+    try await withServices([engine.relay(), engine.projector()]) {
+      try await engine.append(20)
+      try await engine.expectComplete(of: 1)
+      for number in 2..<6 {
+        let incarnation = try await engine.store.incarnation()
+        let added = try await generations.add(
+          projection, .standard, incarnation: incarnation, state: .building, activates: false)
+        #expect(added == number)
+        for _ in 0..<10 { try await engine.append(100) }
+        #expect(try await generations.drop("counting", number))
+      }
+      try await engine.expectComplete(of: 201)
     }
   }
 
@@ -297,9 +442,10 @@ struct EngineTests {
           try await engine.pool.query("select sum(count)::bigint from counting_g1").value(Int.self) == 300
         }
       }
-      // And back again.
-      try await eventually("the old one is live, and serves again") {
-        try await Generations(engine.pool).activate("counting", 1)
+      // And back again, once nobody keeps the new one up.
+      try await eventually("the old one serves again") {
+        try await engine.pool.query("select generation from projections.generations where state = 'serving'")
+          .value(Int.self) == 1
       }
       try await engine.append(100)
       try await engine.expectComplete(of: 20)

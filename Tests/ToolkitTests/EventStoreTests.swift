@@ -120,19 +120,54 @@ struct EventStoreTests {
       let heads = try await store.heads(of: partitioning)
       var positions: [Int64] = []
       for partition in partitioning.partitions {
-        let events = try await store.events(in: partition, from: Position(1), limit: 1000)
+        let whole = try await store.page(
+          of: partition, from: Position(1), categories: ["thing"], limit: PageLimit(events: 1000))
+        let events = whole.events
+        #expect(whole.isLast)
         #expect(events.allSatisfy { partition.contains($0.stream) })
         #expect(zip(events, events.dropFirst()).allSatisfy { $0.position < $1.position })
         #expect(heads[partition.index].position == events.last?.position ?? .start)
         #expect(heads[partition.index].eventID == events.last?.id)
         if events.count > 2 {
-          let some = try await store.events(in: partition, from: events[1].position, limit: 2)
-          #expect(some == Array(events[1...2]))
+          let some = try await store.page(
+            of: partition, from: events[1].position, categories: ["thing"], limit: PageLimit(events: 2))
+          #expect(some == PartitionPage(events: Array(events[1...2]), isLast: false))
         }
         positions += events.map(\.position.rawValue)
       }
       #expect(positions.sorted() == Array(1...200))
     }
+  }
+
+  @Test(
+    "a page has the categories that are wanted, and its ends", .freshDatabase(eventStoreSchema),
+    arguments: StoreKind.allCases)
+  func pages(kind: StoreKind) async throws {
+    let store = kind.make()
+    let partition = try #require(Partitioning(count: 1)).partitions[0]
+    let empty = try await store.page(of: partition, from: Position(1), categories: [], limit: PageLimit(events: 9))
+    #expect(empty == PartitionPage(events: [], isLast: true))
+    // Categories a b a b …, each event of 100 bytes and a little.
+    let data = "\"\(String(repeating: "x", count: 98))\""
+    for n in 1...12 {
+      let stream = StreamID(rawValue: "\(n.isMultiple(of: 2) ? "b" : "a")-\(n)")
+      _ = try await store.append(AppendBatch(guards: [:], events: [event(stream, data)]))
+    }
+    func page(_ from: Int64, _ categories: Set<String>, _ events: Int, bytes: Int = 1_000_000) async throws -> [Int64] {
+      let page = try await store.page(
+        of: partition, from: Position(from), categories: categories, limit: PageLimit(events: events, bytes: bytes))
+      return page.events.map(\.position.rawValue) + (page.isLast ? [0] : [])
+    }
+    #expect(try await page(1, ["a", "b"], 4) == [1, 2, 3, 4])
+    #expect(try await page(3, ["a"], 4) == [3, 5, 6])
+    #expect(try await page(4, ["a"], 4) == [4, 5, 7])
+    #expect(try await page(4, ["c"], 5) == [4, 8])
+    #expect(try await page(10, ["a"], 4) == [10, 11, 12, 0])
+    #expect(try await page(10, ["a"], 3) == [10, 11, 12])
+    #expect(try await page(12, ["a"], 1) == [12])
+    #expect(try await page(13, ["a"], 1) == [0])
+    #expect(try await page(1, ["a", "b"], 12, bytes: 1) == [1, 2])
+    #expect(try await page(1, ["a"], 12, bytes: 150) == [1, 3, 5])
   }
 
   @Test(

@@ -61,15 +61,19 @@ struct PairTests {
     #expect(pair.receive(batch(after: 2, [5, 7, 8])) == .apply([event(7), event(8)]))
   }
 
+  private func page(_ events: [RecordedEvent], isLast: Bool = true) -> PartitionPage {
+    PartitionPage(events: events, isLast: isLast)
+  }
+
   @Test("a hole sends the pair to the store, where it stays until it has caught up")
   func hole() {
     var pair = pair(at: 5)
     #expect(pair.receive(batch(after: 7, [9])) == .hole)
     #expect(pair.mode == .catchingUp)
     #expect(pair.receive(batch(after: 5, [7])) == .notLive)
-    #expect(pair.catchUp([event(5), event(7)], limit: 2) == .apply([event(7)]))
+    #expect(pair.catchUp(page([event(5), event(7)], isLast: false)) == .apply([event(7)]))
     #expect(pair.mode == .catchingUp)
-    #expect(pair.catchUp([event(7), event(9)], limit: 3) == .apply([event(9)]))
+    #expect(pair.catchUp(page([event(7), event(9)])) == .apply([event(9)]))
     #expect(pair.mode == .live)
     #expect(pair.receive(batch(after: 7, [9])) == .duplicate)
     #expect(pair.receive(batch(after: 9, [11])) == .apply([event(11)]))
@@ -105,7 +109,7 @@ struct PairTests {
     ] {
       var pair = pair(at: 5)
       #expect(pair.receive(delivery) == .hole)
-      #expect(pair.catchUp([event(5)], limit: 10) == .duplicate)
+      #expect(pair.catchUp(page([event(5)])) == .duplicate)
       #expect(pair.receive(batch(after: 5, [7])) == .apply([event(7)]))
     }
   }
@@ -121,9 +125,9 @@ struct PairTests {
     }
     expectFork { $0.observe(head(4)) }
     expectFork { $0.observe(head(5, id: UUID())) }
-    expectFork { $0.catchUp([], limit: 10) }
-    expectFork { $0.catchUp([event(5, id: UUID()), event(7)], limit: 10) }
-    expectFork { $0.catchUp([event(7)], limit: 10) }
+    expectFork { $0.catchUp(page([])) }
+    expectFork { $0.catchUp(page([event(5, id: UUID()), event(7)])) }
+    expectFork { $0.catchUp(page([event(7)])) }
   }
 
   @Test("whatever is lost, repeated and reordered, each event is applied once and in order", arguments: 0..<300)
@@ -151,7 +155,8 @@ struct PairTests {
     func catchUp() {
       while pair.mode == .catchingUp {
         let from = Int(pair.checkpoint.position.rawValue)
-        take(pair.catchUp(all.filter { $0 >= max(from, 1) }.prefix(4).map { event($0) }, limit: 4))
+        let rest = all.filter { $0 >= max(from, 1) }
+        take(pair.catchUp(page(rest.prefix(4).map { event($0) }, isLast: rest.count < 4)))
       }
     }
     for delivery in deliveries {

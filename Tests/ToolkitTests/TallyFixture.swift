@@ -159,8 +159,10 @@ actor FaultyStore: EventStore {
   func events(after position: Position, limit: Int) async -> [RecordedEvent] {
     await inner.events(after: position, limit: limit)
   }
-  func events(in partition: Partition, from position: Position, limit: Int) async -> [RecordedEvent] {
-    await inner.events(in: partition, from: position, limit: limit)
+  func page(
+    of partition: Partition, from position: Position, categories: Set<String>, limit: PageLimit
+  ) async -> PartitionPage {
+    await inner.page(of: partition, from: position, categories: categories, limit: limit)
   }
   func head() async -> Position { await inner.head() }
   func heads(of partitioning: Partitioning) async -> [PartitionHead] { await inner.heads(of: partitioning) }
@@ -201,10 +203,10 @@ struct AnyStore: EventStore {
   func events(after position: Position, limit: Int) async throws(EventStoreError) -> [RecordedEvent] {
     try await store.events(after: position, limit: limit)
   }
-  func events(in partition: Partition, from position: Position, limit: Int) async throws(EventStoreError)
-    -> [RecordedEvent]
-  {
-    try await store.events(in: partition, from: position, limit: limit)
+  func page(
+    of partition: Partition, from position: Position, categories: Set<String>, limit: PageLimit
+  ) async throws(EventStoreError) -> PartitionPage {
+    try await store.page(of: partition, from: position, categories: categories, limit: limit)
   }
   func head() async throws(EventStoreError) -> Position { try await store.head() }
   func heads(of partitioning: Partitioning) async throws(EventStoreError) -> [PartitionHead] {

@@ -232,8 +232,9 @@ struct WriteStoreTests {
     let (read, touched) = try await reader.transaction { connection in
       _ = try connection.query("select * from event_store.bucket_heads()")
       let bucket = Int32(quiet.hash >> 10)
-      let read = try connection.query("select position from event_store.bucket_events(\(bucket), \(bucket), 1, 100)")
-        .decode(Int64.self)
+      let read = try connection.query(
+        "select position from event_store.bucket_page(\(bucket), \(bucket), 1, '{thing}', 100, 1000) where position > 0"
+      ).decode(Int64.self)
       let touched = try connection.query(
         """
         select pg_stat_get_xact_tuples_returned(c.oid) from pg_class c where c.relname in ('events_1', 'events_1_pkey')

@@ -252,30 +252,48 @@ begin
 end
 $$;
 
--- The events of some of the ranges of hashes from a position on, in order; read like their heads.
-create or replace function event_store.bucket_events(
-  first_bucket integer, last_bucket integer, from_position bigint, at_most integer
+-- A page of the events of some of the ranges of hashes from a position on, in order; read like their heads. It has those
+-- of some categories, and whatever they are the first one and the last one; a row of nulls says that there are no more.
+create or replace function event_store.bucket_page(
+  first_bucket integer, last_bucket integer, from_position bigint, of_categories text[], at_most integer, max_bytes bigint
 ) returns setof event_store.events language plpgsql stable security definer
   set search_path = pg_catalog, pg_temp
   set enable_seqscan = off set enable_bitmapscan = off set jit = off
 as $$
 declare
-  wanted integer := at_most;
-  got integer;
+  room integer := at_most;
+  bytes bigint := max_bytes;
+  event event_store.events;
+  left_out event_store.events;
   part bigint;
 begin
   for part in select p.lower from event_store.partitions p where p.upper > from_position order by p.lower loop
-    return query execute format('
+    for event in execute format('
       select e.* from generate_series($1, $2) as b(index)
       cross join lateral (
         select * from event_store.%I e
         where ((e.hash >> 10), e.position) >= (b.index, $3) and (e.hash >> 10) <= b.index
         order by (e.hash >> 10), e.position limit $4) e
       order by e.position limit $4', 'events_' || part)
-    using first_bucket, last_bucket, from_position, wanted;
-    get diagnostics got = row_count;
-    wanted := wanted - got;
-    exit when wanted <= 0;
+    using first_bucket, last_bucket, from_position, room loop
+      if room = at_most then
+        return next event;
+      elsif split_part(event.stream, '-', 1) = any(of_categories) then
+        left_out := null;
+        return next event;
+        bytes := bytes - octet_length(event.data::text) - octet_length(event.metadata::text);
+      else
+        left_out := event;
+      end if;
+      room := room - 1;
+      if room <= 0 or bytes <= 0 then
+        if left_out.position is not null then return next left_out; end if;
+        return;
+      end if;
+    end loop;
   end loop;
+  if left_out.position is not null then return next left_out; end if;
+  event := null;
+  return next event;
 end
 $$;

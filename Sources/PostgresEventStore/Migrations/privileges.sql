@@ -28,7 +28,7 @@ grant execute on function event_store.server_identity() to counterflow_command, 
 grant execute on function event_store.append, event_store.take_turns, event_store.stream_events, event_store.forget_keys to counterflow_command;
 grant select, insert, update on event_store.snapshots to counterflow_command;
 grant execute on function event_store.stream_events to counterflow_projector;
-grant execute on function event_store.bucket_heads, event_store.bucket_events to counterflow_relay, counterflow_projector;
+grant execute on function event_store.bucket_heads, event_store.bucket_page to counterflow_relay, counterflow_projector;
 
 -- Holds its lease; cannot append.
 grant select, insert, update, delete on event_store.leases to counterflow_relay;

@@ -7,19 +7,21 @@ public struct GenerationComparison: Sendable {
     public let rows: (old: Int, new: Int)
     /// Over all rows: equal where they are the same.
     public let checksums: (old: Int64, new: Int64)
-    /// Keys of rows that differ, or that one of the two lacks.
+    /// Keys of rows that differ, or that one of the two lacks: the first of them, in order.
     public let differences: [String]
     /// Rows that changed whenever they were looked at, so that nothing can be said of them.
     public let moving: Int
   }
 
   public let tables: [Table]
-  public var isEqual: Bool { tables.allSatisfy { $0.differences.isEmpty } }
+  public var isEqual: Bool { tables.allSatisfy { $0.differences.isEmpty && $0.moving == 0 } }
 
+  /// Rows that are named, at most, of each table.
+  public static let limit = 10_000
   private static let looks = 6
   private static let pause = Duration.milliseconds(300)
 
-  /// Both are looked at several times: a row that differs in the same way every time is a difference.
+  /// Where the checksums differ both are looked at several times, since they may be moving.
   public static func compare(
     _ projection: AnyProjection, _ old: Generation, _ new: Generation, on pool: PostgresPool
   ) async throws -> GenerationComparison {
@@ -28,34 +30,49 @@ public struct GenerationComparison: Sendable {
       // Where the code is another, other columns may be there: the documents count.
       let isWhole = old.version == new.version
       let (before, after) = (contents(old.table(name), isWhole), contents(new.table(name), isWhole))
-      let look: Query = """
-        select coalesce(o.k, n.k), md5(coalesce(o.c, '')) || md5(coalesce(n.c, ''))
-        from (\(unescaped: before)) o full join (\(unescaped: after)) n on o.k = n.k where o.c is distinct from n.c
-        """
-      let differing = { () async throws -> [String: String] in
-        let rows = try await pool.query(look, timeout: .seconds(600)).decode((String, String).self)
-        return Dictionary(rows, uniquingKeysWith: { first, _ in first })
-      }
-      var suspects = try await differing()
-      var moved: Set<String> = []
-      for _ in 1..<looks where !suspects.isEmpty {
-        try await Task.sleep(for: pause)
-        let now = try await differing()
-        moved = Set(suspects.keys.filter { now[$0] != nil && now[$0] != suspects[$0] }).union(
-          moved.filter { now[$0] != nil })
-        suspects = suspects.filter { now[$0.key] == $0.value }
-      }
       let sums = try await pool.query(
         """
         select * from (select count(*), coalesce(bit_xor(hashtextextended(k || c, 0)), 0) from (\(unescaped: before)) t) o,
           (select count(*), coalesce(bit_xor(hashtextextended(k || c, 0)), 0) from (\(unescaped: after)) t) n
         """, timeout: .seconds(600)
       ).decode((Int, Int64, Int, Int64).self)[0]
+      let isEqual = sums.0 == sums.2 && sums.1 == sums.3
+      let (suspects, moved) = isEqual ? ([], []) : try await differences(before, after, on: pool)
       tables.append(
         Table(
-          name: name, rows: (sums.0, sums.2), checksums: (sums.1, sums.3), differences: suspects.keys.sorted(),
+          name: name, rows: (sums.0, sums.2), checksums: (sums.1, sums.3), differences: suspects.sorted(),
           moving: moved.count))
     }
     return GenerationComparison(tables: tables)
+  }
+
+  /// - Returns: keys of rows that differ: at the same version, or in the same way whenever they are looked at; and of
+  ///   those that differ otherwise every time.
+  private static func differences(
+    _ before: String, _ after: String, on pool: PostgresPool
+  ) async throws -> (Set<String>, Set<String>) {
+    let look: Query = """
+      select coalesce(o.k, n.k), concat(o.c, '/', n.c), coalesce(o.v = n.v, false)
+      from (select k, v, hashtextextended(c, 0) as c from (\(unescaped: before)) t) o
+      full join (select k, v, hashtextextended(c, 0) as c from (\(unescaped: after)) t) n on o.k = n.k
+      where o.c is distinct from n.c order by 1 limit \(limit)
+      """
+    var certain: Set<String> = []
+    let differing = { () async throws -> [String: String] in
+      let rows = try await pool.query(look, timeout: .seconds(600)).decode((String, String, Bool).self)
+      for row in rows where row.2 { certain.insert(row.0) }
+      return Dictionary(rows.map { ($0.0, $0.1) }, uniquingKeysWith: { first, _ in first })
+    }
+    var suspects = try await differing()
+    var moved: Set<String> = []
+    for _ in 1..<looks where !suspects.keys.allSatisfy(certain.contains) {
+      try await Task.sleep(for: pause)
+      let now = try await differing()
+      moved = Set(suspects.keys.filter { now[$0] != nil && now[$0] != suspects[$0] }).union(
+        moved.filter { now[$0] != nil })
+      suspects = suspects.filter { now[$0.key] == $0.value }
+    }
+    certain.formUnion(suspects.keys)
+    return (certain, moved.subtracting(certain))
   }
 }

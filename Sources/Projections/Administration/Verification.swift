@@ -110,7 +110,9 @@ extension Verification {
         continue
       }
       guard checkpoint.position > .start else { continue }
-      let event = try await store.events(in: partition, from: checkpoint.position, limit: 1).first
+      let event = try await store.page(
+        of: partition, from: checkpoint.position, categories: [], limit: PageLimit(events: 1)
+      ).events.first
       if event?.position != checkpoint.position || event?.id != checkpoint.eventID {
         find("partition \(partition) stands at an event that is not in the store, position \(checkpoint.position)")
       }
@@ -171,12 +173,13 @@ extension Verification {
       var from = Position(1)
       let end = snapshot.checkpoints[partition.index].position
       while from <= end {
-        let page = try await store.events(in: partition, from: from, limit: 5_000)
-        history += page.filter { event in
+        let page = try await store.page(
+          of: partition, from: from, categories: projection.categories, limit: PageLimit(events: 5_000))
+        history += page.events.filter { event in
           event.position <= end && projection.takes(event) && !given.contains(event.position)
             && (snapshot.parked[event.stream].map { event.version < $0 } ?? true)
         }
-        guard page.count == 5_000, let last = page.last else { break }
+        guard !page.isLast, let last = page.events.last else { break }
         from = last.position.advanced(by: 1)
       }
       let expected = try projection.replay(history, generation)

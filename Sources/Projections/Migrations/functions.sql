@@ -17,11 +17,13 @@ declare
   target text;
 begin
   perform pg_advisory_xact_lock(731002921, hashtext(name));
-  select coalesce(max(g.generation), 0) + 1 into number from projections.generations g where g.projection = name;
-  if (new_state = 'serving' and number > 1) or (new_state = 'building' and exists (
-    select from projections.generations g where g.projection = name and g.state = 'building')) then
+  if exists (
+    select from projections.generations g
+    where g.projection = name and (new_state = 'serving' or (new_state = 'building' and g.state = 'building'))) then
     return null;
   end if;
+  insert into projections.numbers as n (projection, last) values (name, 1)
+  on conflict (projection) do update set last = n.last + 1 returning last into number;
   foreach target in array of_tables loop
     execute format('create table %s (like %s including all)',
       projections.quoted(target || '_g' || number), projections.quoted(target || '_shape'));
@@ -53,41 +55,60 @@ begin
 end
 $$;
 
--- Lets a generation serve, and keeps the one that did. False when it has not come as far as that one, or a
--- part of it stands still.
-create or replace function projections.activate(name text, number integer) returns boolean
+-- Lets a generation serve, and keeps the one that did. Null when it does now; otherwise why it does not.
+create or replace function projections.activate(name text, number integer, by_itself boolean) returns text
   language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
   -- The views wait for queries that are under way, and whoever comes later waits for the views.
   set lock_timeout = '2s'
 as $$
+declare
+  waiting bigint;
 begin
   perform pg_advisory_xact_lock(731002921, hashtext(name));
   perform from projections.generations g
   where g.projection = name and g.generation = number and g.state in ('building', 'kept') for update;
-  if not found or exists (
-    select from projections.checkpoints n where n.projection = name and n.generation = number and n.mode <> 'live') then
-    return false;
+  if not found then
+    return 'it serves already, or is not there';
+  end if;
+  select count(*) into waiting from projections.checkpoints n
+  where n.projection = name and n.generation = number and (n.mode <> 'live' or not exists (
+    select from projections.workers w where w.id = n.owner and w.expires_at > clock_timestamp()));
+  if waiting > 0 then
+    return format('%s of its partitions have not caught up, stand still, or have no projector', waiting);
+  end if;
+  if by_itself and exists (
+    select p.stream from projections.parked p where p.projection = name and p.generation = number
+    except
+    select p.stream from projections.parked p
+    join projections.generations g on g.projection = p.projection and g.generation = p.generation and g.state = 'serving'
+    where p.projection = name) then
+    return 'streams are parked in it that are not in the one that serves';
   end if;
   -- What serves stands still for a moment, so that nobody sees an older row after a newer one.
   perform from projections.checkpoints o
   join projections.generations g on g.projection = o.projection and g.generation = o.generation and g.state = 'serving'
-  where o.projection = name for update of o;
+  where o.projection = name order by o.partition for update of o;
   for attempt in 1..100 loop
+    -- With another number of partitions: where one was, the one around it must have come, or one of those in it.
     if not exists (
       select from projections.checkpoints o
       join projections.generations g on g.projection = o.projection and g.generation = o.generation and g.state = 'serving'
-      join projections.checkpoints n on n.projection = name and n.generation = number and n.partition = o.partition
-      where o.projection = name and o.partition_count = n.partition_count and o.incarnation = n.incarnation
-        and o.position > n.position) then
+      cross join lateral (
+        select max(n.position) as position from projections.checkpoints n
+        where n.projection = name and n.generation = number and n.incarnation = o.incarnation
+          and case when n.partition_count > o.partition_count
+            then n.partition * o.partition_count / n.partition_count = o.partition
+            else n.partition = o.partition * n.partition_count / o.partition_count end) n
+      where o.projection = name and o.position > n.position) then
       update projections.generations g set state = 'kept' where g.projection = name and g.state = 'serving';
       update projections.generations g set state = 'serving', activated_at = clock_timestamp()
       where g.projection = name and g.generation = number;
       perform projections.show(name, number);
-      return true;
+      return null;
     end if;
     perform pg_sleep(0.02);
   end loop;
-  return false;
+  return 'it has not come as far as the one that serves';
 end
 $$;
 
@@ -99,18 +120,20 @@ declare
   of_tables text[];
 begin
   perform pg_advisory_xact_lock(731002921, hashtext(name));
-  delete from projections.generations g
-  where g.projection = name and g.generation = number and g.state <> 'serving' returning g.tables into of_tables;
+  select g.tables into of_tables from projections.generations g
+  where g.projection = name and g.generation = number and g.state <> 'serving' for update;
   if of_tables is null then
     return false;
   end if;
+  -- In the order in which workers write: rows, then checkpoints.
+  foreach target in array of_tables loop
+    execute format('drop table if exists %s', projections.quoted(target || '_g' || number));
+  end loop;
+  delete from projections.generations g where g.projection = name and g.generation = number;
   delete from projections.checkpoints c where c.projection = name and c.generation = number;
   delete from projections.ledger l where l.projection = name and l.generation = number;
   delete from projections.parked p where p.projection = name and p.generation = number;
   delete from projections.discarded d where d.projection = name and d.generation = number;
-  foreach target in array of_tables loop
-    execute format('drop table if exists %s', projections.quoted(target || '_g' || number));
-  end loop;
   return true;
 end
 $$;
