@@ -189,8 +189,11 @@ public struct AnyProjection: Sendable {
     version = projection.version
     categories = projection.categories
     tables = [projection.table.name] + projection.aggregates.map(\.name)
+    // A row's own text form would quote all of the document again, which takes longer than reading it.
+    let columns = (["version"] + projection.table.columns.map(\.name)).map { "coalesce(\($0)::text, E'\\x1e')" }
+    let whole = "concat_ws(E'\\x1f', \(columns.joined(separator: ", ")), document)"
     let ofDocuments: @Sendable (String, Bool) -> String = { table, isWhole in
-      "select key as k, \(isWhole ? "t" : "t.document")::text as c, version as v from \(table) t"
+      "select key as k, \(isWhole ? whole : "document::text") as c, version as v from \(table) t"
     }
     contents =
       [ofDocuments]
