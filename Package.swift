@@ -95,6 +95,7 @@ let package = Package(
       dependencies: ["Commerce", "EventSourcing", "JSON", "Postgres", "Projections"],
       resources: [
         .embedInCode("Migrations/v0001_orders_catalogue.sql"), .embedInCode("Migrations/v0002_generations.sql"),
+        .embedInCode("Migrations/v0003_commerce.sql"),
         .embedInCode("Migrations/privileges.sql"),
       ]),
     .target(name: "CommerceAPI", dependencies: ["Commerce", "EventSourcing", "JSON"]),

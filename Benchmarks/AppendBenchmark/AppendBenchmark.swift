@@ -51,14 +51,18 @@ struct AppendBenchmark {
 
   private static func batch(of size: Int) -> AppendBatch {
     let time = Timestamp.now
-    let lines = ["SKU-1", "SKU-2"].map { OrderPlaced.Line(sku: SKU($0)!, name: "Lantern", quantity: 2, unitPrice: 339) }
+    let lines = ["SKU-1", "SKU-2"].map {
+      OrderPlaced.Line(sku: SKU($0)!, name: "Lantern", quantity: 2, unitPrice: 339, tracksStock: false)
+    }
     var batch = AppendBatch(guards: [:], events: [])
     for index in 0..<size {
       let id = UUID.v7(at: time).uuidString.lowercased()
       let key = UUID.v7(at: time).uuidString.lowercased()
       let stream = Order.stream(id)
       let event = OrderEvent.placed(
-        OrderPlaced(orderID: id, customerID: "c-1029384", lines: lines, total: 1356, currency: "GBP", placedAt: time))
+        OrderPlaced(
+          orderID: id, customerID: "c-1029384", country: nil, lines: lines, total: 1356, currency: "GBP", placedAt: time
+        ))
       let metadata = EventMetadata(correlationID: key, causationID: key).encoded
       batch.guards[stream] = Version.none
       batch.events.append(event.new(in: stream, id: .v7(at: time), metadata: metadata))

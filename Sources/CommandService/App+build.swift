@@ -69,7 +69,7 @@ extension App {
 
     let router = Router()
     router.addHealth([.database("writeStore", pool, [eventStoreSchema])])
-    CommandRoutes(processor: processor, currency: try settings[currency]).add(to: router)
+    CommandRoutes(processor: processor, store: store, currency: try settings[currency]).add(to: router)
     let server = ServiceMain.httpServer(
       ProblemResponder(router, elsewhere: CommerceRoutes.queries, translate: commandProblem),
       host: try settings[CommonSettings.httpHost], port: try settings[port], logger: logger)

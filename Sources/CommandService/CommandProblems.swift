@@ -25,33 +25,112 @@ private func invalidRequest(_ error: InvalidRequest) -> Problem {
     errors: error.fields.map { Problem.FieldError(pointer: $0.pointer, detail: $0.detail) })
 }
 
+/// Of a command that is to be tried again with the order's lines; see `CommandRoutes.withLines`.
+let placedMeanwhile = "order-placed-meanwhile"
+
 private func rejection(_ rejection: CommerceRejection) -> Problem {
   switch rejection {
   case .productExists(let sku):
-    return Problem(
-      .conflict, "product-exists", title: "The product exists",
-      detail: "\(sku) is registered already; choose another sku.",
-      errors: [.init(pointer: "/sku", detail: "\(sku) is registered already")])
-  case .productNotFound(let sku): return .notFound("There is no product \(sku).")
+    return exists("product", sku.rawValue, "/sku", "choose another sku")
+  case .customerExists(let id):
+    return exists("customer", id, "/customerId", "choose another customerId, or leave it out")
   case .orderExists(let id):
-    return Problem(
-      .conflict, "order-exists", title: "The order exists",
-      detail: "There is an order \(id) already; choose another orderId, or leave it out.",
-      errors: [.init(pointer: "/orderId", detail: "there is an order \(id) already")])
+    return exists("order", id, "/orderId", "choose another orderId, or leave it out")
+  case .returnExists(let id):
+    return exists("return", id, "/returnId", "choose another returnId, or leave it out")
+  case .productNotFound(let sku): return .notFound("There is no product \(sku).")
+  case .customerNotFound(let id): return .notFound("There is no customer \(id).")
   case .orderNotFound(let id): return .notFound("There is no order \(id).")
+  case .customerIsErased(let id):
+    return Problem(
+      .conflict, "customer-erased", title: "The customer's personal data is erased",
+      detail: "The personal data of \(id) was erased for ever; register the person under another customerId.")
+  case .orderIsCancelled(let id):
+    return Problem(
+      .conflict, "order-cancelled", title: "The order is cancelled", detail: "\(id) is cancelled, and stays so.")
+  case .orderNotPaid(let id):
+    return Problem(
+      .conflict, "order-not-paid", title: "The order is not paid", detail: "Pay \(id) before it is shipped.")
+  case .orderNotShipped(let id):
+    return Problem(
+      .conflict, "order-not-shipped", title: "The order is not shipped",
+      detail: "\(id) was not shipped, so that nothing of it can be delivered or come back; cancel it instead.")
+  case .orderIsShipped(let id):
+    return Problem(
+      .conflict, "order-shipped", title: "The order is shipped",
+      detail: "\(id) is on its way and cannot be cancelled; record a return instead.")
+  case .amountDiffers(let id, let total, let amount):
+    return Problem(
+      .unprocessableContent, "amount-differs", title: "The amount is not the order's total",
+      detail: "Pay \(total) minor units for \(id), and not \(amount).",
+      errors: [.init(pointer: "/amount", detail: "must be \(total), and is \(amount)")])
+  case .orderWasPlacedMeanwhile(let id):
+    return Problem(
+      .conflict, placedMeanwhile, title: "The order was placed at this moment",
+      detail: "\(id) was placed while the command was under way; nothing was stored. Try again.")
+  case .returnedOrderUnknown(let id):
+    return Problem(
+      .unprocessableContent, "order-unknown", title: "The order is not known",
+      detail: "There is no order \(id); correct orderId, or leave it out and give prices.",
+      errors: [.init(pointer: "/orderId", detail: "there is no order \(id)")])
   case .productsNotOnSale(let lines):
     return Problem(
       .unprocessableContent, "product-not-on-sale", title: "A product is not on sale",
-      detail: "Take these lines out or change their sku; the order was not placed.",
-      errors: lines.map { line in
-        let reason = line.reason == .unknown ? "there is no product \(line.sku)" : "\(line.sku) is discontinued"
-        return Problem.FieldError(pointer: "/lines/\(line.index)/sku", detail: reason)
+      detail: "Take these lines out or change their sku; the order was not placed.", errors: unsaleable(lines))
+  case .productsUnknown(let lines):
+    return Problem(
+      .unprocessableContent, "product-unknown", title: "A product is not known",
+      detail: "Take these lines out or change their sku; nothing was recorded.", errors: unsaleable(lines))
+  case .stockLacking(let shortages):
+    return Problem(
+      .unprocessableContent, "stock-lacking", title: "There is not enough stock",
+      detail: "Order less of these, or wait for more; nothing was reserved.",
+      errors: shortages.map {
+        .init(
+          pointer: "/lines/\($0.index)/quantity",
+          detail: "\($0.sku) lacks \($0.ordered - $0.available): \($0.ordered) are ordered, \($0.available) available")
       })
+  case .returnExceedsOrder(let order, let shortages):
+    return Problem(
+      .unprocessableContent, "return-exceeds-order", title: "More comes back than was ordered",
+      detail: "Of \(order) less can come back than these lines say; nothing was recorded.",
+      errors: shortages.map {
+        .init(
+          pointer: "/lines/\($0.index)/quantity",
+          detail: "\($0.ordered) of \($0.sku), and \($0.available) can still come back")
+      })
+  case .stockNotTracked(let sku):
+    return Problem(
+      .conflict, "stock-not-tracked", title: "The product's stock is not tracked",
+      detail: "\(sku) was registered with tracksStock false: it has no stock to change.")
+  case .stockBelowReserved(let sku, let onHand, let reserved):
+    return Problem(
+      .unprocessableContent, "stock-below-reserved", title: "The stock would not cover what is reserved",
+      detail:
+        "Of \(onHand) \(sku) on hand \(reserved) are reserved for orders; take away \(onHand - reserved) at most.",
+      errors: [.init(pointer: "/quantity", detail: "must be \(reserved - onHand) or more")])
+  case .stockOverflows(let sku):
+    return Problem(
+      .unprocessableContent, "stock-overflows", title: "The stock is too large",
+      detail: "The stock of \(sku) would exceed \(Int64.max).")
   case .totalOverflows:
     return Problem(
       .unprocessableContent, "total-overflows", title: "The total is too large",
-      detail: "The order's total exceeds \(Int64.max) minor units; order less at a time.",
+      detail: "The total exceeds \(Int64.max) minor units; take less at a time.",
       errors: [.init(pointer: "/lines", detail: "the sum of quantity times unitPrice is too large")])
+  }
+}
+
+private func exists(_ what: String, _ id: String, _ pointer: String, _ remedy: String) -> Problem {
+  Problem(
+    .conflict, "\(what)-exists", title: "The \(what) exists", detail: "There is a \(what) \(id) already; \(remedy).",
+    errors: [.init(pointer: pointer, detail: "there is a \(what) \(id) already")])
+}
+
+private func unsaleable(_ lines: [CommerceRejection.UnsaleableLine]) -> [Problem.FieldError] {
+  lines.map { line in
+    let reason = line.reason == .unknown ? "there is no product \(line.sku)" : "\(line.sku) is discontinued"
+    return .init(pointer: "/lines/\(line.index)/sku", detail: reason)
   }
 }
 

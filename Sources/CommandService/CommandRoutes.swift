@@ -11,42 +11,123 @@ import ServiceKit
 /// HTTP in front of the command processor.
 struct CommandRoutes<Store: EventStore> {
   let processor: CommandProcessor<Store>
+  let store: Store
   let currency: String
 
   func add(to router: Router<some RequestContext>) {
-    router.post("/v1/products") { request, _ in try await registerProduct(request) }
+    addProducts(to: router)
+    router.post("/v1/orders") { request, _ in try await placeOrder(request) }
+    router.post("/v1/orders/{id}/payment") { request, context in
+      let (id, body, bytes) = try await order(request, context, PayOrderRequest.init)
+      return try await change(
+        PayOrder(orderID: id, amount: body.amount, reference: body.reference), id, request, bytes)
+    }
+    router.post("/v1/orders/{id}/shipment") { request, context in
+      let (id, body, bytes) = try await order(request, context, ShipOrderRequest.init)
+      return try await withLines(of: id) { skus in
+        let command = ShipOrder(orderID: id, carrier: body.carrier, trackingCode: body.trackingCode, skus: skus)
+        return try await change(command, id, request, bytes)
+      }
+    }
+    router.post("/v1/orders/{id}/delivery") { request, context in
+      let (id, _, bytes) = try await order(request, context, EmptyRequest.init)
+      return try await change(DeliverOrder(orderID: id), id, request, bytes)
+    }
+    router.post("/v1/orders/{id}/cancellation") { request, context in
+      let (id, body, bytes) = try await order(request, context, ReasonRequest.init)
+      return try await withLines(of: id) { skus in
+        try await change(CancelOrder(orderID: id, reason: body.reason, skus: skus), id, request, bytes)
+      }
+    }
+    router.post("/v1/returns") { request, _ in try await recordReturn(request) }
+  }
+
+  private func addProducts(to router: Router<some RequestContext>) {
+    router.post("/v1/products") { request, _ in
+      let (json, bytes) = try await body(of: request)
+      let body = try RegisterProductRequest(json)
+      let product = ProductRegistered(
+        sku: body.sku, name: body.name, description: body.description, unitPrice: body.unitPrice, currency: currency,
+        tracksStock: body.tracksStock)
+      return try await create(RegisterProduct(product), "/v1/products", body.sku.rawValue, request, bytes)
+    }
+    router.patch("/v1/products/{sku}") { request, context in
+      try await product(request, context, ChangeProductDetailsRequest.init) { sku, body in
+        ChangeProductDetails(sku, name: body.name, description: body.description)
+      }
+    }
     router.put("/v1/products/{sku}/price") { request, context in
-      try await changePrice(context.pathParameter("sku"), request)
+      try await product(request, context, ChangePriceRequest.init) { ChangePrice($0, unitPrice: $1.unitPrice) }
     }
     router.delete("/v1/products/{sku}") { request, context in
-      try await discontinueProduct(context.pathParameter("sku"), request)
+      try admit()
+      let sku = try sku(context)
+      return try await change(DiscontinueProduct(sku), sku.rawValue, request, [])
     }
-    router.post("/v1/orders") { request, _ in try await placeOrder(request) }
-    router.post("/v1/orders/{id}/cancellation") { request, context in
-      try await cancelOrder(context.pathParameter("id"), request)
+    router.post("/v1/products/{sku}/reinstatement") { request, context in
+      try await product(request, context, EmptyRequest.init) { sku, _ in ReinstateProduct(sku) }
+    }
+    router.post("/v1/products/{sku}/stock/receipts") { request, context in
+      try await product(request, context, ReceiveStockRequest.init) { ReceiveStock($0, quantity: $1.quantity) }
+    }
+    router.post("/v1/products/{sku}/stock/adjustments") { request, context in
+      try await product(request, context, AdjustStockRequest.init) {
+        AdjustStock($0, quantity: $1.quantity, reason: $1.reason)
+      }
     }
   }
 
-  private func registerProduct(_ request: Request) async throws -> Response {
+  private func product<Body: Sendable>(
+    _ request: Request, _ context: some RequestContext, _ read: (JSON) throws -> Body,
+    _ command: (SKU, Body) -> some ProductCommand
+  ) async throws -> Response {
     let (json, bytes) = try await body(of: request)
-    let body = try RegisterProductRequest(json)
-    let command = RegisterProduct(
-      ProductRegistered(
-        sku: body.sku, name: body.name, description: body.description, unitPrice: body.unitPrice, currency: currency))
-    return try await create(command, "/v1/products", body.sku.rawValue, request, bytes)
+    let body = try read(json)
+    let sku = try sku(context)
+    return try await change(command(sku, body), sku.rawValue, request, bytes)
   }
 
-  private func changePrice(_ text: String, _ request: Request) async throws -> Response {
-    let (json, bytes) = try await body(of: request)
-    let body = try ChangePriceRequest(json)
+  private func sku(_ context: some RequestContext) throws -> SKU {
+    let text = try context.pathParameter("sku")
     guard let sku = SKU(text) else { throw Problem.notFound("There is no product \(text).") }
-    return try await change(ChangePrice(sku, unitPrice: body.unitPrice), sku.rawValue, request, bytes)
+    return sku
   }
 
-  private func discontinueProduct(_ text: String, _ request: Request) async throws -> Response {
-    try admit()
-    guard let sku = SKU(text) else { throw Problem.notFound("There is no product \(text).") }
-    return try await change(DiscontinueProduct(sku), sku.rawValue, request, [])
+  private func order<Body: Sendable>(
+    _ request: Request, _ context: some RequestContext, _ read: (JSON) throws -> Body
+  ) async throws -> (id: String, body: Body, bytes: [UInt8]) {
+    let (json, bytes) = try await body(of: request)
+    let body = try read(json)
+    let id = try context.pathParameter("id")
+    guard Identifier.problem(id) == nil else { throw CommerceRejection.orderNotFound(id) }
+    return (id, body, bytes)
+  }
+
+  /// Runs a command that must name the products of an order's lines. They never change, so that they are read
+  /// beforehand; once more, should the order have been placed in between.
+  private func withLines(of orderID: String, _ body: (Set<SKU>) async throws -> Response) async throws -> Response {
+    var attempts = 0
+    while true {
+      let skus = try await lines(of: orderID)
+      do { return try await body(skus) } catch let problem as Problem where problem.name == placedMeanwhile {
+        attempts += 1
+        guard attempts < 5 else { throw problem }
+      }
+    }
+  }
+
+  private func lines(of orderID: String) async throws -> Set<SKU> {
+    let events: [RecordedEvent]
+    do throws(EventStoreError) {
+      events = try await store.events(in: Order.stream(orderID), after: .none, limit: 1)
+    } catch { throw CommandError.unavailable("\(error)") }
+    var order = Order()
+    for event in events {
+      do throws(EventDecodingError) { order.apply(try OrderEvent(event)) } catch {
+        throw CommandError.unreadable(error)
+      }
+    }
+    return order.skus
   }
 
   private func placeOrder(_ request: Request) async throws -> Response {
@@ -54,16 +135,19 @@ struct CommandRoutes<Store: EventStore> {
     let body = try PlaceOrderRequest(json)
     let orderID = body.orderID ?? UUID.v7().uuidString.lowercased()
     let command = PlaceOrder(
-      orderID: orderID, customerID: body.customerID, lines: body.lines, placedAt: body.placedAt ?? .now,
-      currency: currency)
+      orderID: orderID, customerID: body.customerID, country: body.country, lines: body.lines,
+      placedAt: body.placedAt ?? .now, currency: currency)
     return try await create(command, "/v1/orders", orderID, request, bytes)
   }
 
-  private func cancelOrder(_ orderID: String, _ request: Request) async throws -> Response {
+  private func recordReturn(_ request: Request) async throws -> Response {
     let (json, bytes) = try await body(of: request)
-    let body = try CancelOrderRequest(json)
-    guard Identifier.problem(orderID) == nil else { throw CommerceRejection.orderNotFound(orderID) }
-    return try await change(CancelOrder(orderID: orderID, reason: body.reason), orderID, request, bytes)
+    let body = try RecordReturnRequest(json)
+    let returnID = body.returnID ?? UUID.v7().uuidString.lowercased()
+    let command = RecordReturn(
+      returnID: returnID, orderID: body.orderID, customerID: body.customerID, country: body.country,
+      reason: body.reason, lines: body.lines, returnedAt: body.returnedAt ?? .now, currency: currency)
+    return try await create(command, "/v1/returns", returnID, request, bytes)
   }
 
   /// Sheds what would be refused anyway, before any work.

@@ -58,4 +58,5 @@ public enum Bounds {
   /// Unicode scalars of a name, and of other texts.
   public static let nameLength = 1...200
   public static let textLength = 0...2_000
+  public static let countryLength = 1...64
 }

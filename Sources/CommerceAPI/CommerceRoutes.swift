@@ -2,13 +2,15 @@
 /// one address a wrong method is told from a wrong path.
 public enum CommerceRoutes {
   public static let commands: [(method: String, path: String)] = [
-    ("POST", "/v1/products"), ("PUT", "/v1/products/{sku}/price"), ("DELETE", "/v1/products/{sku}"),
-    ("POST", "/v1/orders"),
-    ("POST", "/v1/orders/{id}/cancellation"),
+    ("POST", "/v1/products"), ("PATCH", "/v1/products/{sku}"), ("PUT", "/v1/products/{sku}/price"),
+    ("DELETE", "/v1/products/{sku}"), ("POST", "/v1/products/{sku}/reinstatement"),
+    ("POST", "/v1/products/{sku}/stock/receipts"), ("POST", "/v1/products/{sku}/stock/adjustments"),
+    ("POST", "/v1/orders"), ("POST", "/v1/orders/{id}/payment"), ("POST", "/v1/orders/{id}/shipment"),
+    ("POST", "/v1/orders/{id}/delivery"), ("POST", "/v1/orders/{id}/cancellation"), ("POST", "/v1/returns"),
   ]
 
   public static let queries: [(method: String, path: String)] = [
-    ("GET", "/v1/orders/{id}"), ("HEAD", "/v1/orders/{id}"), ("GET", "/v1/customers/{id}/orders"),
-    ("HEAD", "/v1/customers/{id}/orders"), ("GET", "/v1/products/{sku}"), ("HEAD", "/v1/products/{sku}"),
-  ]
+    "/v1/orders", "/v1/orders/{id}", "/v1/customers/{id}/orders", "/v1/products", "/v1/products/{sku}",
+    "/v1/returns/{id}", "/v1/sales", "/v1/sales/products", "/v1/sales/countries", "/v1/sales/customers",
+  ].flatMap { [("GET", $0), ("HEAD", $0)] }
 }

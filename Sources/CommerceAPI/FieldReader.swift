@@ -28,6 +28,9 @@ struct FieldReader {
     }
   }
 
+  /// Whether there is such a member, and it is not null.
+  func has(_ name: String) -> Bool { json[name].map { !$0.isNull } ?? false }
+
   /// The errors so far, and one for every member that nobody asked for.
   consuming func finish() -> [InvalidField] {
     for member in json.members ?? [] where !known.contains(member.name) {
@@ -74,8 +77,17 @@ struct FieldReader {
     }
   }
 
-  mutating func integer(_ name: String, in range: ClosedRange<Int64>) -> Int64? {
-    guard let value = value(name, isRequired: true) else { return nil }
+  mutating func boolean(_ name: String) -> Bool? {
+    guard let value = value(name, isRequired: false) else { return nil }
+    guard case .boolean(let boolean) = value else {
+      fail(name, "must be true or false, and is \(value.kind)")
+      return nil
+    }
+    return boolean
+  }
+
+  mutating func integer(_ name: String, isRequired: Bool = true, in range: ClosedRange<Int64>) -> Int64? {
+    guard let value = value(name, isRequired: isRequired) else { return nil }
     guard let integer = value.integer else {
       fail(
         name, "must be a whole number from \(range.lowerBound) to \(range.upperBound), and is \(Self.describe(value))")

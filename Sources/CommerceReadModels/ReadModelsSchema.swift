@@ -11,10 +11,13 @@ public let readModelsSchema = Schema(
     Migration(
       version: 2, name: "generations",
       sql: String(decoding: PackageResources.v0002_generations_sql, as: UTF8.self)),
+    Migration(
+      version: 3, name: "commerce", sql: String(decoding: PackageResources.v0003_commerce_sql, as: UTF8.self)),
   ],
   afterwards: [String(decoding: PackageResources.privileges_sql, as: UTF8.self)])
 
 /// Every projection that the projector runs.
 public let commerceProjections: [AnyProjection] = [
-  AnyProjection(OrdersProjection()), AnyProjection(CatalogueProjection()),
+  AnyProjection(OrdersProjection()), AnyProjection(CatalogueProjection()), AnyProjection(ReturnsProjection()),
+  AnyProjection(SalesProjection()),
 ]

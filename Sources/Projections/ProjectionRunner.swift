@@ -288,6 +288,7 @@ extension ProjectionRunner {
       pairs[index] = pair
     }
     metrics.lag.record(lag)
+    try await recordAge(heads)
     metrics.parked.record(parked.values.reduce(0) { $0 + $1.count })
     metrics.stopped.record(
       pairs.values.count { pair in
@@ -299,6 +300,23 @@ extension ProjectionRunner {
       try await store.report(Array(changed.values), on: readStore)
       for (index, pair) in changed { reported[index] = pair.mode }
     }
+  }
+
+  /// How long the oldest event that is not applied has waited; 0 where there is none.
+  private func recordAge(_ heads: [PartitionHead]) async throws {
+    let behind = pairs.values.filter {
+      $0.mode != .done && heads[$0.partition.index].position > $0.checkpoint.position
+    }
+    var seconds = 0.0
+    if let last = behind.min(by: { $0.checkpoint.position < $1.checkpoint.position }) {
+      let page = try await events.page(
+        of: last.partition, from: last.checkpoint.position.advanced(by: 1), categories: [], limit: PageLimit(events: 1))
+      if let first = page.events.first {
+        let now = Timestamp.now.microsecondsSince1970
+        seconds = max(0, Double(now - first.recordedAt.microsecondsSince1970) / 1_000_000)
+      }
+    }
+    metrics.age.record(seconds)
   }
 
   private func report(_ verdict: Pair.Verdict, of pair: Pair) {
@@ -502,6 +520,7 @@ private struct ProjectionMetrics {
   let fenced: Counter
   let retries: Counter
   let lag: Gauge
+  let age: Gauge
   let owned: Gauge
   let parked: Gauge
   let stopped: Gauge
@@ -519,6 +538,7 @@ private struct ProjectionMetrics {
     aside = Counter(label: "projection_lanes_aside_total", dimensions: dimensions)
     let ofLane = dimensions + [("lane", "\(lane)")]
     lag = Gauge(label: "projection_lag_positions", dimensions: ofLane)
+    age = Gauge(label: "projection_lag_seconds", dimensions: ofLane)
     owned = Gauge(label: "projection_pairs_owned", dimensions: ofLane)
     parked = Gauge(label: "projection_streams_parked", dimensions: ofLane)
     stopped = Gauge(label: "projection_pairs_stopped", dimensions: ofLane)

@@ -18,10 +18,12 @@ extension App {
 
   /// Puts the process together: HTTP and the read store.
   static func build(_ settings: Settings, _ logger: Logger) throws -> [any Service] {
-    let pool = try Databases.pool(CommonSettings.readDatabaseURL, settings, name: "query-service", logger: logger)
+    let pool = try Databases.pool(
+      CommonSettings.readDatabaseURL, settings, name: "query-service", logger: logger,
+      onConnect: CatalogueQueries.prepare)
     let router = Router(options: .autoGenerateHeadEndpoints)
     router.addHealth([.database("readStore", pool, [projectionsSchema, readModelsSchema])])
-    QueryRoutes(orders: OrderQueries(pool), catalogue: CatalogueQueries(pool)).add(to: router)
+    QueryRoutes(pool).add(to: router)
     let server = ServiceMain.httpServer(
       ProblemResponder(router, elsewhere: CommerceRoutes.commands, translate: queryProblem),
       host: try settings[CommonSettings.httpHost], port: try settings[port], logger: logger)

@@ -1,16 +1,26 @@
 import Commerce
 import CommerceReadModels
+import EventSourcing
 import HTTPTypes
 import Hummingbird
 import JSON
+import Postgres
 import ServiceKit
 
 /// HTTP in front of the read tables.
 struct QueryRoutes {
-  static let pageSizes = 1...100
-
   let orders: OrderQueries
   let catalogue: CatalogueQueries
+  let returns: ReturnQueries
+  let sales: SalesQueries
+
+  /// - Parameter pool: on the read store, prepared by `CatalogueQueries.prepare`.
+  init(_ pool: PostgresPool) {
+    orders = OrderQueries(pool)
+    catalogue = CatalogueQueries(pool)
+    returns = ReturnQueries(pool)
+    sales = SalesQueries(pool)
+  }
 
   func add(to router: Router<some RequestContext>) {
     router.get("/v1/orders/{id}") { _, context in
@@ -20,8 +30,22 @@ struct QueryRoutes {
       }
       return Response.json(order)
     }
+    router.get("/v1/orders") { request, _ in
+      var parameters = Parameters(request)
+      var filter = OrderQueries.Filter()
+      filter.customerID = try parameters.text("customerId", problem: Identifier.problem)
+      filter.country = try parameters.text("country") {
+        Bounds.countryLength.contains($0.unicodeScalars.count) ? nil : "must have 1 to 64 characters"
+      }
+      filter.text = try parameters.search()
+      return try await page(filter, parameters)
+    }
     router.get("/v1/customers/{id}/orders") { request, context in
-      try await page(ofCustomer: context.pathParameter("id"), request)
+      let id = try context.pathParameter("id")
+      guard Identifier.problem(id) == nil else { throw Problem.notFound("\(id) is not a customer's id.") }
+      var filter = OrderQueries.Filter()
+      filter.customerID = id
+      return try await page(filter, Parameters(request))
     }
     router.get("/v1/products/{sku}") { _, context in
       let text = try context.pathParameter("sku")
@@ -30,38 +54,105 @@ struct QueryRoutes {
       }
       return Response.json(product)
     }
+    router.get("/v1/products") { request, _ in try await products(Parameters(request)) }
+    router.get("/v1/returns/{id}") { _, context in
+      let id = try context.pathParameter("id")
+      guard Identifier.problem(id) == nil, let recorded = try await returns.recorded(id) else {
+        throw Problem.notFound("There is no return \(id), or it has not come here yet.")
+      }
+      return Response.json(recorded)
+    }
+    addSales(to: router)
   }
 
-  private func page(ofCustomer id: String, _ request: Request) async throws -> Response {
-    let limit = try limit(of: request)
-    let cursor = try request.uri.queryParameters["cursor"].map { text in
-      guard let cursor = OrderQueries.Cursor(opaque: String(text)) else {
-        throw Self.wrongParameter("cursor", "must be the nextCursor of an earlier answer")
-      }
-      return cursor
+  private func page(_ filter: OrderQueries.Filter, _ parameters: consuming Parameters) async throws -> Response {
+    var filter = filter
+    filter.status = try parameters.choice("status", Self.statuses)
+    filter.from = try parameters.time("from")
+    filter.to = try parameters.time("to")
+    filter.isOldestFirst = try parameters.choice("sort", ["-placedAt", "placedAt"]) == "placedAt"
+    let limit = try parameters.limit(default: 20, atMost: 100)
+    let cursor = try parameters.cursor { OrderQueries.Cursor(opaque: $0) }
+    try parameters.finish()
+    let page = try await orders.search(filter, after: cursor, limit: limit)
+    return list(page.items, next: page.next?.opaque)
+  }
+
+  static let statuses = ["placed", "paid", "shipped", "delivered", "cancelled"]
+
+  private func products(_ parameters: consuming Parameters) async throws -> Response {
+    var filter = CatalogueQueries.Filter()
+    filter.text = try parameters.search()
+    filter.isOnSale = try parameters.boolean("onSale")
+    filter.isInStock = try parameters.boolean("inStock")
+    filter.minimumPrice = try parameters.amount("minPrice")
+    filter.maximumPrice = try parameters.amount("maxPrice")
+    let order = try parameters.choice("sort", CatalogueQueries.Order.allCases.map(\.rawValue))
+    filter.order = order.flatMap { CatalogueQueries.Order(rawValue: $0) } ?? (filter.text == nil ? .sku : .relevance)
+    let limit = try parameters.limit(default: 20, atMost: 100)
+    let cursor = try parameters.cursor { CatalogueQueries.Cursor(opaque: $0) }
+    try parameters.finish()
+    guard let page = try await catalogue.search(filter, after: cursor, limit: limit) else {
+      throw Parameters.wrong("cursor", "must be the nextCursor of an earlier answer to the same query")
     }
-    guard Identifier.problem(id) == nil else { throw Problem.notFound("\(id) is not a customer's id.") }
-    let page = try await orders.orders(ofCustomer: id, after: cursor, limit: limit)
-    var json = JSONWriter(reserving: 1024)
+    return list(page.items, next: page.next?.opaque)
+  }
+
+  private func addSales(to router: Router<some RequestContext>) {
+    router.get("/v1/sales") { request, _ in
+      var parameters = Parameters(request)
+      let interval = try parameters.choice("interval", SalesQueries.Interval.allCases.map(\.rawValue))
+        .flatMap { SalesQueries.Interval(rawValue: $0) }
+      let filter = try salesFilter(&parameters, hasCountry: true)
+      let limit = try parameters.limit(default: 100, atMost: 1000)
+      let cursor = try parameters.cursor { Parameters.isDay($0) ? $0 : nil }
+      try parameters.finish()
+      let page = try await sales.periods(interval ?? .day, filter, after: cursor, limit: limit)
+      return list(page.items, next: page.next)
+    }
+    router.get("/v1/sales/products") { request, _ in
+      var parameters = Parameters(request)
+      let measure = try measure(&parameters, SalesQueries.Measure.allCases)
+      let filter = try salesFilter(&parameters, hasCountry: true)
+      let limit = try parameters.limit(default: 20, atMost: 1000)
+      try parameters.finish()
+      return list(try await sales.products(filter, by: measure, limit: limit), next: nil)
+    }
+    router.get("/v1/sales/countries") { request, _ in
+      var parameters = Parameters(request)
+      let filter = try salesFilter(&parameters, hasCountry: false)
+      try parameters.finish()
+      return list(try await sales.countries(filter), next: nil)
+    }
+    router.get("/v1/sales/customers") { request, _ in
+      var parameters = Parameters(request)
+      let measure = try measure(&parameters, [.net, .gross])
+      let limit = try parameters.limit(default: 20, atMost: 1000)
+      try parameters.finish()
+      return list(try await sales.customers(by: measure, limit: limit), next: nil)
+    }
+  }
+
+  private func salesFilter(_ parameters: inout Parameters, hasCountry: Bool) throws -> SalesQueries.Filter {
+    var filter = SalesQueries.Filter()
+    filter.from = try parameters.day("from")
+    filter.to = try parameters.day("to")
+    if hasCountry { filter.country = try parameters.text("country") { _ in nil } }
+    return filter
+  }
+
+  private func measure(
+    _ parameters: inout Parameters, _ allowed: [SalesQueries.Measure]
+  ) throws -> SalesQueries.Measure {
+    try parameters.choice("by", allowed.map(\.rawValue)).flatMap { SalesQueries.Measure(rawValue: $0) } ?? .net
+  }
+
+  private func list(_ items: [[UInt8]], next: String?) -> Response {
+    var json = JSONWriter(reserving: items.reduce(64) { $0 + $1.count + 1 })
     json.object { json in
-      json.member("items") { $0.array(page.items) { $0.write(raw: $1) } }
-      json.member("nextCursor") { if let next = page.next { $0.write(next.opaque) } else { $0.writeNull() } }
+      json.member("items") { $0.array(items) { $0.write(raw: $1) } }
+      json.member("nextCursor") { if let next { $0.write(next) } else { $0.writeNull() } }
     }
     return .json(json.bytes)
-  }
-
-  private func limit(of request: Request) throws -> Int {
-    guard let text = request.uri.queryParameters["limit"] else { return 20 }
-    guard let limit = Int(text), Self.pageSizes.contains(limit) else {
-      throw Self.wrongParameter(
-        "limit", "must be a whole number from \(Self.pageSizes.lowerBound) to \(Self.pageSizes.upperBound)")
-    }
-    return limit
-  }
-
-  private static func wrongParameter(_ name: String, _ detail: String) -> Problem {
-    Problem(
-      .badRequest, "invalid-parameter", title: "A query parameter is not valid", detail: "\(name) \(detail).",
-      extensions: [.init("parameter", .string(name))])
   }
 }

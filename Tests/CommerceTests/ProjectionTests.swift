@@ -8,13 +8,16 @@ import Testing
 @testable import Projections
 
 private let lantern = ProductEvent.registered(
-  ProductRegistered(sku: SKU("LANTERN")!, name: "Metal lantern", description: nil, unitPrice: 339, currency: "GBP"))
+  ProductRegistered(
+    sku: SKU("LANTERN")!, name: "Metal lantern", description: nil, unitPrice: 339, currency: "GBP",
+    tracksStock: true))
 
 private func placed(_ id: String, customer: String?) -> OrderEvent {
   .placed(
     OrderPlaced(
-      orderID: id, customerID: customer,
-      lines: [.init(sku: SKU("LANTERN")!, name: "Metal lantern", quantity: 6, unitPrice: 339)], total: 2034,
+      orderID: id, customerID: customer, country: "France",
+      lines: [.init(sku: SKU("LANTERN")!, name: "Metal lantern", quantity: 6, unitPrice: 339, tracksStock: true)],
+      total: 2034,
       currency: "GBP", placedAt: Timestamp("2026-11-21T09:30:00Z")!))
 }
 
@@ -30,9 +33,13 @@ struct ProjectionTests {
         ("order-1", OrderEvent.cancelled(OrderCancelled(orderID: "1", reason: "r"))),
       ])
     #expect(documents.documents.keys.sorted() == ["1", "2"])
+    var order = try #require(documents["1"])
+    #expect(order.timeline.map(\.status) == ["placed", "cancelled"])
+    // By the store's clock.
+    order.timeline.removeLast()
     #expect(
-      String(decoding: try #require(documents["1"]).json, as: UTF8.self)
-        == #"{"orderId":"1","customerId":"ada","status":"cancelled","lines":[{"sku":"LANTERN","name":"Metal lantern","quantity":6,"unitPrice":339,"lineTotal":2034}],"total":2034,"currency":"GBP","placedAt":"2026-11-21T09:30:00Z","version":2}"#
+      String(decoding: order.json, as: UTF8.self)
+        == #"{"orderId":"1","customerId":"ada","country":"France","status":"cancelled","lines":[{"sku":"LANTERN","name":"Metal lantern","quantity":6,"unitPrice":339,"lineTotal":2034,"returned":0}],"total":2034,"returnedTotal":0,"currency":"GBP","placedAt":"2026-11-21T09:30:00Z","paymentReference":null,"carrier":null,"trackingCode":null,"cancellationReason":"r","timeline":[{"status":"placed","at":"2026-11-21T09:30:00Z"}],"version":2}"#
     )
     #expect(try JSON(parsing: try #require(documents["2"]).json)["customerId"] == JSON.null)
   }
@@ -43,14 +50,70 @@ struct ProjectionTests {
       of: CatalogueProjection(),
       after: [
         ("product-LANTERN", lantern), ("order-1", placed("1", customer: nil)),
-        ("product-LANTERN", ProductEvent.discontinued(ProductDiscontinued(sku: SKU("LANTERN")!))),
+        ("product-LANTERN", ProductEvent.discontinued(SKU("LANTERN")!)),
       ])
     #expect(documents.documents.keys.sorted() == ["LANTERN"])
     #expect(
       String(decoding: try #require(documents["LANTERN"]).json, as: UTF8.self)
-        == #"{"sku":"LANTERN","name":"Metal lantern","description":null,"unitPrice":339,"currency":"GBP","status":"discontinued","version":2}"#
+        == #"{"sku":"LANTERN","name":"Metal lantern","description":null,"unitPrice":339,"currency":"GBP","status":"discontinued","stock":{"onHand":0,"reserved":0,"available":0},"version":2}"#
     )
   }
+
+  @Test("the whole life of an order, in the order, the catalogue and the figures of sales")
+  func life() throws {
+    let sku = SKU("LANTERN")!
+    let moved = StockMoved(sku: sku, orderID: "1", quantity: 6)
+    let returnedAt = Timestamp("2026-12-01T00:00:00Z")!
+    let history: [(stream: String, event: any DomainEvent)] = [
+      ("product-LANTERN", lantern), ("product-LANTERN", ProductEvent.stockReceived(sku, quantity: 10)),
+      ("product-LANTERN", ProductEvent.stockReserved(moved)), ("order-1", placed("1", customer: "ada")),
+      ("order-2", placed("2", customer: nil)),
+      ("order-2", OrderEvent.cancelled(OrderCancelled(orderID: "2", reason: nil))),
+      ("order-1", OrderEvent.paid(OrderPaid(orderID: "1", amount: 2034, reference: "p"))),
+      ("product-LANTERN", ProductEvent.stockShipped(moved)),
+      ("order-1", OrderEvent.shipped(OrderShipped(orderID: "1", carrier: "RM", trackingCode: "7"))),
+      ("order-1", OrderEvent.delivered(orderID: "1")),
+      ("product-LANTERN", ProductEvent.stockReturned(sku, returnID: "1", quantity: 2)),
+      (
+        "order-1",
+        OrderEvent.itemsReturned(
+          OrderItemsReturned(
+            orderID: "1", returnID: "1", items: [.init(line: 0, sku: sku, quantity: 2, unitPrice: 339)], total: 678,
+            returnedAt: returnedAt))
+      ),
+      (
+        "return-1",
+        ReturnEvent.recorded(
+          ReturnRecorded(
+            returnID: "1", orderID: "1", customerID: "ada", country: "France", reason: nil,
+            lines: [.init(sku: sku, name: "Metal lantern", quantity: 2, unitPrice: 339)], total: 678, currency: "GBP",
+            returnedAt: returnedAt))
+      ),
+    ]
+    let order = try #require(try Rows(of: OrdersProjection(), after: history)["1"])
+    #expect(order.timeline.map(\.status) == ["placed", "paid", "shipped", "delivered"])
+    #expect(order.lines[0].returned == 2 && order.returnedTotal == 678 && order.version == 5)
+    #expect(order.carrier == "RM" && order.trackingCode == "7" && order.paymentReference == "p")
+    let product = try #require(try Rows(of: CatalogueProjection(), after: history)["LANTERN"])
+    #expect(product.onHand == 6 && product.reserved == 0)
+    let sales = try Rows(of: SalesProjection(), after: history)
+    #expect(
+      sales.sums("read_models.sales_days") == [
+        ["2026-11-21", "France"]: [1, 6, 2034, 2034, 0], ["2026-12-01", "France"]: [0, 0, 0, 0, 678],
+      ])
+    #expect(
+      sales.sums("read_models.sales_products") == [
+        ["2026-11-21", "France", "LANTERN"]: [6, 2034, 0], ["2026-12-01", "France", "LANTERN"]: [0, 0, 678],
+      ])
+    #expect(sales.sums("read_models.sales_totals") == [["LANTERN"]: [6]])
+    #expect(sales.sums("read_models.sales_customers") == [["ada"]: [1, 2034, 678]])
+    #expect(try Rows(of: ReturnsProjection(), after: history).documents.keys.sorted() == ["1"])
+  }
+
+  @Test(
+    "text is searched without case and accents",
+    arguments: [("Café  CRÈME", " cafe creme"), ("ﬁve-o'clock", " five-o clock"), ("ŁÓDŹ", " łodz"), ("", "")])
+  func searchText(text: String, normal: String) { #expect(SearchText.normal(text) == normal) }
 
   @Test("an event that this build does not know is an error; those of other categories are not its concern")
   func unknown() throws {

@@ -23,7 +23,8 @@ struct AdministrationTests {
         try await system.startReady(.projector),
       ]
       database = try await FreshDatabase.current.connect()
-      _ = try await commands.http.post("/v1/products", ["sku": "LANTERN", "name": "Metal lantern", "unitPrice": 339])
+      _ = try await commands.http.post(
+        "/v1/products", ["sku": "LANTERN", "name": "Metal lantern", "unitPrice": 339, "tracksStock": false])
       _ = try await queries.http.get("/v1/products/LANTERN", until: 200)
     }
 
@@ -89,7 +90,7 @@ struct AdministrationTests {
       "update read_models.orders_g1 set document = replace(document::text, 'placed', 'sent')::json where key = 'o-3'")
     try await shop.database.query("delete from read_models.orders_g1 where key = 'o-4'")
     try await shop.database.query(
-      "insert into read_models.orders_g1 select 'ghost', version, document, customer_id, placed_at from read_models.orders_g1 where key = 'o-5'"
+      "insert into read_models.orders_g1 select 'ghost', version, document, customer_id, placed_at, status, country, skus from read_models.orders_g1 where key = 'o-5'"
     )
     try await shop.database.query(
       "update projections.ledger set applied = applied - 1 where (projection, generation, partition, block) in (select projection, generation, partition, block from projections.ledger where projection = 'orders' limit 1)"
@@ -102,7 +103,7 @@ struct AdministrationTests {
     // As many too many as too few: only a count that differs has the keys looked through.
     try await shop.database.query("delete from read_models.orders_g1 where key = 'o-6'")
     try await shop.database.query(
-      "insert into read_models.orders_g1 select k, version, document, customer_id, placed_at from read_models.orders_g1, unnest(array['x', 'y']) k where key = 'o-5'"
+      "insert into read_models.orders_g1 select k, version, document, customer_id, placed_at, status, country, skus from read_models.orders_g1, unnest(array['x', 'y']) k where key = 'o-5'"
     )
     #expect(try await shop.counterflow("verify", "orders").output.contains("has a row ghost that no event made"))
   }
@@ -165,11 +166,11 @@ struct AdministrationTests {
     let orders = try await system.startReady(.projector, settings: ["PROJECTIONS": "orders"])
     let early = try await counterflow(["status"])
     #expect(early.status == 1 && early.output.contains("No projector has run catalogue yet"), "\(early.output)")
-    let catalogue = try await system.startReady(.projector, settings: ["PROJECTIONS": "catalogue"])
+    let catalogue = try await system.startReady(.projector, settings: ["PROJECTIONS": "catalogue, returns,sales"])
     try await eventually("each runs its own") {
       let status = try await counterflow(["status"])
-      return status.status == 0 && status.output.contains("64  orders@1/64")
-        && status.output.contains("64  catalogue@1/64")
+      return status.status == 0 && status.output.contains("64  orders@2/64")
+        && status.output.contains("192  catalogue@2/64 returns@1/64 sales@1/64")
     }
     catalogue.process.signal(SIGKILL)
     try await eventually("the alarm is in the log") {
@@ -191,7 +192,7 @@ struct AdministrationTests {
       let status = try await shop.counterflow("status")
       return status.status == 1 && status.output.contains("64 forked")
     }
-    for projection in ["orders", "catalogue"] {
+    for projection in ["orders", "catalogue", "returns", "sales"] {
       let rebuilt = try await shop.counterflow("rebuild", projection, "--only-if-equal")
       #expect(rebuilt.status == 0, "\(rebuilt.output)")
       #expect(try await shop.counterflow("rebuild", projection, "--discard", "1").status == 0)

@@ -71,8 +71,9 @@ struct RouteTests {
   func table() async throws {
     let (commands, queries) = (Router(), Router(options: .autoGenerateHeadEndpoints))
     let pool = PostgresPool(PostgresConfiguration(url: ""), logger: .quiet)
-    CommandRoutes(processor: CommandProcessor(InMemoryEventStore(), logger: .quiet), currency: "GBP").add(to: commands)
-    QueryRoutes(orders: OrderQueries(pool), catalogue: CatalogueQueries(pool)).add(to: queries)
+    let store = InMemoryEventStore()
+    CommandRoutes(processor: CommandProcessor(store, logger: .quiet), store: store, currency: "GBP").add(to: commands)
+    QueryRoutes(pool).add(to: queries)
     for (router, table) in [(commands, CommerceRoutes.commands), (queries, CommerceRoutes.queries)] {
       _ = router.buildResponder()
       let routes = router.routes.map { "\($0.method.rawValue) \($0.path)" }

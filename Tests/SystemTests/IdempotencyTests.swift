@@ -6,7 +6,9 @@ import Testing
 
 @Suite("Idempotency and conditions over HTTP", .tags(.system), .needsServers)
 struct IdempotencyTests {
-  private static let lantern: JSON = ["sku": "LANTERN", "name": "Metal lantern", "unitPrice": 339]
+  private static let lantern: JSON = [
+    "sku": "LANTERN", "name": "Metal lantern", "unitPrice": 339, "tracksStock": false,
+  ]
 
   private func start() async throws -> (System, RunningService) {
     let system = System()
@@ -72,7 +74,7 @@ struct IdempotencyTests {
     let answer = try await send(service, "POST", "/v1/products", Self.lantern)
     let key = try #require(answer.headers["idempotency-key"])
     #expect(whole(try await send(service, "POST", "/v1/products", Self.lantern, key: key)) == whole(answer))
-    let other: JSON = ["sku": "BOTTLE", "name": "Bottle", "unitPrice": 1]
+    let other: JSON = ["sku": "BOTTLE", "name": "Bottle", "unitPrice": 1, "tracksStock": false]
     let refused = try await send(service, "POST", "/v1/products", other, key: key)
     #expect(refused.status == 422 && refused.problem == "idempotency-key-reused")
     #expect(try await send(service, "PUT", "/v1/products/LANTERN/price", ["unitPrice": 1], key: key).status == 422)

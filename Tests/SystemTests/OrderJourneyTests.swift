@@ -6,7 +6,7 @@ import Testing
 
 @Suite("Whole processes", .tags(.system), .needsServers)
 struct OrderJourneyTests {
-  private let lantern: JSON = ["sku": "lantern", "name": "Metal lantern", "unitPrice": 339]
+  private let lantern: JSON = ["sku": "lantern", "name": "Metal lantern", "unitPrice": 339, "tracksStock": false]
 
   @Test("an order placed in one process comes out of another", .freshDatabase(), .freshVirtualHost)
   func journey() async throws {
@@ -32,13 +32,15 @@ struct OrderJourneyTests {
     let line: (Int64) -> JSON = { quantity in
       [
         "sku": "LANTERN", "name": "Metal lantern", "quantity": .integer(quantity), "unitPrice": 339,
-        "lineTotal": .integer(quantity * 339),
+        "lineTotal": .integer(quantity * 339), "returned": 0,
       ]
     }
     #expect(
       read.json == [
-        "orderId": "a b/c", "customerId": "ada", "status": "placed", "lines": [line(6), line(1)], "total": 2373,
-        "currency": "GBP", "placedAt": "2026-11-21T09:30:00Z", "version": 1,
+        "orderId": "a b/c", "customerId": "ada", "country": nil, "status": "placed", "lines": [line(6), line(1)],
+        "total": 2373, "returnedTotal": 0, "currency": "GBP", "placedAt": "2026-11-21T09:30:00Z",
+        "paymentReference": nil, "carrier": nil, "trackingCode": nil, "cancellationReason": nil,
+        "timeline": [["status": "placed", "at": "2026-11-21T09:30:00Z"]], "version": 1,
       ])
     #expect(try await queries.http.get("/v1/products/Lantern", until: 200).json["unitPrice"] == 339)
 
@@ -150,15 +152,15 @@ struct OrderJourneyTests {
     _ = try await commands.http.post("/v1/products", lantern)
     #expect(try await queries.http.get("/v1/products/LANTERN", until: 200).status == 200)
     let database = try await FreshDatabase.current.connect()
-    // Two read models of 64 partitions.
-    try await eventually("they share the work") { try await shares(database) == [64, 64] }
+    // Four read models of 64 partitions.
+    try await eventually("they share the work") { try await shares(database) == [128, 128] }
     #expect(secondRelay.process.output.contains("standing by"))
     firstRelay.process.signal(SIGKILL)
     firstProjector.process.signal(SIGKILL)
     _ = try await commands.http.post("/v1/orders", ["orderId": "o", "lines": [["sku": "LANTERN", "quantity": 1]]])
     #expect(try await queries.http.get("/v1/orders/o", until: 200).status == 200)
     try await eventually("the relay is active") { secondRelay.process.output.contains("active now") }
-    try await eventually("one has all the work") { try await shares(database) == [128] }
+    try await eventually("one has all the work") { try await shares(database) == [256] }
     _ = secondProjector
   }
 
@@ -176,7 +178,7 @@ struct OrderJourneyTests {
     try await eventually("it has all pairs, and its queue is bound") {
       let shares = try await shares(database)
       let readiness = try await projector.http.get("/readyz").status
-      return shares == [128] && readiness == 200
+      return shares == [256] && readiness == 200
     }
     _ = try await commands.http.post("/v1/products", lantern)
     func order(_ n: Int) async throws {
@@ -215,13 +217,13 @@ struct OrderJourneyTests {
         "/v1/orders", ["orderId": .string("o-\(n)"), "lines": [["sku": "LANTERN", "quantity": 1]]])
       #expect(try await queries.http.get("/v1/orders/o-\(n)", until: 200).status == 200)
     }
-    try await eventually("they share the work") { try await shares(database) == [64, 64] }
+    try await eventually("they share the work") { try await shares(database) == [128, 128] }
     projectors[0].process.signal(SIGSTOP)
-    try await eventually("the other has all of it") { try await shares(database) == [128] }
+    try await eventually("the other has all of it") { try await shares(database) == [256] }
     for n in 0..<10 { try await order(n) }
     projectors[0].process.signal(SIGCONT)
     for n in 10..<20 { try await order(n) }
-    try await eventually("they share it again") { try await shares(database) == [64, 64] }
+    try await eventually("they share it again") { try await shares(database) == [128, 128] }
     for n in 20..<30 { try await order(n) }
     // Each was counted once, whoever did it.
     let applied = try await database.query(

@@ -7,7 +7,7 @@ import Testing
 
 @Suite("Outages", .tags(.system), .needsServers)
 struct OutageTests {
-  private let lantern: JSON = ["sku": "LANTERN", "name": "Metal lantern", "unitPrice": 339]
+  private let lantern: JSON = ["sku": "LANTERN", "name": "Metal lantern", "unitPrice": 339, "tracksStock": false]
 
   private func order(_ id: String) -> JSON { ["orderId": .string(id), "lines": [["sku": "LANTERN", "quantity": 1]]] }
 

@@ -17,7 +17,15 @@ public struct Given {
 
   /// Decides, on states that were folded from the events' encoded form, as from a store.
   /// - Returns: what the command emits, encoded: `stream Type {json}`.
-  public func when<Decided: Command>(_ command: Decided) throws -> [String] {
+  public func when(_ command: some Command) throws -> [String] {
+    try decide(command).map {
+      let new = $0.event.new(in: $0.stream, id: .v7(), metadata: [])
+      return "\(new.stream) \(new.type) \(String(decoding: new.data, as: UTF8.self))"
+    }
+  }
+
+  /// - Returns: what the command emits.
+  public func decide(_ command: some Command) throws -> [Decision.Emitted] {
     var states: [StreamID: StreamState] = [:]
     var position: Int64 = 0
     for reference in command.streams {
@@ -36,9 +44,6 @@ public struct Given {
     }
     var decision = Decision(states: states)
     try command.decide(&decision)
-    return decision.emitted.map {
-      let new = $0.event.new(in: $0.stream, id: .v7(), metadata: [])
-      return "\(new.stream) \(new.type) \(String(decoding: new.data, as: UTF8.self))"
-    }
+    return decision.emitted
   }
 }

@@ -6,7 +6,7 @@ export WRITE_DATABASE_URL READ_DATABASE_URL AMQP_URL
 management() { # METHOD PATH
   printf 'user = "counterflow:%s"\n' "$(secret rabbitmq)" | curl -s -m 5 -K - -X "$1" "$(management_url)/api/$2" || true
 }
-curl -sf -m 10 -o /dev/null -H 'Content-Type: application/json' -d '{"sku":"LANTERN","name":"Lantern","unitPrice":339}' \
+curl -sf -m 10 -o /dev/null -H 'Content-Type: application/json' -d '{"sku":"LANTERN","name":"Lantern","unitPrice":339,"tracksStock":false}' \
   "$COMMAND_URL/v1/products" || fail 'the product was not registered'
 
 echo '{"customerId":"ada","lines":[{"sku":"LANTERN","quantity":1}]}' >"$work/order.json"

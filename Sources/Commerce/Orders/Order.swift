@@ -1,139 +1,71 @@
 public import EventSourcing
-public import JSON
-
-/// What can happen to an order.
-public enum OrderEvent: DomainEvent, Hashable {
-  case placed(OrderPlaced)
-  case cancelled(OrderCancelled)
-
-  public var type: String {
-    switch self {
-    case .placed: "OrderPlaced"
-    case .cancelled: "OrderCancelled"
-    }
-  }
-
-  public var schemaVersion: Int { 1 }
-
-  public func encode(into json: inout JSONWriter) {
-    json.object { json in
-      switch self {
-      case .placed(let event): event.encode(into: &json)
-      case .cancelled(let event):
-        json.member("orderId", event.orderID)
-        json.member("reason", event.reason)
-      }
-    }
-  }
-
-  public init(type: String, schemaVersion: Int, data: JSON) throws(EventDecodingError) {
-    switch (type, schemaVersion) {
-    case ("OrderPlaced", 1): self = .placed(try OrderPlaced(data))
-    case ("OrderCancelled", 1):
-      self = .cancelled(OrderCancelled(orderID: try data.text("orderId"), reason: try data.text("reason")))
-    default: throw .unknownType(type, schemaVersion: schemaVersion)
-    }
-  }
-}
-
-/// An order with the names and prices that its products had then.
-public struct OrderPlaced: Sendable, Hashable {
-  public struct Line: Sendable, Hashable {
-    public let sku: SKU
-    public let name: String
-    public let quantity: Int64
-    /// Minor units.
-    public let unitPrice: Int64
-
-    public init(sku: SKU, name: String, quantity: Int64, unitPrice: Int64) {
-      self.sku = sku
-      self.name = name
-      self.quantity = quantity
-      self.unitPrice = unitPrice
-    }
-
-    /// Minor units. Within the bounds of quantity and price it cannot overflow.
-    public var total: Int64 { quantity * unitPrice }
-  }
-
-  public let orderID: String
-  public let customerID: String?
-  public let lines: [Line]
-  /// Minor units.
-  public let total: Int64
-  /// ISO 4217.
-  public let currency: String
-  public let placedAt: Timestamp
-
-  public init(
-    orderID: String, customerID: String?, lines: [Line], total: Int64, currency: String, placedAt: Timestamp
-  ) {
-    self.orderID = orderID
-    self.customerID = customerID
-    self.lines = lines
-    self.total = total
-    self.currency = currency
-    self.placedAt = placedAt
-  }
-
-  fileprivate func encode(into json: inout JSONWriter) {
-    json.member("orderId", orderID)
-    json.member("customerId", ifPresent: customerID)
-    json.member("lines") { json in
-      json.array(lines) { json, line in
-        json.object { json in
-          json.member("sku", line.sku.rawValue)
-          json.member("name", line.name)
-          json.member("quantity", line.quantity)
-          json.member("unitPrice", line.unitPrice)
-        }
-      }
-    }
-    json.member("total", total)
-    json.member("currency", currency)
-    json.member("placedAt", placedAt.description)
-  }
-
-  fileprivate init(_ data: JSON) throws(EventDecodingError) {
-    guard let lines = data["lines"]?.array else { throw .malformed("lines is not an array") }
-    guard let placedAt = Timestamp(try data.text("placedAt")) else { throw .malformed("placedAt is not a time") }
-    self.init(
-      orderID: try data.text("orderId"), customerID: data["customerId"]?.string,
-      lines: try lines.map { line throws(EventDecodingError) in
-        let amount = try line.integer("quantity").multipliedReportingOverflow(by: try line.integer("unitPrice"))
-        guard !amount.overflow else { throw .malformed("a line's total does not fit in 64 bits") }
-        return Line(
-          sku: SKU(stored: try line.text("sku")), name: try line.text("name"), quantity: try line.integer("quantity"),
-          unitPrice: try line.integer("unitPrice"))
-      },
-      total: try data.integer("total"), currency: try data.text("currency"), placedAt: placedAt)
-  }
-}
-
-public struct OrderCancelled: Sendable, Hashable {
-  public let orderID: String
-  public let reason: String
-
-  public init(orderID: String, reason: String) {
-    self.orderID = orderID
-    self.reason = reason
-  }
-}
 
 /// An order as decisions see it.
 public struct Order: Aggregate, Hashable {
   public static let category = "order"
 
-  public enum Status: String, Sendable { case none, placed, cancelled }
+  public enum Status: String, Sendable { case none, placed, paid, shipped, delivered, cancelled }
+
+  public struct Line: Sendable, Hashable {
+    public let placed: OrderPlaced.Line
+    public internal(set) var returned: Int64 = 0
+
+    /// What may still come back.
+    public var returnable: Int64 { placed.quantity - returned }
+  }
 
   public private(set) var status = Status.none
+  public private(set) var customerID: String?
+  public private(set) var country: String?
+  /// They never change once it is placed.
+  public private(set) var lines: [Line] = []
+  /// Minor units.
+  public private(set) var total: Int64 = 0
 
   public init() {}
 
+  /// The products of its lines.
+  public var skus: Set<SKU> { Set(lines.map(\.placed.sku)) }
+  public var isShipped: Bool { status == .shipped || status == .delivered }
+
+  public var footprint: Int {
+    MemoryLayout<Self>.size + lines.reduce(64) { $0 + MemoryLayout<Line>.size + $1.placed.name.utf8.count + 16 }
+  }
+
+  /// What the lines whose stock is tracked come to, by sku and in its order.
+  public var tracked: [(sku: SKU, quantity: Int64)] { quantities(of: lines.map(\.placed)) }
+
   public mutating func apply(_ event: OrderEvent) {
     switch event {
-    case .placed: status = .placed
+    case .placed(let event):
+      (status, customerID, country, total) = (.placed, event.customerID, event.country, event.total)
+      lines = event.lines.map { Line(placed: $0) }
+    case .paid: status = .paid
+    case .shipped: status = .shipped
+    case .delivered: status = .delivered
     case .cancelled: status = .cancelled
+    case .itemsReturned(let event):
+      for item in event.items where lines.indices.contains(item.line) { lines[item.line].returned += item.quantity }
     }
   }
+}
+
+/// What the lines whose stock is tracked come to, by sku and in its order.
+func quantities(of lines: [OrderPlaced.Line]) -> [(sku: SKU, quantity: Int64)] {
+  var sums: [SKU: Int64] = [:]
+  // 100 lines of a million at most.
+  for line in lines where line.tracksStock { sums[line.sku, default: 0] += line.quantity }
+  return sums.sorted { $0.key.rawValue < $1.key.rawValue }.map { (sku: $0.key, quantity: $0.value) }
+}
+
+/// The sum of quantity times price; nil where it does not fit in 64 bits.
+func total(_ amounts: [(quantity: Int64, unitPrice: Int64)]) -> Int64? {
+  var total: Int64 = 0
+  for amount in amounts {
+    let (product, productOverflows) = amount.quantity.multipliedReportingOverflow(by: amount.unitPrice)
+    let (sum, sumOverflows) = total.addingReportingOverflow(product)
+    guard !productOverflows && !sumOverflows else { return nil }
+    total = sum
+  }
+  return total
 }

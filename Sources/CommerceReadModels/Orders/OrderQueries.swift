@@ -13,7 +13,23 @@ public struct OrderQueries: Sendable {
       .first?.column(0, as: PostgresBytes.self).bytes
   }
 
-  /// A place in a customer's list: the order after which the next page begins.
+  /// What is asked for; nil asks for nothing in particular.
+  public struct Filter: Sendable, Hashable {
+    public var customerID: String?
+    public var status: String?
+    public var country: String?
+    /// Placed then or later.
+    public var from: Timestamp?
+    /// Placed before.
+    public var to: Timestamp?
+    /// Words of products' names, skus, or the beginning of the order's id.
+    public var text: String?
+    public var isOldestFirst = false
+
+    public init() {}
+  }
+
+  /// A place in a list: the order after which the next page begins.
   public struct Cursor: Sendable, Hashable {
     public let placedAt: Timestamp
     public let orderID: String
@@ -30,19 +46,36 @@ public struct OrderQueries: Sendable {
     public let next: Cursor?
   }
 
-  /// A customer's orders, newest first.
+  /// Products that a text may mean, at most.
+  private static let productLimit = 200
+
+  /// Orders by the time at which they were placed.
   /// - Parameter limit: orders on the page.
-  public func orders(ofCustomer id: String, after cursor: Cursor?, limit: Int) async throws -> Page {
-    let placedAt = PostgresTimestamp(
-      microsecondsSince1970: cursor?.placedAt.microsecondsSince1970 ?? Timestamp.range.upperBound.microsecondsSince1970)
-    // Without a cursor the first page begins after the greatest key that there can be.
-    let orderID = cursor?.orderID ?? "\u{10FFFF}"
+  public func search(_ filter: Filter, after cursor: Cursor?, limit: Int) async throws -> Page {
+    var conditions = Conditions()
+    if let id = filter.customerID { conditions.add("customer_id = \(conditions.bind(id))") }
+    if let status = filter.status { conditions.add("status = \(conditions.bind(status))") }
+    if let country = filter.country { conditions.add("country = \(conditions.bind(country))") }
+    if let from = filter.from { conditions.add("placed_at >= \(conditions.bind(time(from)))") }
+    if let to = filter.to { conditions.add("placed_at < \(conditions.bind(time(to)))") }
+    if let text = filter.text {
+      let skus = conditions.bind(PostgresArray(try await self.skus(text)))
+      let id = conditions.bind(
+        text.replacing("\\", with: "\\\\").replacing("%", with: "\\%").replacing("_", with: "\\_") + "%")
+      conditions.add("(string_to_array(skus, '|') && \(skus) or key like \(id))")
+    }
+    if let cursor {
+      let place = "(\(conditions.bind(time(cursor.placedAt))), \(conditions.bind(cursor.orderID)))"
+      conditions.add("(placed_at, key) \(filter.isOldestFirst ? ">" : "<") \(place)")
+    }
+    let order = filter.isOldestFirst ? "placed_at, key" : "placed_at desc, key desc"
+    let count = conditions.bind(Int64(limit + 1))
     let rows = try await pool.query(
-      """
-      select document, placed_at, key from read_models.orders
-      where customer_id = \(id) and (placed_at, key) < (\(placedAt), \(orderID))
-      order by placed_at desc, key desc limit \(limit + 1)
-      """
+      Query(
+        """
+        select document, placed_at, key from read_models.orders where \(conditions.sql)
+        order by \(order) limit \(count)
+        """, conditions.binds)
     ).decode((PostgresBytes, PostgresTimestamp, String).self)
     let next = rows.count > limit ? rows[limit - 1] : nil
     return Page(
@@ -50,5 +83,21 @@ public struct OrderQueries: Sendable {
       next: next.map {
         Cursor(placedAt: Timestamp(microsecondsSince1970: $0.1.microsecondsSince1970), orderID: $0.2)
       })
+  }
+
+  /// The products that a text means, best first.
+  private func skus(_ text: String) async throws -> [String] {
+    var conditions = Conditions()
+    guard let rank = SearchText.match(text, "search", &conditions) else { return [] }
+    return try await pool.query(
+      Query(
+        """
+        select key from read_models.catalogue where \(conditions.sql) order by \(rank) desc, key limit \(Self.productLimit)
+        """, conditions.binds)
+    ).decode(String.self)
+  }
+
+  private func time(_ time: Timestamp) -> PostgresTimestamp {
+    PostgresTimestamp(microsecondsSince1970: time.microsecondsSince1970)
   }
 }

@@ -1,0 +1,189 @@
+public import EventSourcing
+public import JSON
+
+/// What can happen to a customer. Names and e-mail addresses stand in events only sealed with the person's own key.
+public enum CustomerEvent: DomainEvent, Hashable {
+  case registered(CustomerRegistered)
+  case changed(CustomerChanged)
+  case personalDataErased(PersonalDataErased)
+
+  public var type: String {
+    switch self {
+    case .registered: "CustomerRegistered"
+    case .changed: "CustomerChanged"
+    case .personalDataErased: "PersonalDataErased"
+    }
+  }
+
+  public var schemaVersion: Int { 1 }
+
+  public func encode(into json: inout JSONWriter) {
+    json.object { json in
+      switch self {
+      case .registered(let event):
+        json.member("customerId", event.customerID)
+        json.member("sealed", event.sealed)
+        json.member("country", ifPresent: event.country)
+      case .changed(let event):
+        json.member("customerId", event.customerID)
+        json.member("sealed", ifPresent: event.sealed)
+        json.member("country", ifPresent: event.country)
+      case .personalDataErased(let event):
+        json.member("customerId", event.customerID)
+        json.member("events", event.events)
+        json.member("erasedAt", event.erasedAt.description)
+        json.member("reason", ifPresent: event.reason)
+      }
+    }
+  }
+
+  public init(type: String, schemaVersion: Int, data: JSON) throws(EventDecodingError) {
+    switch (type, schemaVersion) {
+    case ("CustomerRegistered", 1):
+      self = .registered(
+        CustomerRegistered(
+          customerID: try data.text("customerId"), sealed: try data.text("sealed"),
+          country: data.optionalText("country")))
+    case ("CustomerChanged", 1):
+      self = .changed(
+        CustomerChanged(
+          customerID: try data.text("customerId"), sealed: data.optionalText("sealed"),
+          country: data.optionalText("country")))
+    case ("PersonalDataErased", 1):
+      self = .personalDataErased(
+        PersonalDataErased(
+          customerID: try data.text("customerId"), events: try data.integer("events"),
+          erasedAt: try data.time("erasedAt"), reason: data.optionalText("reason")))
+    default: throw .unknownType(type, schemaVersion: schemaVersion)
+    }
+  }
+}
+
+public struct CustomerRegistered: Sendable, Hashable {
+  public let customerID: String
+  /// `PersonalData`, sealed.
+  public let sealed: String
+  public let country: String?
+
+  public init(customerID: String, sealed: String, country: String?) {
+    self.customerID = customerID
+    self.sealed = sealed
+    self.country = country
+  }
+}
+
+/// What is nil stays as it was.
+public struct CustomerChanged: Sendable, Hashable {
+  public let customerID: String
+  /// `PersonalData`, sealed: what is not in it stays as it was.
+  public let sealed: String?
+  public let country: String?
+
+  public init(customerID: String, sealed: String?, country: String?) {
+    self.customerID = customerID
+    self.sealed = sealed
+    self.country = country
+  }
+}
+
+/// With this event the person's key is gone, and what was sealed with it can be read by nobody.
+public struct PersonalDataErased: Sendable, Hashable {
+  public let customerID: String
+  /// How many events were made unreadable.
+  public let events: Int64
+  public let erasedAt: Timestamp
+  public let reason: String?
+
+  public init(customerID: String, events: Int64, erasedAt: Timestamp, reason: String?) {
+    self.customerID = customerID
+    self.events = events
+    self.erasedAt = erasedAt
+    self.reason = reason
+  }
+}
+
+/// A customer as decisions see it: nothing personal.
+public struct Customer: Aggregate, Hashable {
+  public static let category = "customer"
+
+  public private(set) var isRegistered = false
+  public private(set) var country: String?
+  /// Events with something sealed in them.
+  public private(set) var sealedEvents: Int64 = 0
+  /// Once the personal data is gone.
+  public private(set) var erased: PersonalDataErased?
+
+  public init() {}
+
+  public mutating func apply(_ event: CustomerEvent) {
+    switch event {
+    case .registered(let event): (isRegistered, country, sealedEvents) = (true, event.country, sealedEvents + 1)
+    case .changed(let event):
+      country = event.country ?? country
+      if event.sealed != nil { sealedEvents += 1 }
+    case .personalDataErased(let event): erased = event
+    }
+  }
+}
+
+/// Adds a customer.
+public struct RegisterCustomer: Command {
+  public let customer: CustomerRegistered
+
+  public init(_ customer: CustomerRegistered) { self.customer = customer }
+
+  public var streams: [AggregateReference] {
+    [AggregateReference(Customer.self, customer.customerID, isExpectedNew: true)]
+  }
+
+  public func decide(_ decision: inout Decision) throws(CommerceRejection) {
+    guard !decision.state(Customer.self, customer.customerID).isRegistered else {
+      throw .customerExists(customer.customerID)
+    }
+    decision.emit(.registered(customer), to: Customer.self, customer.customerID)
+  }
+}
+
+/// Changes what is known about a customer.
+public struct ChangeCustomer: Command {
+  public let change: CustomerChanged
+
+  public init(_ change: CustomerChanged) { self.change = change }
+
+  public var streams: [AggregateReference] { [AggregateReference(Customer.self, change.customerID)] }
+
+  public func decide(_ decision: inout Decision) throws(CommerceRejection) {
+    let customer = decision.state(Customer.self, change.customerID)
+    guard customer.isRegistered else { throw .customerNotFound(change.customerID) }
+    guard customer.erased == nil else { throw .customerIsErased(change.customerID) }
+    // Sealed data cannot be compared with what was there.
+    guard change.sealed != nil || (change.country != nil && change.country != customer.country) else { return }
+    decision.emit(.changed(change), to: Customer.self, change.customerID)
+  }
+}
+
+/// Erases a person from history: with its event the store deletes the key.
+public struct ErasePersonalData: Command {
+  public let customerID: String
+  public let reason: String?
+  public let erasedAt: Timestamp
+
+  public init(customerID: String, reason: String?, erasedAt: Timestamp) {
+    self.customerID = customerID
+    self.reason = reason
+    self.erasedAt = erasedAt
+  }
+
+  public var streams: [AggregateReference] { [AggregateReference(Customer.self, customerID)] }
+
+  public func decide(_ decision: inout Decision) throws(CommerceRejection) {
+    let customer = decision.state(Customer.self, customerID)
+    guard customer.isRegistered else { throw .customerNotFound(customerID) }
+    guard customer.erased == nil else { return }
+    decision.emit(
+      .personalDataErased(
+        PersonalDataErased(
+          customerID: customerID, events: customer.sealedEvents, erasedAt: erasedAt, reason: reason)),
+      to: Customer.self, customerID)
+  }
+}

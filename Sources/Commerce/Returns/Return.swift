@@ -1,0 +1,241 @@
+public import EventSourcing
+public import JSON
+
+/// What can happen to a return.
+public enum ReturnEvent: DomainEvent, Hashable {
+  case recorded(ReturnRecorded)
+
+  public var type: String { "ReturnRecorded" }
+  public var schemaVersion: Int { 1 }
+
+  public func encode(into json: inout JSONWriter) {
+    guard case .recorded(let event) = self else { return }
+    json.object { event.encode(into: &$0) }
+  }
+
+  public init(type: String, schemaVersion: Int, data: JSON) throws(EventDecodingError) {
+    guard (type, schemaVersion) == ("ReturnRecorded", 1) else {
+      throw .unknownType(type, schemaVersion: schemaVersion)
+    }
+    self = .recorded(try ReturnRecorded(data))
+  }
+}
+
+/// Goods that came back: of an order, or with prices of their own as a credit note.
+public struct ReturnRecorded: Sendable, Hashable {
+  public struct Line: Sendable, Hashable {
+    public let sku: SKU
+    public let name: String
+    public let quantity: Int64
+    /// Minor units.
+    public let unitPrice: Int64
+
+    public init(sku: SKU, name: String, quantity: Int64, unitPrice: Int64) {
+      self.sku = sku
+      self.name = name
+      self.quantity = quantity
+      self.unitPrice = unitPrice
+    }
+
+    /// Minor units.
+    public var total: Int64 { quantity * unitPrice }
+  }
+
+  public let returnID: String
+  /// nil for a credit note.
+  public let orderID: String?
+  public let customerID: String?
+  public let country: String?
+  public let reason: String?
+  public let lines: [Line]
+  /// Minor units.
+  public let total: Int64
+  /// ISO 4217.
+  public let currency: String
+  public let returnedAt: Timestamp
+
+  public init(
+    returnID: String, orderID: String?, customerID: String?, country: String?, reason: String?, lines: [Line],
+    total: Int64, currency: String, returnedAt: Timestamp
+  ) {
+    self.returnID = returnID
+    self.orderID = orderID
+    self.customerID = customerID
+    self.country = country
+    self.reason = reason
+    self.lines = lines
+    self.total = total
+    self.currency = currency
+    self.returnedAt = returnedAt
+  }
+
+  fileprivate func encode(into json: inout JSONWriter) {
+    json.member("returnId", returnID)
+    json.member("orderId", ifPresent: orderID)
+    json.member("customerId", ifPresent: customerID)
+    json.member("country", ifPresent: country)
+    json.member("reason", ifPresent: reason)
+    json.member("lines") { json in
+      json.array(lines) { json, line in
+        json.object { json in
+          json.member("sku", line.sku.rawValue)
+          json.member("name", line.name)
+          json.member("quantity", line.quantity)
+          json.member("unitPrice", line.unitPrice)
+        }
+      }
+    }
+    json.member("total", total)
+    json.member("currency", currency)
+    json.member("returnedAt", returnedAt.description)
+  }
+
+  fileprivate init(_ data: JSON) throws(EventDecodingError) {
+    self.init(
+      returnID: try data.text("returnId"), orderID: data.optionalText("orderId"),
+      customerID: data.optionalText("customerId"), country: data.optionalText("country"),
+      reason: data.optionalText("reason"),
+      lines: try data.elements("lines") { line throws(EventDecodingError) in
+        Line(
+          sku: SKU(stored: try line.text("sku")), name: try line.text("name"),
+          quantity: try line.amountOf("unitPrice"), unitPrice: try line.integer("unitPrice"))
+      },
+      total: try data.integer("total"), currency: try data.text("currency"), returnedAt: try data.time("returnedAt"))
+  }
+}
+
+/// A return as decisions see it.
+public struct Return: Aggregate, Hashable {
+  public static let category = "return"
+
+  public private(set) var isRecorded = false
+
+  public init() {}
+
+  public mutating func apply(_ event: ReturnEvent) { isRecorded = true }
+}
+
+/// Takes goods back: of an order that was shipped, at its prices and never more than it had; or without an order, as a
+/// credit note with prices of its own. What is tracked goes back on hand.
+public struct RecordReturn: Command {
+  public struct Line: Sendable, Hashable {
+    public let sku: SKU
+    /// Within `Bounds.quantity`.
+    public let quantity: Int64
+    /// Minor units; nil with an order, whose price counts.
+    public let unitPrice: Int64?
+
+    public init(sku: SKU, quantity: Int64, unitPrice: Int64?) {
+      self.sku = sku
+      self.quantity = quantity
+      self.unitPrice = unitPrice
+    }
+  }
+
+  public let returnID: String
+  public let orderID: String?
+  /// These two come from the order where there is one.
+  public let customerID: String?
+  public let country: String?
+  public let reason: String?
+  public let lines: [Line]
+  public let returnedAt: Timestamp
+  /// ISO 4217.
+  public let currency: String
+
+  /// - Precondition: without an order every line has its price.
+  public init(
+    returnID: String, orderID: String?, customerID: String?, country: String?, reason: String?, lines: [Line],
+    returnedAt: Timestamp, currency: String
+  ) {
+    precondition(orderID != nil || lines.allSatisfy { $0.unitPrice != nil }, "a credit note has its own prices")
+    self.returnID = returnID
+    self.orderID = orderID
+    self.customerID = customerID
+    self.country = country
+    self.reason = reason
+    self.lines = lines
+    self.returnedAt = returnedAt
+    self.currency = currency
+  }
+
+  public var streams: [AggregateReference] {
+    [AggregateReference(Return.self, returnID, isExpectedNew: true)]
+      + (orderID.map { [AggregateReference(Order.self, $0)] } ?? [])
+      + Set(lines.map(\.sku)).map { AggregateReference(Product.self, $0.rawValue) }
+  }
+
+  public func decide(_ decision: inout Decision) throws(CommerceRejection) {
+    guard !decision.state(Return.self, returnID).isRecorded else { throw .returnExists(returnID) }
+    var back: [OrderPlaced.Line] = []
+    var (customerID, country) = (customerID, country)
+    if let orderID {
+      let order = decision.state(Order.self, orderID)
+      guard order.status != .none else { throw .returnedOrderUnknown(orderID) }
+      guard order.isShipped else { throw .orderNotShipped(orderID) }
+      (customerID, country) = (order.customerID, order.country)
+      let items = try items(of: order)
+      back = items.map { item in
+        let placed = order.lines[item.line].placed
+        return OrderPlaced.Line(
+          sku: item.sku, name: placed.name, quantity: item.quantity, unitPrice: item.unitPrice,
+          tracksStock: placed.tracksStock)
+      }
+      // No more than the order's total, which fits.
+      let total = total(items.map { ($0.quantity, $0.unitPrice) }) ?? 0
+      decision.emit(
+        .itemsReturned(
+          OrderItemsReturned(
+            orderID: orderID, returnID: returnID, items: items, total: total, returnedAt: returnedAt)),
+        to: Order.self, orderID)
+    } else {
+      var unknown: [CommerceRejection.UnsaleableLine] = []
+      for (index, line) in lines.enumerated() {
+        let product = decision.state(Product.self, line.sku.rawValue)
+        if !product.isRegistered { unknown.append(.init(index: index, sku: line.sku, reason: .unknown)) }
+        back.append(
+          OrderPlaced.Line(
+            sku: line.sku, name: product.name, quantity: line.quantity, unitPrice: line.unitPrice!,
+            tracksStock: product.tracksStock))
+      }
+      guard unknown.isEmpty else { throw .productsUnknown(unknown) }
+    }
+    guard let total = total(back.map { ($0.quantity, $0.unitPrice) }) else { throw .totalOverflows }
+    for (sku, quantity) in quantities(of: back) {
+      guard !decision.state(Product.self, sku.rawValue).onHand.addingReportingOverflow(quantity).overflow else {
+        throw .stockOverflows(sku)
+      }
+      decision.emit(
+        .stockReturned(sku, returnID: returnID, quantity: quantity), to: Product.self, sku.rawValue)
+    }
+    let recorded = ReturnRecorded(
+      returnID: returnID, orderID: orderID, customerID: customerID, country: country, reason: reason,
+      lines: back.map { .init(sku: $0.sku, name: $0.name, quantity: $0.quantity, unitPrice: $0.unitPrice) },
+      total: total, currency: currency, returnedAt: returnedAt)
+    decision.emit(.recorded(recorded), to: Return.self, returnID)
+  }
+
+  /// Each returned line against the order's lines of that sku, in their order.
+  private func items(of order: Order) throws(CommerceRejection) -> [OrderItemsReturned.Item] {
+    var returnable = order.lines.map(\.returnable)
+    var items: [OrderItemsReturned.Item] = []
+    var excessive: [CommerceRejection.Shortage] = []
+    for (index, line) in lines.enumerated() {
+      var missing = line.quantity
+      var available: Int64 = 0
+      for (place, ordered) in order.lines.enumerated() where ordered.placed.sku == line.sku && returnable[place] > 0 {
+        available += returnable[place]
+        let taken = min(missing, returnable[place])
+        guard taken > 0 else { continue }
+        returnable[place] -= taken
+        missing -= taken
+        items.append(.init(line: place, sku: line.sku, quantity: taken, unitPrice: ordered.placed.unitPrice))
+      }
+      if missing > 0 {
+        excessive.append(.init(index: index, sku: line.sku, ordered: line.quantity, available: available))
+      }
+    }
+    guard excessive.isEmpty else { throw .returnExceedsOrder(order: orderID ?? "", excessive) }
+    return items
+  }
+}

@@ -1,0 +1,19 @@
+internal import Postgres
+
+/// Conditions of a query that are there or not, with their bind parameters.
+struct Conditions {
+  private(set) var binds: [PostgresValue] = []
+  private var all: [String] = []
+
+  /// Binds a value.
+  /// - Returns: what stands for it in the SQL.
+  mutating func bind(_ value: some PostgresEncodable) -> String {
+    binds.append(PostgresValue(value))
+    return "$\(binds.count)"
+  }
+
+  mutating func add(_ sql: String) { all.append(sql) }
+
+  /// All of them, or what holds always.
+  var sql: String { all.isEmpty ? "true" : all.joined(separator: " and ") }
+}

@@ -1,0 +1,91 @@
+import Commerce
+import EventSourcing
+import Foundation
+import HTTPTypes
+import Hummingbird
+import JSON
+import ServiceKit
+
+/// A query's parameters: each is read once, checked, and none may be left over.
+struct Parameters {
+  private let given: [(name: String, value: String)]
+  private var known: Set<String> = []
+
+  init(_ request: Request) {
+    given = request.uri.queryParameters.map { (String($0.key), String($0.value)) }
+  }
+
+  static func wrong(_ name: String, _ detail: String) -> Problem {
+    Problem(
+      .badRequest, "invalid-parameter", title: "A query parameter is not valid", detail: "\(name) \(detail).",
+      extensions: [.init("parameter", .string(name))])
+  }
+
+  /// - Throws: a `Problem` for a parameter that nobody asked for.
+  consuming func finish() throws {
+    guard let stray = given.first(where: { !known.contains($0.name) }) else { return }
+    let allowed = known.isEmpty ? "none" : known.sorted().joined(separator: ", ")
+    throw Self.wrong(stray.name, "is not known here; allowed: \(allowed)")
+  }
+
+  private mutating func value(_ name: String) throws -> String? {
+    known.insert(name)
+    let values = given.filter { $0.name == name }
+    guard values.count < 2 else { throw Self.wrong(name, "must be given once") }
+    return values.first?.value
+  }
+
+  /// - Parameter problem: what is wrong with the text, nil for nothing.
+  mutating func text(_ name: String, problem: (String) -> String?) throws -> String? {
+    guard let text = try value(name) else { return nil }
+    guard !text.unicodeScalars.contains("\0") else { throw Self.wrong(name, "must not contain NUL") }
+    if let problem = problem(text) { throw Self.wrong(name, problem) }
+    return text
+  }
+
+  /// What people type to search.
+  mutating func search() throws -> String? {
+    try text("q") { (1...200).contains($0.unicodeScalars.count) ? nil : "must have 1 to 200 characters" }
+  }
+
+  mutating func choice(_ name: String, _ allowed: [String]) throws -> String? {
+    try text(name) { allowed.contains($0) ? nil : "must be one of \(allowed.joined(separator: ", "))" }
+  }
+
+  mutating func boolean(_ name: String) throws -> Bool? { try choice(name, ["true", "false"]).map { $0 == "true" } }
+
+  /// Minor units.
+  mutating func amount(_ name: String) throws -> Int64? {
+    let text = try text(name) { text in
+      Int64(text).map { $0 >= 0 } ?? false ? nil : "must be a whole number of minor units, 0 or more"
+    }
+    return text.flatMap { Int64($0) }
+  }
+
+  /// A time, or the beginning of a day in UTC.
+  mutating func time(_ name: String) throws -> Timestamp? {
+    let read = { (text: String) in Timestamp(text) ?? Timestamp(text + "T00:00:00Z") }
+    let text = try text(name) {
+      read($0) == nil ? "must be a time as in RFC 3339, such as 2026-11-21T09:30:00Z, or a day such as 2026-11-21" : nil
+    }
+    return text.flatMap(read)
+  }
+
+  static func isDay(_ text: String) -> Bool { text.utf8.count == 10 && Timestamp(text + "T00:00:00Z") != nil }
+
+  mutating func day(_ name: String) throws -> String? {
+    try text(name) { Self.isDay($0) ? nil : "must be a day such as 2026-11-21" }
+  }
+
+  mutating func limit(default count: Int, atMost most: Int) throws -> Int {
+    let text = try text("limit") { text in
+      Int(text).map { (1...most).contains($0) } ?? false ? nil : "must be a whole number from 1 to \(most)"
+    }
+    return text.flatMap { Int($0) } ?? count
+  }
+
+  mutating func cursor<Cursor>(_ read: (String) -> Cursor?) throws -> Cursor? {
+    let text = try text("cursor") { read($0) == nil ? "must be the nextCursor of an earlier answer" : nil }
+    return text.flatMap(read)
+  }
+}

@@ -1,0 +1,181 @@
+import Foundation
+import JSON
+import TestSupport
+import Testing
+
+/// The commerce back end as its clients see it, over real processes.
+@Suite("Commerce", .tags(.system), .needsServers)
+struct CommerceTests {
+  @Test(
+    "from the catalogue to the return: every command, and what each read model makes of it", .freshDatabase(),
+    .freshVirtualHost)
+  func life() async throws {
+    let system = System()
+    try await system.migrate()
+    let commandService = try await system.startReady(.commandService)
+    let relay = try await system.startReady(.relay)
+    let projector = try await system.startReady(.projector)
+    let queryService = try await system.startReady(.queryService)
+    let (commands, queries) = (commandService.http, queryService.http)
+    func post(_ path: String, _ body: JSON, _ method: String = "POST") async throws -> (Int, String, JSON) {
+      let answer = try await commands.send(method, path, body: body.encoded, contentType: "application/json")
+      return (answer.status, answer.problem ?? "", answer.json)
+    }
+    func expect(
+      _ path: String, _ body: JSON, _ status: Int, _ problem: String = "", method: String = "POST",
+      changed: Bool? = nil, sourceLocation: SourceLocation = #_sourceLocation
+    ) async throws {
+      let answer = try await post(path, body, method)
+      #expect(answer.0 == status && answer.1 == problem, "\(answer)", sourceLocation: sourceLocation)
+      if let changed { #expect(answer.2["changed"] == .boolean(changed), sourceLocation: sourceLocation) }
+    }
+    func read(
+      _ path: String, _ what: String, _ condition: @escaping @Sendable (JSON) -> Bool
+    ) async throws -> JSON {
+      try await eventually(what) { condition(try await queries.get(path).json) }
+      return try await queries.get(path).json
+    }
+
+    try await expect("/v1/products", ["sku": "lantern", "name": "Café lantern", "unitPrice": 339], 201)
+    try await expect("/v1/products", ["sku": "mug", "name": "Mug", "unitPrice": 165, "tracksStock": false], 201)
+    try await expect("/v1/products/LANTERN", ["description": "bright"], 200, method: "PATCH", changed: true)
+    try await expect("/v1/products/LANTERN", ["description": "bright"], 200, method: "PATCH", changed: false)
+    try await expect("/v1/products/LANTERN/stock/receipts", ["quantity": 10], 200)
+    try await expect("/v1/products/LANTERN/stock/adjustments", ["quantity": -2, "reason": "broken"], 200)
+    try await expect("/v1/products/MUG/stock/receipts", ["quantity": 1], 409, "stock-not-tracked")
+    try await expect("/v1/products/MISSING/stock/receipts", ["quantity": 1], 404, "not-found")
+    try await expect(
+      "/v1/products/LANTERN/stock/adjustments", ["quantity": -9, "reason": "lost"], 422, "stock-below-reserved")
+    #expect(try await commands.send("DELETE", "/v1/products/MUG").status == 200)
+    try await expect("/v1/products/MUG/reinstatement", [:], 200, changed: true)
+
+    let lines: JSON = [["sku": "LANTERN", "quantity": 6], ["sku": "MUG", "quantity": 2, "unitPrice": 150]]
+    let order: JSON = [
+      "orderId": "o-1", "customerId": "ada", "country": "France", "placedAt": "2011-09-01T10:00:00Z", "lines": lines,
+    ]
+    try await expect("/v1/orders", order, 201)
+    let short = try await post(
+      "/v1/orders", ["lines": [["sku": "MUG", "quantity": 1], ["sku": "LANTERN", "quantity": 3]]])
+    #expect(short.0 == 422 && short.1 == "stock-lacking")
+    #expect(short.2["errors"]?[0]?["pointer"] == "/lines/1/quantity")
+    _ = try await read("/v1/products/LANTERN", "the stock is reserved") {
+      $0["stock"] == ["onHand": 8, "reserved": 6, "available": 2]
+    }
+    try await expect("/v1/orders/o-1/shipment", [:], 409, "order-not-paid")
+    try await expect("/v1/orders/o-1/payment", ["amount": 1], 422, "amount-differs")
+    try await expect("/v1/orders/o-1/payment", ["amount": 2334, "reference": "p-1"], 200, changed: true)
+    try await expect("/v1/orders/o-1/payment", ["amount": 2334], 200, changed: false)
+    try await expect("/v1/orders/o-1/delivery", [:], 409, "order-not-shipped")
+    try await expect(
+      "/v1/returns", ["orderId": "o-1", "lines": [["sku": "MUG", "quantity": 1]]], 409, "order-not-shipped")
+    try await expect("/v1/orders/o-1/shipment", ["carrier": "La Poste"], 200, changed: true)
+    try await expect("/v1/orders/o-1/shipment", [:], 200, changed: false)
+    try await expect("/v1/orders/o-1/cancellation", [:], 409, "order-shipped")
+    try await expect("/v1/orders/o-1/delivery", [:], 200, changed: true)
+    try await expect("/v1/orders/missing/shipment", [:], 404, "not-found")
+    let back: JSON = [
+      "returnId": "r-1", "orderId": "o-1", "returnedAt": "2011-10-02T00:00:00Z",
+      "lines": [["sku": "LANTERN", "quantity": 2]],
+    ]
+    try await expect("/v1/returns", back, 201)
+    try await expect("/v1/returns", back, 409, "return-exists")
+    try await expect(
+      "/v1/returns", ["orderId": "o-1", "lines": [["sku": "LANTERN", "quantity": 5]]], 422, "return-exceeds-order")
+    try await expect(
+      "/v1/returns", ["orderId": "none", "lines": [["sku": "MUG", "quantity": 1]]], 422, "order-unknown")
+    try await expect("/v1/returns", ["lines": [["sku": "X", "quantity": 1, "unitPrice": 1]]], 422, "product-unknown")
+    let credit: JSON = [
+      "returnId": "r-2", "country": "France", "customerId": "ada", "returnedAt": "2011-10-03T00:00:00Z",
+      "lines": [["sku": "LANTERN", "quantity": 1, "unitPrice": 100]],
+    ]
+    try await expect("/v1/returns", credit, 201)
+    try await expect(
+      "/v1/orders", ["orderId": "o-2", "customerId": "ada", "lines": [["sku": "LANTERN", "quantity": 1]]], 201)
+    try await expect("/v1/orders/o-2/cancellation", ["reason": "no need"], 200, changed: true)
+    try await expect("/v1/orders/o-2/cancellation", [:], 200, changed: false)
+    try await expect("/v1/orders/o-2/payment", ["amount": 339], 409, "order-cancelled")
+
+    let product = try await read("/v1/products/LANTERN", "all has come to the catalogue") { $0["version"] == 10 }
+    #expect(product["stock"] == ["onHand": 5, "reserved": 0, "available": 5])
+    #expect(product["description"] == "bright")
+    let read1 = try await read("/v1/orders/o-1", "the return is read") { $0["returnedTotal"] == 678 }
+    #expect(read1["status"] == "delivered" && read1["carrier"] == "La Poste" && read1["total"] == 2334)
+    #expect(
+      read1["timeline"]?.array?.compactMap { $0["status"]?.string } == ["placed", "paid", "shipped", "delivered"])
+    #expect(read1["lines"]?.array?.map { $0["returned"] } == [2, 0])
+    #expect(try await queries.get("/v1/returns/r-2", until: 200).json["total"] == 100)
+
+    let sales = try await read("/v1/sales?interval=month&to=2012-01-01", "sales have come") {
+      $0["items"]?.array?.count == 2
+    }
+    #expect(
+      sales["items"]
+        == [
+          ["from": "2011-09-01", "orders": 1, "units": 8, "gross": 2334, "cancelled": 0, "returned": 0, "net": 2334],
+          ["from": "2011-10-01", "orders": 0, "units": 0, "gross": 0, "cancelled": 0, "returned": 778, "net": -778],
+        ])
+    _ = try await read("/v1/sales?from=2012-01-01", "the cancelled order counts as such") {
+      $0["items"]?[0]?["cancelled"] == 339 && $0["items"]?[0]?["orders"] == 0
+    }
+    let first = try await queries.get("/v1/sales?interval=day&limit=1").json
+    let cursor = try #require(first["nextCursor"]?.string)
+    #expect(try await queries.get("/v1/sales?limit=1&cursor=\(cursor)").json["items"]?[0]?["from"] == "2011-10-02")
+    #expect(
+      try await queries.get("/v1/sales/products?by=units&to=2012-01-01").json["items"]
+        == [
+          ["sku": "LANTERN", "name": "Café lantern", "units": 6, "gross": 2034, "returned": 778, "net": 1256],
+          ["sku": "MUG", "name": "Mug", "units": 2, "gross": 300, "returned": 0, "net": 300],
+        ])
+    #expect(
+      try await queries.get("/v1/sales/countries").json["items"]?[0]
+        == ["country": "France", "orders": 1, "gross": 2334, "returned": 778, "net": 1556])
+    #expect(
+      try await queries.get("/v1/sales/customers").json["items"]
+        == [["customerId": "ada", "orders": 1, "gross": 2334, "returned": 778, "net": 1556]])
+    #expect(try await queries.get("/v1/products/LANTERN").json["unitsSold"] == 6)
+
+    // Searching.
+    func ids(_ query: String, _ member: String = "orderId", path: String = "/v1/orders") async throws -> [String] {
+      let answer = try await queries.get("\(path)?\(query)")
+      #expect(answer.status == 200, "\(query): \(answer.text)")
+      return answer.json["items"]?.array?.compactMap { $0[member]?.string } ?? []
+    }
+    #expect(try await ids("") == ["o-2", "o-1"])
+    #expect(try await ids("sort=placedAt") == ["o-1", "o-2"])
+    #expect(try await ids("status=cancelled&customerId=ada") == ["o-2"])
+    #expect(try await ids("country=France&from=2011-09-01&to=2011-09-02") == ["o-1"])
+    #expect(try await ids("q=mug") == ["o-1"])
+    #expect(try await ids("q=o-2") == ["o-2"])
+    #expect(try await ids("q=LANTREN") == ["o-2", "o-1"])
+    #expect(try await ids("status=delivered", path: "/v1/customers/ada/orders") == ["o-1"])
+    let page = try await queries.get("/v1/orders?limit=1").json
+    #expect(try await ids("limit=1&cursor=\(try #require(page["nextCursor"]?.string))") == ["o-1"])
+    func skus(_ query: String) async throws -> [String] { try await ids(query, "sku", path: "/v1/products") }
+    #expect(try await skus("") == ["LANTERN", "MUG"])
+    for text in ["cafe", "CAF%C3%89%20lan", "lanturn", "lant"] {
+      #expect(try await skus("q=\(text)") == ["LANTERN"], "\(text)")
+    }
+    #expect(try await skus("q=%25") == [])
+    #expect(try await skus("q=mugs") == [])
+    #expect(try await skus("sort=-unitPrice&minPrice=100&maxPrice=400&onSale=true&inStock=true") == ["LANTERN", "MUG"])
+    #expect(try await skus("maxPrice=200") == ["MUG"])
+    #expect(try await skus("onSale=false") == [])
+    for sort in ["sku", "name", "unitPrice", "-unitPrice"] {
+      let first = try await queries.get("/v1/products?limit=1&sort=\(sort)").json
+      let second = try await skus("limit=1&sort=\(sort)&cursor=\(try #require(first["nextCursor"]?.string))")
+      #expect(Set(second + [first["items"]?[0]?["sku"]?.string ?? ""]) == ["LANTERN", "MUG"], "\(sort)")
+    }
+    for wrong in [
+      "/v1/orders?status=eaten", "/v1/orders?form=x", "/v1/orders?from=yesterday", "/v1/orders?cursor=x",
+      "/v1/orders?limit=0", "/v1/orders?limit=1&limit=2", "/v1/orders?q=", "/v1/orders?q=%00",
+      "/v1/products?onSale=yes",
+      "/v1/products?minPrice=-1", "/v1/products?sort=size", "/v1/products?cursor=x", "/v1/sales?interval=hour",
+      "/v1/sales?from=2011-02-30", "/v1/sales/products?by=love", "/v1/sales/countries?limit=1",
+      "/v1/sales/customers?from=2011-01-01",
+    ] {
+      let answer = try await queries.get(wrong)
+      #expect(answer.status == 400 && answer.problem == "invalid-parameter", "\(wrong): \(answer.text)")
+    }
+    _ = (relay, projector, commandService, queryService)
+  }
+}
