@@ -88,14 +88,18 @@ let package = Package(
         "JSON", "Postgres", "RabbitMQ", configuration, httpTypes, hummingbird, lifecycle, logging, metrics, signals,
       ]),
 
+    .target(
+      name: "PersonalKeys", dependencies: ["Postgres", crypto],
+      resources: [.embedInCode("Migrations/v0001_keys.sql"), .embedInCode("Migrations/privileges.sql")]),
+
     // The commerce back end.
     .target(name: "Commerce", dependencies: ["EventSourcing", "JSON"]),
     .target(
       name: "CommerceReadModels",
-      dependencies: ["Commerce", "EventSourcing", "JSON", "Postgres", "Projections"],
+      dependencies: ["Commerce", "EventSourcing", "JSON", "PersonalKeys", "Postgres", "Projections"],
       resources: [
         .embedInCode("Migrations/v0001_orders_catalogue.sql"), .embedInCode("Migrations/v0002_generations.sql"),
-        .embedInCode("Migrations/v0003_commerce.sql"),
+        .embedInCode("Migrations/v0003_commerce.sql"), .embedInCode("Migrations/v0004_customers.sql"),
         .embedInCode("Migrations/privileges.sql"),
       ]),
     .target(name: "CommerceAPI", dependencies: ["Commerce", "EventSourcing", "JSON"]),
@@ -104,8 +108,8 @@ let package = Package(
     .executableTarget(
       name: "CommandService",
       dependencies: [
-        "Commerce", "CommerceAPI", "CommandProcessing", "EventSourcing", "JSON", "Postgres", "PostgresEventStore",
-        "ServiceKit", crypto, httpTypes, hummingbird, lifecycle, logging, metrics,
+        "Commerce", "CommerceAPI", "CommandProcessing", "EventSourcing", "JSON", "PersonalKeys", "Postgres",
+        "PostgresEventStore", "ServiceKit", crypto, httpTypes, hummingbird, lifecycle, logging, metrics,
       ]),
     .executableTarget(
       name: "Relay",
@@ -117,7 +121,8 @@ let package = Package(
     .executableTarget(
       name: "Projector",
       dependencies: [
-        "CommerceReadModels", "EventSourcing", "Postgres", "PostgresEventStore", "Projections", "RabbitMQ",
+        "CommerceReadModels", "EventSourcing", "PersonalKeys", "Postgres", "PostgresEventStore", "Projections",
+        "RabbitMQ",
         "ServiceKit",
         hummingbird, lifecycle, logging,
       ]),
@@ -132,8 +137,8 @@ let package = Package(
     .executableTarget(
       name: "Counterflow",
       dependencies: [
-        "CommerceReadModels", "EventSourcing", "JSON", "Postgres", "PostgresEventStore", "Projections", "ServiceKit",
-        argumentParser, logging,
+        "CommerceReadModels", "EventSourcing", "JSON", "PersonalKeys", "Postgres", "PostgresEventStore", "Projections",
+        "ServiceKit", argumentParser, logging,
       ]),
 
     // Measured by scripts/bench.
@@ -163,7 +168,8 @@ let package = Package(
     .testTarget(
       name: "SystemTests",
       dependencies: [
-        "CommandProcessing", "CommandService", "CommerceAPI", "CommerceReadModels", "Counterflow", "EventSourcing",
+        "CommandProcessing", "CommandService", "CommerceAPI", "PersonalKeys", "CommerceReadModels", "Counterflow",
+        "EventSourcing",
         "JSON",
         "Postgres", "PostgresEventStore", "Projector", "QueryService", "Relay", "ServiceKit", "TestSupport", httpTypes,
         hummingbird, logging,

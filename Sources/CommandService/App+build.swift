@@ -2,6 +2,7 @@ import CommandProcessing
 import CommerceAPI
 import Hummingbird
 import Logging
+import PersonalKeys
 import Postgres
 import PostgresEventStore
 import ServiceKit
@@ -68,8 +69,9 @@ extension App {
     let processor = CommandProcessor(store, limits: limits, logger: logger)
 
     let router = Router()
-    router.addHealth([.database("writeStore", pool, [eventStoreSchema])])
-    CommandRoutes(processor: processor, store: store, currency: try settings[currency]).add(to: router)
+    router.addHealth([.database("writeStore", pool, [eventStoreSchema, personalSchema])])
+    CommandRoutes(processor: processor, store: store, keys: PersonalKeys(pool), currency: try settings[currency]).add(
+      to: router)
     let server = ServiceMain.httpServer(
       ProblemResponder(router, elsewhere: CommerceRoutes.queries, translate: commandProblem),
       host: try settings[CommonSettings.httpHost], port: try settings[port], logger: logger)

@@ -25,8 +25,8 @@ private func invalidRequest(_ error: InvalidRequest) -> Problem {
     errors: error.fields.map { Problem.FieldError(pointer: $0.pointer, detail: $0.detail) })
 }
 
-/// Of a command that is to be tried again with the order's lines; see `CommandRoutes.withLines`.
-let placedMeanwhile = "order-placed-meanwhile"
+/// Of a command that is to be tried again with what it needs read anew; see `CommandRoutes.again`.
+let changedMeanwhile = "changed-meanwhile"
 
 private func rejection(_ rejection: CommerceRejection) -> Problem {
   switch rejection {
@@ -64,10 +64,10 @@ private func rejection(_ rejection: CommerceRejection) -> Problem {
       .unprocessableContent, "amount-differs", title: "The amount is not the order's total",
       detail: "Pay \(total) minor units for \(id), and not \(amount).",
       errors: [.init(pointer: "/amount", detail: "must be \(total), and is \(amount)")])
-  case .orderWasPlacedMeanwhile(let id):
+  case .changedMeanwhile(let id):
     return Problem(
-      .conflict, placedMeanwhile, title: "The order was placed at this moment",
-      detail: "\(id) was placed while the command was under way; nothing was stored. Try again.")
+      .conflict, changedMeanwhile, title: "Others changed the same thing",
+      detail: "\(id) was changed while the command was under way, again and again; nothing was stored. Try again.")
   case .returnedOrderUnknown(let id):
     return Problem(
       .unprocessableContent, "order-unknown", title: "The order is not known",

@@ -6,16 +6,19 @@ import Foundation
 import HTTPTypes
 import Hummingbird
 import JSON
+import PersonalKeys
 import ServiceKit
 
 /// HTTP in front of the command processor.
 struct CommandRoutes<Store: EventStore> {
   let processor: CommandProcessor<Store>
   let store: Store
+  let keys: PersonalKeys
   let currency: String
 
   func add(to router: Router<some RequestContext>) {
     addProducts(to: router)
+    addCustomers(to: router)
     router.post("/v1/orders") { request, _ in try await placeOrder(request) }
     router.post("/v1/orders/{id}/payment") { request, context in
       let (id, body, bytes) = try await order(request, context, PayOrderRequest.init)
@@ -103,31 +106,34 @@ struct CommandRoutes<Store: EventStore> {
     return (id, body, bytes)
   }
 
-  /// Runs a command that must name the products of an order's lines. They never change, so that they are read
-  /// beforehand; once more, should the order have been placed in between.
+  /// Runs a command that must name the products of an order's lines, which never change.
   private func withLines(of orderID: String, _ body: (Set<SKU>) async throws -> Response) async throws -> Response {
+    try await again {
+      var order = Order()
+      for event in try await read(Order.stream(orderID), after: .none, limit: 1) {
+        do throws(EventDecodingError) { order.apply(try OrderEvent(event)) } catch {
+          throw CommandError.unreadable(error)
+        }
+      }
+      return try await body(order.skus)
+    }
+  }
+
+  /// Runs what reads beforehand what its command needs, again where that has changed when the command is decided.
+  func again(_ body: () async throws -> Response) async throws -> Response {
     var attempts = 0
     while true {
-      let skus = try await lines(of: orderID)
-      do { return try await body(skus) } catch let problem as Problem where problem.name == placedMeanwhile {
+      do { return try await body() } catch let problem as Problem where problem.name == changedMeanwhile {
         attempts += 1
         guard attempts < 5 else { throw problem }
       }
     }
   }
 
-  private func lines(of orderID: String) async throws -> Set<SKU> {
-    let events: [RecordedEvent]
+  func read(_ stream: StreamID, after version: Version, limit: Int) async throws -> [RecordedEvent] {
     do throws(EventStoreError) {
-      events = try await store.events(in: Order.stream(orderID), after: .none, limit: 1)
+      return try await store.events(in: stream, after: version, limit: limit)
     } catch { throw CommandError.unavailable("\(error)") }
-    var order = Order()
-    for event in events {
-      do throws(EventDecodingError) { order.apply(try OrderEvent(event)) } catch {
-        throw CommandError.unreadable(error)
-      }
-    }
-    return order.skus
   }
 
   private func placeOrder(_ request: Request) async throws -> Response {
@@ -151,17 +157,17 @@ struct CommandRoutes<Store: EventStore> {
   }
 
   /// Sheds what would be refused anyway, before any work.
-  private func admit() throws {
+  func admit() throws {
     guard !processor.isOverloaded else { throw processor.shed() }
   }
 
-  private func body(of request: Request) async throws -> (JSON, [UInt8]) {
+  func body(of request: Request) async throws -> (JSON, [UInt8]) {
     try admit()
     let bytes = try await request.jsonBytes()
     return (try JSON(requestBody: bytes), bytes)
   }
 
-  private func create(
+  func create(
     _ command: some Command, _ path: String, _ id: String, _ request: Request, _ body: [UInt8]
   ) async throws -> Response {
     let commandRequest = try CommandRequest(request, body: body, hasSubject: false)
@@ -172,20 +178,21 @@ struct CommandRoutes<Store: EventStore> {
     }
   }
 
-  private func change(
-    _ command: some Command, _ id: String, _ request: Request, _ body: [UInt8]
+  func change(
+    _ command: some Command, _ id: String, _ request: Request, _ body: [UInt8],
+    extra: (@Sendable (inout JSONWriter) -> Void)? = nil
   ) async throws -> Response {
     let commandRequest = try CommandRequest(request, body: body, hasSubject: true)
     return try await respond(commandRequest, command) { decided in
       CommandResponse(
         status: 200, id: id, version: decided.version.rawValue, position: decided.position,
-        hasChanged: decided.hasChanged)
+        hasChanged: decided.hasChanged, extra: extra)
     }
   }
 
   /// Carries the command out, and sends what the store has kept as its answer. The key is in every answer,
   /// also in that to a failure: who sends it again, sends it with the key.
-  private func respond(
+  func respond(
     _ request: CommandRequest, _ command: some Command, _ answer: @escaping @Sendable (Decided) -> CommandResponse
   ) async throws -> Response {
     let key = request.key.key

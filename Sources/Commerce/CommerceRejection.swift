@@ -14,8 +14,8 @@ public enum CommerceRejection: Error, Sendable, Hashable {
   case orderIsShipped(String)
   /// The payment is not what the order comes to. Minor units.
   case amountDiffers(String, total: Int64, amount: Int64)
-  /// It was placed between reading its lines and deciding: try again.
-  case orderWasPlacedMeanwhile(String)
+  /// What was read beforehand is not so any more when the command is decided: try again.
+  case changedMeanwhile(String)
   case returnExists(String)
   /// The order that a return names is not there.
   case returnedOrderUnknown(String)

@@ -1,4 +1,4 @@
-internal import JSON
+public import JSON
 
 /// What a command answers: status, headers and body, in the form in which it is stored with the command's key,
 /// which is the head of an HTTP message without its first words.
@@ -19,8 +19,10 @@ public struct CommandResponse: Sendable, Hashable {
   /// - Parameters:
   ///   - position: that of the last event, as text.
   ///   - hasChanged: where a repeated command has nothing to do, whether this one did something.
+  ///   - extra: further members.
   public init(
-    status: Int, location: String? = nil, id: String, version: Int64, position: [UInt8], hasChanged: Bool? = nil
+    status: Int, location: String? = nil, id: String, version: Int64, position: [UInt8], hasChanged: Bool? = nil,
+    extra: ((inout JSONWriter) -> Void)? = nil
   ) {
     self.status = status
     self.location = location
@@ -31,6 +33,7 @@ public struct CommandResponse: Sendable, Hashable {
       json.member("version", version)
       json.member("position", raw: position)
       if let hasChanged { json.member("changed", hasChanged) }
+      extra?(&json)
     }
     body = json.bytes
   }

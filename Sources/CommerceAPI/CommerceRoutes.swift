@@ -7,10 +7,12 @@ public enum CommerceRoutes {
     ("POST", "/v1/products/{sku}/stock/receipts"), ("POST", "/v1/products/{sku}/stock/adjustments"),
     ("POST", "/v1/orders"), ("POST", "/v1/orders/{id}/payment"), ("POST", "/v1/orders/{id}/shipment"),
     ("POST", "/v1/orders/{id}/delivery"), ("POST", "/v1/orders/{id}/cancellation"), ("POST", "/v1/returns"),
+    ("POST", "/v1/customers"), ("PATCH", "/v1/customers/{id}"), ("DELETE", "/v1/customers/{id}/personal-data"),
   ]
 
   public static let queries: [(method: String, path: String)] = [
-    "/v1/orders", "/v1/orders/{id}", "/v1/customers/{id}/orders", "/v1/products", "/v1/products/{sku}",
+    "/v1/orders", "/v1/orders/{id}", "/v1/customers", "/v1/customers/{id}", "/v1/customers/{id}/orders", "/v1/products",
+    "/v1/products/{sku}",
     "/v1/returns/{id}", "/v1/sales", "/v1/sales/products", "/v1/sales/countries", "/v1/sales/customers",
   ].flatMap { [("GET", $0), ("HEAD", $0)] }
 }

@@ -191,7 +191,53 @@ public struct RecordReturnRequest: Sendable, Hashable {
   }
 }
 
+/// The body of `POST /v1/customers`.
+public struct RegisterCustomerRequest: Sendable, Hashable {
+  public let customerID: String?
+  public let personal: PersonalData
+  public let country: String?
+
+  public init(_ json: JSON) throws(InvalidRequest) {
+    var reader = FieldReader(json)
+    customerID = reader.text("customerId", isRequired: false, problem: Identifier.problem)
+    let name = reader.text("name", length: Bounds.nameLength)
+    personal = PersonalData(name: name, email: reader.email())
+    country = reader.country()
+    let errors = reader.finish()
+    guard errors.isEmpty else { throw InvalidRequest(fields: errors) }
+  }
+}
+
+/// The body of `PATCH /v1/customers/{id}`.
+public struct ChangeCustomerRequest: Sendable, Hashable {
+  /// nil leaves all of it as it is.
+  public let personal: PersonalData?
+  public let country: String?
+
+  public init(_ json: JSON) throws(InvalidRequest) {
+    var reader = FieldReader(json)
+    let name = reader.text("name", isRequired: false, length: Bounds.nameLength)
+    let email = reader.email()
+    personal = name == nil && email == nil ? nil : PersonalData(name: name, email: email)
+    country = reader.country()
+    reader.requireOne(of: ["name", "email", "country"])
+    let errors = reader.finish()
+    guard errors.isEmpty else { throw InvalidRequest(fields: errors) }
+  }
+}
+
 extension FieldReader {
+  /// An address as far as it can be told without writing to it.
+  fileprivate mutating func email() -> String? {
+    text("email", isRequired: false) { text in
+      let parts = text.split(separator: "@", omittingEmptySubsequences: false)
+      let isAddress =
+        parts.count == 2 && !parts.contains("") && (3...254).contains(text.utf8.count)
+        && !text.unicodeScalars.contains { $0.properties.isWhitespace || $0.value < 0x20 }
+      return isAddress ? nil : "must be an e-mail address of at most 254 bytes"
+    }
+  }
+
   fileprivate mutating func sku() -> SKU? {
     var sku: SKU?
     _ = text("sku") { text in

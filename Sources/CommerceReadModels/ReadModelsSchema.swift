@@ -1,3 +1,4 @@
+public import PersonalKeys
 public import Postgres
 public import Projections
 
@@ -13,11 +14,17 @@ public let readModelsSchema = Schema(
       sql: String(decoding: PackageResources.v0002_generations_sql, as: UTF8.self)),
     Migration(
       version: 3, name: "commerce", sql: String(decoding: PackageResources.v0003_commerce_sql, as: UTF8.self)),
+    Migration(
+      version: 4, name: "customers", sql: String(decoding: PackageResources.v0004_customers_sql, as: UTF8.self)),
   ],
   afterwards: [String(decoding: PackageResources.privileges_sql, as: UTF8.self)])
 
 /// Every projection that the projector runs.
-public let commerceProjections: [AnyProjection] = [
-  AnyProjection(OrdersProjection()), AnyProjection(CatalogueProjection()), AnyProjection(ReturnsProjection()),
-  AnyProjection(SalesProjection()),
-]
+/// - Parameter keys: for what is personal; nil where nothing is projected, and only names are asked for.
+public func commerceProjections(_ keys: PersonalKeys?) -> [AnyProjection] {
+  [
+    AnyProjection(OrdersProjection()), AnyProjection(CatalogueProjection()),
+    AnyProjection(CustomersProjection(keys: keys)),
+    AnyProjection(ReturnsProjection()), AnyProjection(SalesProjection()),
+  ]
+}

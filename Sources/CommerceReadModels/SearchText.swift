@@ -1,8 +1,15 @@
 internal import Foundation
 
-/// Text as it is searched: without case and accents, its words with single spaces between and one before.
+/// Text as it is searched: without case and accents, its words with single spaces between and one before; behind a word
+/// such as `BYRON-LOVELACE` its parts.
 enum SearchText {
-  static func normal(_ text: String) -> String { words(text).reduce(into: "") { $0 += " " + $1 } }
+  static func normal(_ text: String) -> String {
+    words(text).reduce(into: "") { normal, word in
+      normal += " " + word
+      let parts = word.split { !$0.isLetter && !$0.isNumber }
+      if parts.count > 1 { for part in parts { normal += " " + part } }
+    }
+  }
 
   static func words(_ text: String) -> [String] {
     let plain = text.decomposedStringWithCompatibilityMapping.lowercased().unicodeScalars

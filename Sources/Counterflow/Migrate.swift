@@ -1,6 +1,7 @@
 import ArgumentParser
 import CommerceReadModels
 import Foundation
+import PersonalKeys
 import Postgres
 import PostgresEventStore
 import Projections
@@ -31,7 +32,9 @@ struct Migrate: AsyncParsableCommand {
     let passwords = try ServiceRole.allCases.compactMap { role in
       try settings[role.password].map { (role, $0) }
     }
-    try await migrate("write store", try settings[CommonSettings.writeDatabaseURL], [eventStoreSchema], passwords)
+    try await migrate(
+      "write store", try settings[CommonSettings.writeDatabaseURL], [eventStoreSchema, personalSchema],
+      passwords)
     try await migrate(
       "read store", try settings[CommonSettings.readDatabaseURL], [projectionsSchema, readModelsSchema],
       passwords.filter { $0.0.usesReadStore })

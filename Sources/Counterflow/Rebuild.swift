@@ -32,8 +32,8 @@ struct Rebuild: AsyncParsableCommand {
 
   func run() async throws {
     try await reportingSettings {
-      let projection = try Stores.projections([projection])[0]
-      let rebuilding = Rebuilding(stores: try Stores(), projection: projection)
+      let stores = try Stores()
+      let rebuilding = Rebuilding(stores: stores, projection: try stores.projections([projection])[0])
       if rollback {
         try await rebuilding.rollBack()
       } else if let discard {

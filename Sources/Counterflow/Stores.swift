@@ -1,6 +1,7 @@
 import ArgumentParser
 import CommerceReadModels
 import Logging
+import PersonalKeys
 import Postgres
 import PostgresEventStore
 import Projections
@@ -27,11 +28,12 @@ struct Stores {
   }
 
   /// The projections of these names; all when there are none.
-  static func projections(_ names: [String]) throws -> [AnyProjection] {
-    for name in names where !commerceProjections.contains(where: { $0.name == name }) {
+  func projections(_ names: [String]) throws -> [AnyProjection] {
+    let all = commerceProjections(PersonalKeys(writeStore))
+    for name in names where !all.contains(where: { $0.name == name }) {
       throw ValidationError(
-        "there is no projection '\(name)'; there are: \(commerceProjections.map(\.name).joined(separator: ", "))")
+        "there is no projection '\(name)'; there are: \(all.map(\.name).joined(separator: ", "))")
     }
-    return commerceProjections.filter { names.isEmpty || names.contains($0.name) }
+    return all.filter { names.isEmpty || names.contains($0.name) }
   }
 }

@@ -28,8 +28,8 @@ struct Verify: AsyncParsableCommand {
 
   func run() async throws {
     try await reportingSettings {
-      let chosen = try Stores.projections(projections)
       let stores = try Stores()
+      let chosen = try stores.projections(projections)
       var results: [Verification] = []
       let all = try await Generations(stores.readStore).all(of: chosen.map(\.name))
       for projection in chosen {

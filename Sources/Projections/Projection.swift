@@ -29,6 +29,10 @@ public protocol Projection: Sendable {
   /// streams share a row: a stream's first event is refused where there is one already.
   func key(of event: RecordedEvent) throws -> String?
 
+  /// The projection with what it needs besides for these events: where it has to ask somebody, before they are folded. They are
+  /// asked again for each batch.
+  func prepared(for events: [RecordedEvent], in generation: Generation) async throws -> Self
+
   /// Folds one event into its row: nil before the first event; set to nil to delete the row.
   /// - Throws: `EventDecodingError.unknownType` for an event that this build does not know, which stops the
   ///   partition until a build comes that does; any other error parks the stream.
@@ -38,6 +42,7 @@ public protocol Projection: Sendable {
 extension Projection {
   public var aggregates: [AggregateTable<Document>] { [] }
   public func key(of event: RecordedEvent) throws -> String? { String(event.stream.id) }
+  public func prepared(for events: [RecordedEvent], in generation: Generation) async throws -> Self { self }
 }
 
 /// How documents are stored. A migration makes the table `NAME_shape`, with the columns `key text primary key`,
@@ -176,6 +181,8 @@ public struct AnyProjection: Sendable {
   public let categories: Set<String>
   /// Of documents first, then of sums.
   public let tables: [String]
+  /// Before `write` and `replay`.
+  let prepared: @Sendable ([RecordedEvent], Generation) async throws -> AnyProjection
   let write: @Sendable (isolated PostgresConnection, [RecordedEvent], Generation) throws -> Void
   /// For each table SQL that gives the rows' keys (k) and contents (c) as text: of all columns, or of the document; and
   /// their versions (v), null in sums.
@@ -201,6 +208,7 @@ public struct AnyProjection: Sendable {
         { @Sendable (table: String, _: Bool) in aggregate.contents(of: table) }
       }
     sums = projection.aggregates.map { aggregate in { aggregate.contents(of: $0, partition: $1) } }
+    prepared = { AnyProjection(try await projection.prepared(for: $0, in: $1)) }
     write = { connection, events, generation in try projection.write(events, to: generation, on: connection) }
     replay = { events, generation in try projection.replay(events, generation) }
   }

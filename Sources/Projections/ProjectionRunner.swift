@@ -370,8 +370,9 @@ extension ProjectionRunner {
         partition: work.pair.partition, from: stored[index] ?? .start, to: work.pair.checkpoint, applied: events)
     }
     let events = applied
-    try await inTransaction { [projection, generation, store] connection in
-      if !events.isEmpty { try projection.write(connection, events, generation) }
+    let prepared = events.isEmpty ? projection : try await projection.prepared(events, generation)
+    try await inTransaction { [generation, store] connection in
+      if !events.isEmpty { try prepared.write(connection, events, generation) }
       try store.advance(advances, on: connection)
     }
     for work in work {
@@ -475,10 +476,11 @@ extension ProjectionRunner {
       let next = isLast ? nil : page.last?.version.advanced(by: 1)
       let advance = PairStore.Advance(partition: partition, from: checkpoint, to: checkpoint, applied: applied)
       do {
-        try await inTransaction { [projection, generation, store, discards] connection in
+        let prepared = try await projection.prepared(applied, generation)
+        try await inTransaction { [generation, store, discards] connection in
           try store.advance([advance], on: connection)
           if discards { try store.discard(stream.stream, on: connection) }
-          if !applied.isEmpty { try projection.write(connection, applied, generation) }
+          if !applied.isEmpty { try prepared.write(connection, applied, generation) }
           if let next {
             try store.resume(stream.stream, at: next, on: connection)
           } else {

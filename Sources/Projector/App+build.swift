@@ -3,6 +3,7 @@ import EventSourcing
 import Foundation
 import Hummingbird
 import Logging
+import PersonalKeys
 import Postgres
 import PostgresEventStore
 import Projections
@@ -41,15 +42,15 @@ extension App {
 
   static let projections = Setting(
     "PROJECTIONS", default: "all",
-    allowed: "all, or some of \(commerceProjections.map(\.name).joined(separator: ", ")), with commas between",
+    allowed: "all, or some of \(commerceProjections(nil).map(\.name).joined(separator: ", ")), with commas between",
     help: "The projections that this process runs, so that each read model scales by itself."
-  ) { text -> [AnyProjection]? in
-    if text == "all" { return commerceProjections }
+  ) { text -> Set<String>? in
+    let all = Set(commerceProjections(nil).map(\.name))
+    if text == "all" { return all }
     let names = text.split(separator: ",", omittingEmptySubsequences: false).map {
       $0.trimmingCharacters(in: .whitespaces)
     }
-    let chosen = commerceProjections.filter { names.contains($0.name) }
-    return chosen.count == names.count ? chosen : nil
+    return Set(names).count == names.count && all.isSuperset(of: names) ? Set(names) : nil
   }
 
   static let settings =
@@ -74,6 +75,7 @@ extension App {
     let writeStore = try Databases.pool(
       CommonSettings.writeDatabaseURL, settings, name: "projector", logger: logger,
       onConnect: PostgresEventStore.checkServer)
+    let all = commerceProjections(PersonalKeys(writeStore))
     let broker = RabbitMQConfiguration(url: try settings[CommonSettings.amqpURL], connectionName: "projector")
     var projectorSettings = Projections.Projector.Settings()
     projectorSettings.partitioning = Partitioning(count: try settings[CommonSettings.partitions])!
@@ -86,13 +88,14 @@ extension App {
     projectorSettings.parkLimit = try settings[parkLimit]
     projectorSettings.name = "\(ProcessInfo.processInfo.hostName):\(ProcessInfo.processInfo.processIdentifier)"
     let projector = Projections.Projector(
-      chosen, readStore: readStore, writeStore: writeStore, broker: broker, settings: projectorSettings,
+      all.filter { chosen.contains($0.name) }, readStore: readStore, writeStore: writeStore, broker: broker,
+      settings: projectorSettings,
       logger: logger)
 
     let router = Router()
     router.addHealth([
       .database("readStore", readStore, [projectionsSchema, readModelsSchema]),
-      .database("writeStore", writeStore, [eventStoreSchema]),
+      .database("writeStore", writeStore, [eventStoreSchema, personalSchema]),
       HealthCheck("broker") { try projector.checkFeed() },
     ])
     let server = ServiceMain.httpServer(

@@ -41,3 +41,15 @@ extension CatalogueQueries.Cursor {
     self.init(value: String(decoded[colon...].dropFirst()), sku: sku.rawValue)
   }
 }
+
+extension CustomerQueries.Cursor {
+  /// `rank:customer id`.
+  var opaque: String { QueryService.opaque("\(rank):\(customerID)") }
+
+  init?(opaque text: String) {
+    guard let decoded = clear(text), let colon = decoded.firstIndex(of: ":"), let rank = Int64(decoded[..<colon]),
+      Identifier.problem(String(decoded[colon...].dropFirst())) == nil
+    else { return nil }
+    self.init(rank: rank, customerID: String(decoded[colon...].dropFirst()))
+  }
+}

@@ -10,6 +10,7 @@ import ServiceKit
 /// HTTP in front of the read tables.
 struct QueryRoutes {
   let orders: OrderQueries
+  let customers: CustomerQueries
   let catalogue: CatalogueQueries
   let returns: ReturnQueries
   let sales: SalesQueries
@@ -17,6 +18,7 @@ struct QueryRoutes {
   /// - Parameter pool: on the read store, prepared by `CatalogueQueries.prepare`.
   init(_ pool: PostgresPool) {
     orders = OrderQueries(pool)
+    customers = CustomerQueries(pool)
     catalogue = CatalogueQueries(pool)
     returns = ReturnQueries(pool)
     sales = SalesQueries(pool)
@@ -39,6 +41,23 @@ struct QueryRoutes {
       }
       filter.text = try parameters.search()
       return try await page(filter, parameters)
+    }
+    router.get("/v1/customers/{id}") { _, context in
+      let id = try context.pathParameter("id")
+      guard Identifier.problem(id) == nil, let customer = try await customers.customer(id) else {
+        throw Problem.notFound("There is no customer \(id), or it has not come here yet.")
+      }
+      return Response.json(customer)
+    }
+    router.get("/v1/customers") { request, _ in
+      var parameters = Parameters(request)
+      let text = try parameters.search()
+      let email = try parameters.text("email") { $0.utf8.count <= 254 ? nil : "must have at most 254 bytes" }
+      let limit = try parameters.limit(default: 20, atMost: 100)
+      let cursor = try parameters.cursor { CustomerQueries.Cursor(opaque: $0) }
+      try parameters.finish()
+      let page = try await customers.search(text: text, email: email, after: cursor, limit: limit)
+      return list(page.items, next: page.next?.opaque)
     }
     router.get("/v1/customers/{id}/orders") { request, context in
       let id = try context.pathParameter("id")

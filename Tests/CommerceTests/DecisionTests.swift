@@ -234,7 +234,7 @@ struct DecisionTests {
     #expect(try known.order(paid, shipped).when(ship) == [])
     #expect(throws: CommerceRejection.orderIsCancelled("o")) { try known.order(cancelled).when(ship) }
     #expect(throws: CommerceRejection.orderNotFound("o")) { try Given().when(ship) }
-    #expect(throws: CommerceRejection.orderWasPlacedMeanwhile("o")) {
+    #expect(throws: CommerceRejection.changedMeanwhile("o")) {
       try known.order(paid).when(ShipOrder(orderID: "o", carrier: nil, trackingCode: nil, skus: []))
     }
     let deliver = DeliverOrder(orderID: "o")
@@ -398,14 +398,14 @@ struct DecisionTests {
     #expect(try known.when(change) == [#"customer-ada CustomerChanged {"customerId":"ada","sealed":"y"}"#])
     #expect(try known.when(ChangeCustomer(CustomerChanged(customerID: "ada", sealed: nil, country: "France"))) == [])
     #expect(throws: CommerceRejection.customerNotFound("ada")) { try Given().when(change) }
-    let erase = ErasePersonalData(customerID: "ada", reason: nil, erasedAt: time)
+    let erasure = PersonalDataErased(customerID: "ada", events: 2, erasedAt: time, reason: nil)
+    let erase = ErasePersonalData(erasure)
+    #expect(throws: CommerceRejection.changedMeanwhile("ada")) { try known.when(erase) }
     #expect(
       try known.event(.changed(change.change), of: Customer.self, "ada").when(erase) == [
         #"customer-ada PersonalDataErased {"customerId":"ada","events":2,"erasedAt":"2026-11-21T09:30:00Z"}"#
       ])
-    let erased = known.event(
-      .personalDataErased(PersonalDataErased(customerID: "ada", events: 1, erasedAt: time, reason: nil)),
-      of: Customer.self, "ada")
+    let erased = known.event(.personalDataErased(erasure), of: Customer.self, "ada")
     #expect(try erased.when(erase) == [])
     #expect(throws: CommerceRejection.customerIsErased("ada")) { try erased.when(change) }
     #expect(throws: CommerceRejection.customerExists("ada")) { try erased.when(RegisterCustomer(registered)) }

@@ -112,7 +112,7 @@ struct ProjectionTests {
 
   @Test(
     "text is searched without case and accents",
-    arguments: [("Café  CRÈME", " cafe creme"), ("ﬁve-o'clock", " five-o clock"), ("ŁÓDŹ", " łodz"), ("", "")])
+    arguments: [("Café  CRÈME", " cafe creme"), ("ﬁve-o'clock", " five-o five o clock"), ("ŁÓDŹ", " łodz"), ("", "")])
   func searchText(text: String, normal: String) { #expect(SearchText.normal(text) == normal) }
 
   @Test("an event that this build does not know is an error; those of other categories are not its concern")

@@ -9,7 +9,7 @@ struct PoolTests {
   @Test("many tasks share few connections", .freshDatabase())
   func sharing() async throws {
     let database = FreshDatabase.current!
-    let pool = database.pool(.init(size: 3, acquireTimeout: .seconds(30)))
+    let pool = database.pool(.init(size: 3, acquireTimeout: .seconds(120)))
     try await withThrowingTaskGroup(of: Int.self) { group in
       for n in 0..<200 { group.addTask { try await pool.query("select \(n)").value(Int.self) } }
       var sum = 0

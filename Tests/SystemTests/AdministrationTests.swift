@@ -166,11 +166,12 @@ struct AdministrationTests {
     let orders = try await system.startReady(.projector, settings: ["PROJECTIONS": "orders"])
     let early = try await counterflow(["status"])
     #expect(early.status == 1 && early.output.contains("No projector has run catalogue yet"), "\(early.output)")
-    let catalogue = try await system.startReady(.projector, settings: ["PROJECTIONS": "catalogue, returns,sales"])
+    let catalogue = try await system.startReady(
+      .projector, settings: ["PROJECTIONS": "catalogue, customers,returns,sales"])
     try await eventually("each runs its own") {
       let status = try await counterflow(["status"])
       return status.status == 0 && status.output.contains("64  orders@2/64")
-        && status.output.contains("192  catalogue@2/64 returns@1/64 sales@1/64")
+        && status.output.contains("256  catalogue@2/64 customers@1/64 returns@1/64 sales@1/64")
     }
     catalogue.process.signal(SIGKILL)
     try await eventually("the alarm is in the log") {
@@ -192,7 +193,7 @@ struct AdministrationTests {
       let status = try await shop.counterflow("status")
       return status.status == 1 && status.output.contains("64 forked")
     }
-    for projection in ["orders", "catalogue", "returns", "sales"] {
+    for projection in ["orders", "catalogue", "customers", "returns", "sales"] {
       let rebuilt = try await shop.counterflow("rebuild", projection, "--only-if-equal")
       #expect(rebuilt.status == 0, "\(rebuilt.output)")
       #expect(try await shop.counterflow("rebuild", projection, "--discard", "1").status == 0)

@@ -6,6 +6,7 @@ import Foundation
 import HTTPTypes
 import Hummingbird
 import Logging
+import PersonalKeys
 import Postgres
 import ServiceKit
 import TestSupport
@@ -72,7 +73,9 @@ struct RouteTests {
     let (commands, queries) = (Router(), Router(options: .autoGenerateHeadEndpoints))
     let pool = PostgresPool(PostgresConfiguration(url: ""), logger: .quiet)
     let store = InMemoryEventStore()
-    CommandRoutes(processor: CommandProcessor(store, logger: .quiet), store: store, currency: "GBP").add(to: commands)
+    CommandRoutes(
+      processor: CommandProcessor(store, logger: .quiet), store: store, keys: PersonalKeys(pool), currency: "GBP"
+    ).add(to: commands)
     QueryRoutes(pool).add(to: queries)
     for (router, table) in [(commands, CommerceRoutes.commands), (queries, CommerceRoutes.queries)] {
       _ = router.buildResponder()

@@ -164,26 +164,19 @@ public struct ChangeCustomer: Command {
 
 /// Erases a person from history: with its event the store deletes the key.
 public struct ErasePersonalData: Command {
-  public let customerID: String
-  public let reason: String?
-  public let erasedAt: Timestamp
+  /// With as many events as the customer has with something sealed in them: read them beforehand.
+  public let erasure: PersonalDataErased
 
-  public init(customerID: String, reason: String?, erasedAt: Timestamp) {
-    self.customerID = customerID
-    self.reason = reason
-    self.erasedAt = erasedAt
-  }
+  public init(_ erasure: PersonalDataErased) { self.erasure = erasure }
 
-  public var streams: [AggregateReference] { [AggregateReference(Customer.self, customerID)] }
+  public var streams: [AggregateReference] { [AggregateReference(Customer.self, erasure.customerID)] }
 
   public func decide(_ decision: inout Decision) throws(CommerceRejection) {
-    let customer = decision.state(Customer.self, customerID)
-    guard customer.isRegistered else { throw .customerNotFound(customerID) }
+    let customer = decision.state(Customer.self, erasure.customerID)
+    guard customer.isRegistered else { throw .customerNotFound(erasure.customerID) }
+    guard customer.erased == nil || customer.erased == erasure else { throw .changedMeanwhile(erasure.customerID) }
     guard customer.erased == nil else { return }
-    decision.emit(
-      .personalDataErased(
-        PersonalDataErased(
-          customerID: customerID, events: customer.sealedEvents, erasedAt: erasedAt, reason: reason)),
-      to: Customer.self, customerID)
+    guard customer.sealedEvents == erasure.events else { throw .changedMeanwhile(erasure.customerID) }
+    decision.emit(.personalDataErased(erasure), to: Customer.self, erasure.customerID)
   }
 }

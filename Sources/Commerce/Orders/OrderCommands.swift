@@ -151,7 +151,7 @@ public struct ShipOrder: Command {
     case .placed: throw .orderNotPaid(orderID)
     case .shipped, .delivered: return
     case .paid:
-      guard order.skus.isSubset(of: skus) else { throw .orderWasPlacedMeanwhile(orderID) }
+      guard order.skus.isSubset(of: skus) else { throw .changedMeanwhile(orderID) }
       for (sku, quantity) in order.tracked {
         let moved = StockMoved(sku: sku, orderID: orderID, quantity: quantity)
         decision.emit(.stockShipped(moved), to: Product.self, sku.rawValue)
@@ -184,7 +184,7 @@ public struct CancelOrder: Command {
     case .cancelled: return
     case .shipped, .delivered: throw .orderIsShipped(orderID)
     case .placed, .paid:
-      guard order.skus.isSubset(of: skus) else { throw .orderWasPlacedMeanwhile(orderID) }
+      guard order.skus.isSubset(of: skus) else { throw .changedMeanwhile(orderID) }
       for (sku, quantity) in order.tracked {
         let moved = StockMoved(sku: sku, orderID: orderID, quantity: quantity)
         decision.emit(.stockReleased(moved), to: Product.self, sku.rawValue)

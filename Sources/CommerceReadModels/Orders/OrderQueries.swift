@@ -22,7 +22,7 @@ public struct OrderQueries: Sendable {
     public var from: Timestamp?
     /// Placed before.
     public var to: Timestamp?
-    /// Words of products' names, skus, or the beginning of the order's id.
+    /// Words of products' or the customer's name, skus, or the beginning of the order's id.
     public var text: String?
     public var isOldestFirst = false
 
@@ -46,8 +46,8 @@ public struct OrderQueries: Sendable {
     public let next: Cursor?
   }
 
-  /// Products that a text may mean, at most.
-  private static let productLimit = 200
+  /// Products, and customers, that a text may mean, at most.
+  private static let meaningLimit = 200
 
   /// Orders by the time at which they were placed.
   /// - Parameter limit: orders on the page.
@@ -59,10 +59,11 @@ public struct OrderQueries: Sendable {
     if let from = filter.from { conditions.add("placed_at >= \(conditions.bind(time(from)))") }
     if let to = filter.to { conditions.add("placed_at < \(conditions.bind(time(to)))") }
     if let text = filter.text {
-      let skus = conditions.bind(PostgresArray(try await self.skus(text)))
+      let skus = conditions.bind(PostgresArray(try await keys(text, of: "read_models.catalogue")))
+      let customers = conditions.bind(PostgresArray(try await keys(text, of: "read_models.customers")))
       let id = conditions.bind(
         text.replacing("\\", with: "\\\\").replacing("%", with: "\\%").replacing("_", with: "\\_") + "%")
-      conditions.add("(string_to_array(skus, '|') && \(skus) or key like \(id))")
+      conditions.add("(string_to_array(skus, '|') && \(skus) or customer_id = any(\(customers)) or key like \(id))")
     }
     if let cursor {
       let place = "(\(conditions.bind(time(cursor.placedAt))), \(conditions.bind(cursor.orderID)))"
@@ -85,15 +86,14 @@ public struct OrderQueries: Sendable {
       })
   }
 
-  /// The products that a text means, best first.
-  private func skus(_ text: String) async throws -> [String] {
+  /// The products, or customers, that a text means, best first.
+  private func keys(_ text: String, of table: String) async throws -> [String] {
     var conditions = Conditions()
     guard let rank = SearchText.match(text, "search", &conditions) else { return [] }
     return try await pool.query(
       Query(
-        """
-        select key from read_models.catalogue where \(conditions.sql) order by \(rank) desc, key limit \(Self.productLimit)
-        """, conditions.binds)
+        "select key from \(table) where \(conditions.sql) order by \(rank) desc, key limit \(Self.meaningLimit)",
+        conditions.binds)
     ).decode(String.self)
   }
 

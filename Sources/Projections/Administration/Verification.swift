@@ -182,7 +182,7 @@ extension Verification {
         guard !page.isLast, let last = page.events.last else { break }
         from = last.position.advanced(by: 1)
       }
-      let expected = try projection.replay(history, generation)
+      let expected = try await projection.prepared(history, generation).replay(history, generation)
       partitionsReplayed += 1
       for key in expected.documents.keys { known.insert(key.hashValue) }
       let keys = Array(expected.documents.keys)

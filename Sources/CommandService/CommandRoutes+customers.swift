@@ -1,0 +1,80 @@
+import CommandProcessing
+import Commerce
+import CommerceAPI
+import EventSourcing
+import Foundation
+import HTTPTypes
+import Hummingbird
+import JSON
+import PersonalKeys
+import ServiceKit
+
+extension CommandRoutes {
+  func addCustomers(to router: Router<some RequestContext>) {
+    router.post("/v1/customers") { request, _ in
+      let (json, bytes) = try await body(of: request)
+      let body = try RegisterCustomerRequest(json)
+      let id = body.customerID ?? UUID.v7().uuidString.lowercased()
+      guard let sealed = try await sealed(body.personal, of: id) else { throw CommerceRejection.customerExists(id) }
+      let customer = CustomerRegistered(customerID: id, sealed: sealed, country: body.country)
+      return try await create(RegisterCustomer(customer), "/v1/customers", id, request, bytes)
+    }
+    router.patch("/v1/customers/{id}") { request, context in
+      let (json, bytes) = try await body(of: request)
+      let body = try ChangeCustomerRequest(json)
+      let id = try customerID(context)
+      guard try await customer(id).isRegistered else { throw CommerceRejection.customerNotFound(id) }
+      var change = CustomerChanged(customerID: id, sealed: nil, country: body.country)
+      if let personal = body.personal {
+        guard let sealed = try await sealed(personal, of: id) else { throw CommerceRejection.customerIsErased(id) }
+        change = CustomerChanged(customerID: id, sealed: sealed, country: body.country)
+      }
+      return try await self.change(ChangeCustomer(change), id, request, bytes)
+    }
+    router.delete("/v1/customers/{id}/personal-data") { request, context in
+      try admit()
+      let hasBody = request.headers[.contentType] != nil
+      let bytes = hasBody ? try await request.jsonBytes() : []
+      let body = try ReasonRequest(hasBody ? JSON(requestBody: bytes) : [:])
+      let id = try customerID(context)
+      return try await again {
+        let customer = try await customer(id)
+        let erased =
+          customer.erased
+          ?? PersonalDataErased(
+            customerID: id, events: customer.sealedEvents, erasedAt: .now, reason: body.reason)
+        return try await change(ErasePersonalData(erased), id, request, bytes) { json in
+          json.member("erasedAt", erased.erasedAt.description)
+          json.member("events", erased.events)
+          // In each generation of the one read table that has any.
+          json.member("rows", 1)
+        }
+      }
+    }
+  }
+
+  private func customerID(_ context: some RequestContext) throws -> String {
+    let id = try context.pathParameter("id")
+    guard Identifier.problem(id) == nil else { throw CommerceRejection.customerNotFound(id) }
+    return id
+  }
+
+  /// nil where the person's key was erased.
+  private func sealed(_ data: PersonalData, of person: String) async throws -> String? {
+    try await keys.key(of: person)?.seal(data.encoded, of: person)
+  }
+
+  private func customer(_ id: String) async throws -> Customer {
+    var (customer, version) = (Customer(), Version.none)
+    while true {
+      let events = try await read(Customer.stream(id), after: version, limit: 500)
+      for event in events {
+        do throws(EventDecodingError) { customer.apply(try CustomerEvent(event)) } catch {
+          throw CommandError.unreadable(error)
+        }
+      }
+      guard events.count == 500, let last = events.last else { return customer }
+      version = last.version
+    }
+  }
+}

@@ -1,0 +1,27 @@
+public import JSON
+
+/// What is known of a person, as it is sealed in events. nil is not known, or stays as it was.
+public struct PersonalData: Sendable, Hashable {
+  public var name: String?
+  public var email: String?
+
+  public init(name: String?, email: String?) {
+    self.name = name
+    self.email = email
+  }
+
+  public var encoded: [UInt8] {
+    var json = JSONWriter()
+    json.object { json in
+      json.member("name", ifPresent: name)
+      json.member("email", ifPresent: email)
+    }
+    return json.bytes
+  }
+
+  /// - Throws: `JSONError` for what `encoded` did not write.
+  public init(parsing bytes: [UInt8]) throws(JSONError) {
+    let json = try JSON(parsing: bytes)
+    (name, email) = (json["name"]?.string, json["email"]?.string)
+  }
+}

@@ -1,0 +1,89 @@
+internal import EventSourcing
+internal import JSON
+public import Postgres
+
+/// Queries on the customers' read table. Answers are JSON as it is sent.
+public struct CustomerQueries: Sendable {
+  private let pool: PostgresPool
+
+  public init(_ pool: PostgresPool) { self.pool = pool }
+
+  /// One customer; nil where there is none.
+  public func customer(_ id: String) async throws -> [UInt8]? {
+    var conditions = Conditions()
+    conditions.add("key = \(conditions.bind(id))")
+    return try await rows(conditions, order: "key", limit: 1).first?.json
+  }
+
+  /// The customer after which the next page begins, with how well it fits the text that is searched for.
+  public struct Cursor: Sendable, Hashable {
+    public let rank: Int64
+    public let customerID: String
+
+    public init(rank: Int64, customerID: String) {
+      self.rank = rank
+      self.customerID = customerID
+    }
+  }
+
+  /// - Parameters:
+  ///   - text: words of names.
+  ///   - email: whole, in upper or lower case.
+  /// - Returns: customers, the best matches first, then by id; and where the next page begins, nil on the last one.
+  public func search(
+    text: String?, email: String?, after cursor: Cursor?, limit: Int
+  ) async throws -> (items: [[UInt8]], next: Cursor?) {
+    var conditions = Conditions()
+    var rank = "0::bigint"
+    if let text {
+      guard let found = SearchText.match(text, "search", &conditions) else { return ([], nil) }
+      rank = found
+    }
+    if let email { conditions.add("email = \(conditions.bind(email.lowercased()))") }
+    if let cursor {
+      let (bound, id) = (conditions.bind(cursor.rank), conditions.bind(cursor.customerID))
+      conditions.add("(\(rank) < \(bound) or (\(rank) = \(bound) and key > \(id)))")
+    }
+    let found = try await rows(conditions, rank: rank, order: "rank desc, key", limit: limit + 1)
+    let next = found.count > limit ? found[limit - 1] : nil
+    return (found.prefix(limit).map(\.json), next.map { Cursor(rank: $0.rank, customerID: $0.id) })
+  }
+
+  private func rows(
+    _ conditions: Conditions, rank: String = "0::bigint", order: String, limit: Int
+  ) async throws -> [(json: [UInt8], id: String, rank: Int64)] {
+    var conditions = conditions
+    let count = conditions.bind(Int64(limit))
+    let rows = try await pool.query(
+      Query(
+        """
+        select c.document, c.key, c.rank,
+          (select coalesce(sum(orders), 0)::bigint from read_models.sales_customers s where s.customer_id = c.key),
+          (select coalesce(sum(gross), 0)::bigint from read_models.sales_customers s where s.customer_id = c.key),
+          (select coalesce(sum(returned), 0)::bigint from read_models.sales_customers s where s.customer_id = c.key),
+          (select min(placed_at) from read_models.orders o where o.customer_id = c.key),
+          (select max(placed_at) from read_models.orders o where o.customer_id = c.key)
+        from (
+          select document, key, \(rank) as rank from read_models.customers where \(conditions.sql)
+          order by \(order) limit \(count)) c
+        order by \(order)
+        """, conditions.binds)
+    ).decode((PostgresBytes, String, Int64, Int64, Int64, Int64, PostgresTimestamp?, PostgresTimestamp?).self)
+    return rows.map { row in
+      var json = JSONWriter()
+      json.object { json in
+        json.member("orders", row.3)
+        json.member("spent", row.4)
+        json.member("returned", row.5)
+        json.member("firstOrderAt", orNull: Self.time(row.6))
+        json.member("lastOrderAt", orNull: Self.time(row.7))
+      }
+      // Two objects made one.
+      return (row.0.bytes.dropLast() + [UInt8(ascii: ",")] + json.bytes.dropFirst(), row.1, row.2)
+    }
+  }
+
+  private static func time(_ time: PostgresTimestamp?) -> String? {
+    time.map { Timestamp(microsecondsSince1970: $0.microsecondsSince1970).description }
+  }
+}

@@ -1,0 +1,26 @@
+-- A key for each person, outside the events: what is sealed with it stands in events that are never changed, and is gone
+-- with the key.
+
+create schema personal;
+
+create table personal.keys (
+  person text collate "C" primary key,
+  -- 256 bits; null once it is erased, so that the person gets no other.
+  key bytea check (octet_length(key) = 32),
+  created_at timestamptz not null default clock_timestamp(),
+  erased_at timestamptz,
+  check ((key is null) = (erased_at is not null))
+);
+
+-- The event and the end of the key are one transaction.
+create function personal.erase_key() returns trigger language plpgsql security definer
+  set search_path = pg_catalog, pg_temp as $$
+begin
+  insert into personal.keys as k (person, key, erased_at)
+  values (substr(new.stream, strpos(new.stream, '-') + 1), null, clock_timestamp())
+  on conflict (person) do update set key = null, erased_at = excluded.erased_at where k.key is not null;
+  return null;
+end
+$$;
+create trigger personal_data_is_erased after insert on event_store.events
+  for each row when (new.type = 'PersonalDataErased') execute function personal.erase_key();

@@ -1,0 +1,145 @@
+import Foundation
+import JSON
+import Postgres
+import RabbitMQ
+import TestSupport
+import Testing
+
+@Suite("Personal data", .tags(.system), .needsServers)
+struct PersonalDataTests {
+  private let name = "Ada Augusta Byron-Lovelace"
+  private let email = "Ada.Lovelace.1815@example.org"
+
+  /// What of these the bytes contain, in any case.
+  private func found(_ texts: [String], in bytes: Data) -> [String] {
+    let plain = String(decoding: bytes, as: UTF8.self).lowercased()
+    return texts.filter { plain.contains($0.lowercased()) }
+  }
+
+  private func run(_ command: String, _ arguments: [String]) throws -> Data {
+    let process = Process()
+    process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
+    process.arguments = [command] + arguments
+    let pipe = Pipe()
+    process.standardOutput = pipe
+    try process.run()
+    let output = pipe.fileHandleForReading.readDataToEndOfFile()
+    process.waitUntilExit()
+    try #require(process.terminationStatus == 0, "\(command) failed")
+    return output
+  }
+
+  @Test(
+    "after an erasure no byte of name or e-mail is left: not in either database, the broker, a log, or a rebuild",
+    .freshDatabase(), .freshVirtualHost)
+  func erasure() async throws {
+    let system = System()
+    try await system.migrate()
+    let services = [
+      try await system.startReady(.commandService), try await system.startReady(.relay),
+      try await system.startReady(.projector), try await system.startReady(.queryService),
+    ]
+    let (commands, queries) = (services[0].http, services[3].http)
+    func counterflow(_ arguments: String...) async throws -> (status: Int32, output: String) {
+      let process = try system.run("counterflow", arguments)
+      return (try await process.wait(), process.output)
+    }
+    // Somebody who takes every event from the broker, and does not come to read them.
+    let broker = try await RabbitMQConnection.connect(FreshVirtualHost.current.configuration)
+    try await broker.declare(Exchange("counterflow.events", .topic, isDurable: true))
+    let queue = try await broker.declare(
+      Queue("everything", isDurable: true, arguments: ["x-queue-type": "quorum"]))
+    try await broker.bind(queue: queue.name, to: "counterflow.events", routingKey: "#")
+
+    let customer: JSON = ["customerId": "ada", "name": .string(name), "email": .string(email), "country": "England"]
+    #expect(try await commands.post("/v1/customers", customer).status == 201)
+    #expect(try await commands.post("/v1/customers", customer).problem == "customer-exists")
+    let other: JSON = ["customerId": "bob", "name": "Bob Babbage", "email": "bob@example.org"]
+    #expect(try await commands.post("/v1/customers", other).status == 201)
+    _ = try await commands.post(
+      "/v1/products", ["sku": "L", "name": "Lantern", "unitPrice": 300, "tracksStock": false])
+    _ = try await commands.post(
+      "/v1/orders",
+      [
+        "orderId": "o", "customerId": "ada", "placedAt": "2026-11-01T00:00:00Z",
+        "lines": [["sku": "L", "quantity": 2]],
+      ])
+    try await eventually("the customer is read, with what was ordered") {
+      let read = try await queries.get("/v1/customers/ada").json
+      return read["name"] == .string(name) && read["spent"] == 600
+    }
+    let changed = try await commands.send(
+      "PATCH", "/v1/customers/ada", body: (["email": "countess@example.org"] as JSON).encoded,
+      contentType: "application/json")
+    #expect(changed.status == 200)
+    try await eventually("the change is read") {
+      try await queries.get("/v1/customers/ada").json["email"] == "countess@example.org"
+    }
+    #expect(
+      try await queries.get("/v1/customers/ada").json == [
+        "customerId": "ada", "name": .string(name), "email": "countess@example.org", "country": "England",
+        "erasedAt": nil, "version": 2, "orders": 1, "spent": 600, "returned": 0,
+        "firstOrderAt": "2026-11-01T00:00:00Z", "lastOrderAt": "2026-11-01T00:00:00Z",
+      ])
+    func customers(_ query: String) async throws -> [String] {
+      try await queries.get("/v1/customers?\(query)").json["items"]?.array?.compactMap { $0["customerId"]?.string }
+        ?? []
+    }
+    #expect(try await customers("") == ["ada", "bob"])
+    #expect(try await customers("q=lovel") == ["ada"])
+    #expect(try await customers("q=babage") == ["bob"])
+    #expect(try await customers("email=COUNTESS@example.org") == ["ada"])
+    #expect(try await queries.get("/v1/orders?q=augusta").json["items"]?.array?.count == 1)
+    let first = try await queries.get("/v1/customers?limit=1").json
+    #expect(try await customers("limit=1&cursor=\(try #require(first["nextCursor"]?.string))") == ["bob"])
+    // The past is built without what may be erased.
+    let position = try await FreshDatabase.current.connect().query("select max(position) from event_store.events")
+      .value(Int64.self)
+    #expect(try await counterflow("rebuild", "customers", "--until", "\(position)").status == 0)
+
+    let receipt = try await commands.send("DELETE", "/v1/customers/ada/personal-data")
+    #expect(receipt.status == 200 && receipt.json["changed"] == true, "\(receipt.text)")
+    #expect(receipt.json["events"] == 2 && receipt.json["rows"] == 1)
+    let again = try await commands.send("DELETE", "/v1/customers/ada/personal-data")
+    #expect(again.json["changed"] == false && again.json["erasedAt"] == receipt.json["erasedAt"])
+    #expect(try await commands.send("DELETE", "/v1/customers/nobody/personal-data").status == 404)
+    #expect(try await commands.post("/v1/customers", customer).status == 409)
+    try await eventually("the row is scrubbed") {
+      try await queries.get("/v1/customers/ada").json["erasedAt"] == receipt.json["erasedAt"]
+    }
+    let rebuilt = try await counterflow("rebuild", "customers")
+    #expect(rebuilt.status == 0, "\(rebuilt.output)")
+    let verified = try await counterflow("verify")
+    #expect(verified.status == 0, "\(verified.output)")
+    // Orders and sums stay, others too.
+    let read = try await queries.get("/v1/customers/ada").json
+    #expect(read["name"] == JSON.null && read["email"] == JSON.null && read["spent"] == 600)
+    #expect(try await queries.get("/v1/customers/bob").json["name"] == "Bob Babbage")
+    #expect(try await customers("q=lovelace") == [])
+
+    let texts = [name, email, "Lovelace", "countess@example.org"]
+    let dump = try run("pg_dump", [FreshDatabase.current.url])
+    #expect(found(["Bob Babbage"], in: dump) == ["Bob Babbage"], "the dump has what was not erased")
+    #expect(found(texts, in: dump) == [])
+    var delivered = 0
+    for try await delivery in try await broker.consume(queue: queue.name, prefetch: 100) {
+      #expect(found(texts + ["Babbage"], in: Data(delivery.body)) == [])
+      delivered += 1
+      if String(decoding: delivery.body, as: UTF8.self).contains("PersonalDataErased") { break }
+    }
+    #expect(delivered == 6)
+    if let folder = ProcessInfo.processInfo.environment["TEST_RABBITMQ_DATA"] {
+      let files = FileManager.default.enumerator(atPath: folder)
+      var bytes = 0
+      while let file = files?.nextObject() as? String {
+        guard let data = FileManager.default.contents(atPath: folder + "/" + file) else { continue }
+        bytes += data.count
+        #expect(found(texts, in: data) == [], "\(file)")
+      }
+      #expect(bytes > 0)
+    }
+    for service in services {
+      #expect(found(texts, in: Data(service.process.output.utf8)) == [])
+    }
+  }
+}
