@@ -10,6 +10,7 @@ let hummingbird = Target.Dependency.product(name: "Hummingbird", package: "hummi
 let lifecycle = Target.Dependency.product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
 let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
 let metrics = Target.Dependency.product(name: "Metrics", package: "swift-metrics")
+let csv = Target.Dependency.product(name: "SwiftCSV", package: "SwiftCSV")
 let signals = Target.Dependency.product(name: "UnixSignals", package: "swift-service-lifecycle")
 
 let package = Package(
@@ -38,6 +39,7 @@ let package = Package(
     .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
     .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.0"),
     .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
+    .package(url: "https://github.com/swiftcsv/SwiftCSV", from: "0.10.0"),
   ],
   targets: [
     // C libraries: each has one importer.
@@ -104,6 +106,8 @@ let package = Package(
       ]),
     .target(name: "CommerceAPI", dependencies: ["Commerce", "EventSourcing", "JSON"]),
 
+    .target(name: "RetailImport", dependencies: ["Commerce", "EventSourcing", "JSON", crypto, csv]),
+
     // One process each.
     .executableTarget(
       name: "CommandService",
@@ -137,8 +141,8 @@ let package = Package(
     .executableTarget(
       name: "Counterflow",
       dependencies: [
-        "CommerceReadModels", "EventSourcing", "JSON", "PersonalKeys", "Postgres", "PostgresEventStore", "Projections",
-        "ServiceKit", argumentParser, logging,
+        "Commerce", "CommerceReadModels", "EventSourcing", "JSON", "PersonalKeys", "Postgres", "PostgresEventStore",
+        "Projections", "RetailImport", "ServiceKit", argumentParser, logging,
       ]),
 
     // Measured by scripts/bench.
@@ -163,7 +167,8 @@ let package = Package(
     .testTarget(
       name: "CommerceTests",
       dependencies: [
-        "Commerce", "CommerceAPI", "CommerceReadModels", "EventSourcing", "JSON", "Projections", "TestSupport",
+        "Commerce", "CommerceAPI", "CommerceReadModels", "EventSourcing", "JSON", "Projections", "RetailImport",
+        "TestSupport",
       ]),
     .testTarget(
       name: "SystemTests",

@@ -7,7 +7,9 @@ struct Counterflow: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Administers a Counterflow system.",
     discussion: "The databases are named by WRITE_DATABASE_URL and READ_DATABASE_URL; see docs/configuration.md.",
-    subcommands: [Migrate.self, Status.self, Verify.self, Rebuild.self, Parked.self, RestoreFinished.self])
+    subcommands: [
+      Migrate.self, Status.self, Verify.self, ImportRetail.self, Rebuild.self, Parked.self, RestoreFinished.self,
+    ])
 
   static func main() async {
     await main(nil)

@@ -1,0 +1,234 @@
+import ArgumentParser
+import Commerce
+import EventSourcing
+import Foundation
+import FoundationNetworking
+import JSON
+import RetailImport
+import Synchronization
+
+/// Sends a retailer's trade through the commands.
+struct ImportRetail: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "import-retail",
+    abstract: "Sends a year of a retailer's trade through the commands.",
+    discussion: """
+      The file has the columns InvoiceNo, StockCode, Description, Quantity, InvoiceDate, UnitPrice, CustomerID, Country. The \
+      lines of an invoice become one order, paid and shipped, or, where its number begins with C, one return; products, \
+      their stock and customers follow from them. Lines that cannot count are counted by reason.
+
+      Each command's key follows from its content: run again, it changes nothing; interrupted, it goes on.
+      """)
+
+  @Argument(help: "The CSV file.", completion: .file(extensions: ["csv"])) var file: String
+  @Option(help: "Where command-service answers.") var commands = "http://127.0.0.1:8081"
+  @Option(help: "Requests under way at once.") var concurrency = 16
+  @Option(help: "The first day, such as 2010-12-01.") var from: String?
+  @Option(help: "The day after the last.") var to: String?
+  @Flag(help: "Print the summary as JSON.") var json = false
+
+  func validate() throws {
+    guard (1...256).contains(concurrency) else { throw ValidationError("--concurrency takes 1 to 256") }
+    guard let url = URL(string: commands), ["http", "https"].contains(url.scheme), url.host != nil else {
+      throw ValidationError("--commands takes a URL such as http://127.0.0.1:8081")
+    }
+    for (name, day) in [("--from", from), ("--to", to)] {
+      if let day, Self.time(day) == nil { throw ValidationError("\(name) takes a day such as 2010-12-01") }
+    }
+  }
+
+  private static func time(_ day: String) -> Timestamp? {
+    day.utf8.count == 10 ? Timestamp(day + "T00:00:00Z") : nil
+  }
+
+  func run() async throws {
+    let (first, last) = (from.flatMap(Self.time), to.flatMap(Self.time))
+    let (lower, upper) = (first ?? Timestamp.range.lowerBound, last ?? Timestamp.range.upperBound)
+    guard lower < upper else { throw ValidationError("--from must be before --to") }
+    let retail: RetailFile
+    do {
+      retail = try RetailFile(
+        URL(fileURLWithPath: file), dates: first == nil && last == nil ? nil : lower..<upper)
+    } catch { throw ValidationError("\(file) cannot be read: \(error)") }
+    let work = RetailImport(retail)
+    let sender = Sender(
+      base: commands.hasSuffix("/") ? String(commands.dropLast()) : commands, concurrency, work.requests)
+    let started = ContinuousClock.now
+    let progress = Task { await sender.showProgress() }
+    let interruption: (any Error)?
+    do {
+      for phase in work.phases { try await sender.send(phase) }
+      interruption = nil
+    } catch { interruption = error }
+    progress.cancel()
+    await progress.value
+    let seconds = (ContinuousClock.now - started) / .seconds(1)
+    let summary = Summary(retail, sender.counts, seconds)
+    print(json ? String(decoding: summary.json.encoded, as: UTF8.self) : summary.text)
+    for failure in sender.failures { FileHandle.standardError.write(Data("\(failure)\n".utf8)) }
+    if let interruption {
+      throw ValidationError("stopped: \(interruption). Run it again: it goes on where it stood.")
+    }
+    if sender.counts.failed > 0 { throw ExitCode(1) }
+  }
+}
+
+private struct Counts: Sendable {
+  var sent = 0
+  /// Was there already, from elsewhere.
+  var existing = 0
+  var failed = 0
+}
+
+private struct Unreachable: Error, CustomStringConvertible {
+  let description: String
+}
+
+/// Sends requests, with so many under way at once.
+private final class Sender: Sendable {
+  /// Of one request, until the import stops.
+  private static let attempts = 12
+  private static let failuresShown = 10
+
+  private struct State {
+    var counts = Counts()
+    var failures: [String] = []
+    var phase = ""
+    /// The chain that nobody has taken yet.
+    var next = 0
+  }
+
+  private let base: String
+  private let concurrency: Int
+  private let total: Int
+  private let session: URLSession
+  private let state = Mutex(State())
+  private let started = ContinuousClock.now
+
+  init(base: String, _ concurrency: Int, _ total: Int) {
+    self.base = base
+    self.concurrency = concurrency
+    self.total = total
+    let configuration = URLSessionConfiguration.ephemeral
+    configuration.httpMaximumConnectionsPerHost = concurrency
+    configuration.timeoutIntervalForRequest = 30
+    session = URLSession(configuration: configuration)
+  }
+
+  var counts: Counts { state.withLock { $0.counts } }
+  var failures: [String] { state.withLock { $0.failures } }
+
+  func send(_ phase: RetailImport.Phase) async throws {
+    state.withLock { ($0.phase, $0.next) = (phase.name, 0) }
+    try await withThrowingTaskGroup(of: Void.self) { group in
+      for _ in 0..<min(concurrency, phase.chains.count) {
+        group.addTask {
+          while true {
+            let index = self.state.withLock { state in
+              defer { state.next += 1 }
+              return state.next
+            }
+            guard index < phase.chains.count else { return }
+            try await self.send(phase.chains[index])
+          }
+        }
+      }
+      try await group.waitForAll()
+    }
+  }
+
+  /// - Throws: when the service cannot be reached for long.
+  private func send(_ chain: RetailImport.Chain) async throws {
+    for (index, request) in chain.enumerated() {
+      let (status, problem, detail) = try await send(request)
+      let isThere = status == 409 && problem.hasSuffix("-exists")
+      let isFailed = status >= 400 && !isThere
+      state.withLock { state in
+        state.counts.sent += 1
+        if isThere { state.counts.existing += 1 }
+        guard isFailed else { return }
+        // What would follow is not sent.
+        state.counts.failed += chain.count - index
+        state.counts.sent += chain.count - index - 1
+        if state.failures.count < Self.failuresShown {
+          state.failures.append("\(request.path): \(status) \(problem): \(detail)")
+        }
+      }
+      if isFailed { return }
+    }
+  }
+
+  private func send(_ request: RetailImport.Request) async throws -> (status: Int, problem: String, detail: String) {
+    var last = ""
+    for attempt in 0..<Self.attempts {
+      if attempt > 0 { try await Task.sleep(for: .milliseconds(min(100 << attempt, 10_000))) }
+      var message = URLRequest(url: URL(string: base + request.path)!)
+      message.httpMethod = "POST"
+      message.httpBody = Data(request.body)
+      message.setValue("application/json", forHTTPHeaderField: "Content-Type")
+      message.setValue(request.key, forHTTPHeaderField: "Idempotency-Key")
+      do {
+        let (data, response) = try await session.data(for: message)
+        let status = (response as? HTTPURLResponse)?.statusCode ?? 0
+        let json = (try? JSON(parsing: Array(data))) ?? .null
+        let problem = json["type"]?.string?.split(separator: ":").last.map(String.init) ?? ""
+        let detail = json["detail"]?.string ?? ""
+        // With its key it may be sent again, whatever came of it.
+        guard status >= 500 || status == 429 || problem == "version-conflict" || problem == "changed-meanwhile" else {
+          return (status, problem, detail)
+        }
+        last = "\(request.path) answers \(status) \(problem): \(detail)"
+      } catch let error as URLError { last = "\(base) does not answer: \(error.code)" }
+    }
+    throw Unreachable(description: last)
+  }
+
+  func showProgress() async {
+    let isTerminal = isatty(2) == 1
+    let clear = isTerminal ? "\r\u{1B}[K" : ""
+    while !Task.isCancelled {
+      try? await Task.sleep(for: isTerminal ? .milliseconds(300) : .seconds(5))
+      let (counts, phase) = state.withLock { ($0.counts, $0.phase) }
+      guard counts.sent > 0, !Task.isCancelled else { continue }
+      let seconds = (ContinuousClock.now - started) / .seconds(1)
+      let rate = Double(counts.sent) / seconds
+      let share = Double(counts.sent) / Double(max(total, 1))
+      let filled = Int(share * 30)
+      let bar = String(repeating: "#", count: filled) + String(repeating: ".", count: 30 - filled)
+      let left = Int(Double(total - counts.sent) / rate) + 1
+      let line = "[\(bar)] \(Int(share * 100)) %  \(counts.sent) of \(total)  \(phase)  \(Int(rate))/s  \(left) s left"
+      FileHandle.standardError.write(Data((clear + line + (isTerminal ? "" : "\n")).utf8))
+    }
+    if isTerminal { FileHandle.standardError.write(Data(clear.utf8)) }
+  }
+}
+
+private struct Summary {
+  let rows: [(String, Int64)]
+  let rejected: [(String, Int)]
+
+  init(_ file: RetailFile, _ counts: Counts, _ seconds: Double) {
+    rows = [
+      ("lines", Int64(file.lines)), ("outsideDates", Int64(file.outsideDates)),
+      ("products", Int64(file.products.count)),
+      ("customers", Int64(file.customers.count)), ("orders", Int64(file.orders.count)),
+      ("ordersTotal", file.orders.reduce(0) { $0 + $1.total }), ("returns", Int64(file.returns.count)),
+      ("returnsTotal", file.returns.reduce(0) { $0 + $1.total }), ("requests", Int64(counts.sent)),
+      ("existing", Int64(counts.existing)), ("failed", Int64(counts.failed)), ("seconds", Int64(seconds.rounded())),
+    ]
+    rejected = RetailFile.Rejection.allCases.map { ($0.rawValue, file.rejected[$0] ?? 0) }
+  }
+
+  var json: JSON {
+    .object(
+      rows.map { JSON.Member($0.0, .integer($0.1)) }
+        + [.init("rejected", .object(rejected.map { JSON.Member($0.0, .integer(Int64($0.1))) }))])
+  }
+
+  var text: String {
+    var table = Table("", "")
+    for row in rows { table.add(row.0, "\(row.1)") }
+    for row in rejected { table.add("rejected: \(row.0)", "\(row.1)") }
+    return table.text
+  }
+}

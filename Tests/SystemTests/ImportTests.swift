@@ -1,0 +1,100 @@
+import Foundation
+import JSON
+import Postgres
+import TestSupport
+import Testing
+
+@Suite("Import of real trade", .tags(.system), .needsServers)
+struct ImportTests {
+  private static let file =
+    ProcessInfo.processInfo.environment["RETAIL_CSV"]
+    ?? TestEnvironment.root.deletingLastPathComponent().appendingPathComponent("shared/data/online-retail.csv").path
+
+  @Test(
+    "a retailer's trade comes to what its file says, and a second import changes nothing", .freshDatabase(),
+    .freshVirtualHost, .enabled(if: FileManager.default.fileExists(atPath: file), "RETAIL_CSV names no file"))
+  func retail() async throws {
+    let system = System()
+    try await system.migrate()
+    let services = [
+      try await system.startReady(.commandService), try await system.startReady(.relay),
+      try await system.startReady(.projector), try await system.startReady(.queryService),
+    ]
+    let (commands, queries) = (services[0].http, services[3].http)
+    func load(_ arguments: String...) async throws -> JSON {
+      let process = try system.run(
+        "counterflow", ["import-retail", Self.file, "--commands", commands.base, "--concurrency", "64", "--json"] + arguments)
+      #expect(try await process.wait(within: .seconds(600)) == 0, "\(process.output)")
+      let line = process.output.split(separator: "\n").last { $0.hasPrefix("{") } ?? ""
+      return try JSON(parsing: Array(line.utf8))
+    }
+    let position = { () async throws -> Int in
+      try await FreshDatabase.current.connect().query("select max(position) from event_store.events").value(Int.self)
+    }
+    // Part of it first, as after an interruption.
+    #expect(try await load("--to", "2010-12-03")["failed"] == 0)
+    let summary = try await load()
+    let end = try await position()
+
+    let python = Process()
+    python.executableURL = URL(fileURLWithPath: "/usr/bin/python3")
+    python.arguments = [
+      TestEnvironment.root.appendingPathComponent("Tests/SystemTests/retail_figures.py").path, Self.file,
+    ]
+    let pipe = Pipe()
+    python.standardOutput = pipe
+    try python.run()
+    let figures = try JSON(parsing: Array(pipe.fileHandleForReading.readDataToEndOfFile()))
+    python.waitUntilExit()
+    try #require(python.terminationStatus == 0)
+
+    #expect(summary["orders"] == figures["orders"] && summary["returns"] == figures["returns"])
+    for member in summary["rejected"]?.members ?? [] {
+      #expect(member.value == figures["rejected"]?[member.name] ?? 0, "\(member.name)")
+    }
+    func items(_ path: String) async throws -> [JSON] { try await queries.get(path).json["items"]?.array ?? [] }
+    func table(_ items: [JSON], _ key: String, _ columns: [String]) -> [String: [JSON]] {
+      var rows: [String: [JSON]] = [:]
+      for item in items { rows[item[key]?.string ?? ""] = columns.map { item[$0] ?? .null } }
+      return rows
+    }
+    func expected(_ name: String) -> [String: [JSON]] {
+      var rows: [String: [JSON]] = [:]
+      for member in figures[name]?.members ?? [] { rows[member.name] = member.value.array ?? [] }
+      return rows
+    }
+    try await eventually("the figures have come", within: .seconds(120)) {
+      let months = try await items("/v1/sales?interval=month")
+      return table(months, "from", ["orders", "units", "gross", "returned"]) == expected("months")
+    }
+    #expect(
+      table(try await items("/v1/sales/countries"), "country", ["orders", "gross", "returned"]) == expected("countries")
+    )
+    let products = table(
+      try await items("/v1/sales/products?limit=1000&by=gross"), "sku", ["units", "gross", "returned"])
+    #expect(products.count == 1000)
+    let allProducts = expected("products")
+    #expect(products.allSatisfy { allProducts[$0.key] == $0.value })
+    let customers = table(
+      try await items("/v1/sales/customers?limit=1000"), "customerId", ["orders", "gross", "returned"])
+    #expect(customers.count == 1000)
+    let allCustomers = expected("customers")
+    #expect(customers.allSatisfy { allCustomers[$0.key] == $0.value })
+    // And all of them, from the tables.
+    let database = try await FreshDatabase.current.connect()
+    let sums = try await database.query(
+      "select sku, sum(units)::bigint, sum(gross)::bigint, sum(returned)::bigint from read_models.sales_products group by sku"
+    ).decode((String, Int64, Int64, Int64).self)
+    let rows = Dictionary(
+      uniqueKeysWithValues: sums.map { ($0.0, [JSON.integer($0.1), .integer($0.2), .integer($0.3)]) })
+    #expect(rows == allProducts)
+    // Everything was shipped: nothing is reserved, and on hand is what came back.
+    let stock = try await items("/v1/products?limit=100")
+    #expect(stock.count == 100 && stock.allSatisfy { $0["stock"]?["reserved"] == 0 })
+    #expect(try await items("/v1/orders?status=shipped&limit=100").count == 100)
+
+    #expect(try await load("--to", "2010-12-03")["failed"] == 0)
+    #expect(try await position() == end)
+    _ = services
+  }
+}
