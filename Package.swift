@@ -104,7 +104,9 @@ let package = Package(
         .embedInCode("Migrations/v0003_commerce.sql"), .embedInCode("Migrations/v0004_customers.sql"),
         .embedInCode("Migrations/privileges.sql"),
       ]),
-    .target(name: "CommerceAPI", dependencies: ["Commerce", "EventSourcing", "JSON"]),
+    .target(
+      name: "CommerceAPI", dependencies: ["Commerce", "EventSourcing", "JSON"],
+      resources: [.embedInCode("openapi.yaml")]),
 
     .target(name: "RetailImport", dependencies: ["Commerce", "EventSourcing", "JSON", crypto, csv]),
 

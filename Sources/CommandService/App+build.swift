@@ -69,6 +69,7 @@ extension App {
     let processor = CommandProcessor(store, limits: limits, logger: logger)
 
     let router = Router()
+    router.addDocument("/openapi.yaml", "application/yaml", CommerceRoutes.openAPI)
     router.addHealth([.database("writeStore", pool, [eventStoreSchema, personalSchema])])
     CommandRoutes(processor: processor, store: store, keys: PersonalKeys(pool), currency: try settings[currency]).add(
       to: router)

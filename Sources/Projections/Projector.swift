@@ -28,7 +28,7 @@ public struct Projector: Service {
     /// Streams of one pair that may be parked within a minute before the pair is halted instead.
     public var parkLimit = 20
     /// Bytes of events that all lanes together hold at once, about; the last event of each may pass its share.
-    public var memory = 64 * 1024 * 1024
+    public var memory = 32 * 1024 * 1024
     /// How long the pairs of a projector that died wait for a new owner, at most.
     public var leaseDuration = Duration.seconds(5)
     /// How often the queue is bound again, should somebody have deleted the exchange.

@@ -37,7 +37,7 @@ extension App {
     help: "Streams of one partition that may be parked within a minute; at the next the partition stops instead.")
 
   static let memory = Setting.integer(
-    "PROJECTION_MEMORY", default: 64, in: 1...65_536,
+    "PROJECTION_MEMORY", default: 32, in: 1...65_536,
     help: "MiB of events that this process holds at once for all its projections, rebuilds included.")
 
   static let projections = Setting(

@@ -22,6 +22,7 @@ extension App {
       CommonSettings.readDatabaseURL, settings, name: "query-service", logger: logger,
       onConnect: CatalogueQueries.prepare)
     let router = Router(options: .autoGenerateHeadEndpoints)
+    router.addDocument("/openapi.yaml", "application/yaml", CommerceRoutes.openAPI)
     router.addHealth([.database("readStore", pool, [projectionsSchema, readModelsSchema])])
     QueryRoutes(pool).add(to: router)
     let server = ServiceMain.httpServer(

@@ -1,3 +1,4 @@
+import CommerceAPI
 import Foundation
 import JSON
 import TestSupport
@@ -10,6 +11,28 @@ struct CommerceTests {
     "from the catalogue to the return: every command, and what each read model makes of it", .freshDatabase(),
     .freshVirtualHost)
   func life() async throws {
+    let exchanges = HTTPExchanges()
+    try await HTTPExchanges.$current.withValue(exchanges) { try await lifeItself() }
+    // Nothing but what the document says was answered, and all of that.
+    let routes = JSON.array(
+      (CommerceRoutes.commands + CommerceRoutes.queries).map { [.string($0.method), .string($0.path)] })
+    let check = Process()
+    check.executableURL = URL(fileURLWithPath: "/usr/bin/python3")
+    check.arguments =
+      ["Tests/SystemTests/check_openapi.py", "Sources/CommerceAPI/openapi.yaml"].map {
+        TestEnvironment.root.appendingPathComponent($0).path
+      } + [String(decoding: routes.encoded, as: UTF8.self)]
+    let (input, output) = (Pipe(), Pipe())
+    (check.standardInput, check.standardOutput) = (input, output)
+    try check.run()
+    input.fileHandleForWriting.write(Data(exchanges.json.encoded))
+    try input.fileHandleForWriting.close()
+    let findings = String(decoding: output.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
+    check.waitUntilExit()
+    #expect(check.terminationStatus == 0, "\(findings)")
+  }
+
+  private func lifeItself() async throws {
     let system = System()
     try await system.migrate()
     let commandService = try await system.startReady(.commandService)
@@ -68,7 +91,7 @@ struct CommerceTests {
     try await expect("/v1/orders/o-1/delivery", [:], 409, "order-not-shipped")
     try await expect(
       "/v1/returns", ["orderId": "o-1", "lines": [["sku": "MUG", "quantity": 1]]], 409, "order-not-shipped")
-    try await expect("/v1/orders/o-1/shipment", ["carrier": "La Poste"], 200, changed: true)
+    try await expect("/v1/orders/o-1/shipment", ["carrier": "La Poste", "trackingCode": "LP7"], 200, changed: true)
     try await expect("/v1/orders/o-1/shipment", [:], 200, changed: false)
     try await expect("/v1/orders/o-1/cancellation", [:], 409, "order-shipped")
     try await expect("/v1/orders/o-1/delivery", [:], 200, changed: true)
@@ -86,6 +109,7 @@ struct CommerceTests {
     try await expect("/v1/returns", ["lines": [["sku": "X", "quantity": 1, "unitPrice": 1]]], 422, "product-unknown")
     let credit: JSON = [
       "returnId": "r-2", "country": "France", "customerId": "ada", "returnedAt": "2011-10-03T00:00:00Z",
+      "reason": "broken",
       "lines": [["sku": "LANTERN", "quantity": 1, "unitPrice": 100]],
     ]
     try await expect("/v1/returns", credit, 201)
@@ -133,6 +157,23 @@ struct CommerceTests {
       try await queries.get("/v1/sales/customers").json["items"]
         == [["customerId": "ada", "orders": 1, "gross": 2334, "returned": 778, "net": 1556]])
     #expect(try await queries.get("/v1/products/LANTERN").json["unitsSold"] == 6)
+
+    try await expect("/v1/products/MUG/price", ["unitPrice": 170], 200, method: "PUT", changed: true)
+    try await expect("/v1/customers", ["customerId": "ada", "name": "Ada", "email": "ada@example.org"], 201)
+    try await expect("/v1/customers", ["customerId": "bob", "name": "Bob"], 201)
+    try await expect("/v1/customers/ada", ["country": "France"], 200, method: "PATCH", changed: true)
+    try await expect("/v1/customers/bob/personal-data", [:], 200, method: "DELETE", changed: true)
+    _ = try await read("/v1/customers/bob", "bob is erased") { $0["erasedAt"]?.string != nil }
+    _ = try await read("/v1/customers?q=ada", "ada is found") { $0["items"]?.array?.count == 1 }
+    #expect(try await queries.get("/v1/customers/ada").json["spent"] == 2334)
+    #expect(try await queries.get("/v1/customers?limit=1").json["nextCursor"]?.string != nil)
+    #expect(try await queries.get("/v1/returns/r-1").json["orderId"] == "o-1")
+    try await expect("/v1/returns", ["orderId": "o-1", "reason": "r", "lines": [["sku": "MUG", "quantity": 1]]], 201)
+    try await expect("/v1/orders/o-2/cancellation", ["reason": ""], 422, "invalid-request")
+    for service in [commands, queries] {
+      let document = try await service.get("/openapi.yaml")
+      #expect(document.status == 200 && document.body == CommerceRoutes.openAPI)
+    }
 
     // Searching.
     func ids(_ query: String, _ member: String = "orderId", path: String = "/v1/orders") async throws -> [String] {

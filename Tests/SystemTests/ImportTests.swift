@@ -23,7 +23,8 @@ struct ImportTests {
     let (commands, queries) = (services[0].http, services[3].http)
     func load(_ arguments: String...) async throws -> JSON {
       let process = try system.run(
-        "counterflow", ["import-retail", Self.file, "--commands", commands.base, "--concurrency", "64", "--json"] + arguments)
+        "counterflow",
+        ["import-retail", Self.file, "--commands", commands.base, "--concurrency", "64", "--json"] + arguments)
       #expect(try await process.wait(within: .seconds(600)) == 0, "\(process.output)")
       let line = process.output.split(separator: "\n").last { $0.hasPrefix("{") } ?? ""
       return try JSON(parsing: Array(line.utf8))

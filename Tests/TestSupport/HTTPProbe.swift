@@ -1,6 +1,7 @@
 internal import Foundation
 internal import FoundationNetworking
 public import JSON
+internal import Synchronization
 
 /// What a service answered.
 public struct HTTPAnswer: Sendable {
@@ -12,6 +13,25 @@ public struct HTTPAnswer: Sendable {
   public var json: JSON { (try? JSON(parsing: body)) ?? .null }
   /// The last part of a problem's type.
   public var problem: String? { json["type"]?.string?.split(separator: ":").last.map(String.init) }
+}
+
+/// What was asked and answered, for those who look at all of it.
+public final class HTTPExchanges: Sendable {
+  @TaskLocal public static var current: HTTPExchanges?
+
+  private let all = Mutex<[JSON]>([])
+
+  public init() {}
+
+  func add(_ method: String, _ path: String, _ answer: HTTPAnswer) {
+    let entry: JSON = [
+      "method": .string(method), "path": .string(path), "status": .integer(Int64(answer.status)),
+      "contentType": .string(answer.headers["content-type"] ?? ""), "body": .string(answer.text),
+    ]
+    all.withLock { $0.append(entry) }
+  }
+
+  public var json: JSON { all.withLock { .array($0) } }
 }
 
 /// An HTTP client for tests.
@@ -41,6 +61,8 @@ public struct HTTPProbe: Sendable {
     for (name, value) in http.allHeaderFields {
       headers[String(describing: name).lowercased()] = String(describing: value)
     }
-    return HTTPAnswer(status: http.statusCode, headers: headers, body: Array(data))
+    let answer = HTTPAnswer(status: http.statusCode, headers: headers, body: Array(data))
+    HTTPExchanges.current?.add(method, path, answer)
+    return answer
   }
 }

@@ -1,0 +1,11 @@
+public import Hummingbird
+
+extension RouterMethods {
+  /// Serves a document that never changes while the process lives.
+  public func addDocument(_ path: RouterPath, _ contentType: String, _ bytes: [UInt8]) {
+    let buffer = ByteBuffer(bytes: bytes)
+    get(path) { _, _ in
+      Response(status: .ok, headers: [.contentType: contentType], body: ResponseBody(byteBuffer: buffer))
+    }
+  }
+}
