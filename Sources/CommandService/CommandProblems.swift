@@ -123,8 +123,8 @@ private func rejection(_ rejection: CommerceRejection) -> Problem {
 
 private func exists(_ what: String, _ id: String, _ pointer: String, _ remedy: String) -> Problem {
   Problem(
-    .conflict, "\(what)-exists", title: "The \(what) exists", detail: "There is a \(what) \(id) already; \(remedy).",
-    errors: [.init(pointer: pointer, detail: "there is a \(what) \(id) already")])
+    .conflict, "\(what)-exists", title: "The \(what) exists", detail: "The \(what) \(id) is there already; \(remedy).",
+    errors: [.init(pointer: pointer, detail: "the \(what) \(id) is there already")])
 }
 
 private func unsaleable(_ lines: [CommerceRejection.UnsaleableLine]) -> [Problem.FieldError] {

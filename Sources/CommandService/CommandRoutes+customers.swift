@@ -15,21 +15,23 @@ extension CommandRoutes {
       let (json, bytes) = try await body(of: request)
       let body = try RegisterCustomerRequest(json)
       let id = body.customerID ?? UUID.v7().uuidString.lowercased()
-      guard let sealed = try await sealed(body.personal, of: id) else { throw CommerceRejection.customerExists(id) }
-      let customer = CustomerRegistered(customerID: id, sealed: sealed, country: body.country)
+      let sealed = try await keys.key(of: id)?.seal(body.personal.encoded, of: id)
+      // Refused where the key was erased; but who repeats a request with its key gets its answer first.
+      let customer = CustomerRegistered(customerID: id, sealed: sealed ?? "", country: body.country)
       return try await create(RegisterCustomer(customer), "/v1/customers", id, request, bytes)
     }
     router.patch("/v1/customers/{id}") { request, context in
       let (json, bytes) = try await body(of: request)
       let body = try ChangeCustomerRequest(json)
       let id = try customerID(context)
-      guard try await customer(id).isRegistered else { throw CommerceRejection.customerNotFound(id) }
-      var change = CustomerChanged(customerID: id, sealed: nil, country: body.country)
-      if let personal = body.personal {
-        guard let sealed = try await sealed(personal, of: id) else { throw CommerceRejection.customerIsErased(id) }
-        change = CustomerChanged(customerID: id, sealed: sealed, country: body.country)
+      return try await again {
+        var sealed: String?
+        if let personal = body.personal {
+          sealed = try await keys.keys(of: [id])[id]?.seal(personal.encoded, of: id) ?? ""
+        }
+        let change = CustomerChanged(customerID: id, sealed: sealed, country: body.country)
+        return try await self.change(ChangeCustomer(change), id, request, bytes)
       }
-      return try await self.change(ChangeCustomer(change), id, request, bytes)
     }
     router.delete("/v1/customers/{id}/personal-data") { request, context in
       try admit()
@@ -57,11 +59,6 @@ extension CommandRoutes {
     let id = try context.pathParameter("id")
     guard Identifier.problem(id) == nil else { throw CommerceRejection.customerNotFound(id) }
     return id
-  }
-
-  /// nil where the person's key was erased.
-  private func sealed(_ data: PersonalData, of person: String) async throws -> String? {
-    try await keys.key(of: person)?.seal(data.encoded, of: person)
   }
 
   private func customer(_ id: String) async throws -> Customer {

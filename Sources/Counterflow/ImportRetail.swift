@@ -212,11 +212,18 @@ private struct Summary {
       ("lines", Int64(file.lines)), ("outsideDates", Int64(file.outsideDates)),
       ("products", Int64(file.products.count)),
       ("customers", Int64(file.customers.count)), ("orders", Int64(file.orders.count)),
-      ("ordersTotal", file.orders.reduce(0) { $0 + $1.total }), ("returns", Int64(file.returns.count)),
-      ("returnsTotal", file.returns.reduce(0) { $0 + $1.total }), ("requests", Int64(counts.sent)),
+      ("ordersTotal", Self.sum(file.orders)), ("returns", Int64(file.returns.count)),
+      ("returnsTotal", Self.sum(file.returns)), ("requests", Int64(counts.sent)),
       ("existing", Int64(counts.existing)), ("failed", Int64(counts.failed)), ("seconds", Int64(seconds.rounded())),
     ]
     rejected = RetailFile.Rejection.allCases.map { ($0.rawValue, file.rejected[$0] ?? 0) }
+  }
+
+  private static func sum(_ invoices: [RetailFile.Invoice]) -> Int64 {
+    invoices.reduce(0) { sum, invoice in
+      let (total, overflows) = sum.addingReportingOverflow(invoice.total)
+      return overflows ? .max : total
+    }
   }
 
   var json: JSON {

@@ -23,8 +23,14 @@ public struct RetailFile: Sendable {
     public internal(set) var date: Timestamp
     public internal(set) var lines: [Line]
 
-    /// Minor units.
-    public var total: Int64 { lines.reduce(0) { $0 + $1.quantity * $1.unitPrice } }
+    /// Minor units; as much as fits, which the store will refuse.
+    public var total: Int64 {
+      lines.reduce(0) { total, line in
+        let (amount, amountOverflows) = line.quantity.multipliedReportingOverflow(by: line.unitPrice)
+        let (sum, sumOverflows) = total.addingReportingOverflow(amount)
+        return amountOverflows || sumOverflows ? .max : sum
+      }
+    }
   }
 
   public struct Product: Sendable, Hashable {

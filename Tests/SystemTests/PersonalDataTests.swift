@@ -52,7 +52,11 @@ struct PersonalDataTests {
     try await broker.bind(queue: queue.name, to: "counterflow.events", routingKey: "#")
 
     let customer: JSON = ["customerId": "ada", "name": .string(name), "email": .string(email), "country": "England"]
-    #expect(try await commands.post("/v1/customers", customer).status == 201)
+    func registerAda() async throws -> HTTPAnswer {
+      try await commands.send("POST", "/v1/customers", body: customer.encoded, headers: ["Idempotency-Key": "ada"])
+    }
+    let registered = try await registerAda()
+    #expect(registered.status == 201)
     #expect(try await commands.post("/v1/customers", customer).problem == "customer-exists")
     let other: JSON = ["customerId": "bob", "name": "Bob Babbage", "email": "bob@example.org"]
     #expect(try await commands.post("/v1/customers", other).status == 201)
@@ -104,6 +108,12 @@ struct PersonalDataTests {
     #expect(again.json["changed"] == false && again.json["erasedAt"] == receipt.json["erasedAt"])
     #expect(try await commands.send("DELETE", "/v1/customers/nobody/personal-data").status == 404)
     #expect(try await commands.post("/v1/customers", customer).status == 409)
+    // The key of a request outlives the person's.
+    let repeated = try await registerAda()
+    #expect(repeated.status == 201 && repeated.body == registered.body)
+    let late = try await commands.send(
+      "PATCH", "/v1/customers/ada", body: (["name": "A"] as JSON).encoded, contentType: "application/json")
+    #expect(late.problem == "customer-erased")
     try await eventually("the row is scrubbed") {
       try await queries.get("/v1/customers/ada").json["erasedAt"] == receipt.json["erasedAt"]
     }

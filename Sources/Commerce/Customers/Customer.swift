@@ -61,7 +61,7 @@ public enum CustomerEvent: DomainEvent, Hashable {
 
 public struct CustomerRegistered: Sendable, Hashable {
   public let customerID: String
-  /// `PersonalData`, sealed.
+  /// `PersonalData`, sealed; empty where there is no key, which is refused.
   public let sealed: String
   public let country: String?
 
@@ -75,7 +75,7 @@ public struct CustomerRegistered: Sendable, Hashable {
 /// What is nil stays as it was.
 public struct CustomerChanged: Sendable, Hashable {
   public let customerID: String
-  /// `PersonalData`, sealed: what is not in it stays as it was.
+  /// `PersonalData`, sealed: what is not in it stays as it was. Empty where there is no key, which is refused.
   public let sealed: String?
   public let country: String?
 
@@ -140,6 +140,7 @@ public struct RegisterCustomer: Command {
     guard !decision.state(Customer.self, customer.customerID).isRegistered else {
       throw .customerExists(customer.customerID)
     }
+    guard !customer.sealed.isEmpty else { throw .customerIsErased(customer.customerID) }
     decision.emit(.registered(customer), to: Customer.self, customer.customerID)
   }
 }
@@ -156,6 +157,8 @@ public struct ChangeCustomer: Command {
     let customer = decision.state(Customer.self, change.customerID)
     guard customer.isRegistered else { throw .customerNotFound(change.customerID) }
     guard customer.erased == nil else { throw .customerIsErased(change.customerID) }
+    // Registered only after its key was looked for.
+    guard change.sealed != "" else { throw .changedMeanwhile(change.customerID) }
     // Sealed data cannot be compared with what was there.
     guard change.sealed != nil || (change.country != nil && change.country != customer.country) else { return }
     decision.emit(.changed(change), to: Customer.self, change.customerID)
