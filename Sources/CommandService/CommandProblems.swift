@@ -116,7 +116,7 @@ private func rejection(_ rejection: CommerceRejection) -> Problem {
   case .totalOverflows:
     return Problem(
       .unprocessableContent, "total-overflows", title: "The total is too large",
-      detail: "The total exceeds \(Int64.max) minor units; take less at a time.",
+      detail: "The total exceeds \(Bounds.total.upperBound) minor units; take less at a time.",
       errors: [.init(pointer: "/lines", detail: "the sum of quantity times unitPrice is too large")])
   }
 }

@@ -7,6 +7,7 @@ import HTTPTypes
 import Hummingbird
 import JSON
 import PersonalKeys
+import Postgres
 import ServiceKit
 
 extension CommandRoutes {
@@ -15,7 +16,7 @@ extension CommandRoutes {
       let (json, bytes) = try await body(of: request)
       let body = try RegisterCustomerRequest(json)
       let id = body.customerID ?? UUID.v7().uuidString.lowercased()
-      let sealed = try await keys.key(of: id)?.seal(body.personal.encoded, of: id)
+      let sealed = try await reachingStore { try await keys.key(of: id)?.seal(body.personal.encoded, of: id) }
       // Refused where the key was erased; but who repeats a request with its key gets its answer first.
       let customer = CustomerRegistered(customerID: id, sealed: sealed ?? "", country: body.country)
       return try await create(RegisterCustomer(customer), "/v1/customers", id, request, bytes)
@@ -27,7 +28,7 @@ extension CommandRoutes {
       return try await again {
         var sealed: String?
         if let personal = body.personal {
-          sealed = try await keys.keys(of: [id])[id]?.seal(personal.encoded, of: id) ?? ""
+          sealed = try await reachingStore { try await keys.keys(of: [id])[id]?.seal(personal.encoded, of: id) } ?? ""
         }
         let change = CustomerChanged(customerID: id, sealed: sealed, country: body.country)
         return try await self.change(ChangeCustomer(change), id, request, bytes)
@@ -35,9 +36,8 @@ extension CommandRoutes {
     }
     router.delete("/v1/customers/{id}/personal-data") { request, context in
       try admit()
-      let hasBody = request.headers[.contentType] != nil
-      let bytes = hasBody ? try await request.jsonBytes() : []
-      let body = try ReasonRequest(hasBody ? JSON(requestBody: bytes) : [:])
+      let bytes = try await request.jsonBytes(isOptional: true)
+      let body = try ReasonRequest(bytes.isEmpty ? [:] : JSON(requestBody: bytes))
       let id = try customerID(context)
       return try await again {
         let customer = try await customer(id)
@@ -53,6 +53,10 @@ extension CommandRoutes {
         }
       }
     }
+  }
+
+  private func reachingStore<Answer>(_ body: () async throws -> Answer) async throws -> Answer {
+    do { return try await body() } catch let error as PostgresError { throw CommandError.unavailable("\(error)") }
   }
 
   private func customerID(_ context: some RequestContext) throws -> String {

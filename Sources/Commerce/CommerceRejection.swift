@@ -32,7 +32,7 @@ public enum CommerceRejection: Error, Sendable, Hashable {
   case stockBelowReserved(SKU, onHand: Int64, reserved: Int64)
   /// Would not fit in 64 bits.
   case stockOverflows(SKU)
-  /// The total does not fit in 64 bits of minor units.
+  /// The total is above `Bounds.total`.
   case totalOverflows
 
   public struct UnsaleableLine: Sendable, Hashable {

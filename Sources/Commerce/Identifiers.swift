@@ -55,6 +55,8 @@ public enum Bounds {
   public static let unitPrice: ClosedRange<Int64> = 1...1_000_000_000_000
   public static let quantity: ClosedRange<Int64> = 1...1_000_000
   public static let lines = 1...100
+  /// Minor units of an order's or a return's total: low enough that sums over very many of them fit in 64 bits.
+  public static let total: ClosedRange<Int64> = 1...10_000_000_000_000
   /// Unicode scalars of a name, and of other texts.
   public static let nameLength = 1...200
   public static let textLength = 0...2_000

@@ -16,6 +16,8 @@ public let readModelsSchema = Schema(
       version: 3, name: "commerce", sql: String(decoding: PackageResources.v0003_commerce_sql, as: UTF8.self)),
     Migration(
       version: 4, name: "customers", sql: String(decoding: PackageResources.v0004_customers_sql, as: UTF8.self)),
+    Migration(
+      version: 5, name: "typos", sql: String(decoding: PackageResources.v0005_typos_sql, as: UTF8.self)),
   ],
   afterwards: [String(decoding: PackageResources.privileges_sql, as: UTF8.self)])
 

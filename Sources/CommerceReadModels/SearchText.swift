@@ -1,4 +1,5 @@
 internal import Foundation
+internal import Postgres
 
 /// Text as it is searched: without case and accents, its words with single spaces between and one before; behind a word
 /// such as `BYRON-LOVELACE` its parts.
@@ -21,27 +22,41 @@ enum SearchText {
   /// From how many letters on a word may have a typo.
   static let longWord = 6
 
-  /// A condition that a normal text has a word that begins like each of these, or, where one is long, looks like it; and
-  /// an expression for how well they fit, from 0 to 1000.
+  /// A condition that a normal text has for each of these words one that begins like it, or, where it is long, one that has
+  /// a typo less or more; and an expression for how well they fit, from 0 to 1000.
   /// - Returns: nil where there are no words.
-  static func match(_ query: String, _ column: String, _ conditions: inout Conditions) -> String? {
+  static func match(
+    _ query: String, _ column: String, _ conditions: inout Conditions
+  ) -> (condition: String, rank: String)? {
     let words = words(query).prefix(8)
     guard !words.isEmpty else { return nil }
-    var ranks: [String] = []
+    var (all, ranks): ([String], [String]) = ([], [])
     for word in words {
-      let escaped = word.replacing("_", with: "\\_")
-      let pattern = conditions.bind("% \(escaped)%")
-      if word.count >= longWord {
-        // At the threshold that query-service sets.
-        let bound = conditions.bind(word)
-        conditions.add("(\(column) like \(pattern) or \(bound) <% \(column))")
-        ranks.append("word_similarity(\(bound), \(column))")
-      } else {
-        let bound = conditions.bind(word)
-        conditions.add("\(column) like \(pattern)")
-        ranks.append("word_similarity(\(bound), \(column))")
+      let pattern = conditions.bind("% \(word.replacing("_", with: "\\_"))%")
+      let bound = conditions.bind(word)
+      ranks.append("word_similarity(\(bound), \(column))")
+      guard word.count >= longWord else {
+        all.append("\(column) like \(pattern)")
+        continue
       }
+      // Two letters that changed places are one typo too.
+      let letters = Array(word)
+      let swapped = letters.indices.dropLast().map { index in
+        var letters = letters
+        letters.swapAt(index, index + 1)
+        return String(letters)
+      }
+      let variants = conditions.bind(PostgresArray(swapped))
+      // What looks alike at all, by the index and at the threshold that query-service sets, is looked at word by word.
+      all.append(
+        """
+        (\(column) like \(pattern) or (\(bound) <% \(column) and exists (
+          select from unnest(string_to_array(\(column), ' ')) w
+          where w = any(\(variants)) or levenshtein_less_equal(w, \(bound), 1) <= 1)))
+        """)
     }
-    return "round((\(ranks.joined(separator: " + "))) * 1000 / \(words.count))::bigint"
+    return (
+      all.joined(separator: " and "), "round((\(ranks.joined(separator: " + "))) * 1000 / \(words.count))::bigint"
+    )
   }
 }

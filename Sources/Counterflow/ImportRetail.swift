@@ -23,8 +23,8 @@ struct ImportRetail: AsyncParsableCommand {
   @Argument(help: "The CSV file.", completion: .file(extensions: ["csv"])) var file: String
   @Option(help: "Where command-service answers.") var commands = "http://127.0.0.1:8081"
   @Option(help: "Requests under way at once.") var concurrency = 16
-  @Option(help: "The first day, such as 2010-12-01.") var from: String?
-  @Option(help: "The day after the last.") var to: String?
+  @Option(help: "Invoices from this day on, such as 2010-12-01.") var from: String?
+  @Option(help: "Invoices before this day.") var to: String?
   @Flag(help: "Print the summary as JSON.") var json = false
 
   func validate() throws {
@@ -50,7 +50,7 @@ struct ImportRetail: AsyncParsableCommand {
       retail = try RetailFile(
         URL(fileURLWithPath: file), dates: first == nil && last == nil ? nil : lower..<upper)
     } catch { throw ValidationError("\(file) cannot be read: \(error)") }
-    let work = RetailImport(retail)
+    let work = RetailImport(retail, scope: "\(from ?? "") \(to ?? "")")
     let sender = Sender(
       base: commands.hasSuffix("/") ? String(commands.dropLast()) : commands, concurrency, work.requests)
     let started = ContinuousClock.now

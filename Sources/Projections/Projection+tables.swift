@@ -20,7 +20,7 @@ extension Projection {
     let gone = changes.filter { $0.after == nil && !$0.isNew }.map(\.key)
     if !gone.isEmpty { try connection.query(table.delete(gone, from: target)) }
     for aggregate in aggregates {
-      let sums = aggregate.sums(of: changes, generation)
+      let sums = try aggregate.sums(of: changes, generation)
       if !sums.isEmpty { try connection.query(aggregate.add(sums, to: generation.table(aggregate.name))) }
     }
   }
@@ -33,7 +33,7 @@ extension Projection {
       guard let document = change.after else { continue }
       rows.documents[change.key] = ReplayedRows.Document(version: change.version, bytes: table.encode(document))
     }
-    for aggregate in aggregates { rows.sums[aggregate.name] = aggregate.sums(of: changes, generation) }
+    for aggregate in aggregates { rows.sums[aggregate.name] = try aggregate.sums(of: changes, generation) }
     return rows
   }
 }
@@ -107,7 +107,7 @@ extension DocumentTable {
 
 extension AggregateTable {
   /// What the changes come to, row by row.
-  func sums(of changes: [RowChange<Document>], _ generation: Generation) -> [AggregateKey: [Int64]] {
+  func sums(of changes: [RowChange<Document>], _ generation: Generation) throws -> [AggregateKey: [Int64]] {
     var sums: [AggregateKey: [Int64]] = [:]
     for change in changes {
       let partition = generation.partitioning.partition(ofHash: change.hash).index
@@ -117,8 +117,10 @@ extension AggregateTable {
           let key = AggregateKey(partition: partition, key: contribution.key)
           var row = sums[key] ?? Array(repeating: 0, count: self.sums.count)
           for (index, amount) in contribution.amounts.enumerated() {
-            // A sum that cannot be held is refused by the database, not here.
-            row[index] = add ? row[index] &+ amount : row[index] &- amount
+            let (sum, overflows) =
+              add ? row[index].addingReportingOverflow(amount) : row[index].subtractingReportingOverflow(amount)
+            guard !overflows else { throw ProjectionsError("a sum in \(name) does not fit in 64 bits") }
+            row[index] = sum
           }
           sums[key] = row
         }

@@ -15,18 +15,35 @@ private func clear(_ opaque: String) -> String? {
   return Data(base64Encoded: standard + padding).flatMap { String(bytes: $0, encoding: .utf8) }
 }
 
+/// The two parts of a text at its first colon; whatever follows that, it is a character of its own here.
+private func parts(_ text: String) -> (String, String)? {
+  guard let colon = text.utf8.firstIndex(of: UInt8(ascii: ":")) else { return nil }
+  return (String(text.utf8[..<colon]) ?? "", String(text.utf8[colon...].dropFirst()) ?? "")
+}
+
+/// The first day of a period.
+struct DayCursor {
+  let day: String
+
+  var opaque: String { QueryService.opaque(day) }
+
+  init(day: String) { self.day = day }
+
+  init?(opaque text: String) {
+    guard let day = clear(text), Parameters.isDay(day) else { return nil }
+    self.day = day
+  }
+}
+
 extension OrderQueries.Cursor {
   /// `microseconds:order id`.
   var opaque: String { QueryService.opaque("\(placedAt.microsecondsSince1970):\(orderID)") }
 
   init?(opaque text: String) {
-    guard let decoded = clear(text), let colon = decoded.firstIndex(of: ":"),
-      let microseconds = Int64(decoded[..<colon]),
-      Timestamp.range.contains(Timestamp(microsecondsSince1970: microseconds)),
-      Identifier.problem(String(decoded[colon...].dropFirst())) == nil
+    guard let (time, id) = clear(text).flatMap(parts), let microseconds = Int64(time),
+      Timestamp.range.contains(Timestamp(microsecondsSince1970: microseconds)), Identifier.problem(id) == nil
     else { return nil }
-    self.init(
-      placedAt: Timestamp(microsecondsSince1970: microseconds), orderID: String(decoded[colon...].dropFirst()))
+    self.init(placedAt: Timestamp(microsecondsSince1970: microseconds), orderID: id)
   }
 }
 
@@ -35,10 +52,9 @@ extension CatalogueQueries.Cursor {
   var opaque: String { QueryService.opaque("\(sku):\(value)") }
 
   init?(opaque text: String) {
-    guard let decoded = clear(text), let colon = decoded.firstIndex(of: ":"),
-      let sku = SKU(String(decoded[..<colon])), !decoded.unicodeScalars.contains("\0")
+    guard let (code, value) = clear(text).flatMap(parts), let sku = SKU(code), !value.unicodeScalars.contains("\0")
     else { return nil }
-    self.init(value: String(decoded[colon...].dropFirst()), sku: sku.rawValue)
+    self.init(value: value, sku: sku.rawValue)
   }
 }
 
@@ -47,9 +63,8 @@ extension CustomerQueries.Cursor {
   var opaque: String { QueryService.opaque("\(rank):\(customerID)") }
 
   init?(opaque text: String) {
-    guard let decoded = clear(text), let colon = decoded.firstIndex(of: ":"), let rank = Int64(decoded[..<colon]),
-      Identifier.problem(String(decoded[colon...].dropFirst())) == nil
+    guard let (number, id) = clear(text).flatMap(parts), let rank = Int64(number), Identifier.problem(id) == nil
     else { return nil }
-    self.init(rank: rank, customerID: String(decoded[colon...].dropFirst()))
+    self.init(rank: rank, customerID: id)
   }
 }

@@ -84,8 +84,22 @@ struct Parameters {
     return text.flatMap { Int($0) } ?? count
   }
 
+  /// A place in the answer to this query and no other.
   mutating func cursor<Cursor>(_ read: (String) -> Cursor?) throws -> Cursor? {
-    let text = try text("cursor") { read($0) == nil ? "must be the nextCursor of an earlier answer" : nil }
-    return text.flatMap(read)
+    let tag = tag
+    func own(_ text: String) -> Cursor? { text.hasPrefix(tag) ? read(String(text.dropFirst(tag.count))) : nil }
+    let text = try text("cursor") {
+      own($0) == nil ? "must be the nextCursor of an earlier answer to the same query" : nil
+    }
+    return text.flatMap(own)
+  }
+
+  /// What a cursor of this query begins with: a hash (FNV-1a) of all that is asked for but the page.
+  var tag: String {
+    let asked = given.filter { !["cursor", "limit"].contains($0.name) }.map { "\($0.name)=\($0.value)" }.sorted()
+    var hash: UInt32 = 2_166_136_261
+    for byte in asked.joined(separator: "&").utf8 { hash = (hash ^ UInt32(byte)) &* 16_777_619 }
+    let digits = String(hash, radix: 16)
+    return String(repeating: "0", count: 8 - digits.count) + digits
   }
 }

@@ -55,9 +55,10 @@ struct QueryRoutes {
       let email = try parameters.text("email") { $0.utf8.count <= 254 ? nil : "must have at most 254 bytes" }
       let limit = try parameters.limit(default: 20, atMost: 100)
       let cursor = try parameters.cursor { CustomerQueries.Cursor(opaque: $0) }
+      let tag = parameters.tag
       try parameters.finish()
       let page = try await customers.search(text: text, email: email, after: cursor, limit: limit)
-      return list(page.items, next: page.next?.opaque)
+      return list(page.items, next: page.next.map { tag + $0.opaque })
     }
     router.get("/v1/customers/{id}/orders") { request, context in
       let id = try context.pathParameter("id")
@@ -92,9 +93,10 @@ struct QueryRoutes {
     filter.isOldestFirst = try parameters.choice("sort", ["-placedAt", "placedAt"]) == "placedAt"
     let limit = try parameters.limit(default: 20, atMost: 100)
     let cursor = try parameters.cursor { OrderQueries.Cursor(opaque: $0) }
+    let tag = parameters.tag
     try parameters.finish()
     let page = try await orders.search(filter, after: cursor, limit: limit)
-    return list(page.items, next: page.next?.opaque)
+    return list(page.items, next: page.next.map { tag + $0.opaque })
   }
 
   static let statuses = ["placed", "paid", "shipped", "delivered", "cancelled"]
@@ -110,11 +112,12 @@ struct QueryRoutes {
     filter.order = order.flatMap { CatalogueQueries.Order(rawValue: $0) } ?? (filter.text == nil ? .sku : .relevance)
     let limit = try parameters.limit(default: 20, atMost: 100)
     let cursor = try parameters.cursor { CatalogueQueries.Cursor(opaque: $0) }
+    let tag = parameters.tag
     try parameters.finish()
     guard let page = try await catalogue.search(filter, after: cursor, limit: limit) else {
       throw Parameters.wrong("cursor", "must be the nextCursor of an earlier answer to the same query")
     }
-    return list(page.items, next: page.next?.opaque)
+    return list(page.items, next: page.next.map { tag + $0.opaque })
   }
 
   private func addSales(to router: Router<some RequestContext>) {
@@ -124,10 +127,11 @@ struct QueryRoutes {
         .flatMap { SalesQueries.Interval(rawValue: $0) }
       let filter = try salesFilter(&parameters, hasCountry: true)
       let limit = try parameters.limit(default: 100, atMost: 1000)
-      let cursor = try parameters.cursor { Parameters.isDay($0) ? $0 : nil }
+      let cursor = try parameters.cursor { DayCursor(opaque: $0)?.day }
+      let tag = parameters.tag
       try parameters.finish()
       let page = try await sales.periods(interval ?? .day, filter, after: cursor, limit: limit)
-      return list(page.items, next: page.next)
+      return list(page.items, next: page.next.map { tag + DayCursor(day: $0).opaque })
     }
     router.get("/v1/sales/products") { request, _ in
       var parameters = Parameters(request)

@@ -73,7 +73,7 @@ public struct RetailFile: Sendable {
     "InvoiceNo", "StockCode", "Description", "Quantity", "InvoiceDate", "UnitPrice", "CustomerID", "Country",
   ]
 
-  /// - Parameter dates: lines of other times are left out.
+  /// - Parameter dates: invoices that begin at other times are left out.
   /// - Throws: where the file cannot be read, or has other columns.
   public init(_ url: URL, dates: Range<Timestamp>? = nil) throws {
     let csv = try CSV<Enumerated>(url: url, delimiter: .comma, loadColumns: false)
@@ -84,8 +84,15 @@ public struct RetailFile: Sendable {
       }
       places.append(place)
     }
-    var reader = Reader(dates: dates)
-    for row in csv.rows { reader.take(places.map { $0 < row.count ? row[$0] : nil }) }
+    let rows = csv.rows.map { row in places.map { $0 < row.count ? row[$0].trimmingCharacters(in: .whitespaces) : nil }
+    }
+    var firsts: [String: Timestamp] = [:]
+    for row in rows {
+      guard let number = row[0], let date = row[4].flatMap({ Timestamp($0) }) else { continue }
+      firsts[number] = min(firsts[number] ?? date, date)
+    }
+    var reader = Reader(dates: dates, firsts: firsts)
+    for row in rows { reader.take(row) }
     self = reader.file
     orders = reader.orders.ordered
     returns = reader.returns.ordered
@@ -112,6 +119,8 @@ public struct RetailFile: Sendable {
 
   private struct Reader {
     let dates: Range<Timestamp>?
+    /// The earliest date of each invoice, which is chosen whole or not at all.
+    let firsts: [String: Timestamp]
     var file = RetailFile()
     var orders = Ordered<Invoice>()
     var returns = Ordered<Invoice>()
@@ -120,12 +129,12 @@ public struct RetailFile: Sendable {
 
     mutating func take(_ row: [String?]) {
       file.lines += 1
-      let fields = row.compactMap { $0?.trimmingCharacters(in: .whitespaces) }
+      let fields = row.compactMap(\.self)
       guard fields.count == RetailFile.columns.count, !fields[0].isEmpty, let quantity = Int64(fields[3]),
         let date = Timestamp(fields[4]), let price = Price(fields[5]), Identifier.problem(fields[0]) == nil,
         fields[6].isEmpty || Identifier.problem(fields[6]) == nil, fields[7].unicodeScalars.count <= 64
       else { return reject(.malformed) }
-      if let dates, !dates.contains(date) {
+      if let dates, !dates.contains(firsts[fields[0]] ?? date) {
         file.outsideDates += 1
         return
       }

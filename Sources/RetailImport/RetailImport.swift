@@ -1,6 +1,7 @@
 internal import Commerce
 internal import Crypto
 internal import EventSourcing
+internal import Foundation
 internal import JSON
 
 /// The commands that a file comes to. Each has a key that follows from its content: sent again, it changes nothing.
@@ -11,10 +12,11 @@ public struct RetailImport: Sendable {
     /// The Idempotency-Key.
     public let key: String
 
-    init(_ path: String, _ body: JSON) {
+    /// - Parameter scope: tells apart what is the same otherwise.
+    init(_ path: String, _ body: JSON, scope: String = "") {
       self.path = path
       self.body = body.encoded
-      let digest = SHA256.hash(data: Array(path.utf8) + [0] + self.body)
+      let digest = SHA256.hash(data: Array(path.utf8) + [0] + self.body + [0] + Array(scope.utf8))
       key = "import-retail-" + digest.prefix(16).map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
     }
   }
@@ -31,16 +33,17 @@ public struct RetailImport: Sendable {
   public let phases: [Phase]
   public var requests: Int { phases.reduce(0) { $0 + $1.chains.reduce(0) { $0 + $1.count } } }
 
-  public init(_ file: RetailFile) {
+  /// - Parameter scope: which part of the file it is: each part receives stock of its own.
+  public init(_ file: RetailFile, scope: String) {
     phases = [
-      Phase(name: "products", chains: file.products.map(Self.chain)),
+      Phase(name: "products", chains: file.products.map { Self.chain($0, scope) }),
       Phase(name: "customers", chains: file.customers.map { [Self.register($0)] }),
       Phase(name: "orders", chains: file.orders.flatMap(Self.parts).map(Self.order)),
       Phase(name: "returns", chains: file.returns.flatMap(Self.parts).map { [Self.comeBack($0)] }),
     ]
   }
 
-  private static func chain(_ product: RetailFile.Product) -> Chain {
+  private static func chain(_ product: RetailFile.Product, _ scope: String) -> Chain {
     let sku = product.sku.rawValue
     var chain = [
       Request(
@@ -55,9 +58,9 @@ public struct RetailImport: Sendable {
       let quantity = min(rest, Bounds.quantity.upperBound)
       rest -= quantity
       part += 1
-      let request = Request(
-        "/v1/products/\(sku.replacing(" ", with: "%20"))/stock/receipts", ["quantity": .integer(quantity)])
-      chain.append(part == 1 ? request : request.repeated(part))
+      chain.append(
+        Request(
+          "/v1/products/\(segment(sku))/stock/receipts", ["quantity": .integer(quantity)], scope: "\(scope) \(part)"))
     }
     return chain
   }
@@ -81,7 +84,7 @@ public struct RetailImport: Sendable {
   }
 
   private static func order(_ invoice: RetailFile.Invoice) -> Chain {
-    let path = "/v1/orders/\(invoice.number.replacing(" ", with: "%20"))"
+    let path = "/v1/orders/\(segment(invoice.number))"
     return [
       Request("/v1/orders", body(invoice, id: "orderId", time: "placedAt")),
       Request("\(path)/payment", ["amount": .integer(invoice.total)]), Request("\(path)/shipment", [:]),
@@ -110,13 +113,9 @@ public struct RetailImport: Sendable {
   }
 }
 
-extension RetailImport.Request {
-  /// The same once more, as another request.
-  fileprivate func repeated(_ part: Int64) -> Self { Self(path: path, body: body, key: "\(key)-\(part)") }
-
-  private init(path: String, body: [UInt8], key: String) {
-    self.path = path
-    self.body = body
-    self.key = key
-  }
+/// As one segment of a path.
+private func segment(_ id: String) -> String {
+  let unreserved = CharacterSet(
+    charactersIn: "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
+  return id.addingPercentEncoding(withAllowedCharacters: unreserved) ?? id
 }

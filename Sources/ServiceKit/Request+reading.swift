@@ -10,12 +10,13 @@ extension Request {
   public func json() async throws -> JSON { try JSON(requestBody: try await jsonBytes()) }
 
   /// The body's bytes, which are to be JSON; see `json()`.
-  public func jsonBytes() async throws -> [UInt8] {
-    guard headers[.contentType].map(Self.isJSON) ?? false else {
-      throw Problem(
-        .unsupportedMediaType, "unsupported-media-type", title: "Unsupported media type",
-        detail: "Send the body as JSON, with the header Content-Type: application/json.")
-    }
+  /// - Parameter isOptional: there may be none.
+  public func jsonBytes(isOptional: Bool = false) async throws -> [UInt8] {
+    let isJSON = headers[.contentType].map(Self.isJSON) ?? false
+    let refusal = Problem(
+      .unsupportedMediaType, "unsupported-media-type", title: "Unsupported media type",
+      detail: "Send the body as JSON, with the header Content-Type: application/json.")
+    guard isJSON || isOptional else { throw refusal }
     let body: ByteBuffer
     do {
       body = try await self.body.collect(upTo: RequestLimits.bodySize)
@@ -30,6 +31,7 @@ extension Request {
         .contentTooLarge, "body-too-large", title: "The body is too large",
         detail: "A body may have at most \(RequestLimits.bodySize) bytes; send less at a time.")
     }
+    guard isJSON || body.readableBytes == 0 else { throw refusal }
     return Array(body.readableBytesView)
   }
 

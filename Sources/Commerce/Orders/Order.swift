@@ -58,7 +58,7 @@ func quantities(of lines: [OrderPlaced.Line]) -> [(sku: SKU, quantity: Int64)] {
   return sums.sorted { $0.key.rawValue < $1.key.rawValue }.map { (sku: $0.key, quantity: $0.value) }
 }
 
-/// The sum of quantity times price; nil where it does not fit in 64 bits.
+/// The sum of quantity times price; nil where it is above `Bounds.total`.
 func total(_ amounts: [(quantity: Int64, unitPrice: Int64)]) -> Int64? {
   var total: Int64 = 0
   for amount in amounts {
@@ -67,5 +67,5 @@ func total(_ amounts: [(quantity: Int64, unitPrice: Int64)]) -> Int64? {
     guard !productOverflows && !sumOverflows else { return nil }
     total = sum
   }
-  return total
+  return total <= Bounds.total.upperBound ? total : nil
 }

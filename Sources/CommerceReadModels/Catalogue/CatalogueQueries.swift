@@ -7,10 +7,9 @@ public struct CatalogueQueries: Sendable {
 
   public init(_ pool: PostgresPool) { self.pool = pool }
 
-  /// For the read store's connections: how much a long word must look like one that is there, to be found in spite of a
-  /// typo.
+  /// For the read store's connections: how much a long word must look like one that is there, to be looked at for a typo.
   @Sendable public static func prepare(_ connection: PostgresConnection) async throws {
-    try await connection.execute("set pg_trgm.word_similarity_threshold = 0.45")
+    try await connection.execute("set pg_trgm.word_similarity_threshold = 0.2")
   }
 
   /// One product by its normal sku; nil where there is none.
@@ -68,7 +67,8 @@ public struct CatalogueQueries: Sendable {
     var rank = "0::bigint"
     if let text = filter.text {
       guard let found = SearchText.match(text, "search", &conditions) else { return Page(items: [], next: nil) }
-      rank = found
+      conditions.add(found.condition)
+      rank = found.rank
     }
     if let isOnSale = filter.isOnSale { conditions.add("is_on_sale = \(conditions.bind(isOnSale))") }
     if let isInStock = filter.isInStock { conditions.add("is_in_stock = \(conditions.bind(isInStock))") }

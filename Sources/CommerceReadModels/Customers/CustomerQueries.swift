@@ -37,7 +37,8 @@ public struct CustomerQueries: Sendable {
     var rank = "0::bigint"
     if let text {
       guard let found = SearchText.match(text, "search", &conditions) else { return ([], nil) }
-      rank = found
+      conditions.add(found.condition)
+      rank = found.rank
     }
     if let email { conditions.add("email = \(conditions.bind(email.lowercased()))") }
     if let cursor {
@@ -61,8 +62,10 @@ public struct CustomerQueries: Sendable {
           (select coalesce(sum(orders), 0)::bigint from read_models.sales_customers s where s.customer_id = c.key),
           (select coalesce(sum(gross), 0)::bigint from read_models.sales_customers s where s.customer_id = c.key),
           (select coalesce(sum(returned), 0)::bigint from read_models.sales_customers s where s.customer_id = c.key),
-          (select min(placed_at) from read_models.orders o where o.customer_id = c.key),
-          (select max(placed_at) from read_models.orders o where o.customer_id = c.key)
+          (select min(placed_at) from read_models.orders o
+            where o.customer_id = c.key and o.status <> 'cancelled'),
+          (select max(placed_at) from read_models.orders o
+            where o.customer_id = c.key and o.status <> 'cancelled')
         from (
           select document, key, \(rank) as rank from read_models.customers where \(conditions.sql)
           order by \(order) limit \(count)) c

@@ -46,9 +46,6 @@ public struct OrderQueries: Sendable {
     public let next: Cursor?
   }
 
-  /// Products, and customers, that a text may mean, at most.
-  private static let meaningLimit = 200
-
   /// Orders by the time at which they were placed.
   /// - Parameter limit: orders on the page.
   public func search(_ filter: Filter, after cursor: Cursor?, limit: Int) async throws -> Page {
@@ -59,11 +56,17 @@ public struct OrderQueries: Sendable {
     if let from = filter.from { conditions.add("placed_at >= \(conditions.bind(time(from)))") }
     if let to = filter.to { conditions.add("placed_at < \(conditions.bind(time(to)))") }
     if let text = filter.text {
-      let skus = conditions.bind(PostgresArray(try await keys(text, of: "read_models.catalogue")))
-      let customers = conditions.bind(PostgresArray(try await keys(text, of: "read_models.customers")))
       let id = conditions.bind(
         text.replacing("\\", with: "\\\\").replacing("%", with: "\\%").replacing("_", with: "\\_") + "%")
-      conditions.add("(string_to_array(skus, '|') && \(skus) or customer_id = any(\(customers)) or key like \(id))")
+      var either = ["key like \(id)"]
+      if let product = SearchText.match(text, "p.search", &conditions) {
+        either.append(
+          "string_to_array(skus, '|') && array(select p.key from read_models.catalogue p where \(product.condition))")
+      }
+      if let customer = SearchText.match(text, "c.search", &conditions) {
+        either.append("customer_id = any(array(select c.key from read_models.customers c where \(customer.condition)))")
+      }
+      conditions.add("(\(either.joined(separator: " or ")))")
     }
     if let cursor {
       let place = "(\(conditions.bind(time(cursor.placedAt))), \(conditions.bind(cursor.orderID)))"
@@ -84,17 +87,6 @@ public struct OrderQueries: Sendable {
       next: next.map {
         Cursor(placedAt: Timestamp(microsecondsSince1970: $0.1.microsecondsSince1970), orderID: $0.2)
       })
-  }
-
-  /// The products, or customers, that a text means, best first.
-  private func keys(_ text: String, of table: String) async throws -> [String] {
-    var conditions = Conditions()
-    guard let rank = SearchText.match(text, "search", &conditions) else { return [] }
-    return try await pool.query(
-      Query(
-        "select key from \(table) where \(conditions.sql) order by \(rank) desc, key limit \(Self.meaningLimit)",
-        conditions.binds)
-    ).decode(String.self)
   }
 
   private func time(_ time: Timestamp) -> PostgresTimestamp {
