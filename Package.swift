@@ -109,7 +109,7 @@ let package = Package(
       name: "CommerceAPI", dependencies: ["Commerce", "EventSourcing", "JSON"],
       resources: [.embedInCode("openapi.yaml")]),
 
-    .target(name: "RetailImport", dependencies: ["Commerce", "EventSourcing", "JSON", crypto, csv]),
+    .target(name: "RetailImport", dependencies: ["Commerce", "CommerceAPI", "EventSourcing", "JSON", crypto, csv]),
 
     // One process each.
     .executableTarget(

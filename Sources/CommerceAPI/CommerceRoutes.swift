@@ -16,6 +16,9 @@ public enum CommerceRoutes {
     "/v1/returns/{id}", "/v1/sales", "/v1/sales/products", "/v1/sales/countries", "/v1/sales/customers",
   ].flatMap { [("GET", $0), ("HEAD", $0)] }
 
+  /// What each service answers of itself.
+  public static let operations = ["/healthz", "/readyz", "/openapi.yaml"]
+
   /// The whole API as OpenAPI 3.1, in YAML; both services serve it.
   public static var openAPI: [UInt8] { PackageResources.openapi_yaml }
 }

@@ -54,14 +54,14 @@ struct ImportRetail: AsyncParsableCommand {
     let sender = Sender(
       base: commands.hasSuffix("/") ? String(commands.dropLast()) : commands, concurrency, work.requests)
     let started = ContinuousClock.now
-    let progress = Task { await sender.showProgress() }
-    let interruption: (any Error)?
-    do {
-      for phase in work.phases { try await sender.send(phase) }
-      interruption = nil
-    } catch { interruption = error }
-    progress.cancel()
-    await progress.value
+    let interruption = await withTaskGroup(of: Void.self) { group -> (any Error)? in
+      group.addTask { await sender.showProgress() }
+      defer { group.cancelAll() }
+      do {
+        for phase in work.phases { try await sender.send(phase) }
+        return nil
+      } catch { return error }
+    }
     let seconds = (ContinuousClock.now - started) / .seconds(1)
     let summary = Summary(retail, sender.counts, seconds)
     print(json ? String(decoding: summary.json.encoded, as: UTF8.self) : summary.text)
@@ -159,10 +159,13 @@ private final class Sender: Sendable {
   }
 
   private func send(_ request: RetailImport.Request) async throws -> (status: Int, problem: String, detail: String) {
+    guard let url = URL(string: base + request.path) else {
+      throw Unreachable(description: "\(base)\(request.path) is no URL")
+    }
     var last = ""
     for attempt in 0..<Self.attempts {
       if attempt > 0 { try await Task.sleep(for: .milliseconds(min(100 << attempt, 10_000))) }
-      var message = URLRequest(url: URL(string: base + request.path)!)
+      var message = URLRequest(url: url)
       message.httpMethod = "POST"
       message.httpBody = Data(request.body)
       message.setValue("application/json", forHTTPHeaderField: "Content-Type")

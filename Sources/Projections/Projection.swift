@@ -181,15 +181,18 @@ public struct AnyProjection: Sendable {
   public let categories: Set<String>
   /// Of documents first, then of sums.
   public let tables: [String]
-  /// Before `write` and `replay`.
-  let prepared: @Sendable ([RecordedEvent], Generation) async throws -> AnyProjection
-  let write: @Sendable (isolated PostgresConnection, [RecordedEvent], Generation) throws -> Void
+  /// What folds some events, with what it needs for them.
+  struct Prepared: Sendable {
+    let write: @Sendable (isolated PostgresConnection, [RecordedEvent], Generation) throws -> Void
+    let replay: @Sendable ([RecordedEvent], Generation) throws -> ReplayedRows
+  }
+
+  let prepared: @Sendable ([RecordedEvent], Generation) async throws -> Prepared
   /// For each table SQL that gives the rows' keys (k) and contents (c) as text: of all columns, or of the document; and
   /// their versions (v), null in sums.
   let contents: [@Sendable (_ table: String, _ isWhole: Bool) -> String]
   /// For each table of sums a query of the keys and sums that a partition has, as text.
   let sums: [@Sendable (_ table: String, _ partition: Int) -> Query]
-  let replay: @Sendable ([RecordedEvent], Generation) throws -> ReplayedRows
 
   public init(_ projection: some Projection) {
     name = projection.name
@@ -208,9 +211,11 @@ public struct AnyProjection: Sendable {
         { @Sendable (table: String, _: Bool) in aggregate.contents(of: table) }
       }
     sums = projection.aggregates.map { aggregate in { aggregate.contents(of: $0, partition: $1) } }
-    prepared = { AnyProjection(try await projection.prepared(for: $0, in: $1)) }
-    write = { connection, events, generation in try projection.write(events, to: generation, on: connection) }
-    replay = { events, generation in try projection.replay(events, generation) }
+    prepared = { events, generation in
+      let projection = try await projection.prepared(for: events, in: generation)
+      return Prepared(
+        write: { try projection.write($1, to: $2, on: $0) }, replay: { try projection.replay($0, $1) })
+    }
   }
 
   func takes(_ event: RecordedEvent) -> Bool { categories.contains(String(event.stream.category)) }

@@ -24,30 +24,30 @@ actor ProjectionRunner {
     var patience: Duration
   }
 
-  private struct Work {
+  struct Work {
     let pair: Pair
     /// As they came: those of parked streams, or of other categories, only move the checkpoint.
     let events: ArraySlice<RecordedEvent>
   }
 
-  private let projection: AnyProjection
+  let projection: AnyProjection
   nonisolated let generation: Generation
-  private let store: PairStore
-  private let readStore: PostgresPool
-  private let events: PostgresEventStore
-  private let settings: Settings
+  let store: PairStore
+  let readStore: PostgresPool
+  let events: PostgresEventStore
+  let settings: Settings
   private let budget: MemoryBudget
-  private let logger: Logger
-  private let metrics: ProjectionMetrics
+  let logger: Logger
+  let metrics: ProjectionMetrics
   nonisolated let mailbox: Mailbox
 
-  private var pairs: [Int: Pair] = [:]
+  var pairs: [Int: Pair] = [:]
   /// Checkpoints as the read store has them; a pair whose events concern no row is ahead of its own.
-  private var stored: [Int: Checkpoint] = [:]
-  private var parked: [Int: Set<StreamID>] = [:]
+  var stored: [Int: Checkpoint] = [:]
+  var parked: [Int: Set<StreamID>] = [:]
   private var reported: [Int: Pair.Mode] = [:]
-  private var recentlyParked: [Int: [ContinuousClock.Instant]] = [:]
-  private var nextHeadCheck = ContinuousClock.now
+  var recentlyParked: [Int: [ContinuousClock.Instant]] = [:]
+  var nextHeadCheck = ContinuousClock.now
   private var nextFlush = ContinuousClock.now
   private var firstToCatchUp = 0
   private var isRetired = false
@@ -190,7 +190,7 @@ actor ProjectionRunner {
   }
 
   /// Writes the checkpoints of pairs whose events concerned no row, now and then.
-  private func flush(now isDue: Bool = false) async throws {
+  func flush(now isDue: Bool = false) async throws {
     guard isDue || ContinuousClock.now >= nextFlush else { return }
     nextFlush = .now + min(settings.headInterval, .milliseconds(50))
     let behind = pairs.filter { stored[$0.key] != $0.value.checkpoint }
@@ -330,220 +330,5 @@ extension ProjectionRunner {
         "this partition's history has forked; it stops until the projection is rebuilt",
         metadata: ["partition": "\(pair.partition)", "reason": "\(reason)"])
     }
-  }
-}
-
-// MARK: Writing
-extension ProjectionRunner {
-  /// Writes rows and checkpoints of all `work` in one transaction. When an event is refused, the others
-  /// go on: first each pair by itself, then, in the pair that fails, half by half.
-  private func apply(_ work: [Work]) async throws {
-    do {
-      try await write(work)
-    } catch {
-      guard Self.isRefusal(error) else { throw error }
-      if work.count > 1 {
-        for one in work { try await apply([one]) }
-      } else if work[0].events.count > 1 {
-        let events = work[0].events
-        let middle = events.startIndex + events.count / 2
-        for half in [events[..<middle], events[middle...]] {
-          guard pairs[work[0].pair.partition.index]?.trouble == nil else { return }
-          var pair = work[0].pair
-          pair.checkpoint = Checkpoint(position: half.last!.position, eventID: half.last!.id)
-          try await apply([Work(pair: pair, events: half)])
-        }
-      } else {
-        try await refuse(work[0].events.first!, work[0].pair, error)
-      }
-    }
-  }
-
-  private func write(_ work: [Work]) async throws {
-    var applied: [RecordedEvent] = []
-    let advances = work.map { work in
-      let index = work.pair.partition.index
-      let waiting = parked[index] ?? []
-      let events = work.events.filter { projection.takes($0) && !waiting.contains($0.stream) }
-      applied += events
-      return PairStore.Advance(
-        partition: work.pair.partition, from: stored[index] ?? .start, to: work.pair.checkpoint, applied: events)
-    }
-    let events = applied
-    let prepared = events.isEmpty ? projection : try await projection.prepared(events, generation)
-    try await inTransaction { [generation, store] connection in
-      if !events.isEmpty { try prepared.write(connection, events, generation) }
-      try store.advance(advances, on: connection)
-    }
-    for work in work {
-      pairs[work.pair.partition.index] = work.pair
-      stored[work.pair.partition.index] = work.pair.checkpoint
-    }
-    metrics.events.increment(by: events.count)
-    metrics.batchSize.record(events.count)
-  }
-
-  /// In a task of its own, so that a shutdown lets the transaction in hand finish.
-  private func inTransaction(_ body: @escaping @Sendable (isolated PostgresConnection) throws -> Void) async throws {
-    let readStore = readStore
-    try await Task { try await readStore.transaction(body) }.value
-  }
-
-  /// Parks the stream of an event that was refused, or halts the pair where the event is not at fault.
-  private func refuse(_ event: RecordedEvent, _ pair: Pair, _ error: any Error) async throws {
-    metrics.refused.increment()
-    let index = pair.partition.index
-    let minuteAgo = ContinuousClock.now - .seconds(60)
-    recentlyParked[index, default: []].removeAll { $0 < minuteAgo }
-    let place: Logger.Metadata = [
-      "partition": "\(pair.partition)", "position": "\(event.position)", "stream": "\(event.stream)",
-      "type": "\(event.type)", "error": "\(error)",
-    ]
-    if Self.isUnknown(error) || recentlyParked[index]!.count >= settings.parkLimit {
-      let reason = Self.isUnknown(error) ? "\(error)" : "many streams were parked within a minute; the last: \(error)"
-      logger.critical("this partition stops here and is tried again later", metadata: place)
-      var halted = pairs[index]!
-      halted.halt(at: event.position, reason, retryAt: .now + settings.haltRetry)
-      halted.checkpoint = stored[index]!
-      pairs[index] = halted
-      nextHeadCheck = .now
-      return
-    }
-    let advance = PairStore.Advance(
-      partition: pair.partition, from: stored[index]!, to: pair.checkpoint, applied: [])
-    try await inTransaction { [store] connection in
-      try store.park(event, pair.partition, error: "\(error)", on: connection)
-      try store.advance([advance], on: connection)
-    }
-    parked[index, default: []].insert(event.stream)
-    recentlyParked[index]!.append(.now)
-    pairs[index] = pair
-    stored[index] = pair.checkpoint
-    logger.critical("an event was refused; its stream is parked, all others go on", metadata: place)
-  }
-
-  /// True when the events, and not a server, are at fault.
-  private static func isRefusal(_ error: any Error) -> Bool {
-    switch error {
-    case let error as PostgresError:
-      guard case .server(let state) = error.code else { return error.code == .decoding }
-      // What values and rules bring about. The others speak of the server's state, of rights or of the schema.
-      return ["21", "22", "23", "38", "39", "44", "54", "P0"].contains(state.category)
-    case is FencedError, is CancellationError, is EventStoreError: return false
-    default: return true
-    }
-  }
-
-  private static func isUnknown(_ error: any Error) -> Bool {
-    switch error as? EventDecodingError {
-    case .unknownType, .at(_, .unknownType): true
-    default: false
-    }
-  }
-}
-
-// MARK: Parked streams
-extension ProjectionRunner {
-  private func handleRequests() async throws {
-    guard parked.values.contains(where: { !$0.isEmpty }) else { return }
-    // What came for these streams up to here must lie before the checkpoints, or a retry would leave it out.
-    try await flush(now: true)
-    var waiting: [Int: Set<StreamID>] = [:]
-    for stream in try await store.parked(pairs.values.map(\.partition), on: readStore) {
-      waiting[stream.partition, default: []].insert(stream.stream)
-      guard let request = stream.request, let pair = pairs[stream.partition], pair.trouble == nil else { continue }
-      if try await resume(stream, request) { waiting[stream.partition]?.remove(stream.stream) }
-    }
-    parked = waiting
-  }
-
-  /// Applies what has waited, in order, up to the pair's checkpoint.
-  /// - Returns: false when the stream goes on waiting, at the event that is refused now.
-  private func resume(_ stream: PairStore.Parked, _ request: PairStore.Parked.Request) async throws -> Bool {
-    guard let checkpoint = stored[stream.partition], let partition = pairs[stream.partition]?.partition else {
-      return false
-    }
-    var version = stream.version
-    var discards = request == .discard
-    var limit = settings.batchSize
-    while true {
-      let cursor = StreamCursor(version: Version(version.rawValue - 1))
-      let found = try await events.events(in: [stream.stream: cursor], limit: limit)[stream.stream] ?? []
-      // What lies beyond the checkpoint comes with the others.
-      let page = found.filter { $0.position <= checkpoint.position }
-      let isLast = found.count < limit || page.count < found.count
-      let applied = Array(page.dropFirst(discards ? 1 : 0)).filter(projection.takes)
-      let next = isLast ? nil : page.last?.version.advanced(by: 1)
-      let advance = PairStore.Advance(partition: partition, from: checkpoint, to: checkpoint, applied: applied)
-      do {
-        let prepared = try await projection.prepared(applied, generation)
-        try await inTransaction { [generation, store, discards] connection in
-          try store.advance([advance], on: connection)
-          if discards { try store.discard(stream.stream, on: connection) }
-          if !applied.isEmpty { try prepared.write(connection, applied, generation) }
-          if let next {
-            try store.resume(stream.stream, at: next, on: connection)
-          } else {
-            try store.unpark(stream.stream, on: connection)
-          }
-        }
-      } catch {
-        guard Self.isRefusal(error), let first = page.first else { throw error }
-        guard page.count == 1 || (discards && page.count == 2) else {
-          limit = discards ? 2 : 1
-          continue
-        }
-        let refused = page.last ?? first
-        try await inTransaction { [store, discards] connection in
-          try store.advance(
-            [PairStore.Advance(partition: partition, from: checkpoint, to: checkpoint, applied: [])], on: connection)
-          if discards, refused.version != first.version { try store.discard(stream.stream, on: connection) }
-          try store.park(refused, partition, error: "\(error)", on: connection)
-        }
-        logger.error("a parked stream is refused again", metadata: ["stream": "\(stream.stream)", "error": "\(error)"])
-        return false
-      }
-      metrics.events.increment(by: applied.count)
-      discards = false
-      guard let next else {
-        logger.notice("a parked stream goes on", metadata: ["stream": "\(stream.stream)"])
-        return true
-      }
-      version = next
-    }
-  }
-}
-
-private struct ProjectionMetrics {
-  let events: Counter
-  let duplicates: Counter
-  let holes: Counter
-  let refused: Counter
-  let fenced: Counter
-  let retries: Counter
-  let lag: Gauge
-  let age: Gauge
-  let owned: Gauge
-  let parked: Gauge
-  let stopped: Gauge
-  let aside: Counter
-  let batchSize: Recorder
-
-  init(_ projection: String, _ generation: Int, _ lane: Int) {
-    let dimensions = [("projection", projection), ("generation", "\(generation)")]
-    events = Counter(label: "projection_events_applied_total", dimensions: dimensions)
-    duplicates = Counter(label: "projection_duplicates_total", dimensions: dimensions)
-    holes = Counter(label: "projection_holes_total", dimensions: dimensions)
-    refused = Counter(label: "projection_events_refused_total", dimensions: dimensions)
-    fenced = Counter(label: "projection_fenced_total", dimensions: dimensions)
-    retries = Counter(label: "projection_interruptions_total", dimensions: dimensions)
-    aside = Counter(label: "projection_lanes_aside_total", dimensions: dimensions)
-    let ofLane = dimensions + [("lane", "\(lane)")]
-    lag = Gauge(label: "projection_lag_positions", dimensions: ofLane)
-    age = Gauge(label: "projection_lag_seconds", dimensions: ofLane)
-    owned = Gauge(label: "projection_pairs_owned", dimensions: ofLane)
-    parked = Gauge(label: "projection_streams_parked", dimensions: ofLane)
-    stopped = Gauge(label: "projection_pairs_stopped", dimensions: ofLane)
-    batchSize = Recorder(label: "projection_batch_size", dimensions: dimensions)
   }
 }

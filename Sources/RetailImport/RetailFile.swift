@@ -141,13 +141,14 @@ public struct RetailFile: Sendable {
       let isReturn = fields[0].hasPrefix("C")
       if isReturn ? quantity >= 0 : quantity <= 0 { return reject(isReturn ? .positiveReturn : .notPositiveQuantity) }
       guard price.isPositive else { return reject(.notPositivePrice) }
-      guard let unitPrice = price.pennies else { return reject(.fractionalPenny) }
+      guard !price.isFractional else { return reject(.fractionalPenny) }
       guard !fields[1].isEmpty else { return reject(.missingStockCode) }
       guard let sku = SKU(fields[1]) else { return reject(.invalidStockCode) }
-      guard Bounds.quantity.contains(Int64(clamping: quantity.magnitude)), Bounds.unitPrice.contains(unitPrice) else {
+      guard Bounds.quantity.contains(Int64(clamping: quantity.magnitude)), Bounds.unitPrice.contains(price.pennies)
+      else {
         return reject(.outOfBounds)
       }
-      let line = Line(sku: sku, quantity: Int64(clamping: quantity.magnitude), unitPrice: unitPrice)
+      let line = Line(sku: sku, quantity: Int64(clamping: quantity.magnitude), unitPrice: price.pennies)
       count(line, isReturn, fields, date)
     }
 
@@ -186,23 +187,25 @@ public struct RetailFileError: Error, CustomStringConvertible {
 /// A price in pounds as it stands in the file.
 private struct Price {
   let isPositive: Bool
-  /// nil where there are more than two decimals, or too many digits.
-  let pennies: Int64?
+  /// More than two decimals.
+  let isFractional: Bool
+  /// As many as fit; without what is less than a penny.
+  let pennies: Int64
 
   /// nil for what is no number.
   init?(_ text: String) {
     let isNegative = text.hasPrefix("-")
     let parts = text.drop { $0 == "-" || $0 == "+" }.split(separator: ".", omittingEmptySubsequences: false)
     guard (1...2).contains(parts.count), parts.contains(where: { !$0.isEmpty }),
-      parts.allSatisfy({ $0.allSatisfy { "0"..."9" ~= $0 } }), let pounds = Int64(parts[0].isEmpty ? "0" : parts[0])
+      parts.allSatisfy({ $0.utf8.allSatisfy { (0x30...0x39).contains($0) } }),
+      let pounds = Int64(parts[0].isEmpty ? "0" : parts[0])
     else { return nil }
     let decimals = parts.count == 2 ? parts[1] : ""
     isPositive = !isNegative && (pounds > 0 || decimals.contains { $0 != "0" })
-    guard decimals.count <= 2 else {
-      pennies = nil
-      return
-    }
-    let (whole, overflows) = pounds.multipliedReportingOverflow(by: 100)
-    pennies = overflows ? nil : whole + Int64((decimals + "00").prefix(2))!
+    isFractional = decimals.count > 2
+    let (whole, wholeOverflows) = pounds.multipliedReportingOverflow(by: 100)
+    // Two digits, by the guards above.
+    let (sum, sumOverflows) = whole.addingReportingOverflow(Int64((decimals + "00").prefix(2))!)
+    pennies = wholeOverflows || sumOverflows ? .max : sum
   }
 }

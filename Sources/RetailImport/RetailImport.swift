@@ -1,7 +1,7 @@
 internal import Commerce
+internal import CommerceAPI
 internal import Crypto
 internal import EventSourcing
-internal import Foundation
 internal import JSON
 
 /// The commands that a file comes to. Each has a key that follows from its content: sent again, it changes nothing.
@@ -60,7 +60,8 @@ public struct RetailImport: Sendable {
       part += 1
       chain.append(
         Request(
-          "/v1/products/\(segment(sku))/stock/receipts", ["quantity": .integer(quantity)], scope: "\(scope) \(part)"))
+          "/v1/products/\(sku.percentEncodedSegment)/stock/receipts", ["quantity": .integer(quantity)],
+          scope: "\(scope) \(part)"))
     }
     return chain
   }
@@ -84,7 +85,7 @@ public struct RetailImport: Sendable {
   }
 
   private static func order(_ invoice: RetailFile.Invoice) -> Chain {
-    let path = "/v1/orders/\(segment(invoice.number))"
+    let path = "/v1/orders/\(invoice.number.percentEncodedSegment)"
     return [
       Request("/v1/orders", body(invoice, id: "orderId", time: "placedAt")),
       Request("\(path)/payment", ["amount": .integer(invoice.total)]), Request("\(path)/shipment", [:]),
@@ -111,11 +112,4 @@ public struct RetailImport: Sendable {
           })))
     return .object(members)
   }
-}
-
-/// As one segment of a path.
-private func segment(_ id: String) -> String {
-  let unreserved = CharacterSet(
-    charactersIn: "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
-  return id.addingPercentEncoding(withAllowedCharacters: unreserved) ?? id
 }

@@ -15,7 +15,10 @@ struct CommerceTests {
     try await HTTPExchanges.$current.withValue(exchanges) { try await lifeItself() }
     // Nothing but what the document says was answered, and all of that.
     let routes = JSON.array(
-      (CommerceRoutes.commands + CommerceRoutes.queries).map { [.string($0.method), .string($0.path)] })
+      (CommerceRoutes.commands + CommerceRoutes.queries
+        + CommerceRoutes.operations.flatMap { [("GET", $0), ("HEAD", $0)] }).map {
+          [.string($0.method), .string($0.path)]
+        })
     let check = Process()
     check.executableURL = URL(fileURLWithPath: "/usr/bin/python3")
     check.arguments =
@@ -173,6 +176,8 @@ struct CommerceTests {
     try await expect("/v1/returns", ["orderId": "o-1", "reason": "r", "lines": [["sku": "MUG", "quantity": 1]]], 201)
     try await expect("/v1/orders/o-2/cancellation", ["reason": ""], 422, "invalid-request")
     for service in [commands, queries] {
+      #expect(try await service.get("/healthz").status == 200)
+      #expect(try await service.get("/readyz").status == 200)
       let document = try await service.get("/openapi.yaml")
       #expect(document.status == 200 && document.body == CommerceRoutes.openAPI)
     }

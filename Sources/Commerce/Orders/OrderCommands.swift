@@ -63,6 +63,7 @@ public struct PlaceOrder: Command {
     let lacking = needed.compactMap { need -> CommerceRejection.Shortage? in
       let available = decision.state(Product.self, need.sku.rawValue).available
       guard available < need.quantity else { return nil }
+      // What is needed was summed up from the lines.
       let index = lines.firstIndex { $0.sku == need.sku }!
       return .init(index: index, sku: need.sku, ordered: need.quantity, available: available)
     }

@@ -193,6 +193,7 @@ public struct RecordReturn: Command {
       for (index, line) in lines.enumerated() {
         let product = decision.state(Product.self, line.sku.rawValue)
         if !product.isRegistered { unknown.append(.init(index: index, sku: line.sku, reason: .unknown)) }
+        // The initializer's precondition.
         back.append(
           OrderPlaced.Line(
             sku: line.sku, name: product.name, quantity: line.quantity, unitPrice: line.unitPrice!,

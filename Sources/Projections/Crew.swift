@@ -1,0 +1,136 @@
+internal import EventRelay
+internal import EventSourcing
+internal import Logging
+internal import Metrics
+internal import RabbitMQ
+internal import Synchronization
+
+extension Generation {
+  /// What a runner depends on; its state may change while it runs.
+  struct Identity: Hashable, Sendable {
+    let projection: String
+    let number: Int
+  }
+
+  var identity: Identity { Identity(projection: projection, number: number) }
+}
+
+/// The lanes that run now.
+final class Crew: Sendable {
+  private let lanes = Mutex<[Generation.Identity: (service: String, runners: [ProjectionRunner])]>([:])
+  private let budget: MemoryBudget
+
+  init(_ budget: MemoryBudget) { self.budget = budget }
+
+  func add(_ generation: Generation.Identity, _ service: String, _ runners: [ProjectionRunner]) {
+    lanes.withLock { $0[generation] = (service, runners) }
+    budget.change(lanes: runners.count)
+  }
+
+  func remove(_ generation: Generation.Identity) {
+    let removed = lanes.withLock { $0.removeValue(forKey: generation) }
+    budget.change(lanes: -(removed?.runners.count ?? 0))
+  }
+
+  var mailboxes: [Mailbox] { lanes.withLock { $0.values.flatMap { $0.runners.map(\.mailbox) } } }
+  var wanted: Set<Int> { mailboxes.reduce(into: []) { $0.formUnion($1.wanted) } }
+
+  /// What this process takes a share of.
+  var services: [String] {
+    lanes.withLock { lanes in
+      Set(lanes.values.filter { !$0.runners.contains(where: \.isAside) }.map(\.service)).sorted()
+    }
+  }
+}
+
+/// Keeps what goes on and on from being said each time.
+struct Reminders {
+  private var next: [String: ContinuousClock.Instant] = [:]
+  private var since: [String: ContinuousClock.Instant] = [:]
+
+  /// True once a minute.
+  mutating func isDue(_ key: String) -> Bool {
+    if let next = next[key], ContinuousClock.now < next { return false }
+    next[key] = .now + .seconds(60)
+    return true
+  }
+
+  /// True once something has been so for long.
+  mutating func lasts(_ key: String, _ isSo: Bool, longerThan patience: Duration) -> Bool {
+    guard isSo else {
+      since[key] = nil
+      return false
+    }
+    let start = since[key] ?? .now
+    since[key] = start
+    return ContinuousClock.now - start > patience
+  }
+}
+
+/// What the queue is bound to.
+final class Bindings: Sendable {
+  private struct State {
+    var bound: Set<Int> = []
+    var renewAt = ContinuousClock.now
+    var interval = Duration.seconds(5)
+  }
+
+  private let state = Mutex(State())
+
+  /// The queue is a new one.
+  func forget(renewing interval: Duration) { state.withLock { $0 = State(interval: interval) } }
+
+  func isBound(to wanted: Set<Int>) -> Bool { state.withLock { wanted.isSubset(of: $0.bound) } }
+
+  /// Binds what is wanted and not bound, and now and then all of it, since somebody may have unbound it.
+  func update(
+    _ queue: String, on connection: RabbitMQConnection, _ partitions: [Partition], wanted: Set<Int>
+  ) async throws {
+    var (bound, mustRenew) = state.withLock { ($0.bound, ContinuousClock.now >= $0.renewAt) }
+    if mustRenew {
+      try await connection.declare(LiveFeed.exchange)
+      bound = bound.subtracting(wanted)
+    }
+    for index in wanted.subtracting(bound) {
+      try await connection.bind(
+        queue: queue, to: LiveFeed.exchange.name, routingKey: LiveFeed.routingKey(partitions[index]))
+    }
+    for index in bound.subtracting(wanted) {
+      try await connection.unbind(
+        queue: queue, from: LiveFeed.exchange.name, routingKey: LiveFeed.routingKey(partitions[index]))
+    }
+    state.withLock { state in
+      state.bound = wanted
+      if mustRenew { state.renewAt = .now + state.interval }
+    }
+  }
+}
+
+/// Tells of pairs that nobody owns for longer than a takeover lasts.
+struct UnownedAlarm {
+  let patience: Duration
+  let logger: Logger
+  private var since: [String: ContinuousClock.Instant] = [:]
+
+  init(patience: Duration, logger: Logger) {
+    self.patience = patience
+    self.logger = logger
+  }
+
+  mutating func look(at unowned: [String: Int]) {
+    for projection in Set(since.keys).union(unowned.keys) {
+      let count = unowned[projection] ?? 0
+      Gauge(label: "projection_pairs_unowned", dimensions: [("projection", projection)]).record(count)
+      guard count > 0 else {
+        since[projection] = nil
+        continue
+      }
+      let start = since[projection] ?? .now
+      since[projection] = start
+      if ContinuousClock.now - start >= patience {
+        logger.critical(
+          "pairs have no owner: no projector runs them", metadata: ["projection": "\(projection)", "pairs": "\(count)"])
+      }
+    }
+  }
+}

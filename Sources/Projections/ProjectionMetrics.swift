@@ -1,0 +1,35 @@
+internal import Metrics
+
+struct ProjectionMetrics {
+  let events: Counter
+  let duplicates: Counter
+  let holes: Counter
+  let refused: Counter
+  let fenced: Counter
+  let retries: Counter
+  let lag: Gauge
+  let age: Gauge
+  let owned: Gauge
+  let parked: Gauge
+  let stopped: Gauge
+  let aside: Counter
+  let batchSize: Recorder
+
+  init(_ projection: String, _ generation: Int, _ lane: Int) {
+    let dimensions = [("projection", projection), ("generation", "\(generation)")]
+    events = Counter(label: "projection_events_applied_total", dimensions: dimensions)
+    duplicates = Counter(label: "projection_duplicates_total", dimensions: dimensions)
+    holes = Counter(label: "projection_holes_total", dimensions: dimensions)
+    refused = Counter(label: "projection_events_refused_total", dimensions: dimensions)
+    fenced = Counter(label: "projection_fenced_total", dimensions: dimensions)
+    retries = Counter(label: "projection_interruptions_total", dimensions: dimensions)
+    aside = Counter(label: "projection_lanes_aside_total", dimensions: dimensions)
+    let ofLane = dimensions + [("lane", "\(lane)")]
+    lag = Gauge(label: "projection_lag_positions", dimensions: ofLane)
+    age = Gauge(label: "projection_lag_seconds", dimensions: ofLane)
+    owned = Gauge(label: "projection_pairs_owned", dimensions: ofLane)
+    parked = Gauge(label: "projection_streams_parked", dimensions: ofLane)
+    stopped = Gauge(label: "projection_pairs_stopped", dimensions: ofLane)
+    batchSize = Recorder(label: "projection_batch_size", dimensions: dimensions)
+  }
+}

@@ -1,0 +1,77 @@
+internal import EventSourcing
+internal import Logging
+internal import Metrics
+internal import Postgres
+internal import PostgresEventStore
+
+// What somebody has asked for of parked streams.
+extension ProjectionRunner {
+  func handleRequests() async throws {
+    guard parked.values.contains(where: { !$0.isEmpty }) else { return }
+    // What came for these streams up to here must lie before the checkpoints, or a retry would leave it out.
+    try await flush(now: true)
+    var waiting: [Int: Set<StreamID>] = [:]
+    for stream in try await store.parked(pairs.values.map(\.partition), on: readStore) {
+      waiting[stream.partition, default: []].insert(stream.stream)
+      guard let request = stream.request, let pair = pairs[stream.partition], pair.trouble == nil else { continue }
+      if try await resume(stream, request) { waiting[stream.partition]?.remove(stream.stream) }
+    }
+    parked = waiting
+  }
+
+  /// Applies what has waited, in order, up to the pair's checkpoint.
+  /// - Returns: false when the stream goes on waiting, at the event that is refused now.
+  private func resume(_ stream: PairStore.Parked, _ request: PairStore.Parked.Request) async throws -> Bool {
+    guard let checkpoint = stored[stream.partition], let partition = pairs[stream.partition]?.partition else {
+      return false
+    }
+    var version = stream.version
+    var discards = request == .discard
+    var limit = settings.batchSize
+    while true {
+      let cursor = StreamCursor(version: Version(version.rawValue - 1))
+      let found = try await events.events(in: [stream.stream: cursor], limit: limit)[stream.stream] ?? []
+      // What lies beyond the checkpoint comes with the others.
+      let page = found.filter { $0.position <= checkpoint.position }
+      let isLast = found.count < limit || page.count < found.count
+      let applied = Array(page.dropFirst(discards ? 1 : 0)).filter(projection.takes)
+      let next = isLast ? nil : page.last?.version.advanced(by: 1)
+      let advance = PairStore.Advance(partition: partition, from: checkpoint, to: checkpoint, applied: applied)
+      do {
+        let prepared = try await projection.prepared(applied, generation)
+        try await inTransaction { [generation, store, discards] connection in
+          try store.advance([advance], on: connection)
+          if discards { try store.discard(stream.stream, on: connection) }
+          if !applied.isEmpty { try prepared.write(connection, applied, generation) }
+          if let next {
+            try store.resume(stream.stream, at: next, on: connection)
+          } else {
+            try store.unpark(stream.stream, on: connection)
+          }
+        }
+      } catch {
+        guard Self.isRefusal(error), let first = page.first else { throw error }
+        guard page.count == 1 || (discards && page.count == 2) else {
+          limit = discards ? 2 : 1
+          continue
+        }
+        let refused = page.last ?? first
+        try await inTransaction { [store, discards] connection in
+          try store.advance(
+            [PairStore.Advance(partition: partition, from: checkpoint, to: checkpoint, applied: [])], on: connection)
+          if discards, refused.version != first.version { try store.discard(stream.stream, on: connection) }
+          try store.park(refused, partition, error: "\(error)", on: connection)
+        }
+        logger.error("a parked stream is refused again", metadata: ["stream": "\(stream.stream)", "error": "\(error)"])
+        return false
+      }
+      metrics.events.increment(by: applied.count)
+      discards = false
+      guard let next else {
+        logger.notice("a parked stream goes on", metadata: ["stream": "\(stream.stream)"])
+        return true
+      }
+      version = next
+    }
+  }
+}
