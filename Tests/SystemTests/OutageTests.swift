@@ -93,6 +93,10 @@ struct StartTests {
   @Test(
     "a service is not ready before the schema fits, says so, and becomes ready", .freshDatabase(), .freshVirtualHost)
   func schema() async throws {
+    // The services' roles are the server's: another database makes them, or nobody could log in to be told.
+    let other = FreshDatabase.current.name + "_roles"
+    try await FreshDatabase.current.connect().execute("create database \(other)")
+    try await System(writeURL: FreshDatabase(name: other).url).migrate()
     let system = System()
     let services = [
       try await system.start(.commandService), try await system.start(.relay), try await system.start(.projector),

@@ -9,6 +9,8 @@ public struct FreshDatabase: Sendable {
 
   public let name: String
 
+  public init(name: String) { self.name = name }
+
   public var url: String {
     var components = URLComponents(string: TestEnvironment.postgresURL)!
     components.path = "/" + name
