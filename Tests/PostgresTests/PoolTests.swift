@@ -151,7 +151,7 @@ struct MigratorTests {
 
 @Suite("A PostgreSQL server that is killed", .tags(.integration, .system), .needsServers)
 struct KilledServerTests {
-  @Test("a statement in flight is a lost connection; the pool works again once the server does")
+  @Test("a statement in flight is a lost connection; the pool works again once the server does", .whenThereIsRoom)
   func killed() async throws {
     let server = try PrivateServer(.postgres)
     let url = try await server.url()
@@ -176,7 +176,7 @@ struct KilledServerTests {
     try await restarted.process.wait()
   }
 
-  @Test("a server that is stopped, not dead, is given up when the time is over")
+  @Test("a server that is stopped, not dead, is given up when the time is over", .whenThereIsRoom)
   func stalled() async throws {
     let server = try PrivateServer(.postgres)
     let url = try await server.url()

@@ -253,7 +253,8 @@ private actor Received {
 
 @Suite("A RabbitMQ server that is killed", .tags(.integration, .system), .needsServers)
 struct KilledBrokerTests {
-  @Test("publishes in flight fail, a stopped broker is found by its silence, and both sides come back")
+  @Test(
+    "publishes in flight fail, a stopped broker is found by its silence, and both sides come back", .whenThereIsRoom)
   func killed() async throws {
     let server = try PrivateServer(.rabbitmq)
     var configuration = RabbitMQConfiguration(url: try await server.url())

@@ -4,7 +4,7 @@ import Postgres
 import TestSupport
 import Testing
 
-@Suite("Administration", .serialized, .tags(.system), .needsServers)
+@Suite("Administration", .tags(.system), .needsServers)
 struct AdministrationTests {
   /// A system with a product, of which everybody may order.
   private struct Shop {

@@ -33,7 +33,7 @@ public final class ChildProcess: @unchecked Sendable {
   /// Waits for the end.
   /// - Returns: the exit status, or 128 and the signal that ended it.
   @discardableResult
-  public func wait(within bound: Duration = .seconds(60)) async throws -> Int32 {
+  public func wait(within bound: Duration = .seconds(120)) async throws -> Int32 {
     try await eventually("the process ends", within: bound) { !process.isRunning }
     return process.terminationStatus + (process.terminationReason == .uncaughtSignal ? 128 : 0)
   }

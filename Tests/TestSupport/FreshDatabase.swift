@@ -17,7 +17,9 @@ public struct FreshDatabase: Sendable {
     return components.string!
   }
 
-  public var configuration: PostgresConfiguration { PostgresConfiguration(url: url, applicationName: name) }
+  public var configuration: PostgresConfiguration {
+    PostgresConfiguration(url: url, applicationName: name, connectTimeout: .seconds(30))
+  }
 
   public func connect() async throws -> PostgresConnection { try await PostgresConnection.connect(configuration) }
 
@@ -34,6 +36,10 @@ public struct FreshDatabaseTrait: TestTrait, TestScoping {
     for test: Test, testCase: Test.Case?, performing function: @Sendable () async throws -> Void
   ) async throws {
     guard TestEnvironment.hasServers else { return try await function() }
+    try await Room.ofServers.run { try await provide(function) }
+  }
+
+  private func provide(_ function: @Sendable () async throws -> Void) async throws {
     let database = FreshDatabase(name: TestEnvironment.uniqueName("test"))
     let admin = try await PostgresConnection.connect(PostgresConfiguration(url: TestEnvironment.postgresURL))
     try await admin.execute("create database \(database.name)")

@@ -61,6 +61,10 @@ public struct FreshVirtualHostTrait: TestTrait, TestScoping {
     for test: Test, testCase: Test.Case?, performing function: @Sendable () async throws -> Void
   ) async throws {
     guard TestEnvironment.hasServers else { return try await function() }
+    try await Room.ofServers.run { try await provide(function) }
+  }
+
+  private func provide(_ function: @Sendable () async throws -> Void) async throws {
     let host = FreshVirtualHost(name: TestEnvironment.uniqueName("test"))
     try await Management.request("PUT", "vhosts/\(host.name)")
     let user = URLComponents(string: TestEnvironment.amqpURL)!.user!
