@@ -7,6 +7,7 @@ let deque = Target.Dependency.product(name: "DequeModule", package: "swift-colle
 let configuration = Target.Dependency.product(name: "Configuration", package: "swift-configuration")
 let httpTypes = Target.Dependency.product(name: "HTTPTypes", package: "swift-http-types")
 let hummingbird = Target.Dependency.product(name: "Hummingbird", package: "hummingbird")
+let jwt = Target.Dependency.product(name: "JWTKit", package: "jwt-kit")
 let lifecycle = Target.Dependency.product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
 let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
 let metrics = Target.Dependency.product(name: "Metrics", package: "swift-metrics")
@@ -39,6 +40,7 @@ let package = Package(
     .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
     .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.0"),
     .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
+    .package(url: "https://github.com/vapor/jwt-kit", from: "5.7.0"),
     .package(url: "https://github.com/swiftcsv/SwiftCSV", from: "0.10.0"),
   ],
   targets: [
@@ -87,7 +89,8 @@ let package = Package(
     .target(
       name: "ServiceKit",
       dependencies: [
-        "JSON", "Postgres", "RabbitMQ", configuration, httpTypes, hummingbird, lifecycle, logging, metrics, signals,
+        "JSON", "Postgres", "RabbitMQ", configuration, httpTypes, hummingbird, jwt, lifecycle, logging, metrics,
+        signals,
       ]),
 
     .target(
@@ -180,7 +183,7 @@ let package = Package(
         "EventSourcing",
         "JSON",
         "Postgres", "PostgresEventStore", "Projector", "QueryService", "Relay", "ServiceKit", "TestSupport", httpTypes,
-        hummingbird, logging,
+        crypto, hummingbird, jwt, logging,
       ]),
   ],
   swiftLanguageModes: [.v6]

@@ -52,10 +52,10 @@ extension App {
       CommonSettings.statementTimeout.description, CommonSettings.acquireTimeout.description, batchSize.description,
       queueSize.description, patience.description, cacheSize.description, resendPatience.description,
       keyRetention.description, currency.description, port.description,
-    ] + CommonSettings.ofEveryProcess
+    ] + AccessSettings.all + CommonSettings.ofEveryProcess
 
   /// Puts the process together: HTTP, the command processor, and its connections.
-  static func build(_ settings: Settings, _ logger: Logger) throws -> [any Service] {
+  static func build(_ settings: Settings, _ logger: Logger) async throws -> [any Service] {
     let pool = try Databases.pool(
       CommonSettings.writeDatabaseURL, settings, name: "command-service", logger: logger,
       onConnect: PostgresEventStore.checkServer)
@@ -68,11 +68,12 @@ extension App {
     let store = PostgresEventStore(pool, appendTimeout: try settings[CommonSettings.statementTimeout])
     let processor = CommandProcessor(store, limits: limits, logger: logger)
 
-    let router = Router()
+    let access = try await Access(settings, logger: logger)
+    let router = Router(context: ServiceContext.self)
     router.addDocument("/openapi.yaml", "application/yaml", CommerceRoutes.openAPI)
     router.addHealth([.database("writeStore", pool, [eventStoreSchema, personalSchema])])
     CommandRoutes(processor: processor, store: store, keys: PersonalKeys(pool), currency: try settings[currency]).add(
-      to: router)
+      to: router.group().add(middleware: Admission(access, scope: .commandsWrite)))
     let server = ServiceMain.httpServer(
       ProblemResponder(router, elsewhere: CommerceRoutes.queries, translate: commandProblem),
       host: try settings[CommonSettings.httpHost], port: try settings[port], logger: logger)

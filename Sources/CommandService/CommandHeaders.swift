@@ -19,7 +19,7 @@ extension CommandRequest {
   /// What the request's headers say of the command.
   /// - Parameter body: as it came.
   /// - Throws: a `Problem` for a header that is not as it should be.
-  init(_ request: Request, body: [UInt8], hasSubject: Bool) throws {
+  init(_ request: Request, body: [UInt8], by caller: Caller, hasSubject: Bool) throws {
     let key = try request.idempotencyKey() ?? UUID.v7().uuidString.lowercased()
     let expectedVersions = try request.expectedVersions(hasSubject: hasSubject)
     var hash = SHA256()
@@ -28,10 +28,11 @@ extension CommandRequest {
     hash.update(data: body)
     let fingerprint = hash.finalize().withUnsafeBytes { UUID(uuid: $0.loadUnaligned(as: uuid_t.self)) }
     let metadata = EventMetadata(
-      correlationID: try request.correlationID() ?? key, causationID: key, traceParent: request.traceParent)
+      correlationID: try request.correlationID() ?? key, causationID: key, actor: caller.subject,
+      traceParent: request.traceParent)
     self.init(
-      // There is no authentication yet: all callers are one.
-      key: IdempotencyKey(scope: "", key: key), fingerprint: fingerprint, metadata: metadata,
+      // Where authentication is off all callers are one.
+      key: IdempotencyKey(scope: caller.subject ?? "", key: key), fingerprint: fingerprint, metadata: metadata,
       expectedVersions: expectedVersions, size: 1024 + body.count)
   }
 }

@@ -11,15 +11,15 @@ import Postgres
 import ServiceKit
 
 extension CommandRoutes {
-  func addCustomers(to router: Router<some RequestContext>) {
-    router.post("/v1/customers") { request, _ in
+  func addCustomers(to router: some RouterMethods<ServiceContext>) {
+    router.post("/v1/customers") { request, context in
       let (json, bytes) = try await body(of: request)
       let body = try RegisterCustomerRequest(json)
       let id = body.customerID ?? UUID.v7().uuidString.lowercased()
       let sealed = try await reachingStore { try await keys.key(of: id)?.seal(body.personal.encoded, of: id) }
       // Refused where the key was erased; but who repeats a request with its key gets its answer first.
       let customer = CustomerRegistered(customerID: id, sealed: sealed ?? "", country: body.country)
-      return try await create(RegisterCustomer(customer), "/v1/customers", id, request, bytes)
+      return try await create(RegisterCustomer(customer), "/v1/customers", id, request, bytes, by: context.caller)
     }
     router.patch("/v1/customers/{id}") { request, context in
       let (json, bytes) = try await body(of: request)
@@ -31,7 +31,7 @@ extension CommandRoutes {
           sealed = try await reachingStore { try await keys.keys(of: [id])[id]?.seal(personal.encoded, of: id) } ?? ""
         }
         let change = CustomerChanged(customerID: id, sealed: sealed, country: body.country)
-        return try await self.change(ChangeCustomer(change), id, request, bytes)
+        return try await self.change(ChangeCustomer(change), id, request, bytes, by: context.caller)
       }
     }
     router.delete("/v1/customers/{id}/personal-data") { request, context in
@@ -45,7 +45,7 @@ extension CommandRoutes {
           customer.erased
           ?? PersonalDataErased(
             customerID: id, events: customer.sealedEvents, erasedAt: .now, reason: body.reason)
-        return try await change(ErasePersonalData(erased), id, request, bytes) { json in
+        return try await change(ErasePersonalData(erased), id, request, bytes, by: context.caller) { json in
           json.member("erasedAt", erased.erasedAt.description)
           json.member("events", erased.events)
           // In each generation of the one read table that has any.
@@ -59,7 +59,7 @@ extension CommandRoutes {
     do { return try await body() } catch let error as PostgresError { throw CommandError.unavailable("\(error)") }
   }
 
-  private func customerID(_ context: some RequestContext) throws -> String {
+  private func customerID(_ context: ServiceContext) throws -> String {
     let id = try context.pathParameter("id")
     guard Identifier.problem(id) == nil else { throw CommerceRejection.customerNotFound(id) }
     return id

@@ -16,43 +16,45 @@ struct CommandRoutes<Store: EventStore> {
   let keys: PersonalKeys
   let currency: String
 
-  func add(to router: Router<some RequestContext>) {
+  func add(to router: some RouterMethods<ServiceContext>) {
     addProducts(to: router)
     addCustomers(to: router)
-    router.post("/v1/orders") { request, _ in try await placeOrder(request) }
+    router.post("/v1/orders") { request, context in try await placeOrder(request, by: context.caller) }
     router.post("/v1/orders/{id}/payment") { request, context in
       let (id, body, bytes) = try await order(request, context, PayOrderRequest.init)
       return try await change(
-        PayOrder(orderID: id, amount: body.amount, reference: body.reference), id, request, bytes)
+        PayOrder(orderID: id, amount: body.amount, reference: body.reference), id, request, bytes, by: context.caller)
     }
     router.post("/v1/orders/{id}/shipment") { request, context in
       let (id, body, bytes) = try await order(request, context, ShipOrderRequest.init)
       return try await withLines(of: id) { skus in
         let command = ShipOrder(orderID: id, carrier: body.carrier, trackingCode: body.trackingCode, skus: skus)
-        return try await change(command, id, request, bytes)
+        return try await change(command, id, request, bytes, by: context.caller)
       }
     }
     router.post("/v1/orders/{id}/delivery") { request, context in
       let (id, _, bytes) = try await order(request, context, EmptyRequest.init)
-      return try await change(DeliverOrder(orderID: id), id, request, bytes)
+      return try await change(DeliverOrder(orderID: id), id, request, bytes, by: context.caller)
     }
     router.post("/v1/orders/{id}/cancellation") { request, context in
       let (id, body, bytes) = try await order(request, context, ReasonRequest.init)
       return try await withLines(of: id) { skus in
-        try await change(CancelOrder(orderID: id, reason: body.reason, skus: skus), id, request, bytes)
+        try await change(
+          CancelOrder(orderID: id, reason: body.reason, skus: skus), id, request, bytes, by: context.caller)
       }
     }
-    router.post("/v1/returns") { request, _ in try await recordReturn(request) }
+    router.post("/v1/returns") { request, context in try await recordReturn(request, by: context.caller) }
   }
 
-  private func addProducts(to router: Router<some RequestContext>) {
-    router.post("/v1/products") { request, _ in
+  private func addProducts(to router: some RouterMethods<ServiceContext>) {
+    router.post("/v1/products") { request, context in
       let (json, bytes) = try await body(of: request)
       let body = try RegisterProductRequest(json)
       let product = ProductRegistered(
         sku: body.sku, name: body.name, description: body.description, unitPrice: body.unitPrice, currency: currency,
         tracksStock: body.tracksStock)
-      return try await create(RegisterProduct(product), "/v1/products", body.sku.rawValue, request, bytes)
+      return try await create(
+        RegisterProduct(product), "/v1/products", body.sku.rawValue, request, bytes, by: context.caller)
     }
     router.patch("/v1/products/{sku}") { request, context in
       try await product(request, context, ChangeProductDetailsRequest.init) { sku, body in
@@ -65,7 +67,7 @@ struct CommandRoutes<Store: EventStore> {
     router.delete("/v1/products/{sku}") { request, context in
       try admit()
       let sku = try sku(context)
-      return try await change(DiscontinueProduct(sku), sku.rawValue, request, [])
+      return try await change(DiscontinueProduct(sku), sku.rawValue, request, [], by: context.caller)
     }
     router.post("/v1/products/{sku}/reinstatement") { request, context in
       try await product(request, context, EmptyRequest.init) { sku, _ in ReinstateProduct(sku) }
@@ -81,23 +83,23 @@ struct CommandRoutes<Store: EventStore> {
   }
 
   private func product<Body: Sendable>(
-    _ request: Request, _ context: some RequestContext, _ read: (JSON) throws -> Body,
+    _ request: Request, _ context: ServiceContext, _ read: (JSON) throws -> Body,
     _ command: (SKU, Body) -> some ProductCommand
   ) async throws -> Response {
     let (json, bytes) = try await body(of: request)
     let body = try read(json)
     let sku = try sku(context)
-    return try await change(command(sku, body), sku.rawValue, request, bytes)
+    return try await change(command(sku, body), sku.rawValue, request, bytes, by: context.caller)
   }
 
-  private func sku(_ context: some RequestContext) throws -> SKU {
+  private func sku(_ context: ServiceContext) throws -> SKU {
     let text = try context.pathParameter("sku")
     guard let sku = SKU(text) else { throw Problem.notFound("There is no product \(text).") }
     return sku
   }
 
   private func order<Body: Sendable>(
-    _ request: Request, _ context: some RequestContext, _ read: (JSON) throws -> Body
+    _ request: Request, _ context: ServiceContext, _ read: (JSON) throws -> Body
   ) async throws -> (id: String, body: Body, bytes: [UInt8]) {
     let (json, bytes) = try await body(of: request)
     let body = try read(json)
@@ -136,24 +138,28 @@ struct CommandRoutes<Store: EventStore> {
     } catch { throw CommandError.unavailable("\(error)") }
   }
 
-  private func placeOrder(_ request: Request) async throws -> Response {
+  private func placeOrder(_ request: Request, by caller: Caller) async throws -> Response {
     let (json, bytes) = try await body(of: request)
     let body = try PlaceOrderRequest(json)
+    if body.placedAt != nil || body.lines.contains(where: { $0.unitPrice != nil }) {
+      try caller.require(.ordersOverride)
+    }
     let orderID = body.orderID ?? UUID.v7().uuidString.lowercased()
     let command = PlaceOrder(
       orderID: orderID, customerID: body.customerID, country: body.country, lines: body.lines,
       placedAt: body.placedAt ?? .now, currency: currency)
-    return try await create(command, "/v1/orders", orderID, request, bytes)
+    return try await create(command, "/v1/orders", orderID, request, bytes, by: caller)
   }
 
-  private func recordReturn(_ request: Request) async throws -> Response {
+  private func recordReturn(_ request: Request, by caller: Caller) async throws -> Response {
     let (json, bytes) = try await body(of: request)
     let body = try RecordReturnRequest(json)
+    if body.returnedAt != nil { try caller.require(.ordersOverride) }
     let returnID = body.returnID ?? UUID.v7().uuidString.lowercased()
     let command = RecordReturn(
       returnID: returnID, orderID: body.orderID, customerID: body.customerID, country: body.country,
       reason: body.reason, lines: body.lines, returnedAt: body.returnedAt ?? .now, currency: currency)
-    return try await create(command, "/v1/returns", returnID, request, bytes)
+    return try await create(command, "/v1/returns", returnID, request, bytes, by: caller)
   }
 
   /// Sheds what would be refused anyway, before any work.
@@ -168,9 +174,10 @@ struct CommandRoutes<Store: EventStore> {
   }
 
   func create(
-    _ command: some Command, _ path: String, _ id: String, _ request: Request, _ body: [UInt8]
+    _ command: some Command, _ path: String, _ id: String, _ request: Request, _ body: [UInt8],
+    by caller: Caller
   ) async throws -> Response {
-    let commandRequest = try CommandRequest(request, body: body, hasSubject: false)
+    let commandRequest = try CommandRequest(request, body: body, by: caller, hasSubject: false)
     return try await respond(commandRequest, command) { decided in
       CommandResponse(
         status: 201, location: "\(path)/\(id.percentEncodedSegment)", id: id, version: decided.version.rawValue,
@@ -180,9 +187,9 @@ struct CommandRoutes<Store: EventStore> {
 
   func change(
     _ command: some Command, _ id: String, _ request: Request, _ body: [UInt8],
-    extra: (@Sendable (inout JSONWriter) -> Void)? = nil
+    by caller: Caller, extra: (@Sendable (inout JSONWriter) -> Void)? = nil
   ) async throws -> Response {
-    let commandRequest = try CommandRequest(request, body: body, hasSubject: true)
+    let commandRequest = try CommandRequest(request, body: body, by: caller, hasSubject: true)
     return try await respond(commandRequest, command) { decided in
       CommandResponse(
         status: 200, id: id, version: decided.version.rawValue, position: decided.position,

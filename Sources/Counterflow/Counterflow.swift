@@ -9,6 +9,7 @@ struct Counterflow: AsyncParsableCommand {
     discussion: "The databases are named by WRITE_DATABASE_URL and READ_DATABASE_URL; see docs/configuration.md.",
     subcommands: [
       Migrate.self, Status.self, Verify.self, ImportRetail.self, Rebuild.self, Parked.self, RestoreFinished.self,
+      Token.self,
     ])
 
   static func main() async {

@@ -5,6 +5,7 @@ import Foundation
 import FoundationNetworking
 import JSON
 import RetailImport
+import ServiceKit
 import Synchronization
 
 /// Sends a retailer's trade through the commands.
@@ -18,6 +19,9 @@ struct ImportRetail: AsyncParsableCommand {
       their stock and customers follow from them. Lines that cannot count are counted by reason.
 
       Each command's key follows from its content: run again, it changes nothing; interrupted, it goes on.
+
+      Where the service asks for a token, COUNTERFLOW_TOKEN, or the file that COUNTERFLOW_TOKEN_FILE names, holds one \
+      with the scopes commands:write and orders:override.
       """)
 
   @Argument(help: "The CSV file.", completion: .file(extensions: ["csv"])) var file: String
@@ -26,6 +30,10 @@ struct ImportRetail: AsyncParsableCommand {
   @Option(help: "Invoices from this day on, such as 2010-12-01.") var from: String?
   @Option(help: "Invoices before this day.") var to: String?
   @Flag(help: "Print the summary as JSON.") var json = false
+
+  private static let token = Setting(
+    "COUNTERFLOW_TOKEN", default: "none", allowed: "a token", help: "Sent with each request.", isSecret: true
+  ) { text -> String?? in text == "none" ? .some(nil) : text }
 
   func validate() throws {
     guard (1...256).contains(concurrency) else { throw ValidationError("--concurrency takes 1 to 256") }
@@ -51,8 +59,9 @@ struct ImportRetail: AsyncParsableCommand {
         URL(fileURLWithPath: file), dates: first == nil && last == nil ? nil : lower..<upper)
     } catch { throw ValidationError("\(file) cannot be read: \(error)") }
     let work = RetailImport(retail, scope: "\(from ?? "") \(to ?? "")")
+    let token = try Settings()[Self.token]
     let sender = Sender(
-      base: commands.hasSuffix("/") ? String(commands.dropLast()) : commands, concurrency, work.requests)
+      base: commands.hasSuffix("/") ? String(commands.dropLast()) : commands, token: token, concurrency, work.requests)
     let started = ContinuousClock.now
     let interruption = await withTaskGroup(of: Void.self) { group -> (any Error)? in
       group.addTask { await sender.showProgress() }
@@ -99,14 +108,16 @@ private final class Sender: Sendable {
   }
 
   private let base: String
+  private let token: String?
   private let concurrency: Int
   private let total: Int
   private let session: URLSession
   private let state = Mutex(State())
   private let started = ContinuousClock.now
 
-  init(base: String, _ concurrency: Int, _ total: Int) {
+  init(base: String, token: String?, _ concurrency: Int, _ total: Int) {
     self.base = base
+    self.token = token
     self.concurrency = concurrency
     self.total = total
     let configuration = URLSessionConfiguration.ephemeral
@@ -170,6 +181,7 @@ private final class Sender: Sendable {
       message.httpBody = Data(request.body)
       message.setValue("application/json", forHTTPHeaderField: "Content-Type")
       message.setValue(request.key, forHTTPHeaderField: "Idempotency-Key")
+      if let token { message.setValue("Bearer \(token)", forHTTPHeaderField: "Authorization") }
       do {
         let (data, response) = try await session.data(for: message)
         let status = (response as? HTTPURLResponse)?.statusCode ?? 0

@@ -14,17 +14,18 @@ extension App {
     [
       CommonSettings.readDatabaseURL.description, CommonSettings.poolSize.description,
       CommonSettings.statementTimeout.description, CommonSettings.acquireTimeout.description, port.description,
-    ] + CommonSettings.ofEveryProcess
+    ] + AccessSettings.all + CommonSettings.ofEveryProcess
 
   /// Puts the process together: HTTP and the read store.
-  static func build(_ settings: Settings, _ logger: Logger) throws -> [any Service] {
+  static func build(_ settings: Settings, _ logger: Logger) async throws -> [any Service] {
     let pool = try Databases.pool(
       CommonSettings.readDatabaseURL, settings, name: "query-service", logger: logger,
       onConnect: CatalogueQueries.prepare)
-    let router = Router(options: .autoGenerateHeadEndpoints)
+    let access = try await Access(settings, logger: logger)
+    let router = Router(context: ServiceContext.self, options: .autoGenerateHeadEndpoints)
     router.addDocument("/openapi.yaml", "application/yaml", CommerceRoutes.openAPI)
     router.addHealth([.database("readStore", pool, [projectionsSchema, readModelsSchema])])
-    QueryRoutes(pool).add(to: router)
+    QueryRoutes(pool).add(to: router.group().add(middleware: Admission(access, scope: .queriesRead)))
     let server = ServiceMain.httpServer(
       ProblemResponder(router, elsewhere: CommerceRoutes.commands, translate: queryProblem),
       host: try settings[CommonSettings.httpHost], port: try settings[port], logger: logger)

@@ -24,7 +24,7 @@ struct QueryRoutes {
     sales = SalesQueries(pool)
   }
 
-  func add(to router: Router<some RequestContext>) {
+  func add(to router: some RouterMethods<ServiceContext>) {
     router.get("/v1/orders/{id}") { _, context in
       let id = try context.pathParameter("id")
       guard Identifier.problem(id) == nil, let order = try await orders.order(id) else {
@@ -120,7 +120,7 @@ struct QueryRoutes {
     return list(page.items, next: page.next.map { tag + $0.opaque })
   }
 
-  private func addSales(to router: Router<some RequestContext>) {
+  private func addSales(to router: some RouterMethods<ServiceContext>) {
     router.get("/v1/sales") { request, _ in
       var parameters = Parameters(request)
       let interval = try parameters.choice("interval", SalesQueries.Interval.allCases.map(\.rawValue))

@@ -19,7 +19,7 @@ public enum CommonSettings {
 
   public static let httpHost = Setting(
     "HTTP_HOST", default: "127.0.0.1", allowed: "an address or host name to listen on",
-    help: "Where HTTP listens. There is no authentication yet: keep it on loopback or on a private network."
+    help: "Where HTTP listens."
   ) { $0.contains(where: \.isWhitespace) ? nil : $0 }
 
   public static func httpPort(default port: Int) -> Setting<Int> {

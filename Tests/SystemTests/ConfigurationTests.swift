@@ -70,7 +70,8 @@ struct ConfigurationTests {
 struct RouteTests {
   @Test("each service answers what the table of routes says, and no other")
   func table() async throws {
-    let (commands, queries) = (Router(), Router(options: .autoGenerateHeadEndpoints))
+    let commands = Router(context: ServiceContext.self)
+    let queries = Router(context: ServiceContext.self, options: .autoGenerateHeadEndpoints)
     let pool = PostgresPool(PostgresConfiguration(url: ""), logger: .quiet)
     let store = InMemoryEventStore()
     CommandRoutes(

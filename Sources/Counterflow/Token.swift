@@ -1,0 +1,36 @@
+import ArgumentParser
+import ServiceKit
+
+/// Makes a token for development.
+struct Token: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Makes a token for development, signed with AUTH_KEY.",
+    discussion: """
+      AUTH_KEY, or the file that AUTH_KEY_FILE names, is the secret (HS256) that the services have too; AUTH_ISSUER and \
+      AUTH_AUDIENCE are as theirs. In production an identity provider makes tokens, and the services have its public keys.
+
+      Scopes: \(Scope.allCases.map(\.rawValue).joined(separator: ", ")).
+      """)
+
+  @Option(help: "Whom the token is for.") var subject = "developer"
+  @Option(parsing: .upToNextOption, help: "What it allows; all of it without this option.") var scope = Scope.allCases
+    .map(\.rawValue)
+  @Option(help: "Seconds until it expires.") var lifetime = 3600
+
+  func validate() throws {
+    guard (1...31_536_000).contains(lifetime) else { throw ValidationError("--lifetime takes 1 to 31536000 seconds") }
+    guard (1...255).contains(subject.utf8.count) else { throw ValidationError("--subject takes 1 to 255 bytes") }
+    for name in scope where Scope(rawValue: name) == nil {
+      throw ValidationError("\(name) is no scope; there are: \(Scope.allCases.map(\.rawValue).joined(separator: ", "))")
+    }
+  }
+
+  func run() async throws {
+    try await reportingSettings {
+      print(
+        try await developmentToken(
+          Settings(), subject: subject, scopes: Set(scope.compactMap { Scope(rawValue: $0) }),
+          lifetime: .seconds(lifetime)))
+    }
+  }
+}

@@ -1,0 +1,117 @@
+internal import HTTPTypes
+public import Hummingbird
+internal import Metrics
+internal import NIOCore
+
+/// What a request carries with it through the routes.
+public struct ServiceContext: RequestContext {
+  public var coreContext: CoreRequestContextStorage
+  /// Who sends it; set before any route that asks for a scope.
+  public internal(set) var caller = Caller.anybody
+  let remoteAddress: SocketAddress?
+
+  public init(source: ApplicationRequestContextSource) {
+    coreContext = .init(source: source)
+    remoteAddress = source.channel.remoteAddress
+  }
+}
+
+/// Who may do what, and how often.
+public struct Access: Sendable {
+  /// nil where authentication is off.
+  let verifier: TokenVerifier?
+  let perSubject: RateLimiter?
+  let perAddress: RateLimiter?
+  /// Proxies of ours that a request has passed; each adds an address to X-Forwarded-For.
+  let proxies: Int
+
+  /// Everybody may do everything.
+  public static let open = Access(verifier: nil, perSubject: nil, perAddress: nil, proxies: 0)
+}
+
+/// Lets through who has the right, and sets the context's caller.
+public struct Admission: RouterMiddleware {
+  public typealias Context = ServiceContext
+
+  let access: Access
+  let scope: Scope
+
+  public init(_ access: Access, scope: Scope) {
+    self.access = access
+    self.scope = scope
+  }
+
+  public func handle(
+    _ request: Request, context: ServiceContext,
+    next: (Request, ServiceContext) async throws -> Response
+  ) async throws -> Response {
+    if let limiter = access.perAddress {
+      try Self.take(limiter, address(of: request, context), "address")
+    }
+    guard let verifier = access.verifier else { return try await next(request, context) }
+    let caller = try caller(of: request, verifier)
+    if let limiter = access.perSubject { try Self.take(limiter, caller.subject ?? "", "subject") }
+    do throws(Problem) { try caller.require(scope) } catch {
+      Self.refused("scope")
+      throw error
+    }
+    var context = context
+    context.caller = caller
+    return try await next(request, context)
+  }
+
+  private func caller(of request: Request, _ verifier: TokenVerifier) throws(Problem) -> Caller {
+    let headers = request.headers[values: .authorization]
+    guard let header = headers.first else {
+      Self.refused("missing")
+      // RFC 6750, section 3.1: no error code for a request without any token.
+      throw .unauthorized("Send a token, with the header Authorization: Bearer TOKEN.", challenge: "Bearer")
+    }
+    let parts = header.split(separator: " ", maxSplits: 1)
+    guard headers.count == 1, parts.count == 2, parts[0].lowercased() == "bearer" else {
+      Self.refused("malformed")
+      throw .unauthorized("Send one header Authorization: Bearer TOKEN.", challenge: #"Bearer error="invalid_request""#)
+    }
+    do throws(TokenRefusal) { return try verifier.verify(String(parts[1])) } catch {
+      Self.refused("token")
+      throw .unauthorized(
+        "Get another token: \(error.reason).",
+        challenge: #"Bearer error="invalid_token", error_description="\#(error.reason)""#)
+    }
+  }
+
+  /// The client's address as the outermost proxy of ours saw it.
+  private func address(of request: Request, _ context: ServiceContext) -> String {
+    let own = context.remoteAddress?.ipAddress ?? ""
+    guard access.proxies > 0 else { return own }
+    let passed = request.headers[values: .forwardedFor].flatMap { $0.split(separator: ",") }
+      .map { $0.trimmingPrefix(" ") }
+    return passed.count >= access.proxies ? String(passed[passed.count - access.proxies]) : own
+  }
+
+  private static func take(_ limiter: RateLimiter, _ who: String, _ kind: String) throws(Problem) {
+    guard let wait = limiter.take(who) else { return }
+    Counter(label: "http_rate_limited_total", dimensions: [("by", kind)]).increment()
+    let seconds = Int((wait / .seconds(1)).rounded(.up))
+    throw Problem(
+      .tooManyRequests, "too-many-requests", title: "Too many requests",
+      detail: "More requests came from this \(kind) than are allowed; wait \(max(seconds, 1)) s.",
+      headers: [.retryAfter: String(max(seconds, 1))])
+  }
+
+  private static func refused(_ reason: String) {
+    Counter(label: "http_refused_total", dimensions: [("reason", reason)]).increment()
+  }
+}
+
+extension HTTPField.Name {
+  static let forwardedFor = HTTPField.Name("X-Forwarded-For")!
+}
+
+extension Problem {
+  static func unauthorized(_ detail: String, challenge: String) -> Problem {
+    Problem(
+      .unauthorized, "unauthorized", title: "Not authenticated", detail: detail,
+      headers: [.wwwAuthenticate: challenge])
+  }
+}

@@ -1,0 +1,103 @@
+public import Logging
+
+/// Settings on who may do what.
+public enum AccessSettings {
+  public enum Mode: String, Sendable, CaseIterable { case jwt, off }
+
+  public static let mode = Setting(
+    "AUTH", default: "jwt", allowed: "jwt or off",
+    help: "Whether requests need a token. `off` is for loopback: elsewhere the process refuses to start with it."
+  ) { Mode(rawValue: $0) }
+
+  /// For a private network behind something that authenticates.
+  public static let isOpenToAnyone = Setting(
+    "AUTH_OFF_LETS_ANYONE_WHO_REACHES_THIS_PORT_IN", default: "no", allowed: "no or yes",
+    help: "`yes` allows AUTH=off where HTTP_HOST is not loopback. Whoever reaches the port may do everything."
+  ) { ["no": false, "yes": true][$0] }
+
+  public static let key = Setting(
+    "AUTH_KEY", default: "none", allowed: "32 bytes or more, or a public key in PEM",
+    help: "The key of tokens: a secret (HS256), or a public key of P-256 (ES256) or Ed25519 (EdDSA) in PEM.",
+    isSecret: true
+  ) { text -> String?? in text == "none" ? .some(nil) : text }
+
+  public static let keySet = Setting(
+    "AUTH_JWKS", default: "none", allowed: "a JSON Web Key Set",
+    help: "Several keys, each with a kid, instead of AUTH_KEY: types oct, EC with P-256, OKP with Ed25519.",
+    isSecret: true
+  ) { text -> String?? in text == "none" ? .some(nil) : text }
+
+  public static let issuer = Setting(
+    "AUTH_ISSUER", default: "counterflow", allowed: "a text", help: "The iss that tokens must have."
+  ) { $0 }
+
+  public static let audience = Setting(
+    "AUTH_AUDIENCE", default: "counterflow", allowed: "a text",
+    help: "The aud that tokens must have, alone or among others."
+  ) { $0 }
+
+  public static let leeway = Setting.seconds(
+    "AUTH_LEEWAY", default: 30, in: 0...600,
+    help: "By how much clocks may differ when exp and nbf are looked at, in seconds.")
+
+  public static let subjectRate = Setting.integer(
+    "RATE_LIMIT_PER_SUBJECT", default: 0, in: 0...1_000_000,
+    help:
+      "Requests a second of one token's subject, to each process; twice as many at once after a rest; 0 for no limit.")
+
+  public static let addressRate = Setting.integer(
+    "RATE_LIMIT_PER_ADDRESS", default: 0, in: 0...1_000_000,
+    help: "Requests a second from one address, to each process; twice as many at once after a rest; 0 for no limit.")
+
+  public static let proxies = Setting.integer(
+    "TRUSTED_PROXIES", default: 0, in: 0...10,
+    help: "Proxies of yours in front, each of which adds the address that it sees to X-Forwarded-For.")
+
+  public static let all = [
+    mode.description, isOpenToAnyone.description, key.description, keySet.description, issuer.description,
+    audience.description, leeway.description, subjectRate.description, addressRate.description, proxies.description,
+  ]
+}
+
+extension Access {
+  /// - Throws: `SettingError`, also where authentication is off and others than this machine can come.
+  public init(_ settings: Settings, logger: Logger) async throws(SettingError) {
+    perSubject =
+      try settings[AccessSettings.subjectRate] > 0 ? RateLimiter(rate: settings[AccessSettings.subjectRate]) : nil
+    perAddress =
+      try settings[AccessSettings.addressRate] > 0 ? RateLimiter(rate: settings[AccessSettings.addressRate]) : nil
+    proxies = try settings[AccessSettings.proxies]
+    guard try settings[AccessSettings.mode] == .jwt else {
+      verifier = nil
+      let host = try settings[CommonSettings.httpHost]
+      guard try settings[AccessSettings.isOpenToAnyone] || Self.isLoopback(host) else {
+        throw SettingError(
+          AccessSettings.mode,
+          "is 'off' while HTTP_HOST is \(host), where others could come in: set AUTH=jwt, or HTTP_HOST=127.0.0.1")
+      }
+      logger.warning("authentication is off: whoever reaches \(host) may do everything")
+      return
+    }
+    let (key, set) = (try settings[AccessSettings.key], try settings[AccessSettings.keySet])
+    guard (key == nil) != (set == nil) else {
+      throw SettingError(
+        AccessSettings.key,
+        "or AUTH_JWKS must be set, one of them, while AUTH is jwt (AUTH=off needs none, on loopback)")
+    }
+    let keys: [TokenKey]
+    do throws(TokenKey.Unusable) {
+      if let set { keys = try await TokenKey.set(set) } else { keys = [try await TokenKey.single(key ?? "")] }
+    } catch {
+      throw SettingError(set == nil ? AccessSettings.key : AccessSettings.keySet, "is not valid: \(error.reason)")
+    }
+    verifier = TokenVerifier(
+      keys: keys, issuer: try settings[AccessSettings.issuer], audience: try settings[AccessSettings.audience],
+      leeway: try settings[AccessSettings.leeway])
+  }
+
+  static func isLoopback(_ host: String) -> Bool {
+    if host == "localhost" || host == "::1" { return true }
+    let parts = host.split(separator: ".", omittingEmptySubsequences: false)
+    return parts.count == 4 && parts[0] == "127" && parts.allSatisfy { UInt8($0) != nil }
+  }
+}
