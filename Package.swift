@@ -93,6 +93,7 @@ let package = Package(
         signals,
       ]),
 
+    .target(name: "Consistency", dependencies: ["EventSourcing", crypto]),
     .target(
       name: "PersonalKeys", dependencies: ["Postgres", crypto],
       resources: [.embedInCode("Migrations/v0001_keys.sql"), .embedInCode("Migrations/privileges.sql")]),
@@ -118,7 +119,8 @@ let package = Package(
     .executableTarget(
       name: "CommandService",
       dependencies: [
-        "Commerce", "CommerceAPI", "CommandProcessing", "EventSourcing", "JSON", "PersonalKeys", "Postgres",
+        "Commerce", "CommerceAPI", "Consistency", "CommandProcessing", "EventSourcing", "JSON", "PersonalKeys",
+        "Postgres",
         "PostgresEventStore", "ServiceKit", crypto, httpTypes, hummingbird, lifecycle, logging, metrics,
       ]),
     .executableTarget(
@@ -139,7 +141,8 @@ let package = Package(
     .executableTarget(
       name: "QueryService",
       dependencies: [
-        "Commerce", "CommerceAPI", "CommerceReadModels", "EventSourcing", "JSON", "Postgres", "Projections",
+        "Commerce", "CommerceAPI", "Consistency", "EventLoop", "PersonalKeys", "PostgresEventStore",
+        "CommerceReadModels", "EventSourcing", "JSON", "Postgres", "Projections",
         "ServiceKit",
         httpTypes,
         hummingbird, lifecycle, logging,
@@ -179,7 +182,8 @@ let package = Package(
     .testTarget(
       name: "SystemTests",
       dependencies: [
-        "CommandProcessing", "CommandService", "CommerceAPI", "PersonalKeys", "CommerceReadModels", "Counterflow",
+        "CommandProcessing", "CommandService", "CommerceAPI", "Consistency", "Projections", "PersonalKeys",
+        "CommerceReadModels", "Counterflow",
         "EventSourcing",
         "JSON",
         "Postgres", "PostgresEventStore", "Projector", "QueryService", "Relay", "ServiceKit", "TestSupport", httpTypes,

@@ -428,7 +428,8 @@ extension CommandProcessor {
         metrics.accepted.increment()
         let text = answer.text(first: first)
         let outcome = CommandOutcome(
-          answer: text, receipt: Receipt(states: states, hasChanged: !command.events.isEmpty))
+          answer: text, receipt: Receipt(states: states, hasChanged: !command.events.isEmpty),
+          incarnation: incarnation ?? store.knownIncarnation)
         finish(
           command.pending, .success(outcome),
           stored: StoredAnswer(fingerprint: command.pending.command.request.fingerprint, text: text))
@@ -503,17 +504,18 @@ extension CommandProcessor {
 
   func finish(_ pending: PendingCommand, repeated stored: StoredAnswer) {
     metrics.repeated.increment()
-    finish(pending, Self.outcome(pending, stored), stored: stored)
+    finish(pending, outcome(pending, stored), stored: stored)
   }
 
-  private static func outcome(
+  private func outcome(
     _ pending: PendingCommand, _ stored: StoredAnswer
   ) -> Result<CommandOutcome, any Error> {
     let request = pending.command.request
     guard stored.fingerprint == request.fingerprint else {
       return .failure(CommandError.keyReused(request.key.key))
     }
-    return .success(CommandOutcome(answer: stored.text, receipt: nil))
+    return .success(
+      CommandOutcome(answer: stored.text, receipt: nil, incarnation: incarnation ?? store.knownIncarnation))
   }
 
   /// Answers a command, and those that came with the same key meanwhile: alike, where the answer was
@@ -531,7 +533,7 @@ extension CommandProcessor {
     if let stored {
       for follower in waiting {
         metrics.repeated.increment()
-        resume(follower, Self.outcome(follower, stored))
+        resume(follower, outcome(follower, stored))
       }
     } else {
       let next = waiting.removeFirst()

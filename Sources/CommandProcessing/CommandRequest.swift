@@ -33,6 +33,8 @@ public struct Decided: Sendable {
   public let hasChanged: Bool
   /// Stands for a position in the answer's text: that of the first stream's last event. Write it as it is.
   public let position: [UInt8]
+  /// The streams that the command read or wrote, for `TouchedStreams`. Write it as it is.
+  public let streams: [UInt8]
 }
 
 /// What came of a command.
@@ -41,6 +43,8 @@ public struct CommandOutcome: Sendable {
   public let answer: [UInt8]
   /// nil where the answer was given before.
   public let receipt: Receipt?
+  /// The store's incarnation that the answer's positions are of.
+  public let incarnation: UUID?
 }
 
 /// What a command did.

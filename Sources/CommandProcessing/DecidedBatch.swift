@@ -67,13 +67,16 @@ struct DecidedBatch: Sendable {
           current[emitted.stream] = own[emitted.stream]
         }
         let subject = own[command.subject]!
-        let offset = offsets[command.subject]
+        let own = command.streams.map { ($0.stream, position: own[$0.stream]!.position, offset: offsets[$0.stream]) }
+        let base = offsets[command.subject] ?? own.compactMap(\.offset).max()
         answer = CommandAnswer(
           command.answer(
             Decided(
               version: subject.version, hasChanged: !decision.emitted.isEmpty,
-              position: offset == nil ? Array(String(subject.position.rawValue).utf8) : [CommandAnswer.positionMark])),
-          offset: offset)
+              position: offsets[command.subject] == nil
+                ? Array(String(subject.position.rawValue).utf8) : [CommandAnswer.positionMark],
+              streams: TouchedStreams.text(own, base: base))),
+          offset: base)
         bytes += answer?.text.count ?? 0
       }
       let events = first..<append.events.count

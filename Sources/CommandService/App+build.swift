@@ -1,5 +1,6 @@
 import CommandProcessing
 import CommerceAPI
+import Consistency
 import Hummingbird
 import Logging
 import PersonalKeys
@@ -51,7 +52,7 @@ extension App {
       CommonSettings.writeDatabaseURL.description, CommonSettings.poolSize.description,
       CommonSettings.statementTimeout.description, CommonSettings.acquireTimeout.description, batchSize.description,
       queueSize.description, patience.description, cacheSize.description, resendPatience.description,
-      keyRetention.description, currency.description, port.description,
+      keyRetention.description, currency.description, CommonSettings.consistencyTokenKey.description, port.description,
     ] + AccessSettings.all + CommonSettings.ofEveryProcess
 
   /// Puts the process together: HTTP, the command processor, and its connections.
@@ -72,7 +73,10 @@ extension App {
     let router = Router(context: ServiceContext.self)
     router.addDocument("/openapi.yaml", "application/yaml", CommerceRoutes.openAPI)
     router.addHealth([.database("writeStore", pool, [eventStoreSchema, personalSchema])])
-    CommandRoutes(processor: processor, store: store, keys: PersonalKeys(pool), currency: try settings[currency]).add(
+    CommandRoutes(
+      processor: processor, store: store, keys: PersonalKeys(pool), currency: try settings[currency],
+      tokenKey: ConsistencyToken.Key(try settings[CommonSettings.consistencyTokenKey].utf8)
+    ).add(
       to: router.group().add(middleware: Admission(access, scope: .commandsWrite)))
     let server = ServiceMain.httpServer(
       ProblemResponder(router, elsewhere: CommerceRoutes.queries, translate: commandProblem),

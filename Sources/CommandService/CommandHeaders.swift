@@ -63,10 +63,12 @@ extension Request {
     }
     return Set(
       try tags.map { tag in
-        guard tag.count > 2, tag.first == "\"", tag.last == "\"", let version = Int64(tag.dropFirst().dropLast()),
-          version > 0
+        // A query's tag has more behind the version.
+        guard tag.count > 2, tag.first == "\"", tag.last == "\"",
+          let version = Int64(tag.dropFirst().dropLast().prefix { $0 != "-" }), version > 0
         else {
-          throw Problem.invalidHeader("If-Match", "must be an ETag that a command answered, such as \"3\", in quotes")
+          throw Problem.invalidHeader(
+            "If-Match", "must be the ETag of a command's answer or of one thing's, such as \"3\", in quotes")
         }
         return Version(version)
       })

@@ -1,6 +1,7 @@
 import CommandProcessing
 import Commerce
 import CommerceAPI
+import Consistency
 import EventSourcing
 import Foundation
 import HTTPTypes
@@ -15,6 +16,7 @@ struct CommandRoutes<Store: EventStore> {
   let store: Store
   let keys: PersonalKeys
   let currency: String
+  let tokenKey: ConsistencyToken.Key
 
   func add(to router: some RouterMethods<ServiceContext>) {
     addProducts(to: router)
@@ -181,7 +183,7 @@ struct CommandRoutes<Store: EventStore> {
     return try await respond(commandRequest, command) { decided in
       CommandResponse(
         status: 201, location: "\(path)/\(id.percentEncodedSegment)", id: id, version: decided.version.rawValue,
-        position: decided.position)
+        position: decided.position, streams: decided.streams)
     }
   }
 
@@ -193,7 +195,7 @@ struct CommandRoutes<Store: EventStore> {
     return try await respond(commandRequest, command) { decided in
       CommandResponse(
         status: 200, id: id, version: decided.version.rawValue, position: decided.position,
-        hasChanged: decided.hasChanged, extra: extra)
+        streams: decided.streams, hasChanged: decided.hasChanged, extra: extra)
     }
   }
 
@@ -214,6 +216,12 @@ struct CommandRoutes<Store: EventStore> {
     }
     var headers: HTTPFields = [.eTag: stored.entityTag, .idempotencyKey: key]
     if let location = stored.location { headers[.location] = location }
+    if let incarnation = outcome.incarnation, let streams = stored.streams,
+      let touched = TouchedStreams.parse(String(decoding: streams, as: UTF8.self))
+    {
+      let entries = touched.map { ConsistencyToken.Entry(stream: $0.hash, position: $0.position) }
+      headers[.consistencyToken] = ConsistencyToken(incarnation: incarnation, entries: entries).signed(with: tokenKey)
+    }
     return .json(stored.body, status: .init(code: stored.status), headers: headers)
   }
 }

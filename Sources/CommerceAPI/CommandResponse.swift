@@ -6,6 +6,7 @@ public import JSON
 ///     201
 ///     Location: /v1/orders/order-1
 ///     ETag: "1"
+///     Streams: 42 9ae16a3b2f90404f+0
 ///
 ///     {"id":"order-1","version":1,"position":42}
 public struct CommandResponse: Sendable, Hashable {
@@ -14,6 +15,8 @@ public struct CommandResponse: Sendable, Hashable {
   public var location: String?
   /// The version as an entity tag.
   public var entityTag: String
+  /// The streams that the command touched, as `TouchedStreams` has them; nil for an answer of before they were stored.
+  public var streams: [UInt8]?
   public var body: [UInt8]
 
   /// - Parameters:
@@ -21,12 +24,13 @@ public struct CommandResponse: Sendable, Hashable {
   ///   - hasChanged: where a repeated command has nothing to do, whether this one did something.
   ///   - extra: further members.
   public init(
-    status: Int, location: String? = nil, id: String, version: Int64, position: [UInt8], hasChanged: Bool? = nil,
-    extra: ((inout JSONWriter) -> Void)? = nil
+    status: Int, location: String? = nil, id: String, version: Int64, position: [UInt8], streams: [UInt8],
+    hasChanged: Bool? = nil, extra: ((inout JSONWriter) -> Void)? = nil
   ) {
     self.status = status
     self.location = location
     entityTag = "\"\(version)\""
+    self.streams = streams
     var json = JSONWriter(reserving: 96)
     json.object { json in
       json.member("id", id)
@@ -41,8 +45,10 @@ public struct CommandResponse: Sendable, Hashable {
   public var encoded: [UInt8] {
     var head = "\(status)\n"
     if let location { head += "Location: \(location)\n" }
-    head += "ETag: \(entityTag)\n\n"
-    return Array(head.utf8) + body
+    head += "ETag: \(entityTag)\n"
+    var encoded = Array(head.utf8)
+    if let streams { encoded += Array("Streams: ".utf8) + streams + [0x0A] }
+    return encoded + [0x0A] + body
   }
 
   /// Reads what `encoded` wrote; nil when it is something else.
@@ -60,6 +66,8 @@ public struct CommandResponse: Sendable, Hashable {
         entityTag = String(header.dropFirst(6))
       } else if header.hasPrefix("Location: ") {
         location = String(header.dropFirst(10))
+      } else if header.hasPrefix("Streams: ") {
+        streams = Array(header.utf8.dropFirst(9))
       } else {
         return nil
       }

@@ -17,3 +17,11 @@ struct Conditions {
   /// All of them, or what holds always.
   var sql: String { all.isEmpty ? "true" : all.joined(separator: " and ") }
 }
+
+/// A row of a read table.
+public struct ReadRow: Sendable, Hashable {
+  /// JSON as it is sent.
+  public let document: [UInt8]
+  /// Of its stream.
+  public let version: Int64
+}

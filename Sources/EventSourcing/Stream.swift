@@ -25,12 +25,15 @@ public struct StreamID: Hashable, Sendable, CustomStringConvertible {
   /// 16 bits that place the stream in a partition, stable for ever: FNV-1a of 64 bits over the name's
   /// UTF-8 (offset 14695981039346656037, prime 1099511628211), mixed by the finalizer of MurmurHash3
   /// (`fmix64`), of which the upper 16 bits count. FNV alone spreads poorly in its upper bits.
-  public var hash: UInt16 {
+  public var hash: UInt16 { UInt16(wideHash >> 48) }
+
+  /// The whole of the hash, of which `hash` is the upper 16 bits.
+  public var wideHash: UInt64 {
     var hash: UInt64 = 0xcbf2_9ce4_8422_2325
     for byte in rawValue.utf8 { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01b3 }
     hash = (hash ^ hash >> 33) &* 0xff51_afd7_ed55_8ccd
     hash = (hash ^ hash >> 33) &* 0xc4ce_b9fe_1a85_ec53
-    return UInt16(truncatingIfNeeded: (hash ^ hash >> 33) >> 48)
+    return hash ^ hash >> 33
   }
 }
 

@@ -48,3 +48,17 @@ public struct PostgresConfiguration: Sendable {
     self.unacknowledgedTimeout = unacknowledgedTimeout
   }
 }
+
+extension PostgresConfiguration {
+  /// A URL for each of the hosts that a URL names: `postgres://u@a:1,b:2/d` is `postgres://u@a:1/d` and `postgres://u@b:2/d`. One
+  /// that names no host stays as it is.
+  public static func urlsOfEachHost(_ url: String) -> [String] {
+    guard let scheme = url.firstMatch(of: /:\/\//)?.range else { return [url] }
+    let end = url[scheme.upperBound...].firstIndex { "/?#".contains($0) } ?? url.endIndex
+    let authority = url[scheme.upperBound..<end]
+    let start = authority.lastIndex(of: "@").map { url.index(after: $0) } ?? authority.startIndex
+    let hosts = authority[start...].split(separator: ",")
+    guard hosts.count > 1 else { return [url] }
+    return hosts.map { String(url[..<start]) + String($0) + String(url[end...]) }
+  }
+}

@@ -1,5 +1,6 @@
 import CommerceAPI
 import CommerceReadModels
+import Consistency
 import Hummingbird
 import Logging
 import Postgres
@@ -10,26 +11,59 @@ import ServiceLifecycle
 extension App {
   static let port = CommonSettings.httpPort(default: 8082)
 
+  /// Reads of the write store: histories, and how far it has come.
+  static let writePoolSize = Setting.integer(
+    "HISTORY_POOL_SIZE", default: 4, in: 1...200, help: "Connections to the write store for histories, at most.")
+
   static let settings =
     [
-      CommonSettings.readDatabaseURL.description, CommonSettings.poolSize.description,
-      CommonSettings.statementTimeout.description, CommonSettings.acquireTimeout.description, port.description,
+      CommonSettings.readDatabaseURL.description, CommonSettings.writeDatabaseURL.description,
+      CommonSettings.poolSize.description, writePoolSize.description,
+      CommonSettings.statementTimeout.description, CommonSettings.acquireTimeout.description,
+      CommonSettings.consistencyTokenKey.description, port.description,
     ] + AccessSettings.all + CommonSettings.ofEveryProcess
 
-  /// Puts the process together: HTTP and the read store.
+  /// Puts the process together: HTTP, the servers of the read store, and the write store for what the events alone tell.
   static func build(_ settings: Settings, _ logger: Logger) async throws -> [any Service] {
-    let pool = try Databases.pool(
-      CommonSettings.readDatabaseURL, settings, name: "query-service", logger: logger,
-      onConnect: CatalogueQueries.prepare)
+    let activity = Activity()
+    let watch = PostgresPool.Limits(size: 1, acquireTimeout: .seconds(1))
+    let headsPool = PostgresPool(
+      PostgresConfiguration(
+        url: try settings[CommonSettings.writeDatabaseURL], applicationName: "query-service heads",
+        statementTimeout: .seconds(5)),
+      limits: watch, logger: logger)
+    let heads = StoreHeads(headsPool, activity: activity, logger: logger)
+    var services: [any Service] = [headsPool, heads]
+    var servers: [ReadStore.Server] = []
+    for url in PostgresConfiguration.urlsOfEachHost(try settings[CommonSettings.readDatabaseURL]) {
+      let pool = PostgresPool(
+        PostgresConfiguration(
+          url: url, applicationName: "query-service", statementTimeout: try settings[CommonSettings.statementTimeout]),
+        limits: PostgresPool.Limits(
+          size: try settings[CommonSettings.poolSize], acquireTimeout: try settings[CommonSettings.acquireTimeout]),
+        logger: logger, onConnect: CatalogueQueries.prepare)
+      let watching = PostgresPool(
+        PostgresConfiguration(url: url, applicationName: "query-service progress", statementTimeout: .seconds(1)),
+        limits: watch, logger: logger)
+      let progress = ReadProgress(watching, heads: heads, activity: activity, logger: logger)
+      servers.append(ReadStore.Server(pool: pool, progress: progress, models: ReadModels(pool)))
+      services += [pool, watching, progress]
+    }
+    let store = ReadStore(servers)
+    let answering = Answering(
+      store: store, heads: heads,
+      tokenKey: ConsistencyToken.Key(try settings[CommonSettings.consistencyTokenKey].utf8))
+
     let access = try await Access(settings, logger: logger)
     let router = Router(context: ServiceContext.self, options: .autoGenerateHeadEndpoints)
     router.addDocument("/openapi.yaml", "application/yaml", CommerceRoutes.openAPI)
-    router.addHealth([.database("readStore", pool, [projectionsSchema, readModelsSchema])])
-    QueryRoutes(pool).add(to: router.group().add(middleware: Admission(access, scope: .queriesRead)))
+    router.addHealth([.anyDatabase("readStore", store.servers.map(\.pool), [projectionsSchema, readModelsSchema])])
+    QueryRoutes(answering: answering).add(
+      to: router.group().add(middleware: Admission(access, scope: .queriesRead)))
     let server = ServiceMain.httpServer(
       ProblemResponder(router, elsewhere: CommerceRoutes.commands, translate: queryProblem),
       host: try settings[CommonSettings.httpHost], port: try settings[port], logger: logger)
-    return [pool, server]
+    return services + [server]
   }
 }
 

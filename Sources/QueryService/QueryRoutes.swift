@@ -4,33 +4,22 @@ import EventSourcing
 import HTTPTypes
 import Hummingbird
 import JSON
-import Postgres
+import Projections
 import ServiceKit
 
 /// HTTP in front of the read tables.
 struct QueryRoutes {
-  let orders: OrderQueries
-  let customers: CustomerQueries
-  let catalogue: CatalogueQueries
-  let returns: ReturnQueries
-  let sales: SalesQueries
-
-  /// - Parameter pool: on the read store, prepared by `CatalogueQueries.prepare`.
-  init(_ pool: PostgresPool) {
-    orders = OrderQueries(pool)
-    customers = CustomerQueries(pool)
-    catalogue = CatalogueQueries(pool)
-    returns = ReturnQueries(pool)
-    sales = SalesQueries(pool)
-  }
+  let answering: Answering
 
   func add(to router: some RouterMethods<ServiceContext>) {
-    router.get("/v1/orders/{id}") { _, context in
+    router.get("/v1/orders/{id}") { request, context in
       let id = try context.pathParameter("id")
-      guard Identifier.problem(id) == nil, let order = try await orders.order(id) else {
-        throw Problem.notFound("There is no order \(id), or it has not come here yet.")
+      try Self.check(id, "order")
+      return try await answering.answer(
+        request, [Reads("orders", Order.stream(id))], missing: Self.missing("order", id)
+      ) { models in
+        try await models.order.value(id).map { Answer(bytes: $0.document, version: $0.version) }
       }
-      return Response.json(order)
     }
     router.get("/v1/orders") { request, _ in
       var parameters = Parameters(request)
@@ -40,14 +29,15 @@ struct QueryRoutes {
         Bounds.countryLength.contains($0.unicodeScalars.count) ? nil : "must have 1 to 64 characters"
       }
       filter.text = try parameters.search()
-      return try await page(filter, parameters)
+      return try await page(request, filter, parameters)
     }
-    router.get("/v1/customers/{id}") { _, context in
+    router.get("/v1/customers/{id}") { request, context in
       let id = try context.pathParameter("id")
-      guard Identifier.problem(id) == nil, let customer = try await customers.customer(id) else {
-        throw Problem.notFound("There is no customer \(id), or it has not come here yet.")
+      try Self.check(id, "customer")
+      let reads = [Reads("customers", Customer.stream(id)), .orders, .sales]
+      return try await answering.answer(request, reads, missing: Self.missing("customer", id)) { models in
+        try await models.customers.customer(id).map { Answer(bytes: $0.document, version: $0.version) }
       }
-      return Response.json(customer)
     }
     router.get("/v1/customers") { request, _ in
       var parameters = Parameters(request)
@@ -57,35 +47,51 @@ struct QueryRoutes {
       let cursor = try parameters.cursor { CustomerQueries.Cursor(opaque: $0) }
       let tag = parameters.tag
       try parameters.finish()
-      let page = try await customers.search(text: text, email: email, after: cursor, limit: limit)
-      return list(page.items, next: page.next.map { tag + $0.opaque })
+      return try await answering.answer(request, [.customers, .orders, .sales]) { models in
+        let page = try await models.customers.search(text: text, email: email, after: cursor, limit: limit)
+        return list(page.items, next: page.next.map { tag + $0.opaque })
+      }
     }
     router.get("/v1/customers/{id}/orders") { request, context in
       let id = try context.pathParameter("id")
       guard Identifier.problem(id) == nil else { throw Problem.notFound("\(id) is not a customer's id.") }
       var filter = OrderQueries.Filter()
       filter.customerID = id
-      return try await page(filter, Parameters(request))
+      return try await page(request, filter, Parameters(request))
     }
-    router.get("/v1/products/{sku}") { _, context in
+    router.get("/v1/products/{sku}") { request, context in
       let text = try context.pathParameter("sku")
-      guard let sku = SKU(text), let product = try await catalogue.product(sku.rawValue) else {
-        throw Problem.notFound("There is no product \(text), or it has not come here yet.")
+      guard let sku = SKU(text) else { throw Problem.notFound(Self.missing("product", text)) }
+      let reads = [Reads("catalogue", Product.stream(sku.rawValue)), .sales]
+      return try await answering.answer(request, reads, missing: Self.missing("product", text)) { models in
+        try await models.catalogue.product(sku.rawValue).map { Answer(bytes: $0.document, version: $0.version) }
       }
-      return Response.json(product)
     }
-    router.get("/v1/products") { request, _ in try await products(Parameters(request)) }
-    router.get("/v1/returns/{id}") { _, context in
+    router.get("/v1/products") { request, _ in try await products(request, Parameters(request)) }
+    router.get("/v1/returns/{id}") { request, context in
       let id = try context.pathParameter("id")
-      guard Identifier.problem(id) == nil, let recorded = try await returns.recorded(id) else {
-        throw Problem.notFound("There is no return \(id), or it has not come here yet.")
+      try Self.check(id, "return")
+      let reads = [Reads("returns", Return.stream(id))]
+      return try await answering.answer(request, reads, missing: Self.missing("return", id)) { models in
+        // A return never changes.
+        try await models.returns.recorded(id).map { Answer(bytes: $0, version: 1) }
       }
-      return Response.json(recorded)
     }
     addSales(to: router)
   }
 
-  private func page(_ filter: OrderQueries.Filter, _ parameters: consuming Parameters) async throws -> Response {
+  /// What is no id names nothing.
+  private static func check(_ id: String, _ what: String) throws(Problem) {
+    guard Identifier.problem(id) == nil else { throw .notFound(missing(what, id)) }
+  }
+
+  private static func missing(_ what: String, _ id: String) -> String {
+    "There is no \(what) \(id), or it has not come here yet."
+  }
+
+  private func page(
+    _ request: Request, _ filter: OrderQueries.Filter, _ parameters: consuming Parameters
+  ) async throws -> Response {
     var filter = filter
     filter.status = try parameters.choice("status", Self.statuses)
     filter.from = try parameters.time("from")
@@ -95,13 +101,17 @@ struct QueryRoutes {
     let cursor = try parameters.cursor { OrderQueries.Cursor(opaque: $0) }
     let tag = parameters.tag
     try parameters.finish()
-    let page = try await orders.search(filter, after: cursor, limit: limit)
-    return list(page.items, next: page.next.map { tag + $0.opaque })
+    // A text is looked for among the names of products and customers.
+    let reads: [Reads] = filter.text == nil ? [.orders] : [.orders, .catalogue, .customers]
+    return try await answering.answer(request, reads) { [filter] models in
+      let page = try await models.orders.search(filter, after: cursor, limit: limit)
+      return list(page.items, next: page.next.map { tag + $0.opaque })
+    }
   }
 
   static let statuses = ["placed", "paid", "shipped", "delivered", "cancelled"]
 
-  private func products(_ parameters: consuming Parameters) async throws -> Response {
+  private func products(_ request: Request, _ parameters: consuming Parameters) async throws -> Response {
     var filter = CatalogueQueries.Filter()
     filter.text = try parameters.search()
     filter.isOnSale = try parameters.boolean("onSale")
@@ -114,10 +124,12 @@ struct QueryRoutes {
     let cursor = try parameters.cursor { CatalogueQueries.Cursor(opaque: $0) }
     let tag = parameters.tag
     try parameters.finish()
-    guard let page = try await catalogue.search(filter, after: cursor, limit: limit) else {
-      throw Parameters.wrong("cursor", "must be the nextCursor of an earlier answer to the same query")
+    return try await answering.answer(request, [.catalogue, .sales]) { [filter] models in
+      guard let page = try await models.catalogue.search(filter, after: cursor, limit: limit) else {
+        throw Parameters.wrong("cursor", "must be the nextCursor of an earlier answer to the same query")
+      }
+      return list(page.items, next: page.next.map { tag + $0.opaque })
     }
-    return list(page.items, next: page.next.map { tag + $0.opaque })
   }
 
   private func addSales(to router: some RouterMethods<ServiceContext>) {
@@ -130,8 +142,10 @@ struct QueryRoutes {
       let cursor = try parameters.cursor { DayCursor(opaque: $0)?.day }
       let tag = parameters.tag
       try parameters.finish()
-      let page = try await sales.periods(interval ?? .day, filter, after: cursor, limit: limit)
-      return list(page.items, next: page.next.map { tag + DayCursor(day: $0).opaque })
+      return try await answering.answer(request, [.sales]) { models in
+        let page = try await models.sales.periods(interval ?? .day, filter, after: cursor, limit: limit)
+        return list(page.items, next: page.next.map { tag + DayCursor(day: $0).opaque })
+      }
     }
     router.get("/v1/sales/products") { request, _ in
       var parameters = Parameters(request)
@@ -139,20 +153,26 @@ struct QueryRoutes {
       let filter = try salesFilter(&parameters, hasCountry: true)
       let limit = try parameters.limit(default: 20, atMost: 1000)
       try parameters.finish()
-      return list(try await sales.products(filter, by: measure, limit: limit), next: nil)
+      return try await answering.answer(request, [.sales, .catalogue]) { models in
+        list(try await models.sales.products(filter, by: measure, limit: limit), next: nil)
+      }
     }
     router.get("/v1/sales/countries") { request, _ in
       var parameters = Parameters(request)
       let filter = try salesFilter(&parameters, hasCountry: false)
       try parameters.finish()
-      return list(try await sales.countries(filter), next: nil)
+      return try await answering.answer(request, [.sales]) { models in
+        list(try await models.sales.countries(filter), next: nil)
+      }
     }
     router.get("/v1/sales/customers") { request, _ in
       var parameters = Parameters(request)
       let measure = try measure(&parameters, [.net, .gross])
       let limit = try parameters.limit(default: 20, atMost: 1000)
       try parameters.finish()
-      return list(try await sales.customers(by: measure, limit: limit), next: nil)
+      return try await answering.answer(request, [.sales]) { models in
+        list(try await models.sales.customers(by: measure, limit: limit), next: nil)
+      }
     }
   }
 
@@ -170,12 +190,12 @@ struct QueryRoutes {
     try parameters.choice("by", allowed.map(\.rawValue)).flatMap { SalesQueries.Measure(rawValue: $0) } ?? .net
   }
 
-  private func list(_ items: [[UInt8]], next: String?) -> Response {
+  private func list(_ items: [[UInt8]], next: String?) -> Answer {
     var json = JSONWriter(reserving: items.reduce(64) { $0 + $1.count + 1 })
     json.object { json in
       json.member("items") { $0.array(items) { $0.write(raw: $1) } }
       json.member("nextCursor") { if let next { $0.write(next) } else { $0.writeNull() } }
     }
-    return .json(json.bytes)
+    return Answer(bytes: json.bytes)
   }
 }

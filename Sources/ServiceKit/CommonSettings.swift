@@ -17,6 +17,11 @@ public enum CommonSettings {
     "AMQP_URL",
     help: "The broker; the virtual host is percent-encoded (%2F is the default one).")
 
+  public static let consistencyTokenKey = Setting(
+    "CONSISTENCY_TOKEN_KEY", default: nil, allowed: "32 bytes or more",
+    help: "Signs Consistency-Token; a secret, the same for command-service and query-service.", isSecret: true
+  ) { $0.utf8.count >= 32 ? $0 : nil }
+
   public static let httpHost = Setting(
     "HTTP_HOST", default: "127.0.0.1", allowed: "an address or host name to listen on",
     help: "Where HTTP listens."

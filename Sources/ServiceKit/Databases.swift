@@ -33,3 +33,16 @@ extension HealthCheck {
     }
   }
 }
+
+extension HealthCheck {
+  /// One of several servers, at least, answers and has the schemas.
+  public static func anyDatabase(_ name: String, _ pools: [PostgresPool], _ schemas: [Schema]) -> HealthCheck {
+    HealthCheck(name) {
+      var failure: (any Error)?
+      for pool in pools {
+        do { return try await HealthCheck.database(name, pool, schemas).check() } catch { failure = error }
+      }
+      if let failure { throw failure }
+    }
+  }
+}

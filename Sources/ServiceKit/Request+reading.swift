@@ -1,5 +1,5 @@
 internal import Foundation
-internal import HTTPTypes
+public import HTTPTypes
 public import Hummingbird
 public import JSON
 
@@ -69,4 +69,9 @@ extension Response {
     headers[.contentType] = "application/json"
     return Response(status: status, headers: headers, body: ResponseBody(byteBuffer: ByteBuffer(bytes: bytes)))
   }
+}
+
+extension HTTPField.Name {
+  /// What a command was answered with, for queries that are to see what it did.
+  public static let consistencyToken = HTTPField.Name("Consistency-Token")!
 }

@@ -1,13 +1,4 @@
-import CommandProcessing
-import CommerceAPI
-import CommerceReadModels
-import EventSourcing
 import Foundation
-import HTTPTypes
-import Hummingbird
-import Logging
-import PersonalKeys
-import Postgres
 import ServiceKit
 import TestSupport
 import Testing
@@ -62,26 +53,6 @@ struct ConfigurationTests {
     for row in rows {
       let name = row.dropFirst(3).prefix { $0 != "`" }
       #expect(names.contains(String(name)), "\(name) is documented and not a setting")
-    }
-  }
-}
-
-@Suite("Routes")
-struct RouteTests {
-  @Test("each service answers what the table of routes says, and no other")
-  func table() async throws {
-    let commands = Router(context: ServiceContext.self)
-    let queries = Router(context: ServiceContext.self, options: .autoGenerateHeadEndpoints)
-    let pool = PostgresPool(PostgresConfiguration(url: ""), logger: .quiet)
-    let store = InMemoryEventStore()
-    CommandRoutes(
-      processor: CommandProcessor(store, logger: .quiet), store: store, keys: PersonalKeys(pool), currency: "GBP"
-    ).add(to: commands)
-    QueryRoutes(pool).add(to: queries)
-    for (router, table) in [(commands, CommerceRoutes.commands), (queries, CommerceRoutes.queries)] {
-      _ = router.buildResponder()
-      let routes = router.routes.map { "\($0.method.rawValue) \($0.path)" }
-      #expect(routes.sorted() == table.map { "\($0.method) \($0.path)" }.sorted())
     }
   }
 }

@@ -23,7 +23,8 @@ public final class System: Sendable {
     let database = FreshDatabase.current?.url ?? ""
     environment = [
       "WRITE_DATABASE_URL": writeURL ?? database, "READ_DATABASE_URL": writeURL ?? database,
-      "AMQP_URL": amqpURL ?? FreshVirtualHost.current?.url ?? "", "AUTH": "off", "LEASE_DURATION": "3",
+      "AMQP_URL": amqpURL ?? FreshVirtualHost.current?.url ?? "", "AUTH": "off",
+      "CONSISTENCY_TOKEN_KEY": "only-for-tests-only-for-tests-only-for-tests", "LEASE_DURATION": "3",
       "PROJECTION_HEAD_INTERVAL": "0.4",
     ].merging(settings) { $1 }
   }

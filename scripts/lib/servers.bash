@@ -140,7 +140,8 @@ start_service() {
   local name=$1 executable=$2 role=$3
   shift 3
   env WRITE_DATABASE_URL="$(service_url "$role" counterflow_write)" READ_DATABASE_URL="$(service_url "$role" counterflow_read)" \
-    AMQP_URL="$AMQP_URL" AUTH="${AUTH:-off}" HTTP_HOST=127.0.0.1 HTTP_PORT=0 "$@" \
+    AMQP_URL="$AMQP_URL" AUTH="${AUTH:-off}" \
+    CONSISTENCY_TOKEN_KEY="$(secret consistency-token)" HTTP_HOST=127.0.0.1 HTTP_PORT=0 "$@" \
     setsid "$root/scripts/lib/supervise" "$name" "$binaries/$executable" >/dev/null 2>&1 </dev/null &
   sleep 1
 }

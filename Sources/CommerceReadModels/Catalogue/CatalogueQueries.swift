@@ -13,13 +13,15 @@ public struct CatalogueQueries: Sendable {
   }
 
   /// One product by its normal sku; nil where there is none.
-  public func product(_ sku: String) async throws -> [UInt8]? {
+  public func product(_ sku: String) async throws -> ReadRow? {
     try await pool.query(
       """
-      select document, (select coalesce(sum(units), 0)::bigint from read_models.sales_totals where sku = \(sku))
+      select document, version, (select coalesce(sum(units), 0)::bigint from read_models.sales_totals where sku = \(sku))
       from read_models.catalogue where key = \(sku)
       """
-    ).decode((PostgresBytes, Int64).self).first.map { Self.json($0.0.bytes, unitsSold: $0.1) }
+    ).decode((PostgresBytes, Int64, Int64).self).first.map {
+      ReadRow(document: Self.json($0.0.bytes, unitsSold: $0.2), version: $0.1)
+    }
   }
 
   public enum Order: String, Sendable, CaseIterable {

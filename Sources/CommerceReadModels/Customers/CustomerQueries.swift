@@ -9,10 +9,10 @@ public struct CustomerQueries: Sendable {
   public init(_ pool: PostgresPool) { self.pool = pool }
 
   /// One customer; nil where there is none.
-  public func customer(_ id: String) async throws -> [UInt8]? {
+  public func customer(_ id: String) async throws -> ReadRow? {
     var conditions = Conditions()
     conditions.add("key = \(conditions.bind(id))")
-    return try await rows(conditions, order: "key", limit: 1).first?.json
+    return try await rows(conditions, order: "key", limit: 1).first.map { ReadRow(document: $0.json, version: $0.version) }
   }
 
   /// The customer after which the next page begins, with how well it fits the text that is searched for.
@@ -52,7 +52,7 @@ public struct CustomerQueries: Sendable {
 
   private func rows(
     _ conditions: Conditions, rank: String = "0::bigint", order: String, limit: Int
-  ) async throws -> [(json: [UInt8], id: String, rank: Int64)] {
+  ) async throws -> [(json: [UInt8], id: String, rank: Int64, version: Int64)] {
     var conditions = conditions
     let count = conditions.bind(Int64(limit))
     let rows = try await pool.query(
@@ -65,13 +65,14 @@ public struct CustomerQueries: Sendable {
           (select min(placed_at) from read_models.orders o
             where o.customer_id = c.key and o.status <> 'cancelled'),
           (select max(placed_at) from read_models.orders o
-            where o.customer_id = c.key and o.status <> 'cancelled')
+            where o.customer_id = c.key and o.status <> 'cancelled'),
+          c.version
         from (
-          select document, key, \(rank) as rank from read_models.customers where \(conditions.sql)
+          select document, key, version, \(rank) as rank from read_models.customers where \(conditions.sql)
           order by \(order) limit \(count)) c
         order by \(order)
         """, conditions.binds)
-    ).decode((PostgresBytes, String, Int64, Int64, Int64, Int64, PostgresTimestamp?, PostgresTimestamp?).self)
+    ).decode((PostgresBytes, String, Int64, Int64, Int64, Int64, PostgresTimestamp?, PostgresTimestamp?, Int64).self)
     return rows.map { row in
       var json = JSONWriter()
       json.object { json in
@@ -82,7 +83,7 @@ public struct CustomerQueries: Sendable {
         json.member("lastOrderAt", orNull: Self.time(row.7))
       }
       // Two objects made one.
-      return (row.0.bytes.dropLast() + [UInt8(ascii: ",")] + json.bytes.dropFirst(), row.1, row.2)
+      return (row.0.bytes.dropLast() + [UInt8(ascii: ",")] + json.bytes.dropFirst(), row.1, row.2, row.8)
     }
   }
 

@@ -7,10 +7,12 @@ public struct OrderQueries: Sendable {
 
   public init(_ pool: PostgresPool) { self.pool = pool }
 
-  /// One order; nil where there is none.
-  public func order(_ id: String) async throws -> [UInt8]? {
-    try await pool.query("select document from read_models.orders where key = \(id)")
-      .first?.column(0, as: PostgresBytes.self).bytes
+  /// The orders of these ids that are there.
+  public func orders(_ ids: [String]) async throws -> [String: ReadRow] {
+    let rows = try await pool.query(
+      "select key, document, version from read_models.orders where key = any(\(array: ids))"
+    ).decode((String, PostgresBytes, Int64).self)
+    return Dictionary(uniqueKeysWithValues: rows.map { ($0.0, ReadRow(document: $0.1.bytes, version: $0.2)) })
   }
 
   /// What is asked for; nil asks for nothing in particular.

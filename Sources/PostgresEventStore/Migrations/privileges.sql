@@ -18,16 +18,17 @@ $$;
 
 revoke all on all tables in schema event_store from public, counterflow_command, counterflow_relay, counterflow_projector, counterflow_query;
 revoke all on all functions in schema event_store from public;
-revoke usage on schema event_store from counterflow_query;
-grant usage on schema event_store to counterflow_command, counterflow_relay, counterflow_projector;
+grant usage on schema event_store to counterflow_command, counterflow_relay, counterflow_projector, counterflow_query;
 grant select on event_store.identity, event_store.events, event_store.streams
-  to counterflow_command, counterflow_relay, counterflow_projector;
-grant execute on function event_store.server_identity() to counterflow_command, counterflow_relay, counterflow_projector;
+  to counterflow_command, counterflow_relay, counterflow_projector, counterflow_query;
+grant execute on function event_store.server_identity()
+  to counterflow_command, counterflow_relay, counterflow_projector, counterflow_query;
 
 -- Appends through the function alone; keeps snapshots, which count only beside the event that they end with.
 grant execute on function event_store.append, event_store.take_turns, event_store.stream_events, event_store.forget_keys to counterflow_command;
 grant select, insert, update on event_store.snapshots to counterflow_command;
-grant execute on function event_store.stream_events to counterflow_projector;
+grant execute on function event_store.stream_events to counterflow_projector, counterflow_query;
+grant execute on function event_store.bucket_heads to counterflow_query;
 grant execute on function event_store.bucket_heads, event_store.bucket_page to counterflow_relay, counterflow_projector;
 
 -- Holds its lease; cannot append.

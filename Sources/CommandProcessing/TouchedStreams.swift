@@ -1,0 +1,48 @@
+public import EventSourcing
+
+/// The streams of a command, by their hashes, with the positions of their last events, in the form in which an answer
+/// is stored: before the append the positions are not known, and are written as differences to the one that the append
+/// puts in the place of its mark.
+///
+///     1041 5cd2…09+0 33a1…7e-2 9b04…c1=87
+public enum TouchedStreams {
+  /// - Parameters:
+  ///   - streams: with the offset of their last event in the batch, or their position where they have none in it.
+  ///   - base: the offset that the mark stands for; nil where no stream has any.
+  static func text(_ streams: [(StreamID, position: Position, offset: Int?)], base: Int?) -> [UInt8] {
+    var text: [UInt8] = base == nil ? [UInt8(ascii: "0")] : [CommandAnswer.positionMark]
+    text.reserveCapacity(2 + streams.count * 24)
+    for (stream, position, offset) in streams {
+      let (sign, number): (Character, Int64)
+      if let offset, let base {
+        (sign, number) = offset < base ? ("-", Int64(base - offset)) : ("+", Int64(offset - base))
+      } else {
+        (sign, number) = ("=", position.rawValue)
+      }
+      // A stream that is not there has nothing to wait for.
+      guard sign != "=" || number > 0 else { continue }
+      text.append(UInt8(ascii: " "))
+      let hash = String(stream.wideHash, radix: 16)
+      text += "\(hash)\(sign)\(number)".utf8
+    }
+    return text
+  }
+
+  /// Nil for what `text` did not write.
+  public static func parse(_ text: some StringProtocol) -> [(hash: UInt64, position: Position)]? {
+    let words = text.split(separator: " ")
+    guard let base = words.first.flatMap({ Int64($0) }) else { return nil }
+    var streams: [(hash: UInt64, position: Position)] = []
+    for word in words.dropFirst() {
+      guard let place = word.firstIndex(where: { "+-=".contains($0) }), let hash = UInt64(word[..<place], radix: 16),
+        let number = Int64(word[word.index(after: place)...])
+      else { return nil }
+      switch word[place] {
+      case "+": streams.append((hash, Position(base + number)))
+      case "-": streams.append((hash, Position(base - number)))
+      default: streams.append((hash, Position(number)))
+      }
+    }
+    return streams
+  }
+}

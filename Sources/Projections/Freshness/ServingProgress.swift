@@ -1,0 +1,77 @@
+public import EventSourcing
+internal import FoundationEssentials
+
+/// What a query reads of one projection: the row of a stream, or anything.
+public struct Reads: Sendable, Hashable {
+  public let projection: String
+  /// nil for many rows.
+  public let stream: StreamID?
+
+  public init(_ projection: String, _ stream: StreamID? = nil) {
+    self.projection = projection
+    self.stream = stream
+  }
+}
+
+/// How fresh an answer is, at least.
+public struct Freshness: Sendable, Hashable {
+  /// Every event up to here that concerns the answer is in it.
+  public let position: Position
+  /// No older than this; nil where the write store has not been seen.
+  public let asOf: ContinuousClock.Instant?
+}
+
+/// How far one serving generation has come, as it was read at one time.
+struct ServingProgress: Sendable {
+  let generation: Int
+  let partitioning: Partitioning
+  /// By partition; -1 where it is of another history.
+  let positions: [Int64]
+  /// Streams that wait at a position, by their whole hashes.
+  let parked: [UInt64: Int64]
+  /// By partition: up to where everything is in, events of other partitions included.
+  private(set) var complete: [Int64]
+  private(set) var asOf: [ContinuousClock.Instant?]
+
+  init(
+    generation: Int, partitioning: Partitioning, positions: [Int64], parked: [UInt64: Int64], heads: [StoreHeads.Heads],
+    before: ServingProgress?
+  ) {
+    self.generation = generation
+    self.partitioning = partitioning
+    self.positions = positions
+    self.parked = parked
+    complete = positions
+    // What was fresh is so still: rows do not go back.
+    let isSame = before?.partitioning == partitioning
+    asOf = isSame ? before!.asOf : Array(repeating: nil, count: positions.count)
+    for (index, partition) in partitioning.partitions.enumerated() {
+      for heads in heads where heads.head(of: partition) <= positions[index] {
+        complete[index] = max(complete[index], heads.last)
+        asOf[index] = max(asOf[index] ?? heads.at, heads.at)
+        break
+      }
+    }
+  }
+
+  func partition(of stream: UInt64) -> Int { partitioning.partition(ofHash: UInt16(stream >> 48)).index }
+
+  private func partitions(of reads: Reads) -> Range<Int> {
+    guard let stream = reads.stream else { return positions.indices }
+    let index = partition(of: stream.wideHash)
+    return index..<index + 1
+  }
+
+  func freshness(of reads: Reads) -> Freshness {
+    let range = partitions(of: reads)
+    var asOf: ContinuousClock.Instant?
+    for index in range {
+      guard let time = self.asOf[index] else {
+        asOf = nil
+        break
+      }
+      asOf = min(asOf ?? time, time)
+    }
+    return Freshness(position: Position(max(complete[range].min() ?? 0, 0)), asOf: asOf)
+  }
+}

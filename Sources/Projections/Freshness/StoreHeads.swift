@@ -1,0 +1,106 @@
+internal import EventLoop
+internal import EventSourcing
+public import FoundationEssentials
+public import Logging
+public import Postgres
+internal import PostgresEventStore
+public import ServiceLifecycle
+internal import Synchronization
+
+/// How far the write store has come, from one moment to the next, so that the age of what was read can be told.
+public final class StoreHeads: Service {
+  /// The last position in each of the finest partitions, as it was at a time.
+  struct Heads: Sendable {
+    /// Before it was asked: all that was stored by then is behind these positions.
+    let at: ContinuousClock.Instant
+    let buckets: [Int64]
+    let last: Int64
+
+    /// The last position in a partition.
+    func head(of partition: Partition) -> Int64 { buckets[partition.buckets].max() ?? 0 }
+  }
+
+  struct State: Sendable {
+    /// The newest first.
+    var heads: [Heads] = []
+    var incarnation: UUID?
+    var isFailing = false
+  }
+
+  /// Looks that are remembered: of the last seconds.
+  private static let memory = 40
+
+  private let store: PostgresEventStore
+  private let activity: Activity
+  private let logger: Logger
+  private let state = Mutex(State())
+
+  /// - Parameter writeStore: a connection of it is all that is used at a time.
+  public init(_ writeStore: PostgresPool, activity: Activity, logger: Logger) {
+    store = PostgresEventStore(writeStore)
+    self.activity = activity
+    self.logger = logger
+  }
+
+  var known: State { state.withLock { $0 } }
+
+  /// The history that the write store has; nil before it answered once.
+  public var incarnation: UUID? { state.withLock { $0.incarnation } }
+
+  public func run() async {
+    await cancelWhenGracefulShutdown {
+      while !Task.isCancelled {
+        await self.look()
+        await self.activity.rest()
+      }
+    }
+  }
+
+  private func look() async {
+    let now = ContinuousClock.now
+    do throws(EventStoreError) {
+      let incarnation = try await store.incarnation()
+      let heads = try await store.heads(of: .standard).map(\.position.rawValue)
+      state.withLock { state in
+        if state.incarnation != incarnation { state.heads = [] }
+        state.incarnation = incarnation
+        state.heads.insert(Heads(at: now, buckets: heads, last: heads.max() ?? 0), at: 0)
+        if state.heads.count > Self.memory { state.heads.removeLast() }
+        state.isFailing = false
+      }
+    } catch {
+      guard !Task.isCancelled else { return }
+      let isNew = state.withLock { state in
+        defer { state.isFailing = true }
+        return !state.isFailing
+      }
+      if isNew {
+        logger.warning(
+          "the write store does not answer: how old answers are is not known", metadata: ["error": "\(error)"])
+      }
+    }
+  }
+}
+
+/// Whether anybody asks: who looks again and again does so less often while nobody does.
+public final class Activity: Sendable {
+  private let last = Mutex(ContinuousClock.now)
+  private let busy: Duration
+  private let idle: Duration
+
+  /// - Parameters:
+  ///   - busy: the time between two looks while there are questions.
+  ///   - idle: the same while there are none.
+  public init(busy: Duration = .milliseconds(100), idle: Duration = .seconds(1)) {
+    self.busy = busy
+    self.idle = idle
+  }
+
+  /// Somebody has asked.
+  public func note() { last.withLock { $0 = .now } }
+
+  /// The time to the next look.
+  var interval: Duration { ContinuousClock.now - last.withLock { $0 } < .seconds(2) ? busy : idle }
+
+  func rest() async { try? await Task.sleep(for: interval) }
+}

@@ -1,0 +1,156 @@
+import CommerceReadModels
+import Consistency
+import EventSourcing
+import Foundation
+import HTTPTypes
+import Hummingbird
+import JSON
+import Projections
+import ServiceKit
+
+extension HTTPField.Name {
+  static let readPosition = HTTPField.Name("Read-Position")!
+  static let readLag = HTTPField.Name("Read-Lag-Ms")!
+  /// RFC 7240.
+  static let prefer = HTTPField.Name("Prefer")!
+  static let preferenceApplied = HTTPField.Name("Preference-Applied")!
+}
+
+/// What a query found: JSON as it is sent.
+struct Answer: Sendable {
+  let bytes: [UInt8]
+  /// Of the one stream that it is about.
+  var version: Int64?
+}
+
+/// What surrounds every query: waiting for what the caller has written, saying how fresh the answer is, and sending nothing
+/// that the caller has already.
+struct Answering: Sendable {
+  static let defaultWait = Duration.seconds(2)
+  static let longestWait = 30
+
+  let store: ReadStore
+  let heads: StoreHeads
+  let tokenKey: ConsistencyToken.Key
+
+  /// - Parameters:
+  ///   - reads: everything that `body` reads.
+  ///   - missing: what is said where `body` finds nothing.
+  func answer(
+    _ request: Request, _ reads: [Reads], missing: @autoclosure () -> String = "There is no such thing.",
+    _ body: (ReadModels) async throws -> Answer?
+  ) async throws -> Response {
+    let (targets, preference) = (try targets(of: request, reads), request.preferredWait)
+    let server = store.server(for: targets)
+    if !targets.isEmpty {
+      let deadline = ContinuousClock.now + (preference.map { .seconds($0) } ?? Self.defaultWait)
+      try Self.check(await server.progress.wait(for: targets, until: deadline))
+    }
+    // Of before the query: what it finds is at least as fresh.
+    let freshness = server.progress.freshness(of: reads)
+    let answer = try await body(server.models)
+    var headers = HTTPFields()
+    headers[.cacheControl] = "private, no-cache"
+    if let freshness {
+      headers[.readPosition] = String(freshness.position.rawValue)
+      if let asOf = freshness.asOf {
+        headers[.readLag] = String(Int64(((ContinuousClock.now - asOf) / .milliseconds(1)).rounded(.up)))
+      }
+    }
+    if let preference, !targets.isEmpty { headers[.preferenceApplied] = "wait=\(preference)" }
+    guard let answer else {
+      var problem = Problem.notFound(missing())
+      problem.headers = headers
+      throw problem
+    }
+    let tag = entityTag(of: answer, reads, server.progress)
+    headers[.eTag] = tag
+    if request.hasAlready(tag) { return Response(status: .notModified, headers: headers) }
+    return .json(answer.bytes, headers: headers)
+  }
+
+  /// What must have come before the answer is read.
+  private func targets(of request: Request, _ reads: [Reads]) throws -> [ReadProgress.Target] {
+    guard let text = request.headers[.consistencyToken] else { return [] }
+    let token: ConsistencyToken
+    do throws(ConsistencyToken.Malformed) { token = try ConsistencyToken(text, signedWith: tokenKey) } catch {
+      throw Problem(
+        .badRequest, "invalid-header", title: "A header is not valid",
+        detail: "Consistency-Token must be as a command answered it.",
+        extensions: [.init("header", "Consistency-Token")])
+    }
+    if let incarnation = heads.incarnation, incarnation != token.incarnation {
+      throw Problem(
+        .conflict, "token-of-another-history", title: "The token is of another history",
+        detail: "The write store was restored after this token was given; what it stands for may be gone. Leave it out."
+      )
+    }
+    return reads.flatMap { read in
+      token.entries.filter { read.stream == nil || read.stream?.wideHash == $0.stream }.map {
+        ReadProgress.Target(projection: read.projection, stream: $0.stream, position: $0.position)
+      }
+    }
+  }
+
+  private static func check(_ outcome: ReadProgress.Outcome) throws {
+    switch outcome {
+    case .reached: return
+    case .late:
+      throw Problem(
+        .serviceUnavailable, "not-caught-up", title: "Not there yet",
+        detail:
+          "What the token stands for has not come to the read tables in time; try again, or wait longer (Prefer: wait=30).",
+        headers: [.retryAfter: "1"])
+    case .parked(let projection):
+      throw Problem(
+        .serviceUnavailable, "stream-parked", title: "Its events are held up",
+        detail:
+          "The read model \(projection) waits at an event of this stream that was refused, until an operator mends it.",
+        headers: [.retryAfter: "60"])
+    case .crowded:
+      throw Problem.unavailable("Too many requests wait for what was written; try again in a moment.")
+    }
+  }
+
+  /// Of one history, one generation and these bytes; begins with the version where there is one, so that a command's If-Match
+  /// understands it.
+  private func entityTag(of answer: Answer, _ reads: [Reads], _ progress: ReadProgress) -> String {
+    var hash: UInt64 = 0xcbf2_9ce4_8422_2325
+    func mix(_ byte: UInt8) { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01b3 }
+    if let incarnation = heads.incarnation { withUnsafeBytes(of: incarnation.uuid) { $0.forEach(mix) } }
+    for read in reads {
+      withUnsafeBytes(of: progress.generation(of: read.projection) ?? 0) { $0.forEach(mix) }
+    }
+    answer.bytes.forEach(mix)
+    let digits = String(hash, radix: 16)
+    return "\"" + (answer.version.map { "\($0)-" } ?? "") + digits + "\""
+  }
+}
+
+extension Request {
+  /// Seconds of `Prefer: wait=…`, at most `Answering.longestWait`; nil for none. A preference that makes no sense is ignored, as
+  /// RFC 7240 says.
+  fileprivate var preferredWait: Int? {
+    let preferences = headers[values: .prefer].flatMap { $0.split(separator: ",") }
+    for preference in preferences {
+      let parts = preference.split(separator: ";")[0].split(separator: "=", maxSplits: 1)
+        .map { $0.trimmingCharacters(in: .whitespaces) }
+      if parts.count == 2, parts[0].lowercased() == "wait",
+        let seconds = Int(parts[1].trimmingPrefix("\"").prefix { $0 != "\"" }),
+        seconds >= 0
+      {
+        return min(seconds, Answering.longestWait)
+      }
+    }
+    return nil
+  }
+
+  /// If-None-Match, by the weak comparison (RFC 9110, section 13.1.2).
+  fileprivate func hasAlready(_ tag: String) -> Bool {
+    guard let header = headers[.ifNoneMatch] else { return false }
+    return header.split(separator: ",").contains { given in
+      let given = given.trimmingCharacters(in: .whitespaces)
+      return given == "*" || given == tag || given == "W/" + tag
+    }
+  }
+}

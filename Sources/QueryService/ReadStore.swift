@@ -1,0 +1,70 @@
+import Commerce
+import CommerceReadModels
+import Logging
+import Postgres
+import Projections
+import ServiceKit
+import ServiceLifecycle
+import Synchronization
+
+/// The queries on one server of the read store.
+struct ReadModels: Sendable {
+  let orders: OrderQueries
+  let customers: CustomerQueries
+  let catalogue: CatalogueQueries
+  let returns: ReturnQueries
+  let sales: SalesQueries
+  let order: Coalescer<ReadRow>
+
+  /// - Parameter pool: prepared by `CatalogueQueries.prepare`.
+  init(_ pool: PostgresPool) {
+    let orders = OrderQueries(pool)
+    self.orders = orders
+    customers = CustomerQueries(pool)
+    catalogue = CatalogueQueries(pool)
+    returns = ReturnQueries(pool)
+    sales = SalesQueries(pool)
+    order = Coalescer { try await orders.orders($0) }
+  }
+}
+
+extension Reads {
+  static let orders = Reads("orders")
+  static let customers = Reads("customers")
+  static let catalogue = Reads("catalogue")
+  static let sales = Reads("sales")
+}
+
+/// The read store: one server, or a primary and its standbys, each with a pool and a view of how far it has come.
+struct ReadStore: Sendable {
+  struct Server: Sendable {
+    let pool: PostgresPool
+    let progress: ReadProgress
+    let models: ReadModels
+  }
+
+  let servers: [Server]
+  private let turn = Turn()
+
+  private final class Turn: Sendable {
+    private let next = Atomic(0)
+    func take(of count: Int) -> Int { next.wrappingAdd(1, ordering: .relaxed).oldValue % count }
+  }
+
+  /// - Precondition: there is one at least.
+  init(_ servers: [Server]) {
+    precondition(!servers.isEmpty, "a read store has a server")
+    self.servers = servers
+  }
+
+  /// The server to ask: one that has come as far as is needed, the one that is ahead where none has; in turn.
+  func server(for targets: [ReadProgress.Target]) -> Server {
+    guard servers.count > 1 else { return servers[0] }
+    let alive = servers.filter(\.progress.isAlive)
+    guard !alive.isEmpty else { return servers[turn.take(of: servers.count)] }
+    guard !targets.isEmpty else { return alive[turn.take(of: alive.count)] }
+    let ready = alive.filter { $0.progress.hasReached(targets) }
+    if !ready.isEmpty { return ready[turn.take(of: ready.count)] }
+    return alive.max { $0.progress.advance(toward: targets) < $1.progress.advance(toward: targets) } ?? alive[0]
+  }
+}

@@ -1,0 +1,247 @@
+import Consistency
+import EventSourcing
+import Foundation
+import JSON
+import Postgres
+import TestSupport
+import Testing
+
+@Suite("Reading what was written", .tags(.system), .needsServers)
+struct FreshnessTests {
+  private static let lantern: JSON = ["sku": "LANTERN", "name": "Lantern", "unitPrice": 300, "tracksStock": false]
+
+  private struct Shop {
+    let system: System
+    let commands: RunningService
+    let queries: RunningService
+
+    init(settings: [String: String] = [:]) async throws {
+      system = System(settings: settings)
+      try await system.migrate()
+      commands = try await system.startReady(.commandService)
+      queries = try await system.startReady(.queryService)
+    }
+
+    func get(_ path: String, _ token: String?, wait: Int? = nil, _ more: [String: String] = [:]) async throws
+      -> HTTPAnswer
+    {
+      var headers = more
+      if let token { headers["Consistency-Token"] = token }
+      if let wait { headers["Prefer"] = "respond-async, wait=\(wait)" }
+      return try await queries.http.send("GET", path, headers: headers)
+    }
+
+    func order(_ id: String, customer: String = "ada") async throws -> HTTPAnswer {
+      try await commands.http.post(
+        "/v1/orders",
+        ["orderId": .string(id), "customerId": .string(customer), "lines": [["sku": "LANTERN", "quantity": 1]]])
+    }
+  }
+
+  @Test(
+    "with the token a query sees what was written: one thing, a list, a sum; without it, how old it is",
+    .freshDatabase(),
+    .freshVirtualHost)
+  func readYourWrites() async throws {
+    let shop = try await Shop()
+    let services = [try await shop.system.startReady(.relay), try await shop.system.startReady(.projector)]
+    let registered = try await shop.commands.http.post("/v1/products", Self.lantern)
+    let product = try await shop.get("/v1/products/LANTERN", registered.headers["consistency-token"], wait: 30)
+    #expect(product.status == 200 && product.headers["preference-applied"] == "wait=30")
+    for index in 1...20 {
+      let placed = try await shop.order("o-\(index)")
+      let token = try #require(placed.headers["consistency-token"])
+      let order = try await shop.get("/v1/orders/o-\(index)", token, wait: 30)
+      #expect(order.status == 200)
+      #expect(Int64(order.headers["read-position"] ?? "")! >= placed.json["position"]!.integer!)
+      let list = try await shop.get("/v1/customers/ada/orders?limit=100", token, wait: 30)
+      #expect(list.json["items"]?.array?.count == index)
+      let sales = try await shop.get("/v1/sales?interval=year", token, wait: 30)
+      #expect(sales.json["items"]?[0]?["orders"] == .integer(Int64(index)))
+      let sold = try await shop.get("/v1/products/LANTERN", token, wait: 30)
+      #expect(sold.json["unitsSold"] == .integer(Int64(index)))
+    }
+    // A command that had nothing to do, and one that is repeated, are as good.
+    let paid = try await shop.commands.http.post("/v1/orders/o-1/payment", ["amount": 300])
+    let again = try await shop.commands.http.post("/v1/orders/o-1/payment", ["amount": 300])
+    #expect(again.json["changed"] == false)
+    for token in [paid, again].map({ $0.headers["consistency-token"] }) {
+      #expect(try await shop.get("/v1/orders/o-1", token, wait: 30).json["status"] == "paid")
+    }
+    let key = ["Idempotency-Key": "k"]
+    let body = (["sku": "LAMP", "name": "Lamp", "unitPrice": 1] as JSON).encoded
+    let first = try await shop.commands.http.send("POST", "/v1/products", body: body, headers: key)
+    let second = try await shop.commands.http.send("POST", "/v1/products", body: body, headers: key)
+    #expect(first.status == 201 && first.headers["consistency-token"] == second.headers["consistency-token"])
+    // Everything is there after a moment, and says so: nothing older than a few seconds, up to the last event.
+    let head = try #require(first.json["position"]?.integer)
+    try await eventually("an answer is up to date") {
+      let answer = try await shop.get("/v1/orders", nil)
+      return Int64(answer.headers["read-position"] ?? "")! >= head && Int(answer.headers["read-lag-ms"] ?? "")! < 10_000
+    }
+    withExtendedLifetime(services) {}
+  }
+
+  @Test("what does not come in time answers 503, at the time that was asked for; a list does as well", .freshDatabase())
+  func late() async throws {
+    let shop = try await Shop()
+    let registered = try await shop.commands.http.post("/v1/products", Self.lantern)
+    let token = try #require(registered.headers["consistency-token"])
+    // No projector runs.
+    for path in ["/v1/products/LANTERN", "/v1/products", "/v1/sales"] {
+      let answer = try await shop.get(path, token, wait: 0)
+      #expect(
+        answer.status == 503 && answer.problem == "not-caught-up" && answer.headers["retry-after"] == "1", "\(path)")
+    }
+    #expect(try await shop.get("/v1/products/LANTERN", token).problem == "not-caught-up")
+    // What the command did not touch need not be waited for.
+    #expect(try await shop.get("/v1/orders/unknown", token, wait: 0).status == 404)
+    #expect(try await shop.get("/v1/products/LANTERN", nil).status == 404)
+  }
+
+  @Test("tokens that are no tokens, of other keys and of another history are refused", .freshDatabase())
+  func tokens() async throws {
+    let shop = try await Shop()
+    let registered = try await shop.commands.http.post("/v1/products", Self.lantern)
+    let token = try #require(registered.headers["consistency-token"])
+    var changed = Array(token.utf8)
+    changed[30] = changed[30] == UInt8(ascii: "A") ? UInt8(ascii: "B") : UInt8(ascii: "A")
+    let foreign = ConsistencyToken(incarnation: UUID(), entries: [])
+    for wrong in [
+      "x", "AAAA", String(decoding: changed, as: UTF8.self), String(token.dropLast(4)), token + "AAAA", token + "=",
+      foreign.signed(with: .init(Array(repeating: 7, count: 32))), String(repeating: "A", count: 60_000),
+    ] {
+      let answer = try await shop.get("/v1/products/LANTERN", wrong, wait: 0)
+      #expect(answer.status == 400 && answer.problem == "invalid-header", "\(wrong.prefix(60)): \(answer.text)")
+    }
+    let own = ConsistencyToken.Key("only-for-tests-only-for-tests-only-for-tests".utf8)
+    try await eventually("the history is known") {
+      try await shop.get("/v1/products/LANTERN", foreign.signed(with: own), wait: 0).problem
+        == "token-of-another-history"
+    }
+    let owner = try await FreshDatabase.current.connect()
+    try await owner.query("update event_store.identity set incarnation = gen_random_uuid()")
+    try await eventually("the other history is known") {
+      try await shop.get("/v1/products/LANTERN", token, wait: 0).status == 409
+    }
+  }
+
+  @Test("a stream that is parked says so at once", .freshDatabase(), .freshVirtualHost)
+  func parked() async throws {
+    let shop = try await Shop()
+    let services = [try await shop.system.startReady(.relay), try await shop.system.startReady(.projector)]
+    let registered = try await shop.commands.http.post("/v1/products", Self.lantern)
+    #expect(try await shop.get("/v1/products/LANTERN", registered.headers["consistency-token"], wait: 30).status == 200)
+    let owner = try await FreshDatabase.current.connect()
+    try await owner.execute("alter table read_models.orders_g1 add constraint refuse check (key <> 'poison')")
+    let placed = try await shop.order("poison")
+    let token = try #require(placed.headers["consistency-token"])
+    let answer = try await shop.get("/v1/orders/poison", token, wait: 30)
+    #expect(answer.status == 503 && answer.problem == "stream-parked" && answer.headers["retry-after"] == "60")
+    #expect(try await shop.get("/v1/orders", token, wait: 30).problem == "stream-parked")
+    // Others go on.
+    let other = try await shop.order("fine")
+    #expect(try await shop.get("/v1/orders/fine", other.headers["consistency-token"], wait: 30).status == 200)
+    #expect(try await shop.get("/v1/products/LANTERN", token, wait: 30).status == 200)
+    withExtendedLifetime(services) {}
+  }
+
+  @Test(
+    "an answer has a tag; who has it already gets 304; a command takes it in If-Match", .freshDatabase(),
+    .freshVirtualHost)
+  func tags() async throws {
+    let shop = try await Shop()
+    let services = [try await shop.system.startReady(.relay), try await shop.system.startReady(.projector)]
+    let registered = try await shop.commands.http.post("/v1/products", Self.lantern)
+    let product = try await shop.get("/v1/products/LANTERN", registered.headers["consistency-token"], wait: 30)
+    let tag = try #require(product.headers["etag"])
+    #expect(tag.hasPrefix("\"1-"))
+    for given in [tag, "W/\(tag)", "\"x\", \(tag)", "*"] {
+      let answer = try await shop.get("/v1/products/LANTERN", nil, ["If-None-Match": given])
+      #expect(answer.status == 304 && answer.body.isEmpty && answer.headers["etag"] == tag)
+      #expect(answer.headers["read-position"] != nil)
+    }
+    #expect(try await shop.get("/v1/products/LANTERN", nil, ["If-None-Match": "\"x\""]).status == 200)
+    let list = try await shop.get("/v1/products", nil)
+    #expect(try await shop.get("/v1/products", nil, ["If-None-Match": list.headers["etag"]!]).status == 304)
+    let price = (["unitPrice": 299] as JSON).encoded
+    let changed = try await shop.commands.http.send(
+      "PUT", "/v1/products/LANTERN/price", body: price, headers: ["If-Match": tag])
+    #expect(changed.status == 200)
+    #expect(
+      try await shop.commands.http.send(
+        "PUT", "/v1/products/LANTERN/price", body: price, headers: ["If-Match": tag, "Idempotency-Key": "k"]
+      ).status == 412)
+    let token = changed.headers["consistency-token"]
+    let now = try await shop.get("/v1/products/LANTERN", token, wait: 30, ["If-None-Match": tag])
+    #expect(now.status == 200 && now.headers["etag"] != tag && now.json["unitPrice"] == 299)
+    #expect(try await shop.get("/v1/products", nil, ["If-None-Match": list.headers["etag"]!]).status == 200)
+    withExtendedLifetime(services) {}
+  }
+
+  @Test(
+    "several hosts of the read store share the reads; one that is gone is left out", .freshDatabase(), .freshVirtualHost
+  )
+  func hosts() async throws {
+    // The same server under two names, and one that is not there.
+    let url = FreshDatabase.current.url
+    let host = try #require(URLComponents(string: url)?.host)
+    let port = try #require(URLComponents(string: url)?.port)
+    let several = url.replacing("@\(host):\(port)/", with: "@127.0.0.1:1,\(host):\(port),localhost:\(port)/")
+    let shop = try await Shop()
+    let services = [try await shop.system.startReady(.relay), try await shop.system.startReady(.projector)]
+    var components = try #require(URLComponents(string: url))
+    (components.user, components.password) = ("counterflow_query", "only-for-tests")
+    let many = try #require(components.string).replacing(
+      "@\(host):\(port)/", with: "@127.0.0.1:1,\(host):\(port),localhost:\(port)/")
+    #expect(several.contains(","))
+    let queries = try await shop.system.startReady(.queryService, settings: ["READ_DATABASE_URL": many])
+    let registered = try await shop.commands.http.post("/v1/products", Self.lantern)
+    let headers = ["Consistency-Token": registered.headers["consistency-token"]!, "Prefer": "wait=30"]
+    for _ in 0..<10 {
+      #expect(try await queries.http.send("GET", "/v1/products/LANTERN", headers: headers).status == 200)
+      #expect(try await queries.http.get("/v1/products").status == 200)
+    }
+    withExtendedLifetime(services) {}
+  }
+}
+
+@Suite("Consistency tokens")
+struct ConsistencyTokenTests {
+  @Test("a token is read as it was written, and by its own key alone")
+  func roundTrip() throws {
+    let key = ConsistencyToken.Key(Array(repeating: 1, count: 32))
+    for count in [0, 1, 2, 102] {
+      let token = ConsistencyToken(
+        incarnation: UUID(),
+        entries: (0..<count).map {
+          .init(stream: StreamID(rawValue: "thing-\($0)").wideHash, position: Position(Int64($0) << 40))
+        })
+      let text = token.signed(with: key)
+      #expect(try ConsistencyToken(text, signedWith: key) == token)
+      #expect(text.utf8.allSatisfy { (0x2D...0x7A).contains($0) })
+      #expect(throws: ConsistencyToken.Malformed.self) {
+        try ConsistencyToken(text, signedWith: .init(Array(repeating: 2, count: 32)))
+      }
+      for index in stride(from: 0, to: text.utf8.count - 1, by: 3) {
+        var bytes = Array(text.utf8)
+        bytes[index] = bytes[index] == 0x41 ? 0x42 : 0x41
+        #expect(throws: ConsistencyToken.Malformed.self) {
+          try ConsistencyToken(String(decoding: bytes, as: UTF8.self), signedWith: key)
+        }
+      }
+    }
+  }
+
+  @Test("the hosts of a URL are taken apart")
+  func hosts() {
+    #expect(
+      PostgresConfiguration.urlsOfEachHost("postgres://u:p@a:1,[::1]:2,c/d?sslmode=require")
+        == [
+          "postgres://u:p@a:1/d?sslmode=require", "postgres://u:p@[::1]:2/d?sslmode=require",
+          "postgres://u:p@c/d?sslmode=require",
+        ])
+    #expect(PostgresConfiguration.urlsOfEachHost("postgres://u:p,q@a/d") == ["postgres://u:p,q@a/d"])
+    #expect(PostgresConfiguration.urlsOfEachHost("postgres:///d?host=a,b") == ["postgres:///d?host=a,b"])
+  }
+}

@@ -1,0 +1,43 @@
+import CommandProcessing
+import CommerceAPI
+import CommerceReadModels
+import Consistency
+import EventSourcing
+import HTTPTypes
+import Hummingbird
+import Logging
+import PersonalKeys
+import Postgres
+import Projections
+import ServiceKit
+import TestSupport
+import Testing
+
+@testable import CommandService
+@testable import QueryService
+
+@Suite("Routes")
+struct RouteTests {
+  @Test("each service answers what the table of routes says, and no other")
+  func table() async throws {
+    let commands = Router(context: ServiceContext.self)
+    let queries = Router(context: ServiceContext.self, options: .autoGenerateHeadEndpoints)
+    let pool = PostgresPool(PostgresConfiguration(url: ""), logger: .quiet)
+    let store = InMemoryEventStore()
+    CommandRoutes(
+      processor: CommandProcessor(store, logger: .quiet), store: store, keys: PersonalKeys(pool), currency: "GBP",
+      tokenKey: ConsistencyToken.Key([])
+    ).add(to: commands)
+    let (heads, activity) = (StoreHeads(pool, activity: Activity(), logger: .quiet), Activity())
+    let progress = ReadProgress(pool, heads: heads, activity: activity, logger: .quiet)
+    let server = ReadStore.Server(pool: pool, progress: progress, models: ReadModels(pool))
+    QueryRoutes(
+      answering: Answering(store: ReadStore([server]), heads: heads, tokenKey: ConsistencyToken.Key([]))
+    ).add(to: queries)
+    for (router, table) in [(commands, CommerceRoutes.commands), (queries, CommerceRoutes.queries)] {
+      _ = router.buildResponder()
+      let routes = router.routes.map { "\($0.method.rawValue) \($0.path)" }
+      #expect(routes.sorted() == table.map { "\($0.method) \($0.path)" }.sorted())
+    }
+  }
+}
