@@ -124,3 +124,9 @@ public struct JSONWriter: Sendable {
     }
   }
 }
+
+extension JSONWriter {
+  public mutating func member(_ name: StaticString, orNull value: String?) {
+    member(name) { if let value { $0.write(value) } else { $0.writeNull() } }
+  }
+}

@@ -32,6 +32,18 @@ struct Answering: Sendable {
   let store: ReadStore
   let heads: StoreHeads
   let tokenKey: ConsistencyToken.Key
+  let histories: Histories
+
+  /// Answers from the events, which need not be waited for.
+  func answer(
+    _ request: Request, missing: @autoclosure () -> String, fromEvents body: (Histories) async throws -> Answer?
+  ) async throws -> Response {
+    _ = try targets(of: request, [])
+    var headers: HTTPFields = [.cacheControl: "private, no-cache", .readLag: "0"]
+    // Of before the events are read.
+    if let head = heads.last { headers[.readPosition] = String(head.rawValue) }
+    return try respond(request, try await body(histories), headers, missing()) { entityTag(of: $0, generations: []) }
+  }
 
   /// - Parameters:
   ///   - reads: everything that `body` reads.
@@ -58,12 +70,22 @@ struct Answering: Sendable {
       }
     }
     if let preference, !targets.isEmpty { headers[.preferenceApplied] = "wait=\(preference)" }
+    return try respond(request, answer, headers, missing()) { answer in
+      entityTag(of: answer, generations: reads.map { server.progress.generation(of: $0.projection) ?? 0 })
+    }
+  }
+
+  private func respond(
+    _ request: Request, _ answer: Answer?, _ headers: HTTPFields, _ missing: @autoclosure () -> String,
+    tag: (Answer) -> String
+  ) throws(Problem) -> Response {
+    var headers = headers
     guard let answer else {
       var problem = Problem.notFound(missing())
       problem.headers = headers
       throw problem
     }
-    let tag = entityTag(of: answer, reads, server.progress)
+    let tag = tag(answer)
     headers[.eTag] = tag
     if request.hasAlready(tag) { return Response(status: .notModified, headers: headers) }
     return .json(answer.bytes, headers: headers)
@@ -114,13 +136,11 @@ struct Answering: Sendable {
 
   /// Of one history, one generation and these bytes; begins with the version where there is one, so that a command's If-Match
   /// understands it.
-  private func entityTag(of answer: Answer, _ reads: [Reads], _ progress: ReadProgress) -> String {
+  private func entityTag(of answer: Answer, generations: [Int]) -> String {
     var hash: UInt64 = 0xcbf2_9ce4_8422_2325
     func mix(_ byte: UInt8) { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01b3 }
     if let incarnation = heads.incarnation { withUnsafeBytes(of: incarnation.uuid) { $0.forEach(mix) } }
-    for read in reads {
-      withUnsafeBytes(of: progress.generation(of: read.projection) ?? 0) { $0.forEach(mix) }
-    }
+    for generation in generations { withUnsafeBytes(of: generation) { $0.forEach(mix) } }
     answer.bytes.forEach(mix)
     let digits = String(hash, radix: 16)
     return "\"" + (answer.version.map { "\($0)-" } ?? "") + digits + "\""

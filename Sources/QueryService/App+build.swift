@@ -33,7 +33,14 @@ extension App {
         statementTimeout: .seconds(5)),
       limits: watch, logger: logger)
     let heads = StoreHeads(headsPool, activity: activity, logger: logger)
-    var services: [any Service] = [headsPool, heads]
+    let eventsPool = PostgresPool(
+      PostgresConfiguration(
+        url: try settings[CommonSettings.writeDatabaseURL], applicationName: "query-service",
+        statementTimeout: try settings[CommonSettings.statementTimeout]),
+      limits: PostgresPool.Limits(
+        size: try settings[writePoolSize], acquireTimeout: try settings[CommonSettings.acquireTimeout]),
+      logger: logger)
+    var services: [any Service] = [headsPool, heads, eventsPool]
     var servers: [ReadStore.Server] = []
     for url in PostgresConfiguration.urlsOfEachHost(try settings[CommonSettings.readDatabaseURL]) {
       let pool = PostgresPool(
@@ -52,7 +59,8 @@ extension App {
     let store = ReadStore(servers)
     let answering = Answering(
       store: store, heads: heads,
-      tokenKey: ConsistencyToken.Key(try settings[CommonSettings.consistencyTokenKey].utf8))
+      tokenKey: ConsistencyToken.Key(try settings[CommonSettings.consistencyTokenKey].utf8),
+      histories: Histories(eventsPool))
 
     let access = try await Access(settings, logger: logger)
     let router = Router(context: ServiceContext.self, options: .autoGenerateHeadEndpoints)

@@ -35,6 +35,22 @@ struct DayCursor {
   }
 }
 
+/// A version of a stream.
+struct VersionCursor {
+  let version: Version
+
+  var opaque: String { QueryService.opaque("v\(version.rawValue)") }
+
+  init(version: Version) { self.version = version }
+
+  init?(opaque text: String) {
+    guard let text = clear(text), text.first == "v", let version = Int64(text.dropFirst()), version >= 1 else {
+      return nil
+    }
+    self.version = Version(version)
+  }
+}
+
 extension OrderQueries.Cursor {
   /// `microseconds:order id`.
   var opaque: String { QueryService.opaque("\(placedAt.microsecondsSince1970):\(orderID)") }

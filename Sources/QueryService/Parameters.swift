@@ -71,6 +71,16 @@ struct Parameters {
     return text.flatMap(read)
   }
 
+  /// As of which version or time; nil for now.
+  mutating func moment() throws -> Histories.Moment? {
+    let version = try text("version") { text in
+      Int64(text).map { $0 >= 1 } ?? false ? nil : "must be a version, a whole number from 1"
+    }
+    let time = try time("at")
+    guard version == nil || time == nil else { throw Self.wrong("at", "must be left out beside version") }
+    return version.flatMap { Int64($0) }.map { .version(Version($0)) } ?? time.map { .time($0) }
+  }
+
   static func isDay(_ text: String) -> Bool { text.utf8.count == 10 && Timestamp(text + "T00:00:00Z") != nil }
 
   mutating func day(_ name: String) throws -> String? {

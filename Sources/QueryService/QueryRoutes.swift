@@ -15,6 +15,11 @@ struct QueryRoutes {
     router.get("/v1/orders/{id}") { request, context in
       let id = try context.pathParameter("id")
       try Self.check(id, "order")
+      if let moment = try Self.moment(request) {
+        return try await answering.answer(request, missing: Self.absent("order", id)) {
+          try await $0.order(id, at: moment)
+        }
+      }
       return try await answering.answer(
         request, [Reads("orders", Order.stream(id))], missing: Self.missing("order", id)
       ) { models in
@@ -34,6 +39,11 @@ struct QueryRoutes {
     router.get("/v1/customers/{id}") { request, context in
       let id = try context.pathParameter("id")
       try Self.check(id, "customer")
+      if let moment = try Self.moment(request) {
+        return try await answering.answer(request, missing: Self.absent("customer", id)) {
+          try await $0.customer(id, at: moment)
+        }
+      }
       let reads = [Reads("customers", Customer.stream(id)), .orders, .sales]
       return try await answering.answer(request, reads, missing: Self.missing("customer", id)) { models in
         try await models.customers.customer(id).map { Answer(bytes: $0.document, version: $0.version) }
@@ -62,6 +72,11 @@ struct QueryRoutes {
     router.get("/v1/products/{sku}") { request, context in
       let text = try context.pathParameter("sku")
       guard let sku = SKU(text) else { throw Problem.notFound(Self.missing("product", text)) }
+      if let moment = try Self.moment(request) {
+        return try await answering.answer(request, missing: Self.absent("product", text)) {
+          try await $0.product(sku, at: moment)
+        }
+      }
       let reads = [Reads("catalogue", Product.stream(sku.rawValue)), .sales]
       return try await answering.answer(request, reads, missing: Self.missing("product", text)) { models in
         try await models.catalogue.product(sku.rawValue).map { Answer(bytes: $0.document, version: $0.version) }
@@ -77,7 +92,47 @@ struct QueryRoutes {
         try await models.returns.recorded(id).map { Answer(bytes: $0, version: 1) }
       }
     }
+    router.get("/v1/orders/{id}/history") { request, context in
+      let id = try context.pathParameter("id")
+      try Self.check(id, "order")
+      return try await history(request, Order.stream(id), missing: Self.missing("order", id))
+    }
+    router.get("/v1/customers/{id}/history") { request, context in
+      let id = try context.pathParameter("id")
+      try Self.check(id, "customer")
+      return try await history(request, Customer.stream(id), missing: Self.missing("customer", id))
+    }
+    router.get("/v1/products/{sku}/history") { request, context in
+      let text = try context.pathParameter("sku")
+      guard let sku = SKU(text) else { throw Problem.notFound(Self.missing("product", text)) }
+      return try await history(request, Product.stream(sku.rawValue), missing: Self.missing("product", text))
+    }
     addSales(to: router)
+  }
+
+  private func history(_ request: Request, _ stream: StreamID, missing: String) async throws -> Response {
+    var parameters = Parameters(request)
+    let limit = try parameters.limit(default: 100, atMost: 1000)
+    let cursor = try parameters.cursor { VersionCursor(opaque: $0) }
+    let tag = parameters.tag
+    try parameters.finish()
+    return try await answering.answer(request, missing: missing) { histories in
+      try await histories.events(of: stream, after: cursor?.version ?? .none, limit: limit).map { page in
+        list(page.items, next: page.next.map { tag + VersionCursor(version: $0).opaque })
+      }
+    }
+  }
+
+  private static func moment(_ request: Request) throws -> Histories.Moment? {
+    guard request.uri.query != nil else { return nil }
+    var parameters = Parameters(request)
+    let moment = try parameters.moment()
+    try parameters.finish()
+    return moment
+  }
+
+  private static func absent(_ what: String, _ id: String) -> String {
+    "There was no \(what) \(id) then, or it has not come to that version."
   }
 
   /// What is no id names nothing.

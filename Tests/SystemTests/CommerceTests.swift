@@ -1,6 +1,7 @@
 import CommerceAPI
 import Foundation
 import JSON
+import ServiceKit
 import TestSupport
 import Testing
 
@@ -36,13 +37,21 @@ struct CommerceTests {
   }
 
   private func lifeItself() async throws {
-    let system = System()
+    let secret = String(repeating: "k3y-", count: 10)
+    let token = try await developmentToken(
+      Settings(["AUTH_KEY": secret]), subject: "shop", scopes: Set(Scope.allCases), lifetime: .seconds(600))
+    let system = System(settings: ["AUTH": "jwt", "AUTH_KEY": secret])
     try await system.migrate()
     let commandService = try await system.startReady(.commandService)
     let relay = try await system.startReady(.relay)
     let projector = try await system.startReady(.projector)
     let queryService = try await system.startReady(.queryService)
-    let (commands, queries) = (commandService.http, queryService.http)
+    func probe(_ service: RunningService) -> HTTPProbe {
+      var probe = service.http
+      probe.headers = ["Authorization": "Bearer \(token)"]
+      return probe
+    }
+    let (commands, queries) = (probe(commandService), probe(queryService))
     func post(_ path: String, _ body: JSON, _ method: String = "POST") async throws -> (Int, String, JSON) {
       let answer = try await commands.send(method, path, body: body.encoded, contentType: "application/json")
       return (answer.status, answer.problem ?? "", answer.json)
@@ -214,7 +223,40 @@ struct CommerceTests {
       let second = try await skus("limit=1&sort=\(sort)&cursor=\(try #require(first["nextCursor"]?.string))")
       #expect(Set(second + [first["items"]?[0]?["sku"]?.string ?? ""]) == ["LANTERN", "MUG"], "\(sort)")
     }
+    // As it was.
+    let history = try await queries.get("/v1/orders/o-1/history")
+    let types = [
+      "OrderPlaced", "OrderPaid", "OrderShipped", "OrderDelivered", "OrderItemsReturned", "OrderItemsReturned",
+    ]
+    #expect(history.json["items"]?.array?.map { $0["type"]?.string } == types)
+    #expect(history.json["items"]?[0]?["actor"] == "shop" && history.json["items"]?[0]?["data"]?["orderId"] == "o-1")
+    #expect(history.headers["read-lag-ms"] == "0")
+    let two = try await queries.get("/v1/orders/o-1/history?limit=2").json
+    let rest = try await queries.get("/v1/orders/o-1/history?cursor=\(try #require(two["nextCursor"]?.string))").json
+    #expect(rest["items"]?.array?.count == 4 && rest["nextCursor"]?.isNull == true)
+    let now = try await queries.get("/v1/orders/o-1")
+    let statuses = ["placed", "paid", "shipped", "delivered", "delivered", "delivered"]
+    for (index, status) in statuses.enumerated() {
+      let then = try await queries.get("/v1/orders/o-1?version=\(index + 1)")
+      #expect(then.json["status"]?.string == status && then.json["version"] == .integer(Int64(index + 1)))
+      #expect(then.headers["etag"]?.hasPrefix("\"\(index + 1)-") == true)
+      let time = try #require(history.json["items"]?[index]?["at"]?.string)
+      #expect(try await queries.get("/v1/orders/o-1?at=\(time)").body == then.body)
+    }
+    #expect(try await queries.get("/v1/orders/o-1?version=6").body == now.body)
+    #expect(try await queries.get("/v1/orders/o-1?version=7").status == 404)
+    #expect(try await queries.get("/v1/orders/o-1?at=2001-01-01").status == 404)
+    #expect(try await queries.get("/v1/orders/nothing/history").status == 404)
+    #expect(try await queries.get("/v1/products/LANTERN?version=1").json["stock"]?["onHand"] == 0)
+    #expect(try await queries.get("/v1/products/LANTERN?version=3").json["stock"]?["onHand"] == 10)
+    #expect(try await queries.get("/v1/products/LANTERN/history").json["items"]?[2]?["type"] == "StockReceived")
+    #expect(try await queries.get("/v1/customers/ada?version=1").json["name"]?.string != nil)
+    #expect(try await queries.get("/v1/customers/ada/history").json["items"]?[0]?["data"]?["name"]?.string != nil)
+
     for wrong in [
+      "/v1/orders/o-1?version=0", "/v1/orders/o-1?version=1&at=2011-01-01", "/v1/orders/o-1?at=noon",
+      "/v1/orders/o-1?x=1",
+      "/v1/orders/o-1/history?cursor=x", "/v1/products/LANTERN/history?limit=1001",
       "/v1/orders?status=eaten", "/v1/orders?form=x", "/v1/orders?from=yesterday", "/v1/orders?cursor=x",
       "/v1/orders?limit=0", "/v1/orders?limit=1&limit=2", "/v1/orders?q=", "/v1/orders?q=%00",
       "/v1/products?onSale=yes",

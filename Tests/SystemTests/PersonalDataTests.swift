@@ -101,9 +101,17 @@ struct PersonalDataTests {
       .value(Int64.self)
     #expect(try await counterflow("rebuild", "customers", "--until", "\(position)").status == 0)
 
+    let history = "/v1/customers/ada/history"
+    #expect(try await queries.get(history).json["items"]?[1]?["data"]?["email"] == "countess@example.org")
+    #expect(try await queries.get("/v1/customers/ada?version=1").json["name"] == .string(name))
+
     let receipt = try await commands.send("DELETE", "/v1/customers/ada/personal-data")
     #expect(receipt.status == 200 && receipt.json["changed"] == true, "\(receipt.text)")
     #expect(receipt.json["events"] == 2 && receipt.json["rows"] == 1)
+    // History is still told, without them.
+    #expect(try await queries.get(history).json["items"]?.array?.map { $0["data"]?["name"] } == [nil, nil, nil])
+    #expect(try await queries.get(history).json["items"]?[1]?["data"]?["email"] == nil)
+    #expect(try await queries.get("/v1/customers/ada?version=1").json["name"]?.isNull == true)
     let again = try await commands.send("DELETE", "/v1/customers/ada/personal-data")
     #expect(again.json["changed"] == false && again.json["erasedAt"] == receipt.json["erasedAt"])
     #expect(try await commands.send("DELETE", "/v1/customers/nobody/personal-data").status == 404)

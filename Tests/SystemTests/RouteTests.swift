@@ -32,7 +32,8 @@ struct RouteTests {
     let progress = ReadProgress(pool, heads: heads, activity: activity, logger: .quiet)
     let server = ReadStore.Server(pool: pool, progress: progress, models: ReadModels(pool))
     QueryRoutes(
-      answering: Answering(store: ReadStore([server]), heads: heads, tokenKey: ConsistencyToken.Key([]))
+      answering: Answering(
+        store: ReadStore([server]), heads: heads, tokenKey: ConsistencyToken.Key([]), histories: Histories(pool))
     ).add(to: queries)
     for (router, table) in [(commands, CommerceRoutes.commands), (queries, CommerceRoutes.queries)] {
       _ = router.buildResponder()

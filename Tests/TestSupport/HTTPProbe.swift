@@ -37,6 +37,8 @@ public final class HTTPExchanges: Sendable {
 /// An HTTP client for tests.
 public struct HTTPProbe: Sendable {
   public let base: String
+  /// Sent with each request.
+  public var headers: [String: String] = [:]
 
   public init(_ base: String) { self.base = base }
 
@@ -54,7 +56,9 @@ public struct HTTPProbe: Sendable {
     request.httpMethod = method
     request.httpBody = body.map { Data($0) }
     if body != nil { request.setValue(contentType, forHTTPHeaderField: "Content-Type") }
-    for (name, value) in headers { request.setValue(value, forHTTPHeaderField: name) }
+    for (name, value) in self.headers.merging(headers, uniquingKeysWith: { $1 }) {
+      request.setValue(value, forHTTPHeaderField: name)
+    }
     let (data, response) = try await URLSession.shared.data(for: request)
     let http = response as! HTTPURLResponse
     var headers: [String: String] = [:]

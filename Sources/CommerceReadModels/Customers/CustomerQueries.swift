@@ -12,7 +12,9 @@ public struct CustomerQueries: Sendable {
   public func customer(_ id: String) async throws -> ReadRow? {
     var conditions = Conditions()
     conditions.add("key = \(conditions.bind(id))")
-    return try await rows(conditions, order: "key", limit: 1).first.map { ReadRow(document: $0.json, version: $0.version) }
+    return try await rows(conditions, order: "key", limit: 1).first.map {
+      ReadRow(document: $0.json, version: $0.version)
+    }
   }
 
   /// The customer after which the next page begins, with how well it fits the text that is searched for.

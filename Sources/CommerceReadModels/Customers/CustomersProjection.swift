@@ -61,9 +61,14 @@ public struct CustomersProjection: Projection {
   /// With the keys as they are now. Tables of the past, which hear of no erasure any more, get none.
   public func prepared(for events: [RecordedEvent], in generation: Generation) async throws -> Self {
     guard let source, generation.state != .past else { return self }
-    var prepared = self
-    prepared.keys = try await source.keys(of: Set(events.map { String($0.stream.id) }))
-    return prepared
+    return opening(with: try await source.keys(of: Set(events.map { String($0.stream.id) })))
+  }
+
+  /// The projection with these persons' keys.
+  public func opening(with keys: [String: PersonalKey]) -> Self {
+    var opening = self
+    opening.keys = keys
+    return opening
   }
 
   public func apply(_ event: RecordedEvent, to document: inout CustomerDocument?) throws {

@@ -121,9 +121,3 @@ extension OrderDocument {
       }, version: version)
   }
 }
-
-extension JSONWriter {
-  mutating func member(_ name: StaticString, orNull value: String?) {
-    member(name) { if let value { $0.write(value) } else { $0.writeNull() } }
-  }
-}

@@ -1,5 +1,5 @@
 internal import EventLoop
-internal import EventSourcing
+public import EventSourcing
 public import FoundationEssentials
 public import Logging
 public import Postgres
@@ -46,6 +46,9 @@ public final class StoreHeads: Service {
 
   /// The history that the write store has; nil before it answered once.
   public var incarnation: UUID? { state.withLock { $0.incarnation } }
+
+  /// The last position as it was lately; nil before the write store answered once.
+  public var last: Position? { state.withLock { $0.heads.first.map { Position($0.last) } } }
 
   public func run() async {
     await cancelWhenGracefulShutdown {
