@@ -24,6 +24,7 @@ let package = Package(
     .executable(name: "query-service", targets: ["QueryService"]),
     .executable(name: "counterflow", targets: ["Counterflow"]),
     .executable(name: "append-benchmark", targets: ["AppendBenchmark"]),
+    .executable(name: "constant-answer", targets: ["ConstantAnswer"]),
     .library(name: "Postgres", targets: ["Postgres"]),
     .library(name: "RabbitMQ", targets: ["RabbitMQ"]),
     .library(
@@ -157,8 +158,11 @@ let package = Package(
     // Measured by scripts/bench.
     .executableTarget(
       name: "AppendBenchmark",
-      dependencies: ["Commerce", "EventSourcing", "JSON", "Postgres", "PostgresEventStore", logging],
+      dependencies: ["Commerce", "EventSourcing", "JSON", "PersonalKeys", "Postgres", "PostgresEventStore", logging],
       path: "Benchmarks/AppendBenchmark"),
+    .executableTarget(
+      name: "ConstantAnswer", dependencies: ["ServiceKit", httpTypes, hummingbird, lifecycle, logging],
+      path: "Benchmarks/ConstantAnswer"),
 
     // Tests.
     .target(

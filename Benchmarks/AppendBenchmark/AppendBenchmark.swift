@@ -3,6 +3,7 @@ import EventSourcing
 import Foundation
 import JSON
 import Logging
+import PersonalKeys
 import Postgres
 import PostgresEventStore
 
@@ -10,21 +11,25 @@ import PostgresEventStore
 ///
 ///     append-benchmark SECONDS [BATCH]      for so long; batches of 200 unless told otherwise
 ///     append-benchmark --fill EVENTS        until the store holds so many
+///     append-benchmark --spread ORDERS      so many over 500 products, 2,000 customers and two years, once
 ///
 /// Each command of a batch is one order of two lines: an event, a new stream, a guard, and a key with its answer.
 @main
 struct AppendBenchmark {
   static func main() async throws {
-    let arguments = CommandLine.arguments.dropFirst().filter { $0 != "--fill" }
+    let arguments = CommandLine.arguments.dropFirst().filter { !["--fill", "--spread"].contains($0) }
     let isFilling = CommandLine.arguments.contains("--fill")
     guard let url = ProcessInfo.processInfo.environment["WRITE_DATABASE_URL"],
       let amount = arguments.first.flatMap({ Int($0) })
-    else { fatalError("usage: WRITE_DATABASE_URL=… append-benchmark SECONDS [BATCH] | --fill EVENTS") }
+    else {
+      fatalError("usage: WRITE_DATABASE_URL=… append-benchmark SECONDS [BATCH] | --fill EVENTS | --spread ORDERS")
+    }
     let batchSize = isFilling ? 1000 : arguments.dropFirst().first.flatMap { Int($0) } ?? 200
     let pool = PostgresPool(
       PostgresConfiguration(url: url, applicationName: "append-benchmark"), limits: .init(size: 2),
       logger: Logger(label: "append-benchmark"))
     let store = PostgresEventStore(pool, appendTimeout: .seconds(60))
+    if CommandLine.arguments.contains("--spread") { return try await Spread(store, PersonalKeys(pool)).append(amount) }
     let start = ContinuousClock.now
     let isEnough: @Sendable (Int) async throws -> Bool = { count in
       guard isFilling else { return ContinuousClock.now - start >= .seconds(amount) }
