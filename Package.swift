@@ -107,7 +107,7 @@ let package = Package(
       resources: [
         .embedInCode("Migrations/v0001_orders_catalogue.sql"), .embedInCode("Migrations/v0002_generations.sql"),
         .embedInCode("Migrations/v0003_commerce.sql"), .embedInCode("Migrations/v0004_customers.sql"),
-        .embedInCode("Migrations/v0005_typos.sql"),
+        .embedInCode("Migrations/v0005_typos.sql"), .embedInCode("Migrations/v0006_months.sql"),
         .embedInCode("Migrations/privileges.sql"),
       ]),
     .target(

@@ -48,9 +48,10 @@ struct Answering: Sendable {
   /// - Parameters:
   ///   - reads: everything that `body` reads.
   ///   - missing: what is said where `body` finds nothing.
+  ///   - isShared: the same query is asked once for all who ask it at a time. Not for a body that sees to that itself.
   func answer(
     _ request: Request, _ reads: [Reads], missing: @autoclosure () -> String = "There is no such thing.",
-    _ body: (ReadModels) async throws -> Answer?
+    isShared: Bool = true, _ body: @escaping @Sendable (ReadModels) async throws -> Answer?
   ) async throws -> Response {
     let (targets, preference) = (try targets(of: request, reads), request.preferredWait)
     let server = store.server(for: targets)
@@ -60,7 +61,10 @@ struct Answering: Sendable {
     }
     // Of before the query: what it finds is at least as fresh.
     let freshness = server.progress.freshness(of: reads)
-    let answer = try await body(server.models)
+    let answer =
+      isShared
+      ? try await server.models.others.answer(request.uri.string) { [models = server.models] in try await body(models) }
+      : try await body(server.models)
     var headers = HTTPFields()
     headers[.cacheControl] = "private, no-cache"
     if let freshness {
@@ -138,10 +142,23 @@ struct Answering: Sendable {
   /// understands it.
   private func entityTag(of answer: Answer, generations: [Int]) -> String {
     var hash: UInt64 = 0xcbf2_9ce4_8422_2325
-    func mix(_ byte: UInt8) { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01b3 }
-    if let incarnation = heads.incarnation { withUnsafeBytes(of: incarnation.uuid) { $0.forEach(mix) } }
-    for generation in generations { withUnsafeBytes(of: generation) { $0.forEach(mix) } }
-    answer.bytes.forEach(mix)
+    func mix(_ word: UInt64) {
+      hash = (hash ^ word) &* 0xff51_afd7_ed55_8ccd
+      hash ^= hash >> 32
+    }
+    func mix(_ bytes: UnsafeRawBufferPointer) {
+      var offset = 0
+      while offset + 8 <= bytes.count {
+        mix(UInt64(littleEndian: bytes.loadUnaligned(fromByteOffset: offset, as: UInt64.self)))
+        offset += 8
+      }
+      var rest = UInt64(bytes.count) << 56
+      for (place, byte) in bytes[offset...].enumerated() { rest |= UInt64(byte) << (8 * UInt64(place)) }
+      mix(rest)
+    }
+    if let incarnation = heads.incarnation { withUnsafeBytes(of: incarnation.uuid) { mix($0) } }
+    for generation in generations { mix(UInt64(generation)) }
+    answer.bytes.withUnsafeBytes { mix($0) }
     let digits = String(hash, radix: 16)
     return "\"" + (answer.version.map { "\($0)-" } ?? "") + digits + "\""
   }

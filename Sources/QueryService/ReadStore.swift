@@ -7,6 +7,12 @@ import ServiceKit
 import ServiceLifecycle
 import Synchronization
 
+/// The newest orders of a customer.
+struct FirstPage: Hashable, Sendable {
+  let customerID: String
+  let limit: Int
+}
+
 /// The queries on one server of the read store.
 struct ReadModels: Sendable {
   let orders: OrderQueries
@@ -14,7 +20,9 @@ struct ReadModels: Sendable {
   let catalogue: CatalogueQueries
   let returns: ReturnQueries
   let sales: SalesQueries
-  let order: Coalescer<ReadRow>
+  let order: Coalescer<String, ReadRow>
+  let newest: Coalescer<FirstPage, (joined: [UInt8], next: OrderQueries.Cursor?)>
+  let others = SingleFlight()
 
   /// - Parameter pool: prepared by `CatalogueQueries.prepare`.
   init(_ pool: PostgresPool) {
@@ -25,6 +33,10 @@ struct ReadModels: Sendable {
     returns = ReturnQueries(pool)
     sales = SalesQueries(pool)
     order = Coalescer { try await orders.orders($0) }
+    newest = Coalescer(limit: 32) { pages in
+      let found = try await orders.newest(of: pages.map { ($0.customerID, $0.limit) })
+      return Dictionary(uniqueKeysWithValues: zip(pages, found))
+    }
   }
 }
 

@@ -53,7 +53,10 @@ extension JSON {
 extension RequestContext {
   /// A part of the path, percent-decoded.
   public func pathParameter(_ name: String) throws -> String {
-    guard let text = try parameters.require(name).removingPercentEncoding else {
+    let raw = try parameters.require(name)
+    // Most have nothing to decode, and need not pass through Foundation.
+    guard raw.utf8.contains(UInt8(ascii: "%")) else { return raw }
+    guard let text = raw.removingPercentEncoding else {
       throw Problem(
         .badRequest, "malformed-path", title: "Malformed path", detail: "The path is not percent-encoded UTF-8.")
     }

@@ -171,7 +171,7 @@ struct AdministrationTests {
     try await eventually("each runs its own") {
       let status = try await counterflow(["status"])
       return status.status == 0 && status.output.contains("64  orders@2/64")
-        && status.output.contains("256  catalogue@2/64 customers@1/64 returns@1/64 sales@1/64")
+        && status.output.contains("256  catalogue@2/64 customers@1/64 returns@1/64 sales@2/64")
     }
     catalogue.process.signal(SIGKILL)
     try await eventually("the alarm is in the log") {

@@ -42,7 +42,7 @@ until [[ $(read_sql 'select sum(units) from read_models.sales_totals') == \
 done
 admin_psql counterflow_read -c 'vacuum analyze' >/dev/null
 size=$(curl -sf "$QUERY_URL/v1/orders/order-1" | wc -c)
-start_service constant-answer-1 constant-answer query ANSWER_SIZE="$size" HTTP_PORT="$(kept_port constant)"
+start_service query-service-constant constant-answer query ANSWER_SIZE="$size" HTTP_PORT="$(kept_port constant)"
 constant_url=http://127.0.0.1:$(kept_port constant)
 
 order() { reads "$QUERY_URL" '/v1/orders/order-{n}'; }

@@ -15,6 +15,37 @@ public struct OrderQueries: Sendable {
     return Dictionary(uniqueKeysWithValues: rows.map { ($0.0, ReadRow(document: $0.1.bytes, version: $0.2)) })
   }
 
+  /// The newest orders of several customers at once.
+  /// - Parameter wanted: customers, and how many orders of each.
+  /// - Returns: the orders of each as elements of a JSON array, and where the next page begins.
+  public func newest(of wanted: [(customerID: String, limit: Int)]) async throws -> [(joined: [UInt8], next: Cursor?)] {
+    let rows = try await pool.query(
+      """
+      select w.place, coalesce(o.joined, ''), o.placed_at, o.key
+      from unnest(\(array: wanted.map(\.customerID)), \(array: wanted.map { Int64($0.limit) }))
+        with ordinality as w(customer_id, count, place)
+      cross join lateral (
+        select string_agg(n.document::text, ',' order by n.place) filter (where n.place <= w.count) as joined,
+          max(n.placed_at) filter (where n.place = w.count and n.more) as placed_at,
+          max(n.key) filter (where n.place = w.count and n.more) as key
+        from (
+          select i.document, i.placed_at, i.key, row_number() over () as place, count(*) over () > w.count as more
+          from (
+            select document, placed_at, key from read_models.orders
+            where customer_id = w.customer_id order by placed_at desc, key desc limit w.count + 1) i) n) o
+      order by w.place
+      """
+    ).decode((Int64, PostgresBytes, PostgresTimestamp?, String?).self)
+    return rows.map { row in
+      let next = row.2.flatMap { time in
+        row.3.map {
+          Cursor(placedAt: Timestamp(microsecondsSince1970: time.microsecondsSince1970), orderID: $0)
+        }
+      }
+      return (row.1.bytes, next)
+    }
+  }
+
   /// What is asked for; nil asks for nothing in particular.
   public struct Filter: Sendable, Hashable {
     public var customerID: String?

@@ -72,13 +72,18 @@ public struct Sale: Sendable, Hashable {
 /// cancelled; a return on the day on which it came back.
 public struct SalesProjection: Projection {
   public let name = "sales"
-  public let version = 1
+  public let version = 2
   public let categories: Set = [Order.category, Return.category]
 
   public let table = DocumentTable<Sale>(
     "read_models.sale", columns: [], encode: { $0.json }, decode: { try Sale.parse($0) })
 
   public let aggregates = [
+    // First, since its view was once made of the days'.
+    AggregateTable<Sale>(
+      "read_models.sales_months", keys: [("month", "date"), ("country", "text")],
+      sums: ["orders", "units", "gross", "cancelled", "returned"]
+    ) { sale in [.init([sale.day.prefix(8) + "01", sale.country], sale.figures)] },
     AggregateTable<Sale>(
       "read_models.sales_days", keys: [("day", "date"), ("country", "text")],
       sums: ["orders", "units", "gross", "cancelled", "returned"]

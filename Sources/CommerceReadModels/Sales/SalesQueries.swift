@@ -20,12 +20,21 @@ public struct SalesQueries: Sendable {
     public var country: String?
 
     public init() {}
+
+    /// Whether it begins and ends with months.
+    fileprivate var isOfWholeMonths: Bool { [from, to].allSatisfy { $0?.hasSuffix("-01") ?? true } }
   }
 
-  private func conditions(_ filter: Filter) -> Conditions {
+  /// The smallest table that has these sums, and its column of days.
+  private func sums(_ filter: Filter, _ interval: Interval = .year) -> (table: String, day: String) {
+    filter.isOfWholeMonths && [.month, .year].contains(interval)
+      ? ("read_models.sales_months", "month") : ("read_models.sales_days", "day")
+  }
+
+  private func conditions(_ filter: Filter, on day: String = "day") -> Conditions {
     var conditions = Conditions()
-    if let from = filter.from { conditions.add("day >= \(conditions.bind(from))::date") }
-    if let to = filter.to { conditions.add("day < \(conditions.bind(to))::date") }
+    if let from = filter.from { conditions.add("\(day) >= \(conditions.bind(from))::date") }
+    if let to = filter.to { conditions.add("\(day) < \(conditions.bind(to))::date") }
     if let country = filter.country { conditions.add("country = \(conditions.bind(country))") }
     return conditions
   }
@@ -36,18 +45,18 @@ public struct SalesQueries: Sendable {
   public func periods(
     _ interval: Interval, _ filter: Filter, after day: String?, limit: Int
   ) async throws -> (items: [[UInt8]], next: String?) {
-    var conditions = conditions(filter)
-    var having = ""
-    if let day { having = "having date_trunc('\(interval.rawValue)', day)::date > \(conditions.bind(day))::date" }
+    let (table, column) = sums(filter, interval)
+    let period = "date_trunc('\(interval.rawValue)', \(column))"
+    var conditions = conditions(filter, on: column)
+    // Nothing of an earlier period is looked at.
+    if let day { conditions.add("\(column) >= (\(conditions.bind(day))::date + interval '1 \(interval.rawValue)')") }
     let count = conditions.bind(Int64(limit + 1))
     let rows = try await pool.query(
       Query(
         """
-        select (date_trunc('\(interval.rawValue)', day)::date)::text, sum(orders)::bigint, sum(units)::bigint, sum(gross)::bigint,
+        select (\(period)::date)::text, sum(orders)::bigint, sum(units)::bigint, sum(gross)::bigint,
           sum(cancelled)::bigint, sum(returned)::bigint
-        from read_models.sales_days where \(conditions.sql)
-        group by date_trunc('\(interval.rawValue)', day) \(having)
-        order by date_trunc('\(interval.rawValue)', day) limit \(count)
+        from \(table) where \(conditions.sql) group by \(period) order by \(period) limit \(count)
         """, conditions.binds)
     ).decode((String, Int64, Int64, Int64, Int64, Int64).self)
     let items = rows.prefix(limit).map { row in
@@ -99,12 +108,13 @@ public struct SalesQueries: Sendable {
 
   /// All countries, the largest net first; null stands for none.
   public func countries(_ filter: Filter) async throws -> [[UInt8]] {
-    let conditions = conditions(filter)
+    let (table, column) = sums(filter)
+    let conditions = conditions(filter, on: column)
     let rows = try await pool.query(
       Query(
         """
         select country, sum(orders)::bigint, sum(gross)::bigint, sum(returned)::bigint
-        from read_models.sales_days where \(conditions.sql)
+        from \(table) where \(conditions.sql)
         group by country order by sum(gross - returned) desc, country
         """, conditions.binds)
     ).decode((String, Int64, Int64, Int64).self)
