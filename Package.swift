@@ -7,6 +7,8 @@ let deque = Target.Dependency.product(name: "DequeModule", package: "swift-colle
 let configuration = Target.Dependency.product(name: "Configuration", package: "swift-configuration")
 let httpTypes = Target.Dependency.product(name: "HTTPTypes", package: "swift-http-types")
 let hummingbird = Target.Dependency.product(name: "Hummingbird", package: "hummingbird")
+let hummingbirdCore = Target.Dependency.product(name: "HummingbirdCore", package: "hummingbird")
+let hummingbirdTLS = Target.Dependency.product(name: "HummingbirdTLS", package: "hummingbird")
 let jwt = Target.Dependency.product(name: "JWTKit", package: "jwt-kit")
 let lifecycle = Target.Dependency.product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
 let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
@@ -90,7 +92,8 @@ let package = Package(
     .target(
       name: "ServiceKit",
       dependencies: [
-        "JSON", "Postgres", "RabbitMQ", configuration, httpTypes, hummingbird, jwt, lifecycle, logging, metrics,
+        "JSON", "Postgres", "RabbitMQ", configuration, httpTypes, hummingbird, hummingbirdCore, hummingbirdTLS, jwt, lifecycle, logging,
+        metrics,
         signals,
       ]),
 

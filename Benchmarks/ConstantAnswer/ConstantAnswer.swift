@@ -24,9 +24,8 @@ struct ConstantAnswer {
       return Response.json(answer, headers: [.eTag: "\"1-0123456789abcdef\"", .cacheControl: "private, no-cache"])
     }
     return [
-      ServiceMain.httpServer(
-        ProblemResponder(router), host: try settings[CommonSettings.httpHost],
-        port: try settings[CommonSettings.httpPort(default: 8085)], logger: logger)
+      try ServiceMain.httpServer(
+        ProblemResponder(router), settings, port: CommonSettings.httpPort(default: 8085), logger: logger)
     ]
   }
 }

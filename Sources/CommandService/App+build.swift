@@ -78,9 +78,9 @@ extension App {
       tokenKey: ConsistencyToken.Key(try settings[CommonSettings.consistencyTokenKey].utf8)
     ).add(
       to: router.group().add(middleware: Admission(access, scope: .commandsWrite)))
-    let server = ServiceMain.httpServer(
+    let server = try ServiceMain.httpServer(
       ProblemResponder(router, elsewhere: CommerceRoutes.queries, translate: commandProblem),
-      host: try settings[CommonSettings.httpHost], port: try settings[port], logger: logger)
+      settings, port: port, logger: logger)
     let check = DurabilityCheck(pool: pool, logger: logger)
     let retention = KeyForgetting(store: store, retention: try settings[keyRetention], logger: logger)
     return [pool, check, retention, processor, server]

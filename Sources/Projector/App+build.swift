@@ -98,8 +98,8 @@ extension App {
       .database("writeStore", writeStore, [eventStoreSchema, personalSchema]),
       HealthCheck("broker") { try projector.checkFeed() },
     ])
-    let server = ServiceMain.httpServer(
-      ProblemResponder(router), host: try settings[CommonSettings.httpHost], port: try settings[port], logger: logger)
+    let server = try ServiceMain.httpServer(
+      ProblemResponder(router), settings, port: port, logger: logger)
     return [readStore, writeStore, server, projector]
   }
 }

@@ -68,9 +68,9 @@ extension App {
     router.addHealth([.anyDatabase("readStore", store.servers.map(\.pool), [projectionsSchema, readModelsSchema])])
     QueryRoutes(answering: answering).add(
       to: router.group().add(middleware: Admission(access, scope: .queriesRead)))
-    let server = ServiceMain.httpServer(
+    let server = try ServiceMain.httpServer(
       ProblemResponder(router, elsewhere: CommerceRoutes.commands, translate: queryProblem),
-      host: try settings[CommonSettings.httpHost], port: try settings[port], logger: logger)
+      settings, port: port, logger: logger)
     return services + [server]
   }
 }

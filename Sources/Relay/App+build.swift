@@ -68,8 +68,8 @@ extension App {
         guard await publisher.isReady() else { throw NotReady("the broker does not answer or blocks publishing") }
       },
     ])
-    let server = ServiceMain.httpServer(
-      ProblemResponder(router), host: try settings[CommonSettings.httpHost], port: try settings[port], logger: logger)
+    let server = try ServiceMain.httpServer(
+      ProblemResponder(router), settings, port: port, logger: logger)
     return [pool, server, relay]
   }
 }

@@ -1,9 +1,10 @@
 /// Settings that several executables read.
 public enum CommonSettings {
   /// Read by each of the four services.
-  public static let ofEveryProcess = [
-    httpHost.description, shutdownTimeout.description, Setting.logLevel.description,
-  ]
+  public static let ofEveryProcess =
+    [
+      httpHost.description, shutdownTimeout.description, Setting.logLevel.description,
+    ] + HTTPSettings.all
 
   public static let writeDatabaseURL = Setting.postgresURL(
     "WRITE_DATABASE_URL",

@@ -1,5 +1,4 @@
 internal import Foundation
-public import Hummingbird
 public import Logging
 public import ServiceLifecycle
 internal import UnixSignals
@@ -13,6 +12,7 @@ public enum ServiceMain {
     _ name: String, _ build: (Settings, Logger) async throws -> [any Service]
   ) async {
     let settings = Settings()
+    allowManyConnections()
     do {
       let level = try settings[.logLevel]
       LoggingSystem.bootstrap { StreamLogHandler.standardError(label: $0) }
@@ -33,16 +33,12 @@ public enum ServiceMain {
     }
   }
 
-  /// An HTTP server over `responder`, as a service. It stops accepting at shutdown, and finishes the
-  /// requests in hand.
-  public static func httpServer<Responder: HTTPResponder>(
-    _ responder: Responder, host: String, port: Int, logger: Logger
-  ) -> any Service where Responder.Context: InitializableFromSource<ApplicationRequestContextSource> {
-    HTTPServer(
-      application: Application(
-        responder: responder, server: .http1(configuration: .init(idleTimeout: .seconds(75))),
-        configuration: ApplicationConfiguration(address: .hostname(host, port: port), backlog: 1024), logger: logger),
-      address: "HTTP_HOST \(host) and HTTP_PORT \(port)")
+  /// Raises the soft limit of open files to the hard one: the soft one is low for programs that use select, which none here does.
+  private static func allowManyConnections() {
+    var limit = rlimit()
+    guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return }
+    limit.rlim_cur = limit.rlim_max
+    _ = setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
   }
 
   private static func exit(with message: String, status: Int32) -> Never {
@@ -56,20 +52,4 @@ public enum ServiceMain {
     fflush(nil)
     _exit(status)
   }
-}
-
-/// Says which settings are at fault when the server cannot listen.
-private struct HTTPServer<Served: Service>: Service {
-  let application: Served
-  let address: String
-
-  func run() async throws {
-    do { try await application.run() } catch {
-      throw ServerError(description: "cannot listen on \(address), or listening ended: \(error)")
-    }
-  }
-}
-
-private struct ServerError: Error, CustomStringConvertible {
-  let description: String
 }

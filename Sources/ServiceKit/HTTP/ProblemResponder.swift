@@ -31,6 +31,11 @@ public struct ProblemResponder<Context: RequestContext>: HTTPResponder {
 
   public func respond(to request: Request, context: Context) async throws -> Response {
     do {
+      guard request.uri.string.utf8.count <= RequestLimits.uriLength else {
+        throw Problem(
+          .uriTooLong, "uri-too-long", title: "The path or query is too long",
+          detail: "It may have \(RequestLimits.uriLength) bytes; ask for less at a time.")
+      }
       let response = try await responder.respond(to: request, context: context)
       // Routes throw what they do not find; this is the router's own answer, which has no body.
       if response.status == .notFound || response.status == .methodNotAllowed { try checkRoute(request) }
@@ -78,6 +83,9 @@ public struct ProblemResponder<Context: RequestContext>: HTTPResponder {
 }
 
 public enum RequestLimits {
+  /// Bytes of a path with its query.
+  public static let uriLength = 8 * 1024
+
   /// Bytes of a request's body.
   public static let bodySize = 256 * 1024
 }

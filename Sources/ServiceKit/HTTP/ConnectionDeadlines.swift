@@ -1,0 +1,89 @@
+internal import HTTPTypes
+internal import Metrics
+internal import NIOCore
+internal import NIOHTTPTypes
+
+/// Closes a connection whose client is too slow: in beginning a request, in sending the rest of it, or in taking the answer,
+/// however steadily the bytes trickle. A stream of events may last.
+final class ConnectionDeadlines: ChannelDuplexHandler, RemovableChannelHandler {
+  typealias InboundIn = HTTPRequestPart
+  typealias OutboundIn = HTTPResponsePart
+
+  struct Times: Sendable {
+    /// For a request's head to come whole, from the connection's beginning or the last answer's end.
+    var idle: TimeAmount
+    /// For the rest of a request.
+    var request: TimeAmount
+    /// From the end of a request to the end of its answer, as the client has taken it.
+    var answer: TimeAmount
+  }
+
+  private enum Phase: String { case idle, request, answer }
+
+  private let times: Times
+  private var phase = Phase.idle
+  /// nil for none.
+  private var deadline: NIODeadline?
+  private var alarm: Scheduled<Void>?
+
+  init(_ times: Times) { self.times = times }
+
+  func handlerAdded(context: ChannelHandlerContext) { enter(.idle, times.idle, context) }
+
+  func handlerRemoved(context: ChannelHandlerContext) { alarm?.cancel() }
+
+  func channelInactive(context: ChannelHandlerContext) {
+    alarm?.cancel()
+    context.fireChannelInactive()
+  }
+
+  func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+    switch unwrapInboundIn(data) {
+    case .head: enter(.request, times.request, context)
+    case .end: enter(.answer, times.answer, context)
+    case .body: break
+    }
+    context.fireChannelRead(data)
+  }
+
+  func write(context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?) {
+    switch unwrapOutboundIn(data) {
+    case .head(let head):
+      if head.headerFields[.contentType]?.hasPrefix("text/event-stream") == true { deadline = nil }
+    case .body: break
+    case .end:
+      // When the last bytes are with the kernel.
+      let promise = promise ?? context.eventLoop.makePromise()
+      let bound = NIOLoopBound((self, context), eventLoop: context.eventLoop)
+      promise.futureResult.whenComplete { _ in
+        let (handler, context) = bound.value
+        // The next request may have begun: then its own times count.
+        if handler.phase == .answer { handler.enter(.idle, handler.times.idle, context) }
+      }
+      return context.write(data, promise: promise)
+    }
+    context.write(data, promise: promise)
+  }
+
+  private func enter(_ phase: Phase, _ time: TimeAmount, _ context: ChannelHandlerContext) {
+    self.phase = phase
+    deadline = .now() + time
+    // One timer for the connection, set again when it goes off too early: requests cost it nothing.
+    if alarm == nil { watch(until: deadline!, context) }
+  }
+
+  private func watch(until time: NIODeadline, _ context: ChannelHandlerContext) {
+    let bound = NIOLoopBound((self, context), eventLoop: context.eventLoop)
+    alarm = context.eventLoop.scheduleTask(deadline: time) {
+      let (handler, context) = bound.value
+      handler.alarm = nil
+      guard let deadline = handler.deadline else {
+        // Nothing to bound now; looked at again, since a request may follow.
+        return handler.watch(until: .now() + handler.times.idle, context)
+      }
+      guard deadline <= .now() else { return handler.watch(until: deadline, context) }
+      Counter(label: "http_slow_clients_total", dimensions: [("in", handler.phase.rawValue)]).increment()
+      context.close(promise: nil)
+    }
+  }
+}

@@ -1,0 +1,118 @@
+internal import FoundationEssentials
+public import Hummingbird
+internal import HummingbirdCore
+internal import HummingbirdTLS
+public import Logging
+internal import NIOCore
+internal import NIOSSL
+public import ServiceLifecycle
+
+/// Settings of every process's HTTP server.
+public enum HTTPSettings {
+  public static let maximumConnections = Setting.integer(
+    "HTTP_MAX_CONNECTIONS", default: 16_384, in: 1...1_000_000,
+    help: "Connections that are open at once; others wait to be accepted.")
+
+  public static let idleTimeout = Setting.seconds(
+    "HTTP_IDLE_TIMEOUT", default: 75, in: 0.1...3600,
+    help: "How long a connection may be without a whole request head, in seconds; then it is closed.")
+
+  public static let requestTimeout = Setting.seconds(
+    "HTTP_REQUEST_TIMEOUT", default: 20, in: 0.1...3600,
+    help: "How long the rest of a request may take to come, in seconds; then the connection is closed.")
+
+  public static let answerTimeout = Setting.seconds(
+    "HTTP_ANSWER_TIMEOUT", default: 60, in: 0.1...3600,
+    help: "How long an answer may take, made and taken by the client, in seconds; then the connection is closed.")
+
+  public static let certificate = Setting(
+    "TLS_CERTIFICATE", default: "none", allowed: "certificates in PEM, the server's own first",
+    help: "With it, and TLS_KEY, HTTP is served over TLS (1.2 or newer)."
+  ) { text -> String?? in text == "none" ? .some(nil) : text }
+
+  public static let key = Setting(
+    "TLS_KEY", default: "none", allowed: "a private key in PEM", help: "Of the first of TLS_CERTIFICATE.",
+    isSecret: true
+  ) { text -> String?? in text == "none" ? .some(nil) : text }
+
+  public static let all = [
+    maximumConnections.description, idleTimeout.description, requestTimeout.description, answerTimeout.description,
+    certificate.description, key.description,
+  ]
+
+  /// nil for HTTP in the clear.
+  static func tls(_ settings: Settings) throws(SettingError) -> TLSConfiguration? {
+    let (certificate, key) = (try settings[certificate], try settings[key])
+    guard let certificate, let key else {
+      guard certificate == nil && key == nil else {
+        throw SettingError(certificate == nil ? Self.certificate : Self.key, "must be set too, or neither of them")
+      }
+      return nil
+    }
+    let (chain, own): ([NIOSSLCertificate], NIOSSLPrivateKey)
+    do { chain = try NIOSSLCertificate.fromPEMBytes(Array(certificate.utf8)) } catch {
+      throw SettingError(Self.certificate, "holds no certificate in PEM")
+    }
+    do { own = try NIOSSLPrivateKey(bytes: Array(key.utf8), format: .pem) } catch {
+      throw SettingError(Self.key, "holds no private key in PEM")
+    }
+    var configuration = TLSConfiguration.makeServerConfiguration(
+      certificateChain: chain.map { .certificate($0) }, privateKey: .privateKey(own))
+    configuration.minimumTLSVersion = .tlsv12
+    do { _ = try NIOSSLContext(configuration: configuration) } catch {
+      throw SettingError(Self.key, "does not fit TLS_CERTIFICATE")
+    }
+    return configuration
+  }
+}
+
+extension ServiceMain {
+  /// Bytes of one header field, of all of them, and their number.
+  static let headerLimits = HTTP1Channel.Configuration.DecoderConfiguration(
+    maxHeaderFieldSize: 16 * 1024, maxHeaderListSize: 32 * 1024, maxHeaderFieldCount: 100)
+
+  /// An HTTP server over `responder`, as a service. It stops accepting at shutdown, and finishes the
+  /// requests in hand.
+  public static func httpServer<Responder: HTTPResponder>(
+    _ responder: Responder, _ settings: Settings, port: Setting<Int>, logger: Logger
+  ) throws(SettingError) -> any Service
+  where Responder.Context: InitializableFromSource<ApplicationRequestContextSource> {
+    let (host, port) = (try settings[CommonSettings.httpHost], try settings[port])
+    func time(_ duration: Duration) -> TimeAmount { .milliseconds(Int64(duration / .milliseconds(1))) }
+    let times = ConnectionDeadlines.Times(
+      idle: time(try settings[HTTPSettings.idleTimeout]), request: time(try settings[HTTPSettings.requestTimeout]),
+      answer: time(try settings[HTTPSettings.answerTimeout]))
+    var server = HTTPServerBuilder.http1(
+      configuration: .init(
+        additionalChannelHandlers: [ConnectionDeadlines(times)], httpDecoderConfiguration: headerLimits))
+    if let tls = try HTTPSettings.tls(settings) {
+      do { server = try .tls(server, tlsConfiguration: tls) } catch {
+        throw SettingError(HTTPSettings.certificate, "cannot be used")
+      }
+    }
+    return HTTPServer(
+      application: Application(
+        responder: responder, server: server,
+        configuration: ApplicationConfiguration(
+          address: .hostname(host, port: port), backlog: 1024,
+          availableConnectionsDelegate: .maximum(try settings[HTTPSettings.maximumConnections], logger: logger)),
+        logger: logger),
+      address: "HTTP_HOST \(host) and HTTP_PORT \(port)")
+  }
+}
+
+/// Says which settings are at fault when the server cannot listen.
+private struct HTTPServer<Served: Service>: Service {
+  let application: Served
+  let address: String
+
+  func run() async throws {
+    do { try await application.run() } catch {
+      throw ServerError(description: "cannot listen on \(address), or listening ended: \(error)")
+    }
+  }
+}
+
+private struct ServerError: Error, CustomStringConvertible {
+  let description: String
+}
