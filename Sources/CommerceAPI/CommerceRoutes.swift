@@ -13,7 +13,8 @@ public enum CommerceRoutes {
   public static let queries: [(method: String, path: String)] = [
     "/v1/orders", "/v1/orders/{id}", "/v1/customers", "/v1/customers/{id}", "/v1/customers/{id}/orders", "/v1/products",
     "/v1/products/{sku}",
-    "/v1/orders/{id}/history", "/v1/customers/{id}/history", "/v1/products/{sku}/history",
+    "/v1/changes", "/v1/orders/{id}/changes", "/v1/orders/{id}/history", "/v1/customers/{id}/history",
+    "/v1/products/{sku}/history",
     "/v1/returns/{id}", "/v1/sales", "/v1/sales/products", "/v1/sales/countries", "/v1/sales/customers",
   ].flatMap { [("GET", $0), ("HEAD", $0)] }
 

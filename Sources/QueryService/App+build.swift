@@ -15,8 +15,13 @@ extension App {
   static let writePoolSize = Setting.integer(
     "HISTORY_POOL_SIZE", default: 4, in: 1...200, help: "Connections to the write store for histories, at most.")
 
+  static let followers = Setting.integer(
+    "CHANGES_MAX_CLIENTS", default: 1_000, in: 0...1_000_000,
+    help: "Clients that follow changes at once, at most; more are answered with 503.")
+
   static let settings =
     [
+      followers.description,
       CommonSettings.readDatabaseURL.description, CommonSettings.writeDatabaseURL.description,
       CommonSettings.poolSize.description, writePoolSize.description,
       CommonSettings.statementTimeout.description, CommonSettings.acquireTimeout.description,
@@ -66,12 +71,15 @@ extension App {
     let router = Router(context: ServiceContext.self, options: .autoGenerateHeadEndpoints)
     router.addDocument("/openapi.yaml", "application/yaml", CommerceRoutes.openAPI)
     router.addHealth([.anyDatabase("readStore", store.servers.map(\.pool), [projectionsSchema, readModelsSchema])])
-    QueryRoutes(answering: answering).add(
-      to: router.group().add(middleware: Admission(access, scope: .queriesRead)))
+    let admitted = router.group().add(middleware: Admission(access, scope: .queriesRead))
+    QueryRoutes(answering: answering).add(to: admitted)
+    let log = ChangeLog(eventsPool, store, heads: heads, activity: activity, logger: logger)
+    ChangeRoutes(log: log, answering: answering, limit: try settings[followers]).add(to: admitted)
     let server = try ServiceMain.httpServer(
       ProblemResponder(router, elsewhere: CommerceRoutes.commands, translate: queryProblem),
       settings, port: port, logger: logger)
-    return services + [server]
+    // Who follows changes is let go before the server waits for its answers to end.
+    return services + [server, log]
   }
 }
 

@@ -31,10 +31,12 @@ struct RouteTests {
     let (heads, activity) = (StoreHeads(pool, activity: Activity(), logger: .quiet), Activity())
     let progress = ReadProgress(pool, heads: heads, activity: activity, logger: .quiet)
     let server = ReadStore.Server(pool: pool, progress: progress, models: ReadModels(pool))
-    QueryRoutes(
-      answering: Answering(
-        store: ReadStore([server]), heads: heads, tokenKey: ConsistencyToken.Key([]), histories: Histories(pool))
-    ).add(to: queries)
+    let readStore = ReadStore([server])
+    let answering = Answering(
+      store: readStore, heads: heads, tokenKey: ConsistencyToken.Key([]), histories: Histories(pool))
+    QueryRoutes(answering: answering).add(to: queries)
+    let log = ChangeLog(pool, readStore, heads: heads, activity: activity, logger: .quiet)
+    ChangeRoutes(log: log, answering: answering, limit: 1).add(to: queries)
     for (router, table) in [(commands, CommerceRoutes.commands), (queries, CommerceRoutes.queries)] {
       _ = router.buildResponder()
       let routes = router.routes.map { "\($0.method.rawValue) \($0.path)" }

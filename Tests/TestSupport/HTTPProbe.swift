@@ -69,4 +69,25 @@ public struct HTTPProbe: Sendable {
     HTTPExchanges.current?.add(method, path, answer)
     return answer
   }
+
+  /// What a request is answered in so many seconds, as far as it has come by then.
+  public func stream(_ path: String, headers: [String: String] = [:], seconds: Double) async throws -> HTTPAnswer {
+    let all = self.headers.merging(headers) { $1 }
+    let curl = try ChildProcess(
+      URL(fileURLWithPath: "/usr/bin/curl"),
+      ["-sNi", "-m", "\(seconds)"] + all.sorted { $0.key < $1.key }.flatMap { ["-H", "\($0.key): \($0.value)"] }
+        + [base + path])
+    try await curl.wait()
+    let parts = curl.output.split(separator: "\r\n\r\n", maxSplits: 1).map(String.init)
+    let lines = (parts.first ?? "").split(separator: "\r\n")
+    let fields = lines.dropFirst().compactMap { line -> (String, String)? in
+      let field = line.split(separator: ":", maxSplits: 1)
+      return field.count == 2 ? (field[0].lowercased(), field[1].trimmingCharacters(in: .whitespaces)) : nil
+    }
+    let answer = HTTPAnswer(
+      status: lines.first.flatMap { Int($0.split(separator: " ")[1]) } ?? 0,
+      headers: Dictionary(fields) { $1 }, body: Array((parts.count > 1 ? parts[1] : "").utf8))
+    HTTPExchanges.current?.add("GET", path, answer)
+    return answer
+  }
 }

@@ -22,6 +22,8 @@ final class ConnectionDeadlines: ChannelDuplexHandler, RemovableChannelHandler {
 
   private let times: Times
   private var phase = Phase.idle
+  /// The answer is a stream of events, which has no end of its own.
+  private var isStreaming = false
   /// nil for none.
   private var deadline: NIODeadline?
   private var alarm: Scheduled<Void>?
@@ -49,7 +51,9 @@ final class ConnectionDeadlines: ChannelDuplexHandler, RemovableChannelHandler {
   func write(context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?) {
     switch unwrapOutboundIn(data) {
     case .head(let head):
-      if head.headerFields[.contentType]?.hasPrefix("text/event-stream") == true { deadline = nil }
+      if head.headerFields[.contentType]?.hasPrefix("text/event-stream") == true {
+        (isStreaming, deadline) = (true, nil)
+      }
     case .body: break
     case .end:
       // When the last bytes are with the kernel.
@@ -65,8 +69,21 @@ final class ConnectionDeadlines: ChannelDuplexHandler, RemovableChannelHandler {
     context.write(data, promise: promise)
   }
 
+  /// Of a stream only that is bounded for which the client does not take what is sent.
+  func channelWritabilityChanged(context: ChannelHandlerContext) {
+    if isStreaming {
+      deadline = context.channel.isWritable ? nil : .now() + times.answer
+      if let deadline {
+        alarm?.cancel()
+        watch(until: deadline, context)
+      }
+    }
+    context.fireChannelWritabilityChanged()
+  }
+
   private func enter(_ phase: Phase, _ time: TimeAmount, _ context: ChannelHandlerContext) {
     self.phase = phase
+    isStreaming = false
     deadline = .now() + time
     // One timer for the connection, set again when it goes off too early: requests cost it nothing.
     if alarm == nil { watch(until: deadline!, context) }

@@ -1,0 +1,120 @@
+import Commerce
+import CommerceReadModels
+import EventSourcing
+import Foundation
+import HTTPTypes
+import Hummingbird
+import JSON
+import NIOCore
+import Projections
+import ServiceKit
+import Synchronization
+
+extension HTTPField.Name {
+  /// The HTML standard, section 9.2.4.
+  static let lastEventID = HTTPField.Name("Last-Event-ID")!
+}
+
+/// What changes, as Server-Sent Events.
+struct ChangeRoutes {
+  /// Without anything to say, a comment that keeps the connection open.
+  static let heartbeat = Duration.seconds(15)
+  /// Then a client has to come again, with its token looked at anew.
+  static let longest = Duration.seconds(900)
+
+  let log: ChangeLog
+  let answering: Answering
+  let limit: Int
+
+  func add(to router: some RouterMethods<ServiceContext>) {
+    router.get("/v1/changes") { request, _ in
+      var parameters = Parameters(request)
+      let types = try parameters.text("types") { text in
+        let names = text.split(separator: ",", omittingEmptySubsequences: false)
+        let isFine = (1...50).contains(names.count) && names.allSatisfy { $0.wholeMatch(of: /[A-Za-z]{1,64}/) != nil }
+        return isFine ? nil : "must be types of events with commas between them, such as OrderPlaced,OrderPaid"
+      }
+      try parameters.finish()
+      let wanted = types.map { Set($0.split(separator: ",").map(String.init)) }
+      return try follow(request) { wanted?.contains($0.type) ?? true }
+    }
+    router.get("/v1/orders/{id}/changes") { request, context in
+      let id = try context.pathParameter("id")
+      try Parameters(request).finish()
+      let stream = Identifier.problem(id) == nil ? Order.stream(id) : nil
+      let missing = "There is no order \(id), or it has not come here yet."
+      guard let stream else { throw Problem.notFound(missing) }
+      // Found, and seen with the token, or not.
+      _ = try await answering.answer(request, [Reads("orders", stream)], missing: missing, isShared: false) { models in
+        try await models.order.value(id).map { Answer(bytes: $0.document, version: $0.version) }
+      }
+      return try follow(request) { $0.stream == stream }
+    }
+  }
+
+  private func follow(_ request: Request, _ isWanted: @escaping @Sendable (Change) -> Bool) throws -> Response {
+    let start = try start(of: request)
+    let headers: HTTPFields = [
+      .contentType: "text/event-stream", .cacheControl: "no-store", .readPosition: String(start.rawValue),
+    ]
+    guard request.method != .head else { return Response(status: .ok, headers: headers) }
+    guard log.enter(atMost: limit) else {
+      throw Problem.unavailable("So many follow already; ask now and then instead, or try again.", retryAfter: 10)
+    }
+    let entered = Entered(log)
+    let body = ResponseBody { [log] writer in
+      defer { entered.leave() }
+      let end = ContinuousClock.now + Self.longest
+      var position = start
+      try await writer.write(ByteBuffer(string: "retry: 1000\n\n"))
+      // A client that goes makes room at once.
+      try await request.body.consumeWithCancellationOnInboundClose { _ in
+        let epoch = log.epoch
+        while ContinuousClock.now < end, log.epoch == epoch, !Task.isCancelled {
+          let (changes, last) = try await log.changes(after: position, until: .now + Self.heartbeat)
+          let messages = changes.filter(isWanted).flatMap(\.message)
+          if !messages.isEmpty {
+            // Waits until the client has taken what came before; who does not for long is cut off (`ConnectionDeadlines`).
+            try await writer.write(ByteBuffer(bytes: messages))
+          } else if last == position {
+            try await writer.write(ByteBuffer(string: ": \(position)\n\n"))
+          }
+          position = last
+        }
+      }
+      try await writer.finish(nil)
+    }
+    return Response(status: .ok, headers: headers, body: body)
+  }
+
+  /// Who begins anew begins with what comes from now on.
+  private func start(of request: Request) throws(Problem) -> Position {
+    guard let tail = log.tail else {
+      throw .unavailable("It is not known yet what is to be seen; try again in a moment.")
+    }
+    guard let given = request.headers[.lastEventID], !given.isEmpty else { return tail }
+    let parts = given.split(separator: "-", omittingEmptySubsequences: false)
+    guard parts.count == 2, let position = Int64(parts[0]), position >= 0 else {
+      throw Problem(
+        .badRequest, "invalid-header", title: "A header is not valid",
+        detail: "Last-Event-ID must be the id of a message that was sent.",
+        extensions: [.init("header", "Last-Event-ID")])
+    }
+    guard parts[1] == ChangeLog.mark(of: answering.heads.incarnation) else {
+      throw Problem(
+        .conflict, "token-of-another-history", title: "The id is of another history",
+        detail: "The write store was restored after this message was sent. Leave Last-Event-ID out.")
+    }
+    return min(Position(position), tail)
+  }
+
+  /// Leaves once, whether the body is written or thrown away.
+  private final class Entered: Sendable {
+    private let log: ChangeLog
+    private let isIn = Atomic(true)
+
+    init(_ log: ChangeLog) { self.log = log }
+    deinit { leave() }
+    func leave() { if isIn.exchange(false, ordering: .relaxed) { log.leave() } }
+  }
+}

@@ -1,0 +1,87 @@
+import Foundation
+import JSON
+import Postgres
+import TestSupport
+import Testing
+
+@Suite("Following what changes", .tags(.system), .needsServers)
+struct ChangesTests {
+  /// A message of an event stream.
+  private struct Message: Equatable {
+    let id: String
+    let event: String
+    let data: JSON
+
+    static func all(in text: String) -> [Message] {
+      text.components(separatedBy: "\n\n").compactMap { block in
+        var fields: [String: String] = [:]
+        for line in block.split(separator: "\n") {
+          let parts = line.split(separator: ":", maxSplits: 1)
+          if parts.count == 2 { fields[String(parts[0])] = parts[1].trimmingCharacters(in: .whitespaces) }
+        }
+        guard let id = fields["id"], let event = fields["event"], let data = fields["data"] else { return nil }
+        return Message(id: id, event: event, data: (try? JSON(parsing: Array(data.utf8))) ?? .null)
+      }
+    }
+  }
+
+  @Test(
+    "what changes comes once a query sees it, each once and in order, from the last id on, over a restart",
+    .freshDatabase(), .freshVirtualHost)
+  func following() async throws {
+    let system = System(settings: ["CHANGES_MAX_CLIENTS": "2"])
+    try await system.migrate()
+    let commands = try await system.startReady(.commandService)
+    let services = [try await system.startReady(.relay), try await system.startReady(.projector)]
+    var queries = try await system.startReady(.queryService)
+    let product: JSON = ["sku": "LANTERN", "name": "Lantern", "unitPrice": 300, "tracksStock": false]
+    let registered = try await commands.http.post("/v1/products", product)
+    let token = ["Consistency-Token": registered.headers["consistency-token"]!, "Prefer": "wait=30"]
+    #expect(try await queries.http.send("GET", "/v1/products/LANTERN", headers: token).status == 200)
+
+    let (base, curl) = (queries.http.base, URL(fileURLWithPath: "/usr/bin/curl"))
+    let all = try ChildProcess(curl, ["-sN", "-m", "110", "\(base)/v1/changes"])
+    let some = try ChildProcess(curl, ["-sN", "-m", "110", "\(base)/v1/changes?types=OrderPaid,ProductPriceChanged"])
+    try await eventually("both follow") { all.output.contains("retry") && some.output.contains("retry") }
+    let refused = try await queries.http.send("GET", "/v1/changes")
+    #expect(refused.status == 503 && refused.headers["retry-after"] != nil)
+
+    for index in 1...30 {
+      let order: JSON = ["orderId": .string("o-\(index)"), "lines": [["sku": "LANTERN", "quantity": 1]]]
+      #expect(try await commands.http.post("/v1/orders", order).status == 201)
+      if index % 10 == 0 {
+        #expect(try await commands.http.post("/v1/orders/o-\(index)/payment", ["amount": 300]).status == 200)
+      }
+    }
+    try await eventually("all came") {
+      Message.all(in: all.output).last?.data["position"] == 34 && Message.all(in: some.output).count == 3
+    }
+    // The product may have been seen there before it was followed, or not.
+    let messages = Message.all(in: all.output).filter { $0.data["position"] != 1 }
+    #expect(messages.map { $0.data["position"] } == (2...34).map { .integer($0) })
+    #expect(Message.all(in: some.output).map(\.event) == ["OrderPaid", "OrderPaid", "OrderPaid"])
+    #expect(
+      messages[9].event == "OrderPlaced" && messages[9].data["id"] == "o-10" && messages[9].data["subject"] == "order")
+    // A query sees it already.
+    #expect(try await queries.http.get("/v1/orders/o-30").json["status"] == "paid")
+
+    // The process goes; whoever followed goes on elsewhere, where they stood.
+    queries.process.signal(SIGTERM)
+    #expect(try await queries.process.wait() == 0)
+    try await all.wait()
+    queries = try await system.startReady(.queryService)
+    let later = try await commands.http.post("/v1/orders/o-1/cancellation", [:])
+    #expect(later.status == 200)
+    let last = ["Last-Event-ID": messages[29].id]
+    try await eventually("the rest comes") {
+      let rest = try await queries.http.stream("/v1/changes", headers: last, seconds: 1)
+      return Message.all(in: rest.text).map { $0.data["position"] } == (32...35).map { .integer($0) }
+    }
+    let one = try await queries.http.stream("/v1/orders/o-1/changes", headers: last, seconds: 1)
+    #expect(Message.all(in: one.text).map(\.event) == ["OrderCancelled"])
+    for (wrong, status) in [("x", 400), ("1", 400), ("-1-abc", 400), ("5-00000000", 409)] {
+      #expect(try await queries.http.send("GET", "/v1/changes", headers: ["Last-Event-ID": wrong]).status == status)
+    }
+    withExtendedLifetime(services) {}
+  }
+}
