@@ -1,3 +1,5 @@
+internal import Glibc
+
 /// One step of a schema: SQL that runs once, inside a transaction.
 public struct Migration: Sendable {
   public let version: Int
@@ -48,6 +50,18 @@ extension PostgresConnection {
   /// once: they take turns, and the later ones find nothing left to do.
   /// - Returns: the names of the migrations that were applied.
   public func migrate(_ schema: Schema) throws -> [String] {
+    // Rights of roles stand in catalogs of the whole server: another database's migration may change the same just now.
+    var attempts = 0
+    while true {
+      do { return try migrateOnce(schema) } catch let error as PostgresError {
+        attempts += 1
+        guard attempts < 20, error.message.contains("tuple concurrently") else { throw error }
+        usleep(UInt32.random(in: 10_000...200_000))
+      }
+    }
+  }
+
+  private func migrateOnce(_ schema: Schema) throws -> [String] {
     try transaction { connection in
       let lock = Self.migrationLock
       try connection.query("select pg_advisory_xact_lock(\(lock))", timeout: .seconds(120))

@@ -186,6 +186,7 @@ struct AdministrationTests {
     let shop = try await Shop()
     try await shop.order(["a", "b"])
     for order in ["a", "b"] { _ = try await shop.queries.http.get("/v1/orders/\(order)", until: 200) }
+    try await eventually("all is applied") { try await shop.counterflow("verify").status == 0 }
     // As `counterflow restore-finished` does after a restore.
     try await shop.database.query(
       "update event_store.identity set incarnation = gen_random_uuid(), restored_position = 3")

@@ -22,6 +22,23 @@ private func command(_ key: String, events: Int, answer: String?, offset: Int? =
 
 @Suite("The write store guards itself", .tags(.integration), .needsServers)
 struct WriteStoreTests {
+  @Test("databases of one server are migrated at once, though rights are the server's", .freshDatabase())
+  func migratedAtOnce() async throws {
+    let owner = try await FreshDatabase.current.connect()
+    let names = (0..<6).map { "\(FreshDatabase.current.name)_\($0)" }
+    for name in names { try await owner.execute("create database \(name)") }
+    try await withThrowingTaskGroup(of: Void.self) { group in
+      for name in names {
+        group.addTask {
+          let connection = try await FreshDatabase(name: name).connect()
+          for _ in 0..<8 { _ = try await connection.migrate(eventStoreSchema) }
+          await connection.close()
+        }
+      }
+      try await group.waitForAll()
+    }
+  }
+
   @Test(
     "answers are kept with their keys, with the positions that the append gave", .freshDatabase(eventStoreSchema),
     arguments: StoreKind.allCases)
