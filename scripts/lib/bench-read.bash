@@ -94,4 +94,10 @@ report 'write then read with the token beside them, p99, ms' "$p99" "$count orde
 read -r p50 p99 count < <(/usr/bin/python3 "$root/scripts/lib/probe-visibility.py" --token "$COMMAND_URL" "$QUERY_URL" "$seconds")
 report 'write then read with the token, p50, ms' "$p50" "$count orders"
 report 'write then read with the token, p99, ms' "$p99" "$count orders"
+# Ten thousand times write then read with the token, at full load, through random replicas: never stale.
+wrk -t 1 -c 32 -d 600 -s "$root/scripts/lib/wrk-order.lua" "$COMMAND_URL/v1/orders" >/dev/null &
+load_pid=$!
+/usr/bin/python3 "$root/scripts/lib/read-your-writes.py" 10000 16 "$COMMAND_URL" \
+  "$QUERY_URL,$(cat "$run_dir/query-service-2.url")" | sed 's/^/  /' || fail 'an answer with a token was stale'
+kill "$load_pid"
 report 'resident memory of query-service at the end, MB' "$(memory "$(query_pid)")"
