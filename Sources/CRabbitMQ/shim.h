@@ -2,6 +2,7 @@
 #include <sys/time.h>
 #include <amqp.h>
 #include <amqp_framing.h>
+#include <amqp_ssl_socket.h>
 #include <amqp_tcp_socket.h>
 
 /* Swift cannot call a C function with variable arguments. */

@@ -177,7 +177,10 @@ actor ProjectionRunner {
     guard !due.isEmpty else {
       try await flush()
       if pairs.values.allSatisfy({ $0.mode != .catchingUp }), !isRetired {
-        await mailbox.wakeup.wait(upTo: max(nextHeadCheck - .now, .milliseconds(1)))
+        // What is settled and not written is written soon: queries with a token may wait for it.
+        let isAhead = pairs.contains { stored[$0.key] != $0.value.checkpoint }
+        let next = isAhead ? min(nextHeadCheck, nextFlush) : nextHeadCheck
+        await mailbox.wakeup.wait(upTo: max(next - .now, .milliseconds(1)))
       }
       return false
     }

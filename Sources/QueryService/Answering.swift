@@ -38,7 +38,7 @@ struct Answering: Sendable {
   func answer(
     _ request: Request, missing: @autoclosure () -> String, fromEvents body: (Histories) async throws -> Answer?
   ) async throws -> Response {
-    _ = try targets(of: request, [])
+    _ = try await targets(of: request, [])
     var headers: HTTPFields = [.cacheControl: "private, no-cache", .readLag: "0"]
     // Of before the events are read.
     if let head = heads.last { headers[.readPosition] = String(head.rawValue) }
@@ -53,7 +53,7 @@ struct Answering: Sendable {
     _ request: Request, _ reads: [Reads], missing: @autoclosure () -> String = "There is no such thing.",
     isShared: Bool = true, _ body: @escaping @Sendable (ReadModels) async throws -> Answer?
   ) async throws -> Response {
-    let (targets, preference) = (try targets(of: request, reads), request.preferredWait)
+    let (targets, preference) = (try await targets(of: request, reads), request.preferredWait)
     let server = store.server(for: targets)
     if !targets.isEmpty {
       let deadline = ContinuousClock.now + (preference.map { .seconds($0) } ?? Self.defaultWait)
@@ -96,7 +96,7 @@ struct Answering: Sendable {
   }
 
   /// What must have come before the answer is read.
-  private func targets(of request: Request, _ reads: [Reads]) throws -> [ReadProgress.Target] {
+  private func targets(of request: Request, _ reads: [Reads]) async throws -> [ReadProgress.Target] {
     guard let text = request.headers[.consistencyToken] else { return [] }
     let token: ConsistencyToken
     do throws(ConsistencyToken.Malformed) { token = try ConsistencyToken(text, signedWith: tokenKey) } catch {
@@ -105,7 +105,10 @@ struct Answering: Sendable {
         detail: "Consistency-Token must be as a command answered it.",
         extensions: [.init("header", "Consistency-Token")])
     }
-    if let incarnation = heads.incarnation, incarnation != token.incarnation {
+    // Looked at again before it is called another's: the store may have been restored just now.
+    if let incarnation = heads.incarnation, incarnation != token.incarnation,
+      await heads.incarnationFromNowOn() != token.incarnation
+    {
       throw Problem(
         .conflict, "token-of-another-history", title: "The token is of another history",
         detail: "The write store was restored after this token was given; what it stands for may be gone. Leave it out."
@@ -113,7 +116,8 @@ struct Answering: Sendable {
     }
     return reads.flatMap { read in
       token.entries.filter { read.stream == nil || read.stream?.wideHash == $0.stream }.map {
-        ReadProgress.Target(projection: read.projection, stream: $0.stream, position: $0.position)
+        ReadProgress.Target(
+          projection: read.projection, stream: $0.stream, position: $0.position, incarnation: token.incarnation)
       }
     }
   }
@@ -170,7 +174,7 @@ extension Request {
   fileprivate var preferredWait: Int? {
     let preferences = headers[values: .prefer].flatMap { $0.split(separator: ",") }
     for preference in preferences {
-      let parts = preference.split(separator: ";")[0].split(separator: "=", maxSplits: 1)
+      let parts = preference.prefix { $0 != ";" }.split(separator: "=", maxSplits: 1)
         .map { $0.trimmingCharacters(in: .whitespaces) }
       if parts.count == 2, parts[0].lowercased() == "wait",
         let seconds = Int(parts[1].trimmingPrefix("\"").prefix { $0 != "\"" }),

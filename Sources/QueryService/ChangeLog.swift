@@ -106,7 +106,7 @@ final class ChangeLog: Service {
       }
       guard ContinuousClock.now < deadline, !isOver, !Task.isCancelled else { return ([], position) }
       let epoch = epoch
-      await wait(until: deadline)
+      await wait(for: position, until: deadline)
       guard epoch == self.epoch else { return ([], position) }
     }
   }
@@ -118,7 +118,7 @@ final class ChangeLog: Service {
     return try await store.events(after: position, limit: limit).map { Self.change($0, mark) }
   }
 
-  private func wait(until deadline: ContinuousClock.Instant) async {
+  private func wait(for position: Position, until deadline: ContinuousClock.Instant) async {
     let id = state.withLock { state in
       state.next += 1
       return state.next
@@ -128,7 +128,8 @@ final class ChangeLog: Service {
         await withTaskCancellationHandler {
           await withCheckedContinuation { continuation in
             let isOver = self.state.withLock { state in
-              guard !state.isOver, !Task.isCancelled else { return true }
+              // It may have come in between.
+              guard !state.isOver, !Task.isCancelled, state.tail.map({ $0 <= position }) ?? true else { return true }
               state.waiting[id] = continuation
               return false
             }
@@ -146,8 +147,10 @@ final class ChangeLog: Service {
 
   /// Up to where every read model shows the events.
   private func visible() -> Position? {
-    let server = readStore.servers.first(where: \.progress.isAlive) ?? readStore.servers[0]
-    return server.progress.freshness(of: commerceReads)?.position
+    // A query may go to any of the servers.
+    let known = readStore.servers.filter(\.progress.isAlive).map { $0.progress.freshness(of: commerceReads)?.position }
+    guard !known.isEmpty, !known.contains(nil) else { return nil }
+    return known.compactMap { $0 }.min()
   }
 
   func run() async {

@@ -13,6 +13,7 @@ import Synchronization
 extension HTTPField.Name {
   /// The HTML standard, section 9.2.4.
   static let lastEventID = HTTPField.Name("Last-Event-ID")!
+  static let accelBuffering = HTTPField.Name("X-Accel-Buffering")!
 }
 
 /// What changes, as Server-Sent Events.
@@ -53,9 +54,12 @@ struct ChangeRoutes {
   }
 
   private func follow(_ request: Request, _ isWanted: @escaping @Sendable (Change) -> Bool) throws -> Response {
+    let epoch = log.epoch
     let start = try start(of: request)
     let headers: HTTPFields = [
       .contentType: "text/event-stream", .cacheControl: "no-store", .readPosition: String(start.rawValue),
+      // For nginx, which would keep messages back until there are many.
+      .accelBuffering: "no",
     ]
     guard request.method != .head else { return Response(status: .ok, headers: headers) }
     guard log.enter(atMost: limit) else {
@@ -69,7 +73,6 @@ struct ChangeRoutes {
       try await writer.write(ByteBuffer(string: "retry: 1000\n\n"))
       // A client that goes makes room at once.
       try await request.body.consumeWithCancellationOnInboundClose { _ in
-        let epoch = log.epoch
         while ContinuousClock.now < end, log.epoch == epoch, !Task.isCancelled {
           let (changes, last) = try await log.changes(after: position, until: .now + Self.heartbeat)
           let messages = changes.filter(isWanted).flatMap(\.message)
@@ -89,7 +92,7 @@ struct ChangeRoutes {
 
   /// Who begins anew begins with what comes from now on.
   private func start(of request: Request) throws(Problem) -> Position {
-    guard let tail = log.tail else {
+    guard let tail = log.tail, let incarnation = answering.heads.incarnation else {
       throw .unavailable("It is not known yet what is to be seen; try again in a moment.")
     }
     guard let given = request.headers[.lastEventID], !given.isEmpty else { return tail }
@@ -100,12 +103,13 @@ struct ChangeRoutes {
         detail: "Last-Event-ID must be the id of a message that was sent.",
         extensions: [.init("header", "Last-Event-ID")])
     }
-    guard parts[1] == ChangeLog.mark(of: answering.heads.incarnation) else {
+    guard parts[1] == ChangeLog.mark(of: incarnation) else {
       throw Problem(
         .conflict, "token-of-another-history", title: "The id is of another history",
         detail: "The write store was restored after this message was sent. Leave Last-Event-ID out.")
     }
-    return min(Position(position), tail)
+    // It may be ahead of what is to be seen here: then nothing is sent until that has come as far.
+    return Position(position)
   }
 
   /// Leaves once, whether the body is written or thrown away.

@@ -9,6 +9,8 @@ final class Coalescer<Key: Hashable & Sendable, Value: Sendable>: Sendable {
 
   private struct State {
     var queued: [Key: [Continuation]] = [:]
+    /// The keys that are queued, in the order in which they came.
+    var order: [Key] = []
     var waiting = 0
     var underWay = 0
   }
@@ -35,6 +37,7 @@ final class Coalescer<Key: Hashable & Sendable, Value: Sendable>: Sendable {
     try await withCheckedThrowingContinuation { continuation in
       let (isCrowded, batch) = state.withLock { state -> (Bool, [Key: [Continuation]]?) in
         guard state.waiting < Self.crowd else { return (true, nil) }
+        if state.queued[key] == nil { state.order.append(key) }
         state.queued[key, default: []].append(continuation)
         state.waiting += 1
         return (false, Self.next(&state, lanes, limit))
@@ -51,11 +54,12 @@ final class Coalescer<Key: Hashable & Sendable, Value: Sendable>: Sendable {
     guard state.underWay < lanes, !state.queued.isEmpty else { return nil }
     state.underWay += 1
     guard state.queued.count > limit else {
-      defer { state.queued = [:] }
+      defer { (state.queued, state.order) = ([:], []) }
       return state.queued
     }
     var batch: [Key: [Continuation]] = [:]
-    for key in state.queued.keys.prefix(limit) { batch[key] = state.queued.removeValue(forKey: key) }
+    for key in state.order.prefix(limit) { batch[key] = state.queued.removeValue(forKey: key) }
+    state.order.removeFirst(limit)
     return batch
   }
 

@@ -3,7 +3,8 @@ import Glibc
 
 /// Where and how to connect.
 public struct RabbitMQConfiguration: Sendable {
-  /// `amqp://user:password@host:port/vhost`, each part percent-encoded. Never logged.
+  /// `amqp://user:password@host:port/vhost`, each part percent-encoded. Never logged. `amqps://` is over TLS, 1.2 or newer; the
+  /// server's certificate is checked against the system's, or those of the file in `?cacertfile=/path`.
   public var url: String
   /// Shown in the broker's list of connections.
   public var connectionName: String
@@ -18,12 +19,26 @@ public struct RabbitMQConfiguration: Sendable {
 
   /// Whether a URL is one of AMQP, as far as it shows without connecting.
   public static func isValid(url: String) -> Bool {
-    guard url.hasPrefix("amqp://") else { return false }
-    let text = strdup(url)
-    defer { free(text) }
+    guard let (text, _) = parts(of: url) else { return false }
+    let copy = strdup(text)
+    defer { free(copy) }
     var info = amqp_connection_info()
-    guard amqp_parse_url(text, &info) == AMQP_STATUS_OK.rawValue else { return false }
+    guard amqp_parse_url(copy, &info) == AMQP_STATUS_OK.rawValue else { return false }
     return (1...65_535).contains(info.port) && !String(cString: info.host).isEmpty
+  }
+
+  /// The system's certificates, where no file of others is named.
+  private static let systemCertificates = "/etc/ssl/certs/ca-certificates.crt"
+
+  /// The URL without its query, and the certificates to trust where it is one of TLS; nil for a URL of neither kind.
+  static func parts(of url: String) -> (url: String, certificates: String?)? {
+    if url.hasPrefix("amqp://") { return url.contains("?") ? nil : (url, nil) }
+    guard url.hasPrefix("amqps://") else { return nil }
+    let parts = url.split(separator: "?", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
+    guard parts.count > 1 else { return (url, systemCertificates) }
+    let name = "cacertfile="
+    guard parts[1].hasPrefix(name), !parts[1].contains("&"), parts[1].utf8.count > name.utf8.count else { return nil }
+    return (parts[0], String(parts[1].dropFirst(name.count)))
   }
 
   public init(

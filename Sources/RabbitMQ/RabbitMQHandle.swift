@@ -58,11 +58,12 @@ extension RabbitMQError {
 
 /// Connects and logs in, within `configuration.timeout` for each of the two.
 func login(_ configuration: RabbitMQConfiguration) throws(RabbitMQError) -> amqp_connection_state_t {
-  guard configuration.url.hasPrefix("amqp://") else {
-    throw RabbitMQError(.invalidURL, "the URL must begin with amqp://")
+  guard let (url, certificates) = RabbitMQConfiguration.parts(of: configuration.url) else {
+    throw RabbitMQError(
+      .invalidURL, "the URL must begin with amqp://, or with amqps://, where ?cacertfile=/path may follow")
   }
   // amqp_parse_url writes into the text, and what it finds points there.
-  let text = strdup(configuration.url)
+  let text = strdup(url)
   defer { free(text) }
   var info = amqp_connection_info()
   guard amqp_parse_url(text, &info) == AMQP_STATUS_OK.rawValue else {
@@ -70,7 +71,9 @@ func login(_ configuration: RabbitMQConfiguration) throws(RabbitMQError) -> amqp
   }
   guard let state = amqp_new_connection() else { throw RabbitMQError(.connectionFailed, "out of memory") }
   do throws(RabbitMQError) {
-    guard let socket = amqp_tcp_socket_new(state) else { throw RabbitMQError(.connectionFailed, "out of memory") }
+    let made = certificates == nil ? amqp_tcp_socket_new(state) : amqp_ssl_socket_new(state)
+    guard let socket = made else { throw RabbitMQError(.connectionFailed, "out of memory") }
+    if let certificates { try secure(socket, certificates) }
     var timeout = timeval(configuration.timeout)
     let opened = amqp_socket_open_noblock(socket, info.host, info.port, &timeout)
     guard opened == AMQP_STATUS_OK.rawValue else {
@@ -87,6 +90,18 @@ func login(_ configuration: RabbitMQConfiguration) throws(RabbitMQError) -> amqp
   } catch {
     amqp_destroy_connection(state)
     throw error
+  }
+}
+
+/// The server must prove that it is the host of the URL, to somebody in this file.
+private func secure(_ socket: OpaquePointer, _ certificates: String) throws(RabbitMQError) {
+  guard amqp_ssl_socket_set_cacert(socket, certificates) == AMQP_STATUS_OK.rawValue else {
+    throw RabbitMQError(.connectionFailed, "the certificates in \(certificates) cannot be read")
+  }
+  amqp_ssl_socket_set_verify_peer(socket, 1)
+  amqp_ssl_socket_set_verify_hostname(socket, 1)
+  guard amqp_ssl_socket_set_ssl_versions(socket, AMQP_TLSv1_2, AMQP_TLSvLATEST) == AMQP_STATUS_OK.rawValue else {
+    throw RabbitMQError(.connectionFailed, "TLS 1.2 is not possible")
   }
 }
 

@@ -42,7 +42,8 @@ extension Setting<String> {
   /// An AMQP URL; it may hold a password.
   public static func amqpURL(_ name: String, help: String) -> Setting<String> {
     Setting(
-      name, default: nil, allowed: "a URL such as amqp://user:password@host:5672/vhost", help: help, isSecret: true
+      name, default: nil, allowed: "a URL such as amqp://user:password@host:5672/vhost, or amqps://…", help: help,
+      isSecret: true
     ) { RabbitMQConfiguration.isValid(url: $0) ? $0 : nil }
   }
 }

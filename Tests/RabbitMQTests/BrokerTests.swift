@@ -302,3 +302,40 @@ struct KilledBrokerTests {
     return try direct.flatMap { try [$0] + children(of: $0) }
   }
 }
+
+@Suite("RabbitMQ over TLS", .tags(.integration, .system), .needsServers)
+struct SecureBrokerTests {
+  @Test("messages of every size go over TLS, and only to a server that proves who it is", .whenThereIsRoom)
+  func secure() async throws {
+    let server = try PrivateServer(.rabbitmq, settings: ["RABBITMQ_TLS": "1"])
+    let url = try await server.url()
+    #expect(url.hasPrefix("amqps://") && RabbitMQConfiguration.isValid(url: url))
+    let publisher = RabbitMQPublisher(RabbitMQConfiguration(url: url), exchanges: [], logger: .quiet)
+    let consumer = RabbitMQConsumer(RabbitMQConfiguration(url: url), prefetch: 10, logger: .quiet) { connection in
+      try await connection.declare(Queue("q")).name
+    }
+    let received = Received()
+    let consuming = Task { await consumer.run { delivery in await received.add(delivery.body) } }
+    try await eventually("the broker takes a message") {
+      (try? await publisher.publish([message("q", [1])])) == [.accepted]
+    }
+    let bodies: [[UInt8]] = [0, 1, 16_384, 16_385, 1_000_000].map { Array(repeating: 7, count: $0) }
+    let outcomes = try await publisher.publish((0..<40).map { message("q", bodies[$0 % bodies.count]) })
+    #expect(outcomes == Array(repeating: .accepted, count: 40))
+    try await eventually("all come") { await received.bodies.count == 41 }
+    #expect(await received.bodies.dropFirst().map(\.count) == (0..<40).map { bodies[$0 % bodies.count].count })
+    // Signed by nobody whom the system knows; and in the clear where TLS is spoken.
+    let plain = String(url.prefix { $0 != "?" })
+    for wrong in [plain, plain.replacing("amqps://", with: "amqp://"), url.replacing("localhost", with: "127.0.0.1")] {
+      await #expect(throws: RabbitMQError.self) {
+        try await RabbitMQConnection.connect(RabbitMQConfiguration(url: wrong, timeout: .seconds(5)))
+      }
+    }
+    consuming.cancel()
+    for wrong in ["amqps://h/?cacertfile=", "amqps://h/?x=1", "amqp://h/?cacertfile=/x", "http://h/"] {
+      #expect(!RabbitMQConfiguration.isValid(url: wrong))
+    }
+    server.process.signal(SIGKILL)
+    try await server.process.wait()
+  }
+}

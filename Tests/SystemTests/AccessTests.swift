@@ -135,7 +135,9 @@ struct TokenTests {
   func keys() async throws {
     let wrong: [(AccessKind, String)] = [
       (.single, "too-short-a-secret"), (.single, "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----"),
-      (.set, "{}"), (.set, #"{"keys":[]}"#), (.set, "secret-text"),
+      (.single, "\n-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----"),
+      (.single, #" {"keys":[{"kty":"EC","crv":"P-256","x":"AAAA","y":"AAAA"}]}"#), (.set, "{}"),
+      (.set, #"{"keys":[]}"#), (.set, "secret-text"),
       (.set, #"{"keys":[{"kty":"RSA","n":"x","e":"AQAB"}]}"#),
       (.set, #"{"keys":[{"kty":"oct","k":"c2hvcnQ"}]}"#),
       (.set, #"{"keys":[{"kty":"oct","k":"\#(segment(Self.secret))","alg":"HS512"}]}"#),

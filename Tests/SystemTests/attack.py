@@ -119,6 +119,10 @@ for method, url, path in (("POST", commands, "/v1/orders"), ("GET", queries, "/v
             findings.append(f"{method} {path} with {header[:40]!r}: {answers}")
 
 # Too long, and malformed UTF-8.
+for value in (";", "wait=1, ;", ",", "=", "wait", "wait=", 'wait="', "wait=99999999999999999999", ";;=;"):
+    status, body = ask(queries, "/v1/orders/o-1", headers={"Prefer": value})
+    if status != 200:
+        findings.append(f"Prefer: {value}: {status}")
 status, _ = ask(queries, "/v1/orders?q=" + "a" * 9000)
 if status != 414:
     findings.append(f"a query of 9,000 bytes: {status}")

@@ -48,13 +48,14 @@ public final class PrivateServer: Sendable {
   public let process: ChildProcess
 
   /// Starts the server, or starts it again in an earlier one's place, with its port and data.
-  public init(_ kind: Kind, inPlaceOf earlier: PrivateServer? = nil) throws {
+  /// - Parameter settings: environment variables of `scripts/lib/serve`.
+  public init(_ kind: Kind, inPlaceOf earlier: PrivateServer? = nil, settings: [String: String] = [:]) throws {
     self.kind = kind
     folder =
       earlier?.folder ?? TestEnvironment.scratch.appendingPathComponent(TestEnvironment.uniqueName(kind.rawValue))
     process = try ChildProcess(
       TestEnvironment.root.appendingPathComponent("scripts/lib/serve"), [kind.rawValue],
-      environment: ["COUNTERFLOW_LOCAL": folder.path, "HOME": folder.path])
+      environment: ["COUNTERFLOW_LOCAL": folder.path, "HOME": folder.path].merging(settings) { $1 })
   }
 
   /// The URL, once the server has been made.

@@ -103,6 +103,17 @@ loopback_users.counterflow = true
 disk_free_limit.absolute = 64MB
 vm_memory_high_watermark.relative = 0.4
 CONF
+    if [[ -n ${RABBITMQ_TLS:-} ]]; then
+      mkdir -p "$base/tls"
+      openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost \
+        -keyout "$base/tls/key" -out "$base/tls/certificate" 2>/dev/null
+      cat >>"$base/rabbitmq.conf" <<CONF
+listeners.ssl.1 = 127.0.0.1:$(kept_port amqps)
+ssl_options.certfile = $base/tls/certificate
+ssl_options.keyfile = $base/tls/key
+ssl_options.verify = verify_none
+CONF
+    fi
   )
 }
 
@@ -115,6 +126,8 @@ exec_rabbitmq() {
 }
 
 amqp_url() { echo "amqp://counterflow:$(secret rabbitmq)@127.0.0.1:$(kept_port amqp)/${1:-%2F}"; }
+# With RABBITMQ_TLS.
+amqps_url() { echo "amqps://counterflow:$(secret rabbitmq)@localhost:$(kept_port amqps)/${1:-%2F}?cacertfile=$local_dir/rabbitmq/tls/certificate"; }
 management_url() { echo "http://127.0.0.1:$(kept_port management)"; }
 
 is_rabbitmq_ready() {

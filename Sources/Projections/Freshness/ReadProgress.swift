@@ -1,6 +1,6 @@
 internal import EventLoop
 public import EventSourcing
-internal import FoundationEssentials
+public import FoundationEssentials
 public import Logging
 internal import Metrics
 public import Postgres
@@ -18,11 +18,14 @@ public final class ReadProgress: Service {
     /// `StreamID.wideHash`.
     public let stream: UInt64
     public let position: Position
+    /// The history that the position is of.
+    public let incarnation: UUID
 
-    public init(projection: String, stream: UInt64, position: Position) {
+    public init(projection: String, stream: UInt64, position: Position, incarnation: UUID) {
       self.projection = projection
       self.stream = stream
       self.position = position
+      self.incarnation = incarnation
     }
   }
 
@@ -146,7 +149,7 @@ public final class ReadProgress: Service {
   private static func outcome(of targets: [Target], _ serving: [String: ServingProgress]) -> Outcome? {
     var isReached = true
     for target in targets {
-      guard let progress = serving[target.projection] else {
+      guard let progress = serving[target.projection], progress.incarnation == target.incarnation else {
         isReached = false
         continue
       }
@@ -160,6 +163,8 @@ public final class ReadProgress: Service {
 
   public func run() async {
     await cancelWhenGracefulShutdown {
+      // Whose time is over is answered in time, though the server may take its own.
+      async let punctual: Void = self.keepTime()
       while !Task.isCancelled {
         await self.look()
         self.settle()
@@ -170,6 +175,7 @@ public final class ReadProgress: Service {
           await self.wakeup.wait(upTo: self.activity.interval)
         }
       }
+      await punctual
     }
     // Nobody looks any more.
     let left = state.withLock { state in
@@ -177,6 +183,13 @@ public final class ReadProgress: Service {
       return state.waiters.values.map(\.continuation)
     }
     for continuation in left { continuation.resume(returning: .late) }
+  }
+
+  private func keepTime() async {
+    while !Task.isCancelled {
+      try? await Task.sleep(for: .milliseconds(20))
+      if state.withLock({ !$0.waiters.isEmpty }) { settle() }
+    }
   }
 
   /// Answers those who have waited long enough, and those whose time is over.
@@ -202,13 +215,14 @@ public final class ReadProgress: Service {
       let rows = try await pool.query(
         """
         select g.projection, g.generation, g.partition_count,
+          case when min(c.incarnation::text) = max(c.incarnation::text) then min(c.incarnation::text) end,
           string_agg((case when \(optional: known.incarnation) is null or c.incarnation = \(optional: known.incarnation)
             then c.position else -1 end)::text, ' ' order by c.partition)
         from projections.generations g
         join projections.checkpoints c on c.projection = g.projection and c.generation = g.generation
         where g.state = 'serving' group by g.projection, g.generation, g.partition_count
         """
-      ).decode((String, Int, Int, String).self)
+      ).decode((String, Int, Int, String?, String).self)
       let parked = try await pool.query(
         """
         select p.projection, p.stream, p.position from projections.parked p
@@ -218,13 +232,14 @@ public final class ReadProgress: Service {
       ).decode((String, String, Int64).self)
       state.withLock { state in
         var serving: [String: ServingProgress] = [:]
-        for (name, generation, count, text) in rows {
+        for (name, generation, count, only, text) in rows {
           guard let partitioning = Partitioning(count: count) else { continue }
           let positions = text.utf8.split(separator: UInt8(ascii: " ")).map { Int64(Substring($0)) ?? -1 }
           guard positions.count == count else { continue }
           let own = parked.filter { $0.0 == name }.map { (StreamID(rawValue: $0.1).wideHash, $0.2) }
           serving[name] = ServingProgress(
-            generation: generation, partitioning: partitioning, positions: positions,
+            generation: generation, partitioning: partitioning,
+            incarnation: known.incarnation ?? only.flatMap { UUID(uuidString: $0) }, positions: positions,
             parked: Dictionary(own) { first, _ in first }, heads: known.heads, before: state.serving[name])
         }
         state.serving = serving

@@ -25,6 +25,8 @@ public struct Freshness: Sendable, Hashable {
 struct ServingProgress: Sendable {
   let generation: Int
   let partitioning: Partitioning
+  /// The history that the positions are of; nil while it is not known.
+  let incarnation: UUID?
   /// By partition; -1 where it is of another history.
   let positions: [Int64]
   /// Streams that wait at a position, by their whole hashes.
@@ -34,16 +36,18 @@ struct ServingProgress: Sendable {
   private(set) var asOf: [ContinuousClock.Instant?]
 
   init(
-    generation: Int, partitioning: Partitioning, positions: [Int64], parked: [UInt64: Int64], heads: [StoreHeads.Heads],
+    generation: Int, partitioning: Partitioning, incarnation: UUID?, positions: [Int64], parked: [UInt64: Int64],
+    heads: [StoreHeads.Heads],
     before: ServingProgress?
   ) {
     self.generation = generation
     self.partitioning = partitioning
+    self.incarnation = incarnation
     self.positions = positions
     self.parked = parked
     complete = positions
     // What was fresh is so still: rows do not go back.
-    let isSame = before?.partitioning == partitioning
+    let isSame = before?.partitioning == partitioning && before?.incarnation == incarnation
     asOf = isSame ? before!.asOf : Array(repeating: nil, count: positions.count)
     for (index, partition) in partitioning.partitions.enumerated() {
       for heads in heads where heads.head(of: partition) <= positions[index] {

@@ -25,6 +25,7 @@ public final class StoreHeads: Service {
     var heads: [Heads] = []
     var incarnation: UUID?
     var isFailing = false
+    var lookedAt: ContinuousClock.Instant?
   }
 
   /// Looks that are remembered: of the last seconds.
@@ -46,6 +47,16 @@ public final class StoreHeads: Service {
 
   /// The history that the write store has; nil before it answered once.
   public var incarnation: UUID? { state.withLock { $0.incarnation } }
+
+  /// The history that the write store has at this moment or later; what was known last where it does not say for two seconds.
+  public func incarnationFromNowOn() async -> UUID? {
+    let now = ContinuousClock.now
+    activity.note()
+    while ContinuousClock.now < now + .seconds(2), state.withLock({ $0.lookedAt ?? now - .seconds(1) }) < now {
+      guard (try? await Task.sleep(for: .milliseconds(20))) != nil else { break }
+    }
+    return incarnation
+  }
 
   /// The last position as it was lately; nil before the write store answered once.
   public var last: Position? { state.withLock { $0.heads.first.map { Position($0.last) } } }
@@ -70,6 +81,7 @@ public final class StoreHeads: Service {
         state.heads.insert(Heads(at: now, buckets: heads, last: heads.max() ?? 0), at: 0)
         if state.heads.count > Self.memory { state.heads.removeLast() }
         state.isFailing = false
+        state.lookedAt = now
       }
     } catch {
       guard !Task.isCancelled else { return }

@@ -26,6 +26,12 @@ public struct TokenKey: Sendable {
   /// - Parameter text: a secret for HS256, or a public key in PEM for ES256 (P-256) or EdDSA (Ed25519).
   static func single(_ text: String) async throws(Unusable) -> TokenKey {
     let keys = JWTKeyCollection()
+    // Taken for a secret, what everybody may know would let everybody in.
+    let first = text.first { !$0.isWhitespace }
+    guard text.hasPrefix("-----BEGIN") || !(text.contains("-----BEGIN") || first == "{" || first == "[") else {
+      throw Unusable(
+        reason: "it is no secret, and no PEM that begins with -----BEGIN; a key set belongs into AUTH_JWKS")
+    }
     guard text.hasPrefix("-----BEGIN") else {
       guard text.utf8.count >= shortestSecret else {
         throw Unusable(reason: "a secret needs \(shortestSecret) bytes or more")

@@ -24,6 +24,8 @@ final class ConnectionDeadlines: ChannelDuplexHandler, RemovableChannelHandler {
   private var phase = Phase.idle
   /// The answer is a stream of events, which has no end of its own.
   private var isStreaming = false
+  /// Requests that have begun and are not answered yet; more than one where the client does not wait for answers.
+  private var inHand = 0
   /// nil for none.
   private var deadline: NIODeadline?
   private var alarm: Scheduled<Void>?
@@ -41,8 +43,10 @@ final class ConnectionDeadlines: ChannelDuplexHandler, RemovableChannelHandler {
 
   func channelRead(context: ChannelHandlerContext, data: NIOAny) {
     switch unwrapInboundIn(data) {
-    case .head: enter(.request, times.request, context)
-    case .end: enter(.answer, times.answer, context)
+    case .head:
+      inHand += 1
+      if inHand == 1 { enter(.request, times.request, context) }
+    case .end: if inHand == 1 && phase == .request { enter(.answer, times.answer, context) }
     case .body: break
     }
     context.fireChannelRead(data)
@@ -61,8 +65,12 @@ final class ConnectionDeadlines: ChannelDuplexHandler, RemovableChannelHandler {
       let bound = NIOLoopBound((self, context), eventLoop: context.eventLoop)
       promise.futureResult.whenComplete { _ in
         let (handler, context) = bound.value
-        // The next request may have begun: then its own times count.
-        if handler.phase == .answer { handler.enter(.idle, handler.times.idle, context) }
+        handler.inHand = max(0, handler.inHand - 1)
+        if handler.inHand == 0 {
+          handler.enter(.idle, handler.times.idle, context)
+        } else {
+          handler.enter(.answer, handler.times.answer, context)
+        }
       }
       return context.write(data, promise: promise)
     }

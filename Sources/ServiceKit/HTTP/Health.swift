@@ -23,24 +23,47 @@ extension Router {
   /// Adds `/healthz` (the process lives) and `/readyz` (its servers answer and their schemas fit).
   public func addHealth(_ checks: [HealthCheck]) {
     get("/healthz") { _, _ in Response.json(JSON.object([.init("status", "alive")]).encoded) }
+    let readiness = Readiness(checks)
     get("/readyz") { _, _ in
-      let failures = await withTaskGroup(of: JSON.Member?.self) { group in
-        for check in checks {
-          group.addTask {
-            do { try await check.check() } catch { return JSON.Member(check.name, .string("\(error)")) }
-            return nil
-          }
-        }
-        return await group.reduce(into: [JSON.Member]()) { failures, failure in
-          if let failure { failures.append(failure) }
-        }
-      }
+      let failures = await readiness.failures
       guard failures.isEmpty else {
         throw Problem(
           .serviceUnavailable, "not-ready", title: "Not ready", detail: "What this process needs is not there yet.",
           extensions: [.init("failures", .object(failures))], headers: [.retryAfter: "1"])
       }
       return Response.json(JSON.object([.init("status", "ready")]).encoded)
+    }
+  }
+}
+
+/// Looks at most once a second, however many ask.
+private actor Readiness {
+  private let checks: [HealthCheck]
+  private var last: (at: ContinuousClock.Instant, look: Task<[JSON.Member], Never>)?
+
+  init(_ checks: [HealthCheck]) { self.checks = checks }
+
+  /// What does not hold.
+  var failures: [JSON.Member] {
+    get async {
+      if let last, ContinuousClock.now - last.at < .seconds(1) { return await last.look.value }
+      let look = Task { [checks] in await Self.look(checks) }
+      last = (.now, look)
+      return await look.value
+    }
+  }
+
+  private static func look(_ checks: [HealthCheck]) async -> [JSON.Member] {
+    await withTaskGroup(of: JSON.Member?.self) { group in
+      for check in checks {
+        group.addTask {
+          do { try await check.check() } catch { return JSON.Member(check.name, .string("\(error)")) }
+          return nil
+        }
+      }
+      return await group.reduce(into: []) { failures, failure in
+        if let failure { failures.append(failure) }
+      }
     }
   }
 }
