@@ -41,7 +41,7 @@ public final class ChildProcess: @unchecked Sendable {
 
 /// A server of a test's own, to be killed.
 public final class PrivateServer: Sendable {
-  public enum Kind: String, Sendable { case postgres, rabbitmq }
+  public enum Kind: String, Sendable { case postgres, standby, rabbitmq }
 
   private let kind: Kind
   private let folder: URL
