@@ -33,6 +33,8 @@ struct Answering: Sendable {
   let heads: StoreHeads
   let tokenKey: ConsistencyToken.Key
   let histories: Histories
+  /// nil for none.
+  let cache: AnswerCache?
 
   /// Answers from the events, which need not be waited for.
   func answer(
@@ -61,10 +63,16 @@ struct Answering: Sendable {
     }
     // Of before the query: what it finds is at least as fresh.
     let freshness = server.progress.freshness(of: reads)
+    let only = reads.count == 1 ? reads[0] : nil
+    let mark = cache == nil ? nil : only.flatMap { server.progress.mark(of: $0) }
+    let found = mark.flatMap { mark in only.flatMap { cache?.find($0, at: mark) } }
     let answer =
-      isShared
-      ? try await server.models.others.answer(request.uri.string) { [models = server.models] in try await body(models) }
-      : try await body(server.models)
+      found != nil
+      ? found?.answer
+      : isShared
+        ? try await server.models.others.answer(request.uri.string) { [models = server.models] in try await body(models)
+        }
+        : try await body(server.models)
     var headers = HTTPFields()
     headers[.cacheControl] = "private, no-cache"
     if let freshness {
@@ -75,7 +83,10 @@ struct Answering: Sendable {
     }
     if let preference, !targets.isEmpty { headers[.preferenceApplied] = "wait=\(preference)" }
     return try respond(request, answer, headers, missing()) { answer in
-      entityTag(of: answer, generations: reads.map { server.progress.generation(of: $0.projection) ?? 0 })
+      if let found { return found.tag }
+      let tag = entityTag(of: answer, generations: reads.map { server.progress.generation(of: $0.projection) ?? 0 })
+      if let mark, let only { cache?.keep(answer, tag, of: only, at: mark) }
+      return tag
     }
   }
 

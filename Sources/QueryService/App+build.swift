@@ -15,13 +15,17 @@ extension App {
   static let writePoolSize = Setting.integer(
     "HISTORY_POOL_SIZE", default: 4, in: 1...200, help: "Connections to the write store for histories, at most.")
 
+  static let cacheSize = Setting.integer(
+    "QUERY_CACHE_MB", default: 0, in: 0...100_000,
+    help: "Megabytes of answers about one thing that are kept in memory, by estimate; 0 for none.")
+
   static let followers = Setting.integer(
     "CHANGES_MAX_CLIENTS", default: 1_000, in: 0...1_000_000,
     help: "Clients that follow changes at once, at most; more are answered with 503.")
 
   static let settings =
     [
-      followers.description,
+      cacheSize.description, followers.description,
       CommonSettings.readDatabaseURL.description, CommonSettings.writeDatabaseURL.description,
       CommonSettings.poolSize.description, writePoolSize.description,
       CommonSettings.statementTimeout.description, CommonSettings.acquireTimeout.description,
@@ -30,14 +34,17 @@ extension App {
 
   /// Puts the process together: HTTP, the servers of the read store, and the write store for what the events alone tell.
   static func build(_ settings: Settings, _ logger: Logger) async throws -> [any Service] {
-    let activity = Activity()
+    // What is in the cache is only as fresh as what is known of the read tables.
+    let cacheBytes = try settings[cacheSize] * 1_000_000
+    let activity = Activity(busy: cacheBytes > 0 ? .milliseconds(10) : .milliseconds(100))
+    let headsActivity = Activity()
     let watch = PostgresPool.Limits(size: 1, acquireTimeout: .seconds(1))
     let headsPool = PostgresPool(
       PostgresConfiguration(
         url: try settings[CommonSettings.writeDatabaseURL], applicationName: "query-service heads",
         statementTimeout: .seconds(5)),
       limits: watch, logger: logger)
-    let heads = StoreHeads(headsPool, activity: activity, logger: logger)
+    let heads = StoreHeads(headsPool, activity: headsActivity, logger: logger)
     let eventsPool = PostgresPool(
       PostgresConfiguration(
         url: try settings[CommonSettings.writeDatabaseURL], applicationName: "query-service",
@@ -65,7 +72,7 @@ extension App {
     let answering = Answering(
       store: store, heads: heads,
       tokenKey: ConsistencyToken.Key(try settings[CommonSettings.consistencyTokenKey].utf8),
-      histories: Histories(eventsPool))
+      histories: Histories(eventsPool), cache: cacheBytes > 0 ? AnswerCache(capacity: cacheBytes) : nil)
 
     let access = try await Access(settings, logger: logger)
     let router = Router(context: ServiceContext.self, options: .autoGenerateHeadEndpoints)

@@ -41,9 +41,9 @@ struct FreshnessTests {
   @Test(
     "with the token a query sees what was written: one thing, a list, a sum; without it, how old it is",
     .freshDatabase(),
-    .freshVirtualHost)
-  func readYourWrites() async throws {
-    let shop = try await Shop()
+    .freshVirtualHost, arguments: ["0", "8"])
+  func readYourWrites(cacheSize: String) async throws {
+    let shop = try await Shop(settings: ["QUERY_CACHE_MB": cacheSize])
     let services = [try await shop.system.startReady(.relay), try await shop.system.startReady(.projector)]
     let registered = try await shop.commands.http.post("/v1/products", Self.lantern)
     let product = try await shop.get("/v1/products/LANTERN", registered.headers["consistency-token"], wait: 30)
@@ -60,6 +60,16 @@ struct FreshnessTests {
       #expect(sales.json["items"]?[0]?["orders"] == .integer(Int64(index)))
       let sold = try await shop.get("/v1/products/LANTERN", token, wait: 30)
       #expect(sold.json["unitsSold"] == .integer(Int64(index)))
+    }
+    // What has been read again and again is read anew once it has changed.
+    for _ in 0..<5 { #expect(try await shop.get("/v1/orders/o-2", nil).json["status"] == "placed") }
+    let settled = try await shop.commands.http.post("/v1/orders/o-2/payment", ["amount": 300])
+    let fresh = try await shop.get("/v1/orders/o-2", settled.headers["consistency-token"], wait: 30)
+    #expect(fresh.json["status"] == "paid")
+    for _ in 0..<5 { _ = try await shop.get("/v1/orders/o-3", nil) }
+    #expect(try await shop.commands.http.post("/v1/orders/o-3/cancellation", [:]).status == 200)
+    try await eventually("it is seen without a token too") {
+      try await shop.get("/v1/orders/o-3", nil).json["status"] == "cancelled"
     }
     // A command that had nothing to do, and one that is repeated, are as good.
     let paid = try await shop.commands.http.post("/v1/orders/o-1/payment", ["amount": 300])

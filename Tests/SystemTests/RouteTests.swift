@@ -33,7 +33,7 @@ struct RouteTests {
     let server = ReadStore.Server(pool: pool, progress: progress, models: ReadModels(pool))
     let readStore = ReadStore([server])
     let answering = Answering(
-      store: readStore, heads: heads, tokenKey: ConsistencyToken.Key([]), histories: Histories(pool))
+      store: readStore, heads: heads, tokenKey: ConsistencyToken.Key([]), histories: Histories(pool), cache: nil)
     QueryRoutes(answering: answering).add(to: queries)
     let log = ChangeLog(pool, readStore, heads: heads, activity: activity, logger: .quiet)
     ChangeRoutes(log: log, answering: answering, limit: 1).add(to: queries)

@@ -43,14 +43,18 @@ done
 admin_psql counterflow_read -c 'vacuum analyze' >/dev/null
 size=$(curl -sf "$QUERY_URL/v1/orders/order-1" | wc -c)
 start_service query-service-constant constant-answer query ANSWER_SIZE="$size" HTTP_PORT="$(kept_port constant)"
+start_service query-service-cache query-service query QUERY_CACHE_MB=64 HTTP_PORT="$(kept_port cache)"
 constant_url=http://127.0.0.1:$(kept_port constant)
 
+# So many that they are soon all there.
+cached() { LIMIT=20000 reads "http://127.0.0.1:$(kept_port cache)" '/v1/orders/order-{n}'; }
 order() { reads "$QUERY_URL" '/v1/orders/order-{n}'; }
 constant() { reads "$constant_url" '/v1/constant/order-{n}'; }
 page() { reads "$QUERY_URL" $(printf '/v1/customers/customer-%d/orders?limit=20\n' $(seq 0 7 1999)); }
-select_rounds=() constant_rounds=() order_rounds=() page_rounds=() order_ratios=() order_constant=() page_ratios=()
+cache_ratios=() order_ratios=() order_constant=() page_ratios=()
 for _ in $(seq "$rounds"); do
-  base=$(selects) answer=$(constant) one=$(order) pages=$(page)
+  base=$(selects) answer=$(constant) one=$(order) pages=$(page) kept=$(cached)
+  cache_ratios+=("$(ratio "$kept" "$answer") ($kept/$answer)")
   order_ratios+=("$(ratio "$one" "$base") ($one/$base)")
   order_constant+=("$(ratio "$one" "$answer") ($one/$answer)")
   page_ratios+=("$(ratio "$pages" "$base") ($pages/$base)")
@@ -58,6 +62,7 @@ done
 of() { printf '%s\n' "$@" | median; }
 report 'order by id, no cache ÷ yardstick selects' "$(of "${order_ratios[@]}")" "${order_ratios[@]}"
 report "order by id, no cache ÷ constant answer of $size bytes" "$(of "${order_constant[@]}")" "${order_constant[@]}"
+report "order by id, from the cache ÷ constant answer of $size bytes" "$(of "${cache_ratios[@]}")" "${cache_ratios[@]}"
 report "customer's first page of 20 ÷ yardstick selects" "$(of "${page_ratios[@]}")" "${page_ratios[@]}"
 rate=$(order)
 read -r p50 p99 <"$local_dir/tmp/latency"

@@ -82,12 +82,32 @@ public final class ReadProgress: Service {
     state.withLock { state in !state.isFailing && state.readAt != nil }
   }
 
+  /// Where a partition stood: as long as it stands there, none of its rows has changed.
+  public struct Mark: Sendable, Hashable {
+    let generation: Int
+    let incarnation: UUID?
+    let position: Int64
+    let parked: UInt64
+  }
+
+  /// Where the partition of the stream stands; nil while that is not known.
+  public func mark(of reads: Reads) -> Mark? {
+    guard let stream = reads.stream else { return nil }
+    return state.withLock { state in
+      guard !state.isFailing, let progress = state.serving[reads.projection] else { return nil }
+      return Mark(
+        generation: progress.generation, incarnation: progress.incarnation,
+        position: progress.positions[progress.partition(of: stream.wideHash)], parked: progress.parkedMark)
+    }
+  }
+
   /// The generation that serves; nil while it is not known.
   public func generation(of projection: String) -> Int? { state.withLock { $0.serving[projection]?.generation } }
 
   /// How fresh an answer is that is read from now on; nil while nothing is known of one of its projections.
   public func freshness(of reads: [Reads]) -> Freshness? {
     activity.note()
+    heads.note()
     let serving = state.withLock { $0.serving }
     var result: Freshness?
     for read in reads {
@@ -119,6 +139,7 @@ public final class ReadProgress: Service {
   /// Waits until the projections have come as far as the targets say.
   public func wait(for targets: [Target], until deadline: ContinuousClock.Instant) async -> Outcome {
     activity.note()
+    heads.note()
     let known = state.withLock { Self.outcome(of: targets, $0.serving) }
     if let known { return known }
     let start = ContinuousClock.now

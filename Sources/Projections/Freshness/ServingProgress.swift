@@ -32,6 +32,8 @@ struct ServingProgress: Sendable {
   /// Streams that wait at a position, by their whole hashes.
   let parked: [UInt64: Int64]
   /// By partition: up to where everything is in, events of other partitions included.
+  /// Stands for which streams are parked where: a row may change when that does.
+  let parkedMark: UInt64
   private(set) var complete: [Int64]
   private(set) var asOf: [ContinuousClock.Instant?]
 
@@ -45,6 +47,7 @@ struct ServingProgress: Sendable {
     self.incarnation = incarnation
     self.positions = positions
     self.parked = parked
+    parkedMark = parked.reduce(0) { $0 &+ $1.key &* 31 &+ UInt64(bitPattern: $1.value) }
     complete = positions
     // What was fresh is so still: rows do not go back.
     let isSame = before?.partitioning == partitioning && before?.incarnation == incarnation

@@ -61,6 +61,9 @@ public final class StoreHeads: Service {
   /// The last position as it was lately; nil before the write store answered once.
   public var last: Position? { state.withLock { $0.heads.first.map { Position($0.last) } } }
 
+  /// Somebody has asked how fresh an answer is.
+  func note() { activity.note() }
+
   public func run() async {
     await cancelWhenGracefulShutdown {
       while !Task.isCancelled {
