@@ -92,12 +92,14 @@ let package = Package(
     .target(
       name: "ServiceKit",
       dependencies: [
-        "JSON", "Postgres", "RabbitMQ", configuration, httpTypes, hummingbird, hummingbirdCore, hummingbirdTLS, jwt, lifecycle, logging,
+        "Base64URL", "JSON", "Postgres", "RabbitMQ", configuration, httpTypes, hummingbird, hummingbirdCore,
+        hummingbirdTLS, jwt, lifecycle, logging,
         metrics,
         signals,
       ]),
 
-    .target(name: "Consistency", dependencies: ["EventSourcing", crypto]),
+    .target(name: "Base64URL"),
+    .target(name: "Consistency", dependencies: ["Base64URL", "EventSourcing", crypto]),
     .target(
       name: "PersonalKeys", dependencies: ["Postgres", crypto],
       resources: [.embedInCode("Migrations/v0001_keys.sql"), .embedInCode("Migrations/privileges.sql")]),
@@ -145,10 +147,10 @@ let package = Package(
     .executableTarget(
       name: "QueryService",
       dependencies: [
-        "Commerce", "CommerceAPI", "Consistency", "EventLoop", "PersonalKeys", "PostgresEventStore",
+        "Base64URL", "Commerce", "CommerceAPI", "Consistency", "EventLoop", "PersonalKeys", "PostgresEventStore",
         "CommerceReadModels", "EventSourcing", "JSON", "Postgres", "Projections",
         "ServiceKit",
-        httpTypes,
+        crypto, httpTypes,
         hummingbird, lifecycle, logging,
       ]),
     .executableTarget(
@@ -189,7 +191,7 @@ let package = Package(
     .testTarget(
       name: "SystemTests",
       dependencies: [
-        "CommandProcessing", "CommandService", "CommerceAPI", "Consistency", "Projections", "PersonalKeys",
+        "Base64URL", "CommandProcessing", "CommandService", "CommerceAPI", "Consistency", "Projections", "PersonalKeys",
         "CommerceReadModels", "Counterflow",
         "EventSourcing",
         "JSON",

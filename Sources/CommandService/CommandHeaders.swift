@@ -90,11 +90,3 @@ extension Request {
     return value
   }
 }
-
-extension Problem {
-  static func invalidHeader(_ name: String, _ detail: String) -> Problem {
-    Problem(
-      .badRequest, "invalid-header", title: "A header is not valid", detail: "\(name) \(detail).",
-      extensions: [.init("header", .string(name))])
-  }
-}

@@ -1,3 +1,4 @@
+internal import Base64URL
 internal import Crypto
 public import EventSourcing
 public import FoundationEssentials
@@ -54,18 +55,13 @@ public struct ConsistencyToken: Sendable, Hashable {
       withUnsafeBytes(of: entry.position.rawValue.bigEndian) { bytes += $0 }
     }
     bytes += HMAC<SHA256>.authenticationCode(for: bytes, using: key.key).prefix(Self.signatureSize)
-    return Data(bytes).base64EncodedString().replacing("+", with: "-").replacing("/", with: "_").replacing(
-      "=", with: "")
+    return Base64URL.encode(bytes)
   }
 
   /// - Throws: `Malformed` for what `signed` did not make with this key.
   public init(_ text: String, signedWith key: Key) throws(Malformed) {
-    let standard = text.replacing("-", with: "+").replacing("_", with: "/")
-    let padding = String(repeating: "=", count: (4 - standard.utf8.count % 4) % 4)
-    guard text.utf8.count <= 2 * (Self.head + Self.limit * Self.entrySize), !text.contains("="),
-      let data = Data(base64Encoded: standard + padding)
+    guard text.utf8.count <= 2 * (Self.head + Self.limit * Self.entrySize), let bytes = Base64URL.decode(text)
     else { throw Malformed() }
-    let bytes = Array(data)
     let count = (bytes.count - Self.head - Self.signatureSize) / Self.entrySize
     guard count >= 0, bytes.count == Self.head + count * Self.entrySize + Self.signatureSize, bytes[0] == Self.version
     else { throw Malformed() }

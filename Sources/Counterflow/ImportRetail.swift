@@ -31,9 +31,9 @@ struct ImportRetail: AsyncParsableCommand {
   @Option(help: "Invoices before this day.") var to: String?
   @Flag(help: "Print the summary as JSON.") var json = false
 
-  private static let token = Setting(
-    "COUNTERFLOW_TOKEN", default: "none", allowed: "a token", help: "Sent with each request.", isSecret: true
-  ) { text -> String?? in text == "none" ? .some(nil) : text }
+  private static let token = Setting.optional(
+    "COUNTERFLOW_TOKEN", allowed: "a token", help: "Sent with each request.", isSecret: true
+  )
 
   func validate() throws {
     guard (1...256).contains(concurrency) else { throw ValidationError("--concurrency takes 1 to 256") }

@@ -1,10 +1,11 @@
+import Base64URL
 import CommerceReadModels
 import Consistency
+import Crypto
 import EventSourcing
 import Foundation
 import HTTPTypes
 import Hummingbird
-import JSON
 import Projections
 import ServiceKit
 
@@ -63,16 +64,9 @@ struct Answering: Sendable {
     }
     // Of before the query: what it finds is at least as fresh.
     let freshness = server.progress.freshness(of: reads)
-    let only = reads.count == 1 ? reads[0] : nil
-    let mark = cache == nil ? nil : only.flatMap { server.progress.mark(of: $0) }
-    let found = mark.flatMap { mark in only.flatMap { cache?.find($0, at: mark) } }
-    let answer =
-      found != nil
-      ? found?.answer
-      : isShared
-        ? try await server.models.others.answer(request.uri.string) { [models = server.models] in try await body(models)
-        }
-        : try await body(server.models)
+    let place = Place(reads, cache: cache, server.progress)
+    let found = place?.found
+    let answer = if let found { Optional(found.answer) } else { try await ask(request, server.models, isShared, body) }
     var headers = HTTPFields()
     headers[.cacheControl] = "private, no-cache"
     if let freshness {
@@ -85,9 +79,33 @@ struct Answering: Sendable {
     return try respond(request, answer, headers, missing()) { answer in
       if let found { return found.tag }
       let tag = entityTag(of: answer, generations: reads.map { server.progress.generation(of: $0.projection) ?? 0 })
-      if let mark, let only { cache?.keep(answer, tag, of: only, at: mark) }
+      place?.keep(answer, tag)
       return tag
     }
+  }
+
+  /// Where an answer may be in memory: one that is made of one stream's row.
+  private struct Place {
+    let cache: AnswerCache
+    let reads: Reads
+    /// Of before the query.
+    let mark: ReadProgress.Mark
+
+    init?(_ reads: [Reads], cache: AnswerCache?, _ progress: ReadProgress) {
+      guard let cache, reads.count == 1, let mark = progress.mark(of: reads[0]) else { return nil }
+      (self.cache, self.reads, self.mark) = (cache, reads[0], mark)
+    }
+
+    var found: (answer: Answer, tag: String)? { cache.find(reads, at: mark) }
+    func keep(_ answer: Answer, _ tag: String) { cache.keep(answer, tag, of: reads, at: mark) }
+  }
+
+  private func ask(
+    _ request: Request, _ models: ReadModels, _ isShared: Bool,
+    _ body: @escaping @Sendable (ReadModels) async throws -> Answer?
+  ) async throws -> Answer? {
+    guard isShared else { return try await body(models) }
+    return try await models.others.answer(request.uri.string) { try await body(models) }
   }
 
   private func respond(
@@ -111,10 +129,7 @@ struct Answering: Sendable {
     guard let text = request.headers[.consistencyToken] else { return [] }
     let token: ConsistencyToken
     do throws(ConsistencyToken.Malformed) { token = try ConsistencyToken(text, signedWith: tokenKey) } catch {
-      throw Problem(
-        .badRequest, "invalid-header", title: "A header is not valid",
-        detail: "Consistency-Token must be as a command answered it.",
-        extensions: [.init("header", "Consistency-Token")])
+      throw Problem.invalidHeader("Consistency-Token", "must be as a command answered it")
     }
     // Looked at again before it is called another's: the store may have been restored just now.
     if let incarnation = heads.incarnation, incarnation != token.incarnation,
@@ -156,26 +171,11 @@ struct Answering: Sendable {
   /// Of one history, one generation and these bytes; begins with the version where there is one, so that a command's If-Match
   /// understands it.
   private func entityTag(of answer: Answer, generations: [Int]) -> String {
-    var hash: UInt64 = 0xcbf2_9ce4_8422_2325
-    func mix(_ word: UInt64) {
-      hash = (hash ^ word) &* 0xff51_afd7_ed55_8ccd
-      hash ^= hash >> 32
-    }
-    func mix(_ bytes: UnsafeRawBufferPointer) {
-      var offset = 0
-      while offset + 8 <= bytes.count {
-        mix(UInt64(littleEndian: bytes.loadUnaligned(fromByteOffset: offset, as: UInt64.self)))
-        offset += 8
-      }
-      var rest = UInt64(bytes.count) << 56
-      for (place, byte) in bytes[offset...].enumerated() { rest |= UInt64(byte) << (8 * UInt64(place)) }
-      mix(rest)
-    }
-    if let incarnation = heads.incarnation { withUnsafeBytes(of: incarnation.uuid) { mix($0) } }
-    for generation in generations { mix(UInt64(generation)) }
-    answer.bytes.withUnsafeBytes { mix($0) }
-    let digits = String(hash, radix: 16)
-    return "\"" + (answer.version.map { "\($0)-" } ?? "") + digits + "\""
+    var hash = SHA256()
+    if let incarnation = heads.incarnation { withUnsafeBytes(of: incarnation.uuid) { hash.update(bufferPointer: $0) } }
+    for generation in generations { withUnsafeBytes(of: generation) { hash.update(bufferPointer: $0) } }
+    hash.update(data: answer.bytes)
+    return "\"" + (answer.version.map { "\($0)-" } ?? "") + Base64URL.encode(hash.finalize().prefix(12)) + "\""
   }
 }
 

@@ -38,32 +38,18 @@ extension App {
     let cacheBytes = try settings[cacheSize] * 1_000_000
     let activity = Activity(busy: cacheBytes > 0 ? .milliseconds(10) : .milliseconds(100))
     let headsActivity = Activity()
-    let watch = PostgresPool.Limits(size: 1, acquireTimeout: .seconds(1))
-    let headsPool = PostgresPool(
-      PostgresConfiguration(
-        url: try settings[CommonSettings.writeDatabaseURL], applicationName: "query-service heads",
-        statementTimeout: .seconds(5)),
-      limits: watch, logger: logger)
+    let writeURL = try settings[CommonSettings.writeDatabaseURL]
+    let headsPool = Databases.watch(url: writeURL, name: "query-service heads", timeout: .seconds(5), logger: logger)
     let heads = StoreHeads(headsPool, activity: headsActivity, logger: logger)
-    let eventsPool = PostgresPool(
-      PostgresConfiguration(
-        url: try settings[CommonSettings.writeDatabaseURL], applicationName: "query-service",
-        statementTimeout: try settings[CommonSettings.statementTimeout]),
-      limits: PostgresPool.Limits(
-        size: try settings[writePoolSize], acquireTimeout: try settings[CommonSettings.acquireTimeout]),
-      logger: logger)
+    let eventsPool = try Databases.pool(
+      url: writeURL, settings, name: "query-service", size: try settings[writePoolSize], logger: logger)
     var services: [any Service] = [headsPool, heads, eventsPool]
     var servers: [ReadStore.Server] = []
     for url in PostgresConfiguration.urlsOfEachHost(try settings[CommonSettings.readDatabaseURL]) {
-      let pool = PostgresPool(
-        PostgresConfiguration(
-          url: url, applicationName: "query-service", statementTimeout: try settings[CommonSettings.statementTimeout]),
-        limits: PostgresPool.Limits(
-          size: try settings[CommonSettings.poolSize], acquireTimeout: try settings[CommonSettings.acquireTimeout]),
-        logger: logger, onConnect: CatalogueQueries.prepare)
-      let watching = PostgresPool(
-        PostgresConfiguration(url: url, applicationName: "query-service progress", statementTimeout: .seconds(1)),
-        limits: watch, logger: logger)
+      let pool = try Databases.pool(
+        url: url, settings, name: "query-service", size: try settings[CommonSettings.poolSize], logger: logger,
+        onConnect: CatalogueQueries.prepare)
+      let watching = Databases.watch(url: url, name: "query-service progress", timeout: .seconds(1), logger: logger)
       let progress = ReadProgress(watching, heads: heads, activity: activity, logger: logger)
       servers.append(ReadStore.Server(pool: pool, progress: progress, models: ReadModels(pool)))
       services += [pool, watching, progress]

@@ -1,3 +1,5 @@
+import CommerceReadModels
+import EventLoop
 import EventSourcing
 import Foundation
 import JSON
@@ -33,9 +35,7 @@ final class ChangeLog: Service {
     var recent: [Change] = []
     /// Every event up to here has been looked at; nil before the first look.
     var tail: Position?
-    var waiting: [Int: CheckedContinuation<Void, Never>] = [:]
-    var next = 0
-    var followers = 0
+    var followers: [ObjectIdentifier: Wakeup] = [:]
     var isOver = false
     /// Counts up when all must begin anew: another history, or the end.
     var epoch = 0
@@ -59,22 +59,24 @@ final class ChangeLog: Service {
     self.logger = logger
   }
 
-  /// - Returns: false where there are so many already.
-  func enter(atMost limit: Int) -> Bool {
+  /// - Returns: what signals the follower; nil where there are so many already.
+  func enter(atMost limit: Int) -> Wakeup? {
+    let wakeup = Wakeup()
     let count = state.withLock { state -> Int? in
-      guard !state.isOver, state.followers < limit else { return nil }
-      state.followers += 1
-      return state.followers
+      guard !state.isOver, state.followers.count < limit else { return nil }
+      state.followers[ObjectIdentifier(wakeup)] = wakeup
+      return state.followers.count
     }
-    if let count { following.record(count) }
-    return count != nil
+    guard let count else { return nil }
+    following.record(count)
+    return wakeup
   }
 
-  func leave() {
+  func leave(_ wakeup: Wakeup) {
     following.record(
       state.withLock { state in
-        state.followers -= 1
-        return state.followers
+        state.followers[ObjectIdentifier(wakeup)] = nil
+        return state.followers.count
       })
   }
 
@@ -87,9 +89,10 @@ final class ChangeLog: Service {
   var epoch: Int { state.withLock { $0.epoch } }
 
   /// The changes after a position, some at a time, and up to where they are complete; none at `deadline`.
-  func changes(after position: Position, until deadline: ContinuousClock.Instant) async throws -> (
-    [Change], upTo: Position
-  ) {
+  /// - Parameter wakeup: the follower's own.
+  func changes(
+    after position: Position, until deadline: ContinuousClock.Instant, _ wakeup: Wakeup
+  ) async throws -> ([Change], upTo: Position) {
     while true {
       let found = state.withLock { state -> (changes: [Change], tail: Position, isInMemory: Bool)? in
         guard let tail = state.tail, tail > position else { return nil }
@@ -106,7 +109,7 @@ final class ChangeLog: Service {
       }
       guard ContinuousClock.now < deadline, !isOver, !Task.isCancelled else { return ([], position) }
       let epoch = epoch
-      await wait(for: position, until: deadline)
+      await wakeup.wait(upTo: deadline - .now)
       guard epoch == self.epoch else { return ([], position) }
     }
   }
@@ -116,33 +119,6 @@ final class ChangeLog: Service {
     guard limit > 0 else { return [] }
     let mark = Self.mark(of: heads.incarnation)
     return try await store.events(after: position, limit: limit).map { Self.change($0, mark) }
-  }
-
-  private func wait(for position: Position, until deadline: ContinuousClock.Instant) async {
-    let id = state.withLock { state in
-      state.next += 1
-      return state.next
-    }
-    await withTaskGroup(of: Void.self) { group in
-      group.addTask {
-        await withTaskCancellationHandler {
-          await withCheckedContinuation { continuation in
-            let isOver = self.state.withLock { state in
-              // It may have come in between.
-              guard !state.isOver, !Task.isCancelled, state.tail.map({ $0 <= position }) ?? true else { return true }
-              state.waiting[id] = continuation
-              return false
-            }
-            if isOver { continuation.resume() }
-          }
-        } onCancel: {
-          self.state.withLock { $0.waiting.removeValue(forKey: id) }?.resume()
-        }
-      }
-      group.addTask { try? await Task.sleep(until: deadline) }
-      await group.next()
-      group.cancelAll()
-    }
   }
 
   /// Up to where every read model shows the events.
@@ -157,7 +133,7 @@ final class ChangeLog: Service {
     await cancelWhenGracefulShutdown {
       var isFailing = false
       while !Task.isCancelled {
-        if self.state.withLock({ $0.followers }) > 0 {
+        if self.state.withLock({ !$0.followers.isEmpty }) {
           self.activity.note()
           do {
             try await self.look()
@@ -169,44 +145,43 @@ final class ChangeLog: Service {
         } else {
           // Who comes next begins with what is visible then.
           self.state.withLock { state in
-            guard state.followers == 0 else { return }
+            guard state.followers.isEmpty else { return }
             (state.recent, state.tail) = ([], nil)
           }
         }
         try? await Task.sleep(for: Self.interval)
       }
     }
-    resumeAll { ($0.isOver, $0.epoch) = (true, $0.epoch + 1) }
+    tellAll { ($0.isOver, $0.epoch) = (true, $0.epoch + 1) }
   }
 
   private func look() async throws {
     guard let visible = visible(), let incarnation = heads.incarnation else { return }
     guard state.withLock({ $0.incarnation ?? incarnation }) == incarnation else {
-      return resumeAll { state in
+      return tellAll { state in
         (state.recent, state.tail, state.incarnation, state.epoch) = ([], nil, incarnation, state.epoch + 1)
       }
     }
     state.withLock { $0.incarnation = incarnation }
     guard let tail = state.withLock({ $0.tail }) else {
-      return resumeAll { $0.tail = visible }
+      return tellAll { $0.tail = visible }
     }
     guard visible > tail else { return }
     let read = try await read(after: tail, upTo: visible)
     guard let last = read.last else { return }
-    resumeAll { state in
+    tellAll { state in
       state.recent += read
       if state.recent.count > Self.memory { state.recent.removeFirst(state.recent.count - Self.memory) }
       state.tail = last.position
     }
   }
 
-  private func resumeAll(_ change: (inout State) -> Void) {
-    let waiting = state.withLock { state in
+  private func tellAll(_ change: (inout State) -> Void) {
+    let followers = state.withLock { state in
       change(&state)
-      defer { state.waiting = [:] }
-      return state.waiting.values
+      return state.followers.values
     }
-    for continuation in waiting { continuation.resume() }
+    for wakeup in followers { wakeup.signal() }
   }
 
   /// What an id ends with, so that one of another history is not taken for one of this.
@@ -230,4 +205,4 @@ final class ChangeLog: Service {
 }
 
 /// Every read model.
-let commerceReads: [Reads] = [.orders, .customers, .catalogue, .sales, Reads("returns")]
+let commerceReads = commerceProjections(nil).map { Reads($0.name) }

@@ -1,5 +1,6 @@
 import Commerce
 import CommerceReadModels
+import EventLoop
 import EventSourcing
 import Foundation
 import HTTPTypes
@@ -62,10 +63,10 @@ struct ChangeRoutes {
       .accelBuffering: "no",
     ]
     guard request.method != .head else { return Response(status: .ok, headers: headers) }
-    guard log.enter(atMost: limit) else {
+    guard let wakeup = log.enter(atMost: limit) else {
       throw Problem.unavailable("So many follow already; ask now and then instead, or try again.", retryAfter: 10)
     }
-    let entered = Entered(log)
+    let entered = Entered(log, wakeup)
     let body = ResponseBody { [log] writer in
       defer { entered.leave() }
       let end = ContinuousClock.now + Self.longest
@@ -74,7 +75,7 @@ struct ChangeRoutes {
       // A client that goes makes room at once.
       try await request.body.consumeWithCancellationOnInboundClose { _ in
         while ContinuousClock.now < end, log.epoch == epoch, !Task.isCancelled {
-          let (changes, last) = try await log.changes(after: position, until: .now + Self.heartbeat)
+          let (changes, last) = try await log.changes(after: position, until: .now + Self.heartbeat, wakeup)
           let messages = changes.filter(isWanted).flatMap(\.message)
           if !messages.isEmpty {
             // Waits until the client has taken what came before; who does not for long is cut off (`ConnectionDeadlines`).
@@ -98,10 +99,7 @@ struct ChangeRoutes {
     guard let given = request.headers[.lastEventID], !given.isEmpty else { return tail }
     let parts = given.split(separator: "-", omittingEmptySubsequences: false)
     guard parts.count == 2, let position = Int64(parts[0]), position >= 0 else {
-      throw Problem(
-        .badRequest, "invalid-header", title: "A header is not valid",
-        detail: "Last-Event-ID must be the id of a message that was sent.",
-        extensions: [.init("header", "Last-Event-ID")])
+      throw .invalidHeader("Last-Event-ID", "must be the id of a message that was sent")
     }
     guard parts[1] == ChangeLog.mark(of: incarnation) else {
       throw Problem(
@@ -115,10 +113,11 @@ struct ChangeRoutes {
   /// Leaves once, whether the body is written or thrown away.
   private final class Entered: Sendable {
     private let log: ChangeLog
+    private let wakeup: Wakeup
     private let isIn = Atomic(true)
 
-    init(_ log: ChangeLog) { self.log = log }
+    init(_ log: ChangeLog, _ wakeup: Wakeup) { (self.log, self.wakeup) = (log, wakeup) }
     deinit { leave() }
-    func leave() { if isIn.exchange(false, ordering: .relaxed) { log.leave() } }
+    func leave() { if isIn.exchange(false, ordering: .relaxed) { log.leave(wakeup) } }
   }
 }

@@ -1,18 +1,15 @@
+import Base64URL
 import Commerce
 import CommerceReadModels
 import EventSourcing
 import Foundation
 
-/// Cursors as clients carry them: base64url.
-private func opaque(_ text: String) -> String {
-  Data(text.utf8).base64EncodedString().replacing("+", with: "-").replacing("/", with: "_").replacing("=", with: "")
-}
+/// Cursors as clients carry them.
+private func opaque(_ text: String) -> String { Base64URL.encode(text.utf8) }
 
 /// nil for a text that `opaque` did not write.
 private func clear(_ opaque: String) -> String? {
-  let standard = opaque.replacing("-", with: "+").replacing("_", with: "/")
-  let padding = String(repeating: "=", count: (4 - standard.count % 4) % 4)
-  return Data(base64Encoded: standard + padding).flatMap { String(bytes: $0, encoding: .utf8) }
+  Base64URL.decode(opaque).flatMap { String(bytes: $0, encoding: .utf8) }
 }
 
 /// The two parts of a text at its first colon; whatever follows that, it is a character of its own here.

@@ -58,13 +58,10 @@ struct Histories: Sendable {
   }
 
   /// nil where there was nothing at that moment.
-  private func fold(_ projection: some Projection, _ stream: StreamID, _ moment: Moment) async throws -> Answer? {
-    try await fold(projection, projection.table, stream, moment)
-  }
-
   private func fold<Folding: Projection>(
-    _ projection: Folding, _ table: DocumentTable<Folding.Document>, _ stream: StreamID, _ moment: Moment
+    _ projection: Folding, _ stream: StreamID, _ moment: Moment
   ) async throws -> Answer? {
+    let table = projection.table
     var (document, version) = (Folding.Document?.none, Version.none)
     while true {
       let events = try await read(stream, after: version, limit: Self.readSize)

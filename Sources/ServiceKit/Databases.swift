@@ -3,17 +3,33 @@ public import Postgres
 
 /// Pools on the two databases, as the settings say.
 public enum Databases {
+  /// - Parameter size: connections, at most.
+  public static func pool(
+    url: String, _ settings: Settings, name: String, size: Int, logger: Logger,
+    onConnect: @escaping @Sendable (PostgresConnection) async throws -> Void = { _ in }
+  ) throws(SettingError) -> PostgresPool {
+    PostgresPool(
+      PostgresConfiguration(
+        url: url, applicationName: name, statementTimeout: try settings[CommonSettings.statementTimeout]),
+      limits: PostgresPool.Limits(size: size, acquireTimeout: try settings[CommonSettings.acquireTimeout]),
+      logger: logger, onConnect: onConnect)
+  }
+
+  /// One connection that looks again and again, beside those of the requests.
+  /// - Parameter timeout: bound on one look.
+  public static func watch(url: String, name: String, timeout: Duration, logger: Logger) -> PostgresPool {
+    PostgresPool(
+      PostgresConfiguration(url: url, applicationName: name, statementTimeout: timeout),
+      limits: PostgresPool.Limits(size: 1, acquireTimeout: .seconds(1)), logger: logger)
+  }
+
   /// - Parameter minimum: connections that the process cannot do without, whatever the setting says.
   public static func pool(
     _ url: Setting<String>, _ settings: Settings, name: String, logger: Logger,
     atLeast minimum: Int = 0, onConnect: @escaping @Sendable (PostgresConnection) async throws -> Void = { _ in }
   ) throws(SettingError) -> PostgresPool {
-    PostgresPool(
-      PostgresConfiguration(
-        url: try settings[url], applicationName: name, statementTimeout: try settings[CommonSettings.statementTimeout]),
-      limits: PostgresPool.Limits(
-        size: max(try settings[CommonSettings.poolSize], minimum),
-        acquireTimeout: try settings[CommonSettings.acquireTimeout]),
+    try pool(
+      url: try settings[url], settings, name: name, size: max(try settings[CommonSettings.poolSize], minimum),
       logger: logger, onConnect: onConnect)
   }
 }

@@ -27,6 +27,16 @@ extension Setting<Duration> {
   }
 }
 
+extension Setting<String?> {
+  /// A text that may be left out: `none`.
+  public static func optional(_ name: String, allowed: String, help: String, isSecret: Bool = false) -> Setting<String?>
+  {
+    Setting(name, default: "none", allowed: allowed, help: help, isSecret: isSecret) { text in
+      .some(text == "none" ? nil : text)
+    }
+  }
+}
+
 extension Setting<String> {
   /// A PostgreSQL URL; it may hold a password.
   public static func postgresURL(_ name: String, help: String) -> Setting<String> {

@@ -3,7 +3,7 @@ import RabbitMQ
 import TestSupport
 import Testing
 
-private func message(_ key: String, _ body: [UInt8] = [1], exchange: String = "") -> Message {
+func message(_ key: String, _ body: [UInt8] = [1], exchange: String = "") -> Message {
   Message(exchange: exchange, routingKey: key, body: body)
 }
 
@@ -246,96 +246,7 @@ struct ReconnectionTests {
   }
 }
 
-private actor Received {
+actor Received {
   private(set) var bodies: [[UInt8]] = []
   func add(_ body: [UInt8]) { bodies.append(body) }
-}
-
-@Suite("A RabbitMQ server that is killed", .tags(.integration, .system), .needsServers)
-struct KilledBrokerTests {
-  @Test(
-    "publishes in flight fail, a stopped broker is found by its silence, and both sides come back", .whenThereIsRoom)
-  func killed() async throws {
-    let server = try PrivateServer(.rabbitmq)
-    var configuration = RabbitMQConfiguration(url: try await server.url())
-    configuration.heartbeat = .seconds(1)
-    configuration.confirmTimeout = .seconds(30)
-    let publisher = RabbitMQPublisher(configuration, exchanges: [], logger: .quiet)
-    let consumer = RabbitMQConsumer(configuration, prefetch: 10, logger: .quiet) { connection in
-      try await connection.declare(Queue("durable")).name
-    }
-    let received = Received()
-    let consuming = Task { await consumer.run { delivery in await received.add(delivery.body) } }
-    try await eventually("the broker takes a message", within: .seconds(120)) {
-      (try? await publisher.publish([message("durable", [1])])) == [.accepted]
-    }
-    try await eventually("and delivers it") { await received.bodies.contains([1]) }
-
-    // Stopped: the sockets stay open and nobody answers. The heartbeat finds it, not the confirm's bound.
-    server.process.signal(SIGSTOP)
-    let children = try Self.children(of: server.process.pid)
-    children.forEach { kill($0, SIGSTOP) }
-    await #expect {
-      _ = try await publisher.publish([message("durable", [2])])
-    } throws: { ($0 as? RabbitMQError)?.code == .connectionLost }
-    (children + [server.process.pid]).forEach { kill($0, SIGKILL) }
-    try await server.process.wait()
-    await #expect { _ = try await publisher.publish([message("durable", [2])]) } throws: {
-      ($0 as? RabbitMQError)?.isRetriable == true
-    }
-
-    let restarted = try PrivateServer(.rabbitmq, inPlaceOf: server)
-    try await eventually("the broker takes a message again", within: .seconds(120)) {
-      (try? await publisher.publish([message("durable", [3])])) == [.accepted]
-    }
-    try await eventually("and delivers it") { await received.bodies.contains([3]) }
-    consuming.cancel()
-    await consuming.value
-    (try Self.children(of: restarted.process.pid) + [restarted.process.pid]).forEach { kill($0, SIGKILL) }
-    try await restarted.process.wait()
-  }
-
-  /// The node is a shell script with the Erlang machine below it.
-  private static func children(of pid: Int32) throws -> [Int32] {
-    let path = "/proc/\(pid)/task/\(pid)/children"
-    let direct = try String(contentsOfFile: path, encoding: .utf8).split(separator: " ").compactMap { Int32($0) }
-    return try direct.flatMap { try [$0] + children(of: $0) }
-  }
-}
-
-@Suite("RabbitMQ over TLS", .tags(.integration, .system), .needsServers)
-struct SecureBrokerTests {
-  @Test("messages of every size go over TLS, and only to a server that proves who it is", .whenThereIsRoom)
-  func secure() async throws {
-    let server = try PrivateServer(.rabbitmq, settings: ["RABBITMQ_TLS": "1"])
-    let url = try await server.url()
-    #expect(url.hasPrefix("amqps://") && RabbitMQConfiguration.isValid(url: url))
-    let publisher = RabbitMQPublisher(RabbitMQConfiguration(url: url), exchanges: [], logger: .quiet)
-    let consumer = RabbitMQConsumer(RabbitMQConfiguration(url: url), prefetch: 10, logger: .quiet) { connection in
-      try await connection.declare(Queue("q")).name
-    }
-    let received = Received()
-    let consuming = Task { await consumer.run { delivery in await received.add(delivery.body) } }
-    try await eventually("the broker takes a message") {
-      (try? await publisher.publish([message("q", [1])])) == [.accepted]
-    }
-    let bodies: [[UInt8]] = [0, 1, 16_384, 16_385, 1_000_000].map { Array(repeating: 7, count: $0) }
-    let outcomes = try await publisher.publish((0..<40).map { message("q", bodies[$0 % bodies.count]) })
-    #expect(outcomes == Array(repeating: .accepted, count: 40))
-    try await eventually("all come") { await received.bodies.count == 41 }
-    #expect(await received.bodies.dropFirst().map(\.count) == (0..<40).map { bodies[$0 % bodies.count].count })
-    // Signed by nobody whom the system knows; and in the clear where TLS is spoken.
-    let plain = String(url.prefix { $0 != "?" })
-    for wrong in [plain, plain.replacing("amqps://", with: "amqp://"), url.replacing("localhost", with: "127.0.0.1")] {
-      await #expect(throws: RabbitMQError.self) {
-        try await RabbitMQConnection.connect(RabbitMQConfiguration(url: wrong, timeout: .seconds(5)))
-      }
-    }
-    consuming.cancel()
-    for wrong in ["amqps://h/?cacertfile=", "amqps://h/?x=1", "amqp://h/?cacertfile=/x", "http://h/"] {
-      #expect(!RabbitMQConfiguration.isValid(url: wrong))
-    }
-    server.process.signal(SIGKILL)
-    try await server.process.wait()
-  }
 }

@@ -1,3 +1,4 @@
+import Base64URL
 import Crypto
 import Foundation
 import JSON
@@ -21,9 +22,7 @@ private struct Claims: JWTPayload {
 }
 
 /// A payload without claims, for tokens that are not as they should be.
-private func segment(_ text: String) -> String {
-  Data(text.utf8).base64EncodedString().replacing("+", with: "-").replacing("/", with: "_").replacing("=", with: "")
-}
+private func segment(_ text: String) -> String { Base64URL.encode(text.utf8) }
 
 @Suite("Tokens")
 struct TokenTests {
@@ -105,8 +104,7 @@ struct TokenTests {
     let ecdsa = Self.ecdsa
     let point = try #require(ecdsa.publicKey.parameters)
     let raw = Curve25519.Signing.PrivateKey()
-    let x = raw.publicKey.rawRepresentation.base64EncodedString().replacing("+", with: "-").replacing("/", with: "_")
-      .replacing("=", with: "")
+    let x = Base64URL.encode(raw.publicKey.rawRepresentation)
     func base64url(_ text: String) -> String {
       text.replacing("+", with: "-").replacing("/", with: "_").replacing("=", with: "")
     }
@@ -168,6 +166,21 @@ struct TokenTests {
       _ = try await Access(
         Settings(["AUTH": "off", "HTTP_HOST": host, "AUTH_OFF_LETS_ANYONE_WHO_REACHES_THIS_PORT_IN": "yes"]),
         logger: .quiet)
+    }
+  }
+
+  @Test("base64url as RFC 4648 has it, without padding, and nothing else")
+  func base64url() {
+    let vectors = [
+      "": "", "f": "Zg", "fo": "Zm8", "foo": "Zm9v", "foob": "Zm9vYg", "fooba": "Zm9vYmE", "foobar": "Zm9vYmFy",
+    ]
+    for (clear, encoded) in vectors {
+      #expect(Base64URL.encode(clear.utf8) == encoded)
+      #expect(Base64URL.decode(encoded) == Array(clear.utf8))
+    }
+    #expect(Base64URL.encode([0xFB, 0xFF]) == "-_8" && Base64URL.decode("-_8") == [0xFB, 0xFF])
+    for wrong in ["Zg==", "+_8", "-/8", "Z", "Zm 9", "Zm9v\n", "é"] {
+      #expect(Base64URL.decode(wrong) == nil, "\(wrong)")
     }
   }
 

@@ -15,17 +15,17 @@ public enum AccessSettings {
     help: "`yes` allows AUTH=off where HTTP_HOST is not loopback. Whoever reaches the port may do everything."
   ) { ["no": false, "yes": true][$0] }
 
-  public static let key = Setting(
-    "AUTH_KEY", default: "none", allowed: "32 bytes or more, or a public key in PEM",
+  public static let key = Setting.optional(
+    "AUTH_KEY", allowed: "32 bytes or more, or a public key in PEM",
     help: "The key of tokens: a secret (HS256), or a public key of P-256 (ES256) or Ed25519 (EdDSA) in PEM.",
     isSecret: true
-  ) { text -> String?? in text == "none" ? .some(nil) : text }
+  )
 
-  public static let keySet = Setting(
-    "AUTH_JWKS", default: "none", allowed: "a JSON Web Key Set",
+  public static let keySet = Setting.optional(
+    "AUTH_JWKS", allowed: "a JSON Web Key Set",
     help: "Several keys, each with a kid, instead of AUTH_KEY: types oct, EC with P-256, OKP with Ed25519.",
     isSecret: true
-  ) { text -> String?? in text == "none" ? .some(nil) : text }
+  )
 
   public static let issuer = Setting(
     "AUTH_ISSUER", default: "counterflow", allowed: "a text", help: "The iss that tokens must have."

@@ -1,3 +1,4 @@
+internal import Base64URL
 internal import FoundationEssentials
 internal import JSON
 internal import JWTKit
@@ -75,7 +76,7 @@ public struct TokenKey: Sendable {
     let algorithm: String
     switch (json["kty"]?.string, json["crv"]?.string) {
     case ("oct", _):
-      guard let secret = json["k"]?.string.flatMap({ Base64URL.decode(Substring($0).utf8) }),
+      guard let secret = json["k"]?.string.flatMap({ Base64URL.decode($0) }),
         secret.count >= shortestSecret
       else { throw Unusable(reason: "k is missing, not base64url, or of less than \(shortestSecret) bytes") }
       await keys.add(hmac: HMACKey(from: secret), digestAlgorithm: .sha256)

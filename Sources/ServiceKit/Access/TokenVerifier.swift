@@ -1,3 +1,4 @@
+internal import Base64URL
 internal import FoundationEssentials
 internal import JSON
 internal import JWTKit
@@ -67,14 +68,14 @@ public struct TokenVerifier: Sendable {
     guard token.utf8.count <= Self.maximumLength else {
       throw TokenRefusal(reason: "the token has more than \(Self.maximumLength) bytes")
     }
-    let parts = token.utf8.split(separator: UInt8(ascii: "."), omittingEmptySubsequences: false)
+    let parts = token.split(separator: ".", omittingEmptySubsequences: false)
     guard parts.count == 3, let header = Self.object(parts[0]), let signature = Base64URL.decode(parts[2]) else {
       throw TokenRefusal(reason: "the token is not a JSON Web Token")
     }
     // Extensions that must be understood, none of which is.
     guard header["crit"] == nil else { throw TokenRefusal(reason: "the token's header has crit") }
     guard case .string(let algorithm)? = header["alg"] else { throw TokenRefusal(reason: "the token names no alg") }
-    let signed = Array(parts[0]) + [UInt8(ascii: ".")] + Array(parts[1])
+    let signed = Array("\(parts[0]).\(parts[1])".utf8)
     // The algorithm is the key's: a token cannot choose how its key is used.
     let candidates = keys.filter { key in
       key.algorithm == algorithm && (header["kid"] == nil || key.id == nil || header["kid"]?.string == key.id)
@@ -109,7 +110,7 @@ public struct TokenVerifier: Sendable {
     return Verified(caller: Caller(subject: subject, scopes: Set(scopes)), notBefore: notBefore, expires: expires)
   }
 
-  private static func object(_ part: Substring.UTF8View) -> JSON? {
+  private static func object(_ part: Substring) -> JSON? {
     guard let bytes = Base64URL.decode(part) else { return nil }
     do throws(JSONError) {
       let json = try JSON(parsing: bytes)
@@ -125,22 +126,5 @@ public struct TokenVerifier: Sendable {
     case .number(let seconds): seconds
     default: nil
     }
-  }
-}
-
-enum Base64URL {
-  /// Nil for what is not base64url without padding (RFC 7515, section 2).
-  static func decode(_ text: Substring.UTF8View) -> [UInt8]? {
-    var standard = text.map { byte in
-      switch byte {
-      case UInt8(ascii: "-"): UInt8(ascii: "+")
-      case UInt8(ascii: "_"): UInt8(ascii: "/")
-      // Of the other alphabet, and padding: not allowed here.
-      case UInt8(ascii: "+"), UInt8(ascii: "/"), UInt8(ascii: "="): UInt8(ascii: "!")
-      default: byte
-      }
-    }
-    standard += Array(repeating: UInt8(ascii: "="), count: (4 - standard.count % 4) % 4)
-    return Data(base64Encoded: Data(standard)).map { Array($0) }
   }
 }

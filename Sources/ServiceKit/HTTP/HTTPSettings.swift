@@ -25,15 +25,15 @@ public enum HTTPSettings {
     "HTTP_ANSWER_TIMEOUT", default: 60, in: 0.1...3600,
     help: "How long an answer may take, made and taken by the client, in seconds; then the connection is closed.")
 
-  public static let certificate = Setting(
-    "TLS_CERTIFICATE", default: "none", allowed: "certificates in PEM, the server's own first",
+  public static let certificate = Setting.optional(
+    "TLS_CERTIFICATE", allowed: "certificates in PEM, the server's own first",
     help: "With it, and TLS_KEY, HTTP is served over TLS (1.2 or newer)."
-  ) { text -> String?? in text == "none" ? .some(nil) : text }
+  )
 
-  public static let key = Setting(
-    "TLS_KEY", default: "none", allowed: "a private key in PEM", help: "Of the first of TLS_CERTIFICATE.",
+  public static let key = Setting.optional(
+    "TLS_KEY", allowed: "a private key in PEM", help: "Of the first of TLS_CERTIFICATE.",
     isSecret: true
-  ) { text -> String?? in text == "none" ? .some(nil) : text }
+  )
 
   public static let all = [
     maximumConnections.description, idleTimeout.description, requestTimeout.description, answerTimeout.description,

@@ -65,6 +65,13 @@ extension Problem {
     Problem(.notFound, "not-found", title: "Not found", detail: detail)
   }
 
+  /// - Parameter detail: what to change, after the header's name.
+  public static func invalidHeader(_ name: String, _ detail: String) -> Problem {
+    Problem(
+      .badRequest, "invalid-header", title: "A header is not valid", detail: "\(name) \(detail).",
+      extensions: [.init("header", .string(name))])
+  }
+
   /// - Parameter retryAfter: whole seconds.
   public static func unavailable(_ detail: String, retryAfter: Int = 1) -> Problem {
     Problem(

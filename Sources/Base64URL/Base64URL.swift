@@ -1,0 +1,33 @@
+internal import FoundationEssentials
+
+/// base64url without padding (RFC 4648, section 5), as tokens and cursors are written.
+public enum Base64URL {
+  public static func encode(_ bytes: some Sequence<UInt8>) -> String {
+    let text = Data(Array(bytes)).base64EncodedString()
+    return String(decoding: text.utf8.lazy.filter { $0 != UInt8(ascii: "=") }.map(Self.own), as: UTF8.self)
+  }
+
+  /// - Returns: nil for what `encode` does not write, padding and the other alphabet included.
+  public static func decode(_ text: some StringProtocol) -> [UInt8]? {
+    var standard: [UInt8] = []
+    standard.reserveCapacity(text.utf8.count + 3)
+    for byte in text.utf8 {
+      switch byte {
+      case UInt8(ascii: "-"): standard.append(UInt8(ascii: "+"))
+      case UInt8(ascii: "_"): standard.append(UInt8(ascii: "/"))
+      case UInt8(ascii: "+"), UInt8(ascii: "/"), UInt8(ascii: "="): return nil
+      default: standard.append(byte)
+      }
+    }
+    standard += Array(repeating: UInt8(ascii: "="), count: (4 - standard.count % 4) % 4)
+    return Data(base64Encoded: Data(standard)).map { Array($0) }
+  }
+
+  private static func own(_ byte: UInt8) -> UInt8 {
+    switch byte {
+    case UInt8(ascii: "+"): UInt8(ascii: "-")
+    case UInt8(ascii: "/"): UInt8(ascii: "_")
+    default: byte
+    }
+  }
+}

@@ -1,0 +1,161 @@
+internal import DequeModule
+internal import EventSourcing
+internal import FoundationEssentials
+internal import Logging
+internal import Metrics
+internal import Synchronization
+
+// MARK: One batch
+extension CommandProcessor {
+  /// Commands that are decided and appended together.
+  struct Batch {
+    let commands: [PendingCommand]
+    let states: [StreamID: StreamState]
+    /// Streams that others write too. While there are any, the batch is decided in turn.
+    let contended: [StreamID: StreamState]
+    let decided: DecidedBatch?
+  }
+
+  func prepare(_ commands: [PendingCommand]) -> Batch? {
+    let (commands, states) = gather(commands)
+    guard !commands.isEmpty else { return nil }
+    let contended = states.filter { contention.contains($0.key) }
+    guard contended.isEmpty else {
+      guard underWay.isAlone else {
+        for pending in commands.reversed() { ready.prepend(pending) }
+        return nil
+      }
+      underWay.beginTurn()
+      return Batch(commands: commands, states: states, contended: contended, decided: nil)
+    }
+    let decided = decide(commands, states)
+    underWay.begin(decided)
+    putBack(decided.rest)
+    return Batch(commands: commands, states: states, contended: [:], decided: decided)
+  }
+
+  func carryOut(_ batch: Batch) async {
+    var refused: [PendingCommand] = []
+    do throws(EventStoreError) {
+      if let decided = batch.decided {
+        settle(decided, try await appendUntilKnown(decided))
+      } else if let (decided, result) = try await appendInTurn(batch) {
+        putBack(decided.rest)
+        settle(decided, result)
+      }
+    } catch {
+      refused = handle(error, batch.decided?.commands.map(\.pending) ?? batch.commands)
+    }
+    underWay.end(batch.decided)
+    // Half by half, so that one value that the store does not take fails alone.
+    guard !refused.isEmpty else { return }
+    let middle = refused.count / 2
+    for half in [refused[..<middle], refused[middle...]] {
+      if let batch = prepare(Array(half)) { await carryOut(batch) }
+    }
+  }
+
+  func putBack(_ commands: some BidirectionalCollection<PendingCommand>) {
+    for pending in commands.reversed() { enqueue(pending, first: true) }
+  }
+
+  /// The states of all streams of the batch. What the cache has lost meanwhile is loaded again, outside.
+  private func gather(_ batch: [PendingCommand]) -> ([PendingCommand], [StreamID: StreamState]) {
+    var states: [StreamID: StreamState] = [:]
+    var complete: [PendingCommand] = []
+    complete.reserveCapacity(batch.count)
+    commands: for pending in batch {
+      for reference in pending.command.streams where states[reference.stream] == nil {
+        if let state = cache[reference.stream] ?? pending.loaded[reference.stream] {
+          states[reference.stream] = state
+        } else if reference.isExpectedNew && !pending.mustLoad {
+          states[reference.stream] = StreamState(new: reference)
+        } else {
+          enqueue(pending)
+          continue commands
+        }
+      }
+      complete.append(pending)
+    }
+    return (complete, states)
+  }
+
+  private func decide(_ batch: [PendingCommand], _ states: [StreamID: StreamState]) -> DecidedBatch {
+    DecidedBatch(batch, from: states, within: bounds, at: now(), in: history)
+  }
+
+  var bounds: DecidedBatch.Bounds { .init(events: limits.batchEvents, bytes: limits.batchBytes) }
+
+  /// What a batch is decided on must be of the history that it is appended to.
+  var history: UUID? {
+    if incarnation == nil { incarnation = store.knownIncarnation }
+    return incarnation
+  }
+
+  /// Takes a turn among the replicas, learns what the others have done, and decides on that.
+  /// - Returns: nil when nothing was decided.
+  private func appendInTurn(_ batch: Batch) async throws(EventStoreError) -> (DecidedBatch, AppendResult)? {
+    let contended = batch.contended
+    let turn = Turn(limit: limits.readSize)
+    let (bounds, time, history) = (bounds, now(), history)
+    metrics.turns.increment()
+    let result: AppendResult?
+    do throws(EventStoreError) {
+      result = try await store.appendInTurn(refreshing: contended.mapValues(\.cursor), limit: limits.readSize) {
+        turn.decide(batch.commands, batch.states, $0, bounds, time, history)
+      }
+    } catch {
+      guard case .outcomeUnknown(let reason) = error else { throw error }
+      // Lost before anything was decided: nothing was sent.
+      guard let decided = turn.decided else { throw .unavailable(reason) }
+      return (decided, try await appendUntilKnown(decided, lost: error))
+    }
+    contention.hadTurn(contended.keys) { turn.refreshed[$0] != nil }
+    guard let decided = turn.decided, let result else {
+      // Too much is new for a turn, or it cannot be read: load it outside.
+      for stream in contended.keys { cache[stream] = nil }
+      for var pending in batch.commands.reversed() {
+        (pending.mustLoad, pending.loaded) = (true, [:])
+        enqueue(pending, first: true)
+      }
+      return nil
+    }
+    if case .appended = result {
+      for (stream, state) in turn.refreshed { cache[stream] = state }
+    }
+    return (decided, result)
+  }
+
+  /// Sends the identical batch again until its outcome is known: keys make that harmless, and whoever
+  /// still executes the lost one finds the keys, or guards that do not hold.
+  private func appendUntilKnown(
+    _ decided: DecidedBatch, lost: EventStoreError? = nil
+  ) async throws(EventStoreError) -> AppendResult {
+    var lost = lost
+    // Counted from when the outcome was lost: however long an append may take, there is a second one.
+    var deadline = lost.map { _ in ContinuousClock.now + limits.resendPatience }
+    var pause = Duration.milliseconds(50)
+    while true {
+      let failure: EventStoreError
+      do throws(EventStoreError) {
+        let result = try await store.append(decided.append)
+        if lost != nil, case .restored = result { return .restored(afterLoss: true) }
+        return result
+      } catch { failure = error }
+      if case .outcomeUnknown = failure {
+        lost = failure
+      } else if lost == nil {
+        throw failure
+      }
+      // Else nothing was stored of this attempt; of the lost one, who knows.
+      let end = deadline ?? .now + limits.resendPatience
+      deadline = end
+      guard ContinuousClock.now + pause < end, !Task.isCancelled else { throw lost ?? failure }
+      metrics.resent.increment()
+      logger.warning(
+        "sending a batch again", metadata: ["error": "\(failure)", "commands": "\(decided.commands.count)"])
+      try? await Task.sleep(for: pause)
+      pause = min(pause * 2, .seconds(1))
+    }
+  }
+}

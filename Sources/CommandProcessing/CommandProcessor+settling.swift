@@ -1,0 +1,186 @@
+internal import DequeModule
+internal import EventSourcing
+internal import FoundationEssentials
+internal import Logging
+internal import Metrics
+internal import Synchronization
+
+// MARK: Outcomes
+extension CommandProcessor {
+  func settle(_ decided: DecidedBatch, _ result: AppendResult) {
+    switch result {
+    case .appended(let first, _, let repeats, let contended):
+      metrics.batchSize.record(decided.commands.count)
+      // Others take turns, and cannot win against one who does not.
+      for stream in contended { contention.conflicted(stream) }
+      commit(decided, first, repeats)
+    case .notAppended(let conflicts, let repeats):
+      retry(decided, conflicts, repeats)
+    case .restored(let wasLost):
+      forgetHistory()
+      for var pending in decided.commands.map(\.pending).reversed() {
+        pending.loaded = [:]
+        if wasLost { pending.isUncertain = true }
+        enqueue(pending, first: true)
+      }
+    }
+  }
+
+  /// The store begins another history than the one that everything in memory is of.
+  func forgetHistory() {
+    guard incarnation != store.knownIncarnation else { return }
+    logger.error("the store was restored: what was known of it is forgotten")
+    incarnation = store.knownIncarnation
+    cache = StateCache(capacity: limits.cacheBytes)
+    contention.forget()
+    restores += 1
+    for index in ready.indices { ready[index].loaded = [:] }
+    for index in cold.indices { cold[index].loaded = [:] }
+  }
+
+  func commit(_ decided: DecidedBatch, _ first: Position, _ repeats: [Int: StoredAnswer]) {
+    let events = decided.append.events
+    var places: [StreamID: (position: Position, eventID: UUID)] = [:]
+    // As the batch leaves them. What nobody has written is in the cache as it is.
+    var written: [StreamID: StreamState] = [:]
+    for (index, command) in decided.commands.enumerated() {
+      if let stored = repeats[index] {
+        finish(command.pending, repeated: stored)
+      } else if let rejection = command.rejection {
+        metrics.rejected.increment()
+        finish(command.pending, .failure(rejection))
+      } else if let answer = command.answer {
+        var states = command.states
+        for offset in command.events {
+          places[events[offset].stream] = (first.advanced(by: offset), events[offset].id)
+        }
+        for stream in states.keys {
+          guard let place = places[stream] else { continue }
+          states[stream]!.moved(to: place.position, place.eventID)
+          written[stream] = states[stream]
+        }
+        metrics.accepted.increment()
+        let text = answer.text(first: first)
+        let outcome = CommandOutcome(
+          answer: text, receipt: Receipt(states: states, hasChanged: !command.events.isEmpty),
+          incarnation: incarnation ?? store.knownIncarnation)
+        finish(
+          command.pending, .success(outcome),
+          stored: StoredAnswer(fingerprint: command.pending.command.request.fingerprint, text: text))
+      }
+    }
+    for (stream, var state) in written {
+      keepSnapshot(of: &state, stream)
+      cache[stream] = state
+    }
+  }
+
+  /// Has a snapshot made once one is due; when too many wait already, the next time.
+  func keepSnapshot(of state: inout StreamState, _ stream: StreamID) {
+    guard let snapshot = state.dueSnapshot(stream), case .dropped = snapshotSink.yield(snapshot) else { return }
+    metrics.failedSnapshots.increment()
+  }
+
+  /// Answers what was answered before, and decides the others again: in the old order, before anything
+  /// that came later, and in turn with those who wrote the same streams. All of them, since each may have
+  /// read what a stale one wrote.
+  private func retry(_ decided: DecidedBatch, _ conflicts: [StreamID: Version], _ repeats: [Int: StoredAnswer]) {
+    metrics.conflicts.increment(by: conflicts.count)
+    // Where the same command was sent to two of us, there is nothing to take turns for.
+    let answered = Set(repeats.keys.flatMap { decided.commands[$0].pending.command.streams.map(\.stream) })
+    for (stream, version) in conflicts {
+      if !answered.contains(stream) { contention.conflicted(stream) }
+      // Behind what we hold: another history, or another's lie.
+      if let state = cache[stream], state.version > version { cache[stream] = nil }
+    }
+    var again: [PendingCommand] = []
+    for (index, command) in decided.commands.enumerated() {
+      var pending = command.pending
+      if let stored = repeats[index] {
+        finish(pending, repeated: stored)
+        continue
+      }
+      if let stream = pending.command.streams.lazy.map(\.stream).first(where: { conflicts[$0] != nil }) {
+        pending.attempts += 1
+        if pending.attempts >= limits.attempts {
+          fail([pending], .conflict(stream, current: conflicts[stream] ?? .none))
+          continue
+        }
+      }
+      again.append(pending)
+    }
+    putBack(again)
+  }
+
+  /// - Returns: commands to try again in smaller batches.
+  func handle(_ error: EventStoreError, _ batch: [PendingCommand]) -> [PendingCommand] {
+    logger.error("cannot append", metadata: ["error": "\(error)", "commands": "\(batch.count)"])
+    switch error {
+    case .unavailable(let reason): fail(batch, .unavailable(reason))
+    case .historyChanged(let reason): fail(batch, .historyChanged(reason))
+    case .outcomeUnknown(let reason):
+      metrics.unknown.increment(by: batch.count)
+      fail(batch, .outcomeUnknown(reason))
+    case .refused(let reason):
+      guard batch.count > 1 else {
+        fail(batch, .refused(reason))
+        break
+      }
+      return batch
+    }
+    return []
+  }
+
+  func fail(_ batch: [PendingCommand], _ error: CommandError) {
+    metrics.failed.increment(by: batch.count)
+    for pending in batch { finish(pending, .failure(error)) }
+  }
+
+  func finish(_ pending: PendingCommand, repeated stored: StoredAnswer) {
+    metrics.repeated.increment()
+    finish(pending, outcome(pending, stored), stored: stored)
+  }
+
+  func outcome(
+    _ pending: PendingCommand, _ stored: StoredAnswer
+  ) -> Result<CommandOutcome, any Error> {
+    let request = pending.command.request
+    guard stored.fingerprint == request.fingerprint else {
+      return .failure(CommandError.keyReused(request.key.key))
+    }
+    return .success(
+      CommandOutcome(answer: stored.text, receipt: nil, incarnation: incarnation ?? store.knownIncarnation))
+  }
+
+  /// Answers a command, and those that came with the same key meanwhile: alike, where the answer was
+  /// stored; else the next of them is carried out.
+  func finish(
+    _ pending: PendingCommand, _ result: Result<CommandOutcome, any Error>, stored: StoredAnswer? = nil
+  ) {
+    let key = pending.command.request.key
+    var result = result
+    if pending.isUncertain, case .failure(let error as CommandError) = result, error.meansNothingStored {
+      result = .failure(CommandError.outcomeUnknown("\(error); an earlier attempt was lost"))
+    }
+    resume(pending, result)
+    guard var waiting = followers.removeValue(forKey: key), !waiting.isEmpty else { return }
+    if let stored {
+      for follower in waiting {
+        metrics.repeated.increment()
+        resume(follower, outcome(follower, stored))
+      }
+    } else {
+      let next = waiting.removeFirst()
+      followers[key] = waiting
+      enqueue(next)
+    }
+  }
+
+  func resume(_ pending: PendingCommand, _ result: Result<CommandOutcome, any Error>) {
+    unanswered.subtract(1, ordering: .relaxed)
+    unansweredBytes -= pending.command.request.size
+    pending.command.continuation.resume(with: result)
+    // Shutting down waits for the last one.
+    if isStopping.load(ordering: .relaxed) { arrival.yield() }
+  }
+}

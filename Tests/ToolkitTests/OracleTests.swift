@@ -1,0 +1,106 @@
+import CommandProcessing
+import EventSourcing
+import Foundation
+import Postgres
+import PostgresEventStore
+import TestSupport
+import Testing
+
+@Suite("Command processor, against an oracle", .tags(.integration), .needsServers)
+struct OracleTests {
+  /// What one client saw.
+  private struct Seen: Sendable {
+    let ids: [String]
+    let amount: Int64
+    let limit: Int64
+    let key: String
+    let answer: String?
+    /// The store's heads before it was sent and after it was answered.
+    let heads: ClosedRange<Int64>
+
+    var streams: [StreamID] { ids.map { Tally.stream($0) } }
+  }
+
+  @Test(
+    "random commands of several replicas: what was answered is what the store adds up to",
+    .freshDatabase(eventStoreSchema), arguments: StoreKind.allCases, [UInt64(1), 2, 3])
+  func oracle(kind: StoreKind, seed: UInt64) async throws {
+    let store = AnyStore(kind.make())
+    var limits = CommandProcessor<AnyStore>.Limits()
+    limits.attempts = 1_000
+    limits.batchEvents = 7
+    limits.cacheBytes = 2_000
+    let seen = try await withProcessor(store, limits) { first in
+      try await withProcessor(store, limits) { second in
+        try await withThrowingTaskGroup(of: [Seen].self) { group in
+          for client in 0..<8 {
+            group.addTask {
+              var random = SplitMix(state: seed &* 1_000 &+ UInt64(client))
+              var seen: [Seen] = []
+              for n in 0..<40 {
+                let ids = Array(
+                  Set(
+                    (0..<Int.random(in: 1...3, using: &random)).map { _ in "t\(Int.random(in: 0..<6, using: &random))" }
+                  ).sorted())
+                let amount = Int64.random(in: -3...3, using: &random)
+                let limit: Int64 = Bool.random(using: &random) ? .max : Int64.random(in: 0...10, using: &random)
+                // Some keys are used by two clients, for the same request.
+                let isRepeat = n > 0 && Int.random(in: 0..<4, using: &random) == 0
+                let previous = isRepeat ? seen.randomElement(using: &random) : nil
+                let count =
+                  previous.map { Count(ids: $0.ids, amount: $0.amount, limit: $0.limit) }
+                  ?? Count(ids: ids, amount: amount, limit: limit)
+                let key = previous?.key ?? "\(client)-\(n)"
+                let processor = Bool.random(using: &random) ? first : second
+                let before = try await store.head().rawValue
+                var answer: String?
+                do { answer = try await processor.answer(count, .fresh(key)) } catch is TallyRejection {}
+                let after = try await store.head().rawValue
+                #expect(answer != nil || previous?.answer == nil, "what was answered is rejected when repeated")
+                seen.append(
+                  Seen(
+                    ids: count.ids, amount: count.amount, limit: count.limit, key: key, answer: answer,
+                    heads: before...after))
+              }
+              return seen
+            }
+          }
+          return try await group.reduce(into: []) { $0 += $1 }
+        }
+      }
+    }
+    let events = try await store.events(after: .start, limit: 100_000)
+    #expect(events.map(\.position.rawValue) == Array(1...Int64(events.count)))
+    // Every key that was answered stands in the store once, with one event for each of its streams, and was answered alike.
+    var answers: [String: Set<String>] = [:]
+    for seen in seen { if let answer = seen.answer { answers[seen.key, default: []].insert(answer) } }
+    #expect(answers.values.allSatisfy { $0.count == 1 })
+    let byKey = Dictionary(grouping: events) { event in
+      (try? JSONSerialization.jsonObject(with: Data(event.metadata)) as? [String: String])?["causationId"] ?? ""
+    }
+    for seen in seen {
+      let expected = answers[seen.key] != nil && seen.amount != 0 ? seen.ids.sorted() : []
+      #expect((byKey[seen.key] ?? []).map { String($0.stream.id) }.sorted() == expected)
+    }
+    // No limit was ever passed: each event's sum is below the limit of the command that made it.
+    let limitOf = Dictionary(seen.map { ($0.key, $0.limit) }, uniquingKeysWith: { first, _ in first })
+    var sums: [StreamID: Int64] = [:]
+    var history = [sums]
+    var versions: [StreamID: Int64] = [:]
+    for event in events {
+      let key = (try JSONSerialization.jsonObject(with: Data(event.metadata)) as? [String: String])?["causationId"]
+      sums[event.stream, default: 0] += try Counted(event).amount
+      versions[event.stream, default: 0] += 1
+      #expect(event.version.rawValue == versions[event.stream])
+      #expect(sums[event.stream]! <= limitOf[key ?? ""] ?? .min)
+      history.append(sums)
+    }
+    // Every rejection was due at some moment while its command was under way.
+    for seen in seen where seen.answer == nil {
+      let wasDue = seen.heads.contains { head in
+        seen.streams.contains { history[Int(head)][$0, default: 0] + seen.amount > seen.limit }
+      }
+      #expect(wasDue, "\(seen.key) was rejected for nothing")
+    }
+  }
+}
