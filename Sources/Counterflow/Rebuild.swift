@@ -86,7 +86,7 @@ private struct Rebuilding {
       throw ExitCode(1)
     }
     var attempts = 0
-    while let reason = try await table.activate(projection.name, building.number) {
+    while let reason = try await table.activate(building, of: stores.events) {
       // The projectors may have let it serve themselves.
       if try await expect(building, [.building, .serving]).state == .serving { break }
       attempts += 1
@@ -109,7 +109,7 @@ private struct Rebuilding {
     guard let kept else { throw ValidationError("no earlier generation of \(projection.name) is kept") }
     var last = ""
     for _ in 0..<20 {
-      guard let reason = try await table.activate(projection.name, kept.number) else {
+      guard let reason = try await table.activate(kept, of: stores.events) else {
         return print("Generation \(kept.number) serves again.")
       }
       last = reason

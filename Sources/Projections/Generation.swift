@@ -1,6 +1,7 @@
 public import EventSourcing
 public import FoundationEssentials
 public import Postgres
+public import PostgresEventStore
 
 /// One generation of a projection's tables. A rebuild fills the next one beside the one that serves.
 public struct Generation: Sendable, Hashable {
@@ -77,10 +78,28 @@ public struct Generations: Sendable {
   /// Lets a generation serve, once it has come as far as the one that does.
   /// - Parameter byItself: nobody has asked for it: then no stream may be parked in it that is not in the one that serves.
   /// - Returns: nil when it serves now; otherwise why it does not.
-  public func activate(_ projection: String, _ number: Int, byItself: Bool = false) async throws -> String? {
+  public func activate(
+    _ generation: Generation, of store: PostgresEventStore, byItself: Bool = false
+  ) async throws -> String? {
     do {
-      return try await pool.query("select projections.activate(\(projection), \(Int32(number)), \(byItself))")
-        .value(String?.self)
+      return try await pool.withConnection { connection in
+        try await connection.query("begin")
+        do {
+          try await connection.query("select projections.hold(\(generation.projection))")
+          let heads = try await store.heads(of: generation.partitioning).map(\.position.rawValue)
+          let reason = try await connection.query(
+            """
+            select projections.activate(\(generation.projection), \(Int32(generation.number)), \(byItself), \(array: heads))
+            """
+          ).value(String?.self)
+          try await connection.query("commit")
+          return reason
+        } catch {
+          // Best effort: the pool drops a connection that comes back inside a transaction.
+          _ = try? await connection.query("rollback")
+          throw error
+        }
+      }
     } catch let error as PostgresError where error.isOthersInTheWay {
       return "queries that are under way hold its tables"
     }

@@ -237,7 +237,7 @@ public struct Projector: Service {
     }
     guard let ready else { return }
     let place: Logger.Metadata = ["projection": name, "generation": "\(ready.number)"]
-    if let reason = try await table.activate(projection.name, ready.number, byItself: true) {
+    if let reason = try await table.activate(ready, of: store, byItself: true) {
       if reminders.isDue("\(projection.name) is not ready") {
         logger.info("a generation does not serve yet", metadata: place.merging(["reason": "\(reason)"]) { $1 })
       }

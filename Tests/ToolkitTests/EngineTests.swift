@@ -219,12 +219,14 @@ struct EngineTests {
           let parked = try await engine.pool.query("select generation from projections.parked").decode(Int.self)
           return live == 64 && parked == [2]
         }
-        let reason = try await generations.activate("counting", 2, byItself: true)
+        let second = try #require(try await generations.all(of: ["counting"]).last)
+        let reason = try await generations.activate(second, of: engine.store, byItself: true)
         #expect(reason?.contains("parked") == true, "\(reason ?? "it serves")")
       }
     }
-    #expect(try await generations.all(of: ["counting"]).map(\.state) == [.serving, .building])
-    let dead = try await generations.activate("counting", 2)
+    let both = try await generations.all(of: ["counting"])
+    #expect(both.map(\.state) == [.serving, .building])
+    let dead = try await generations.activate(both[1], of: engine.store)
     #expect(dead?.contains("have no projector") == true, "\(dead ?? "it serves")")
     #expect(try await generations.drop("counting", 2))
     let next = try await generations.add(
@@ -418,6 +420,42 @@ struct EngineTests {
         return rows == 10 && position == 50
       }
     }
+  }
+
+  @Test(
+    "finer partitions serve once each of them has come as far as the coarser one around it, or has no more events",
+    .freshVirtualHost, .freshDatabase(eventStoreSchema, projectionsSchema, tables))
+  func finerPartitions() async throws {
+    let engine = Engine()
+    let generations = Generations(engine.pool)
+    let incarnation = try await engine.store.incarnation()
+    try await engine.append(40)
+    let (one, fine) = (try #require(Partitioning(count: 1)), Partitioning.standard)
+    let projection = AnyProjection(CountingProjection())
+    _ = try await generations.add(projection, one, incarnation: incarnation, state: .serving)
+    _ = try await generations.add(projection, fine, incarnation: incarnation, state: .building)
+    let second = try #require(try await generations.all(of: ["counting"]).last)
+    let worker = UUID()
+    try await engine.pool.query(
+      "insert into projections.workers values (\(worker), 'a worker', '{}', now(), now() + interval '1 hour')")
+    try await engine.pool.query(
+      "update projections.checkpoints set owner = \(worker), mode = 'live', position = 40, event_id = gen_random_uuid()"
+    )
+    @Sendable func put(_ partition: Partition, at position: Int64) async throws {
+      try await engine.pool.query(
+        """
+        update projections.checkpoints
+        set position = \(position), event_id = case when \(position) > 0::bigint then gen_random_uuid() end
+        where generation = 2 and partition = \(Int32(partition.index))
+        """)
+    }
+    let heads = try await engine.store.heads(of: fine)
+    let behind = try #require(heads.filter { (2..<40).contains($0.position.rawValue) }.first)
+    for head in heads { try await put(head.partition, at: head.position.rawValue - (head == behind ? 1 : 0)) }
+    let reason = try await generations.activate(second, of: engine.store)
+    #expect(reason?.contains("has not come as far") == true, "\(reason ?? "it serves")")
+    try await put(behind.partition, at: behind.position.rawValue)
+    #expect(try await generations.activate(second, of: engine.store) == nil)
   }
 
   @Test(

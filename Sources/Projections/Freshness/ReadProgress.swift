@@ -57,8 +57,6 @@ public final class ReadProgress: Service {
   static let crowd = 10_000
   /// Between two looks while somebody waits.
   private static let haste = Duration.milliseconds(3)
-  /// Parked streams of one projection that are looked at.
-  private static let parkedLimit = 10_000
 
   private let pool: PostgresPool
   private let heads: StoreHeads
@@ -248,7 +246,7 @@ public final class ReadProgress: Service {
         """
         select p.projection, p.stream, p.position from projections.parked p
         join projections.generations g on g.projection = p.projection and g.generation = p.generation
-        where g.state = 'serving' limit \(Self.parkedLimit)
+        where g.state = 'serving'
         """
       ).decode((String, String, Int64).self)
       state.withLock { state in

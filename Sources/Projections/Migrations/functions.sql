@@ -55,8 +55,21 @@ begin
 end
 $$;
 
--- Lets a generation serve, and keeps the one that did. Null when it does now; otherwise why it does not.
-create or replace function projections.activate(name text, number integer, by_itself boolean) returns text
+-- Lets what serves stand still until the transaction ends, so that nobody sees an older row after a newer one.
+create or replace function projections.hold(name text) returns void
+  language plpgsql volatile security definer set search_path = pg_catalog, pg_temp set lock_timeout = '2s' as $$
+begin
+  perform pg_advisory_xact_lock(731002921, hashtext(name));
+  perform from projections.checkpoints o
+  join projections.generations g on g.projection = o.projection and g.generation = o.generation and g.state = 'serving'
+  where o.projection = name order by o.partition for update of o;
+end
+$$;
+
+drop function if exists projections.activate(text, integer, boolean);
+-- Lets a generation serve, and keeps the one that did, which must stand still; heads are the last positions in the store
+-- in each of its partitions, looked up since then. Null when it serves now; otherwise why it does not.
+create or replace function projections.activate(name text, number integer, by_itself boolean, heads bigint[]) returns text
   language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
   -- The views wait for queries that are under way, and whoever comes later waits for the views.
   set lock_timeout = '2s'
@@ -84,22 +97,16 @@ begin
     where p.projection = name) then
     return 'streams are parked in it that are not in the one that serves';
   end if;
-  -- What serves stands still for a moment, so that nobody sees an older row after a newer one.
-  perform from projections.checkpoints o
-  join projections.generations g on g.projection = o.projection and g.generation = o.generation and g.state = 'serving'
-  where o.projection = name order by o.partition for update of o;
   for attempt in 1..100 loop
-    -- With another number of partitions: where one was, the one around it must have come, or one of those in it.
+    -- Each partition as far as every one that it shares streams with, or at its own last event.
     if not exists (
       select from projections.checkpoints o
       join projections.generations g on g.projection = o.projection and g.generation = o.generation and g.state = 'serving'
-      cross join lateral (
-        select max(n.position) as position from projections.checkpoints n
-        where n.projection = name and n.generation = number and n.incarnation = o.incarnation
-          and case when n.partition_count > o.partition_count
-            then n.partition * o.partition_count / n.partition_count = o.partition
-            else n.partition = o.partition * n.partition_count / o.partition_count end) n
-      where o.projection = name and o.position > n.position) then
+      join projections.checkpoints n on n.projection = name and n.generation = number and n.incarnation = o.incarnation
+        and case when n.partition_count > o.partition_count
+          then n.partition * o.partition_count / n.partition_count = o.partition
+          else n.partition = o.partition * n.partition_count / o.partition_count end
+      where o.projection = name and n.position < least(o.position, heads[n.partition + 1])) then
       update projections.generations g set state = 'kept' where g.projection = name and g.state = 'serving';
       update projections.generations g set state = 'serving', activated_at = clock_timestamp()
       where g.projection = name and g.generation = number;
