@@ -12,6 +12,7 @@ let hummingbirdTLS = Target.Dependency.product(name: "HummingbirdTLS", package: 
 let jwt = Target.Dependency.product(name: "JWTKit", package: "jwt-kit")
 let lifecycle = Target.Dependency.product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
 let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
+let coreMetrics = Target.Dependency.product(name: "CoreMetrics", package: "swift-metrics")
 let metrics = Target.Dependency.product(name: "Metrics", package: "swift-metrics")
 let csv = Target.Dependency.product(name: "SwiftCSV", package: "SwiftCSV")
 let signals = Target.Dependency.product(name: "UnixSignals", package: "swift-service-lifecycle")
@@ -92,13 +93,15 @@ let package = Package(
     .target(
       name: "ServiceKit",
       dependencies: [
-        "Base64URL", "JSON", "Postgres", "RabbitMQ", configuration, httpTypes, hummingbird, hummingbirdCore,
+        "Base64URL", "JSON", "Observability", "Postgres", "RabbitMQ", configuration, httpTypes, hummingbird, hummingbirdCore,
         hummingbirdTLS, jwt, lifecycle, logging,
         metrics,
         signals,
       ]),
 
     .target(name: "Base64URL"),
+    // What a process says of itself: a backend each for metrics, logs and traces.
+    .target(name: "Observability", dependencies: ["JSON", coreMetrics, logging]),
     .target(name: "Consistency", dependencies: ["Base64URL", "EventSourcing", crypto]),
     .target(
       name: "PersonalKeys", dependencies: ["Postgres", crypto],

@@ -36,6 +36,7 @@ extension CommandProcessor {
 
   func carryOut(_ batch: Batch) async {
     var refused: [PendingCommand] = []
+    let start = ContinuousClock.now
     do throws(EventStoreError) {
       if let decided = batch.decided {
         settle(decided, try await appendUntilKnown(decided))
@@ -46,6 +47,7 @@ extension CommandProcessor {
     } catch {
       refused = handle(error, batch.decided?.commands.map(\.pending) ?? batch.commands)
     }
+    metrics.commit.record(duration: ContinuousClock.now - start)
     underWay.end(batch.decided)
     // Half by half, so that one value that the store does not take fails alone.
     guard !refused.isEmpty else { return }

@@ -47,7 +47,7 @@ extension CommandProcessor {
       if let stored = repeats[index] {
         finish(command.pending, repeated: stored)
       } else if let rejection = command.rejection {
-        metrics.rejected.increment()
+        command.pending.command.counters.rejected.increment()
         finish(command.pending, .failure(rejection))
       } else if let answer = command.answer {
         var states = command.states
@@ -59,7 +59,7 @@ extension CommandProcessor {
           states[stream]!.moved(to: place.position, place.eventID)
           written[stream] = states[stream]
         }
-        metrics.accepted.increment()
+        command.pending.command.counters.accepted.increment()
         let text = answer.text(first: first)
         let outcome = CommandOutcome(
           answer: text, receipt: Receipt(states: states, hasChanged: !command.events.isEmpty),
@@ -119,8 +119,10 @@ extension CommandProcessor {
     case .unavailable(let reason): fail(batch, .unavailable(reason))
     case .historyChanged(let reason): fail(batch, .historyChanged(reason))
     case .outcomeUnknown(let reason):
-      metrics.unknown.increment(by: batch.count)
-      fail(batch, .outcomeUnknown(reason))
+      for pending in batch {
+        pending.command.counters.unknown.increment()
+        finish(pending, .failure(CommandError.outcomeUnknown(reason)))
+      }
     case .refused(let reason):
       guard batch.count > 1 else {
         fail(batch, .refused(reason))
@@ -132,12 +134,14 @@ extension CommandProcessor {
   }
 
   func fail(_ batch: [PendingCommand], _ error: CommandError) {
-    metrics.failed.increment(by: batch.count)
-    for pending in batch { finish(pending, .failure(error)) }
+    for pending in batch {
+      pending.command.counters.failed.increment()
+      finish(pending, .failure(error))
+    }
   }
 
   func finish(_ pending: PendingCommand, repeated stored: StoredAnswer) {
-    metrics.repeated.increment()
+    pending.command.counters.repeated.increment()
     finish(pending, outcome(pending, stored), stored: stored)
   }
 
@@ -166,7 +170,7 @@ extension CommandProcessor {
     guard var waiting = followers.removeValue(forKey: key), !waiting.isEmpty else { return }
     if let stored {
       for follower in waiting {
-        metrics.repeated.increment()
+        follower.command.counters.repeated.increment()
         resume(follower, outcome(follower, stored))
       }
     } else {
@@ -178,6 +182,7 @@ extension CommandProcessor {
 
   func resume(_ pending: PendingCommand, _ result: Result<CommandOutcome, any Error>) {
     unanswered.subtract(1, ordering: .relaxed)
+    metrics.unanswered.decrement()
     unansweredBytes -= pending.command.request.size
     pending.command.continuation.resume(with: result)
     // Shutting down waits for the last one.

@@ -79,7 +79,12 @@ public actor CommandProcessor<Store: EventStore>: Service {
 
   /// Counts a command that was refused because of `isOverloaded`.
   public nonisolated func shed() -> CommandError {
-    metrics.overloaded.increment()
+    metrics.shed.increment()
+    return .overloaded
+  }
+
+  private func shed(_ pending: PendingCommand) -> CommandError {
+    pending.command.counters.overloaded.increment()
     return .overloaded
   }
 
@@ -91,9 +96,13 @@ public actor CommandProcessor<Store: EventStore>: Service {
     _ command: some Command, _ request: CommandRequest, answer: @escaping @Sendable (Decided) -> [UInt8]
   ) async throws -> CommandOutcome {
     guard !isStopping.load(ordering: .relaxed) else { throw CommandError.stopping }
-    guard !isOverloaded, unansweredBytes < limits.queueBytes else { throw shed() }
+    guard !isOverloaded, unansweredBytes < limits.queueBytes else {
+      CommandCounters.of(type(of: command)).overloaded.increment()
+      throw CommandError.overloaded
+    }
     return try await withCheckedThrowingContinuation { continuation in
       unanswered.add(1, ordering: .relaxed)
+      metrics.unanswered.increment()
       unansweredBytes += request.size
       let pending = PendingCommand(
         QueuedCommand(command, request, deadline: .now + limits.patience, answer, continuation))
@@ -159,11 +168,11 @@ public actor CommandProcessor<Store: EventStore>: Service {
         followers[key]!.removeAll(where: hasExpired)
         // The one before may be stored at this moment.
         for follower in waiting where hasExpired(follower) {
-          metrics.unknown.increment()
+          follower.command.counters.unknown.increment()
           resume(follower, .failure(CommandError.outcomeUnknown("an earlier request with the same key is under way")))
         }
       }
-      while let pending = expired.popLast() { finish(pending, .failure(shed())) }
+      while let pending = expired.popLast() { finish(pending, .failure(shed(pending))) }
     }
   }
 
@@ -203,7 +212,7 @@ public actor CommandProcessor<Store: EventStore>: Service {
     while commands.count < limits.batchSize, heldBack.count < limits.batchSize, let pending = ready.popFirst() {
       let streams = pending.command.streams.lazy.map(\.stream)
       if ContinuousClock.now > pending.command.deadline {
-        finish(pending, .failure(shed()))
+        finish(pending, .failure(shed(pending)))
       } else if !underWay.isAlone, streams.contains(where: { underWay.writes($0) || awaited.contains($0) }) {
         awaited.formUnion(streams)
         heldBack.append(pending)

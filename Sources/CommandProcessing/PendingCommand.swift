@@ -7,6 +7,7 @@ final class QueuedCommand: Sendable {
   let decide: @Sendable (inout Decision) -> (any Error)?
   let answer: @Sendable (Decided) -> [UInt8]
   let request: CommandRequest
+  let counters: CommandCounters
   let deadline: ContinuousClock.Instant
   let continuation: CheckedContinuation<CommandOutcome, any Error>
 
@@ -22,6 +23,7 @@ final class QueuedCommand: Sendable {
     }
     self.answer = answer
     self.request = request
+    counters = .of(Requested.self)
     self.deadline = deadline
     self.continuation = continuation
     precondition(!streams.isEmpty, "a command reads or writes at least one stream")

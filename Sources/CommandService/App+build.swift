@@ -72,7 +72,7 @@ extension App {
     let access = try await Access(settings, logger: logger)
     let router = Router(context: ServiceContext.self)
     router.addDocument("/openapi.yaml", "application/yaml", CommerceRoutes.openAPI)
-    router.addHealth([.database("writeStore", pool, [eventStoreSchema, personalSchema])])
+    try router.addHealth([.database("writeStore", pool, [eventStoreSchema, personalSchema])], settings)
     CommandRoutes(
       processor: processor, store: store, keys: PersonalKeys(pool), currency: try settings[currency],
       tokenKey: ConsistencyToken.Key(try settings[CommonSettings.consistencyTokenKey].utf8)

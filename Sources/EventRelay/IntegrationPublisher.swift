@@ -170,6 +170,11 @@ struct IntegrationPublisher: Sendable {
     return Cursor(incarnation: incarnation, position: start, eventID: event?.id)
   }
 
+  /// Up to where the feed is published; nil before it has begun.
+  static func position(_ pool: PostgresPool) async throws -> Int64? {
+    try await pool.query("select position from event_store.cursors where name = \(name)").decode(Int64.self).first
+  }
+
   private func move(_ cursor: inout Cursor, to event: RecordedEvent) async throws {
     let moved = try await pool.query(
       """

@@ -7,6 +7,7 @@ public import Postgres
 internal import PostgresEventStore
 public import RabbitMQ
 public import ServiceLifecycle
+internal import Synchronization
 
 /// Publishes appended events, in order and with confirms, on the live feed.
 ///
@@ -44,6 +45,8 @@ public struct Relay: Service {
   private let wakeup = Wakeup()
   private let delivery = DeliveryState()
   private let metrics = RelayMetrics()
+  /// Up to where this relay has published on the live feed; -1 before it has begun.
+  private let published = Published()
 
   /// - Parameters:
   ///   - pool: on the write store, of at least three connections.
@@ -102,9 +105,28 @@ public struct Relay: Service {
       } catch {
         logger.error("cannot renew the lease", metadata: ["error": "\(error)"])
       }
-      metrics.active.record(await lease.isHeld ? 1 : 0)
+      let isActive = await lease.isHeld
+      metrics.active.record(isActive ? 1 : 0)
+      await recordLag(isActive)
       try? await Task.sleep(for: settings.leaseDuration / 3)
     }
+  }
+
+  /// How far each feed is behind the head: 0 for a relay that stands by.
+  private func recordLag(_ isActive: Bool) async {
+    guard isActive else {
+      metrics.lag.record(0)
+      metrics.integrationLag.record(0)
+      return
+    }
+    do {
+      let head = try await store.head().rawValue
+      let position = published.position.load(ordering: .relaxed)
+      if position >= 0 { metrics.lag.record(max(0, head - position)) }
+      if integration != nil, let position = try await IntegrationPublisher.position(pool) {
+        metrics.integrationLag.record(max(0, head - position))
+      }
+    } catch { logger.warning("cannot tell how far the feeds are behind", metadata: ["error": "\(error)"]) }
   }
 
   private func relay() async {
@@ -129,6 +151,7 @@ public struct Relay: Service {
   private func lead(onProgress: () -> Void) async throws {
     let incarnation = try await store.incarnation()
     var cursor = try await store.head()
+    published.position.store(cursor.rawValue, ordering: .relaxed)
     var batcher = FeedBatcher(
       incarnation: incarnation, partitioning: settings.partitioning,
       heads: try await store.heads(of: settings.partitioning))
@@ -151,6 +174,7 @@ public struct Relay: Service {
       try await publish(batcher.batches(of: events))
       cursor = last.position
       metrics.position.record(cursor.rawValue)
+      published.position.store(cursor.rawValue, ordering: .relaxed)
       onProgress()
       if events.count == settings.readSize, try await store.head().rawValue - cursor.rawValue > settings.jumpDistance {
         logger.warning("far behind; the live feed jumps to the head", metadata: ["position": "\(cursor)"])
@@ -178,7 +202,9 @@ public struct Relay: Service {
         exchange: LiveFeed.exchange.name, routingKey: LiveFeed.routingKey(batch.partition), body: batch.encoded,
         contentType: LiveFeed.contentType, isPersistent: false)
     }
+    let start = ContinuousClock.now
     let confirmations = try await publisher.publish(messages)
+    metrics.confirms.record(duration: ContinuousClock.now - start)
     metrics.events.increment(by: batches.reduce(0) { $0 + $1.events.count })
     // Projectors read from the store what reached no queue, so that it is counted and not sent again.
     let lost = confirmations.count { $0 != .accepted }
@@ -201,10 +227,18 @@ private actor DeliveryState {
   }
 }
 
+private final class Published: Sendable {
+  let position = Atomic<Int64>(-1)
+}
+
 private struct RelayMetrics {
   let events = Counter(label: "relay_events_published_total")
   let undelivered = Counter(label: "relay_batches_undelivered_total")
   let failures = Counter(label: "relay_failures_total")
   let position = Gauge(label: "relay_position")
   let active = Gauge(label: "relay_active")
+  let lag = Gauge(label: "relay_lag_positions")
+  let integrationLag = Gauge(label: "integration_lag_positions")
+  /// From sending batches to the broker's confirms of all of them.
+  let confirms = Metrics.Timer(label: "relay_confirm_seconds")
 }

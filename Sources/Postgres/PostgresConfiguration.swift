@@ -53,12 +53,22 @@ extension PostgresConfiguration {
   /// A URL for each of the hosts that a URL names: `postgres://u@a:1,b:2/d` is `postgres://u@a:1/d` and `postgres://u@b:2/d`. One
   /// that names no host stays as it is.
   public static func urlsOfEachHost(_ url: String) -> [String] {
-    guard let scheme = url.firstMatch(of: /:\/\//)?.range else { return [url] }
+    guard let range = hosts(in: url) else { return [url] }
+    let hosts = url[range].split(separator: ",")
+    guard hosts.count > 1 else { return [url] }
+    return hosts.map { String(url[..<range.lowerBound]) + String($0) + String(url[range.upperBound...]) }
+  }
+
+  /// The host and port that a URL names, for people; `local` where it names none.
+  public static func host(ofURL url: String) -> String {
+    guard let range = hosts(in: url), !range.isEmpty else { return "local" }
+    return String(url[range])
+  }
+
+  private static func hosts(in url: String) -> Range<String.Index>? {
+    guard let scheme = url.firstMatch(of: /:\/\//)?.range else { return nil }
     let end = url[scheme.upperBound...].firstIndex { "/?#".contains($0) } ?? url.endIndex
     let authority = url[scheme.upperBound..<end]
-    let start = authority.lastIndex(of: "@").map { url.index(after: $0) } ?? authority.startIndex
-    let hosts = authority[start...].split(separator: ",")
-    guard hosts.count > 1 else { return [url] }
-    return hosts.map { String(url[..<start]) + String($0) + String(url[end...]) }
+    return (authority.lastIndex(of: "@").map { url.index(after: $0) } ?? authority.startIndex)..<end
   }
 }

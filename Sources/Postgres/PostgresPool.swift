@@ -59,6 +59,8 @@ public final class PostgresPool: Service {
   private let state = Mutex(State())
   private let exhausted: Counter
   private let failedConnects: Counter
+  private let leased: Meter
+  private let waits: Metrics.Timer
 
   /// - Parameter onConnect: looks at each new connection before it is used; one for which it throws is
   ///   closed, and who asked for a connection gets the error.
@@ -73,6 +75,8 @@ public final class PostgresPool: Service {
     let dimensions = [("pool", configuration.applicationName)]
     exhausted = Counter(label: "postgres_pool_exhausted_total", dimensions: dimensions)
     failedConnects = Counter(label: "postgres_connect_failures_total", dimensions: dimensions)
+    leased = Meter(label: "postgres_pool_leased", dimensions: dimensions)
+    waits = Metrics.Timer(label: "postgres_pool_wait_seconds", dimensions: dimensions)
   }
 
   /// Leases a connection to `body`, which alone uses it until it returns.
@@ -80,6 +84,8 @@ public final class PostgresPool: Service {
     _ body: (PostgresConnection) async throws -> Answer
   ) async throws -> Answer {
     let connection = try await acquire()
+    leased.increment()
+    defer { leased.decrement() }
     do {
       let answer = try await body(connection)
       await release(connection)
@@ -136,7 +142,11 @@ extension PostgresPool {
       return nil
     }
     let grant: Grant
-    if let immediate { grant = immediate } else { grant = try await wait(until: deadline) }
+    if let immediate { grant = immediate } else {
+      let start = ContinuousClock.now
+      defer { waits.record(duration: ContinuousClock.now - start) }
+      grant = try await wait(until: deadline)
+    }
     if case .connection(let connection, let since) = grant {
       let isSuspect = state.withLock { $0.lastLoss.map { since <= $0 } ?? false }
       if !isSuspect && ContinuousClock.now - since < limits.idleCheck { return connection }

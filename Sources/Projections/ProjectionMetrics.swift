@@ -14,9 +14,12 @@ struct ProjectionMetrics {
   let stopped: Gauge
   let aside: Counter
   let batchSize: Recorder
+  let batchTime: Metrics.Timer
+  private let dimensions: [(String, String)]
 
   init(_ projection: String, _ generation: Int, _ lane: Int) {
     let dimensions = [("projection", projection), ("generation", "\(generation)")]
+    self.dimensions = dimensions
     events = Counter(label: "projection_events_applied_total", dimensions: dimensions)
     duplicates = Counter(label: "projection_duplicates_total", dimensions: dimensions)
     holes = Counter(label: "projection_holes_total", dimensions: dimensions)
@@ -31,5 +34,13 @@ struct ProjectionMetrics {
     parked = Gauge(label: "projection_streams_parked", dimensions: ofLane)
     stopped = Gauge(label: "projection_pairs_stopped", dimensions: ofLane)
     batchSize = Recorder(label: "projection_batch_size", dimensions: dimensions)
+    batchTime = Metrics.Timer(label: "projection_batch_seconds", dimensions: dimensions)
   }
+
+  func lag(of partition: Int) -> Gauge {
+    Gauge(label: "projection_partition_lag_positions", dimensions: dimensions + [("partition", "\(partition)")])
+  }
+
+  /// Nothing is said any more of what this lane had.
+  func end() { for gauge in [lag, age, owned, parked, stopped] { gauge.destroy() } }
 }

@@ -13,6 +13,10 @@ extension ProjectionRunner {
       stored[pair.partition.index] = pair.checkpoint
     }
     mailbox.accept(Set(pairs.keys))
+    for (index, gauge) in partitionLags where pairs[index] == nil {
+      gauge.destroy()
+      partitionLags[index] = nil
+    }
     metrics.owned.record(pairs.count)
   }
 
@@ -89,7 +93,12 @@ extension ProjectionRunner {
         report(pair.fork("the store is incarnation \(incarnation) now"), of: pair)
       }
       report(pair.observe(heads[index]), of: pair)
-      if pair.mode != .done { lag = max(lag, heads[index].position.rawValue - pair.checkpoint.position.rawValue) }
+      let behind =
+        pair.mode == .done ? 0 : max(0, heads[index].position.rawValue - pair.checkpoint.position.rawValue)
+      lag = max(lag, behind)
+      let gauge = partitionLags[index] ?? metrics.lag(of: index)
+      partitionLags[index] = gauge
+      gauge.record(behind)
       pairs[index] = pair
     }
     metrics.lag.record(lag)

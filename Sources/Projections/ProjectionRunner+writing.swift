@@ -42,6 +42,7 @@ extension ProjectionRunner {
     }
     let events = applied
     let prepared = events.isEmpty ? nil : try await projection.prepared(events, generation)
+    let start = ContinuousClock.now
     try await inTransaction { [generation, store] connection in
       try prepared?.write(connection, events, generation)
       try store.advance(advances, on: connection)
@@ -52,6 +53,7 @@ extension ProjectionRunner {
     }
     metrics.events.increment(by: events.count)
     metrics.batchSize.record(events.count)
+    metrics.batchTime.record(duration: ContinuousClock.now - start)
   }
 
   /// In a task of its own, so that a shutdown lets the transaction in hand finish.

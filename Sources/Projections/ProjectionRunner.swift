@@ -46,6 +46,8 @@ actor ProjectionRunner {
   var stored: [Int: Checkpoint] = [:]
   var parked: [Int: Set<StreamID>] = [:]
   var reported: [Int: Pair.Mode] = [:]
+  /// Of the pairs that are this lane's.
+  var partitionLags: [Int: Gauge] = [:]
   var recentlyParked: [Int: [ContinuousClock.Instant]] = [:]
   var nextHeadCheck = ContinuousClock.now
   private var nextFlush = ContinuousClock.now
@@ -117,6 +119,8 @@ actor ProjectionRunner {
     let (store, pool, mine) = (store, readStore, pairs.values.map(\.partition))
     await Task { try? await store.release(mine, on: pool) }.value
     mailbox.accept([])
+    adopt([], replacing: true)
+    metrics.end()
   }
 
   private func standAside() async {

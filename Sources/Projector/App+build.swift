@@ -93,11 +93,11 @@ extension App {
       logger: logger)
 
     let router = Router()
-    router.addHealth([
+    try router.addHealth([
       .database("readStore", readStore, [projectionsSchema, readModelsSchema]),
       .database("writeStore", writeStore, [eventStoreSchema, personalSchema]),
       HealthCheck("broker") { try projector.checkFeed() },
-    ])
+    ], settings)
     let server = try ServiceMain.httpServer(
       ProblemResponder(router), settings, port: port, logger: logger)
     return [readStore, writeStore, server, projector]

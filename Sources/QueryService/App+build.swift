@@ -50,7 +50,8 @@ extension App {
         url: url, settings, name: "query-service", size: try settings[CommonSettings.poolSize], logger: logger,
         onConnect: CatalogueQueries.prepare)
       let watching = Databases.watch(url: url, name: "query-service progress", timeout: .seconds(1), logger: logger)
-      let progress = ReadProgress(watching, heads: heads, activity: activity, logger: logger)
+      let progress = ReadProgress(
+        watching, host: PostgresConfiguration.host(ofURL: url), heads: heads, activity: activity, logger: logger)
       servers.append(ReadStore.Server(pool: pool, progress: progress, models: ReadModels(pool)))
       services += [pool, watching, progress]
     }
@@ -63,7 +64,8 @@ extension App {
     let access = try await Access(settings, logger: logger)
     let router = Router(context: ServiceContext.self, options: .autoGenerateHeadEndpoints)
     router.addDocument("/openapi.yaml", "application/yaml", CommerceRoutes.openAPI)
-    router.addHealth([.anyDatabase("readStore", store.servers.map(\.pool), [projectionsSchema, readModelsSchema])])
+    try router.addHealth(
+      [.anyDatabase("readStore", store.servers.map(\.pool), [projectionsSchema, readModelsSchema])], settings)
     let admitted = router.group().add(middleware: Admission(access, scope: .queriesRead))
     QueryRoutes(answering: answering).add(to: admitted)
     let log = ChangeLog(eventsPool, store, heads: heads, activity: activity, logger: logger)

@@ -4,7 +4,7 @@ public enum CommonSettings {
   public static let ofEveryProcess =
     [
       httpHost.description, shutdownTimeout.description, Setting.logLevel.description,
-    ] + HTTPSettings.all
+    ] + HTTPSettings.all + Observing.all
 
   public static let writeDatabaseURL = Setting.postgresURL(
     "WRITE_DATABASE_URL",

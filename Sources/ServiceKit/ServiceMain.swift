@@ -15,7 +15,7 @@ public enum ServiceMain {
     allowManyConnections()
     do {
       let level = try settings[.logLevel]
-      LoggingSystem.bootstrap { StreamLogHandler.standardError(label: $0) }
+      try Observing.begin(settings)
       var logger = Logger(label: name)
       logger.logLevel = level
       let services = try await build(settings, logger)

@@ -29,7 +29,7 @@ struct RouteTests {
       tokenKey: ConsistencyToken.Key([])
     ).add(to: commands)
     let (heads, activity) = (StoreHeads(pool, activity: Activity(), logger: .quiet), Activity())
-    let progress = ReadProgress(pool, heads: heads, activity: activity, logger: .quiet)
+    let progress = ReadProgress(pool, host: "local", heads: heads, activity: activity, logger: .quiet)
     let server = ReadStore.Server(pool: pool, progress: progress, models: ReadModels(pool))
     let readStore = ReadStore([server])
     let answering = Answering(

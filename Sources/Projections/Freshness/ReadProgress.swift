@@ -66,13 +66,17 @@ public final class ReadProgress: Service {
   private let wakeup = Wakeup()
   private let waiting = Gauge(label: "query_waiters")
   private let waits = Metrics.Timer(label: "query_wait_seconds")
+  private let host: String
 
-  /// - Parameter pool: on one server of the read store; a connection of it is all that is used at a time.
-  public init(_ pool: PostgresPool, heads: StoreHeads, activity: Activity, logger: Logger) {
+  /// - Parameters:
+  ///   - pool: on one server of the read store; a connection of it is all that is used at a time.
+  ///   - host: what metrics call that server.
+  public init(_ pool: PostgresPool, host: String, heads: StoreHeads, activity: Activity, logger: Logger) {
     self.pool = pool
     self.heads = heads
     self.activity = activity
     self.logger = logger
+    self.host = host
   }
 
   /// Whether the server has answered lately.
@@ -187,6 +191,7 @@ public final class ReadProgress: Service {
       while !Task.isCancelled {
         await self.look()
         self.settle()
+        self.recordLag()
         let isAwaited = self.state.withLock { !$0.waiters.isEmpty }
         if isAwaited {
           try? await Task.sleep(for: Self.haste)
@@ -202,6 +207,22 @@ public final class ReadProgress: Service {
       return state.waiters.values.map(\.continuation)
     }
     for continuation in left { continuation.resume(returning: .late) }
+  }
+
+  /// Also while the server does not answer: what is known only grows older.
+  private func recordLag() {
+    let (serving, head) = (state.withLock { $0.serving }, heads.last)
+    for name in serving.keys {
+      let place = [("projection", name), ("server", host)]
+      guard let freshness = serving[name]?.freshness(of: Reads(name)) else { continue }
+      if let asOf = freshness.asOf {
+        Gauge(label: "read_model_lag_seconds", dimensions: place).record((ContinuousClock.now - asOf) / .seconds(1))
+      }
+      if let head {
+        Gauge(label: "read_model_lag_positions", dimensions: place)
+          .record(max(0, head.rawValue - freshness.position.rawValue))
+      }
+    }
   }
 
   private func keepTime() async {

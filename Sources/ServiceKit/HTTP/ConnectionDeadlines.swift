@@ -30,11 +30,19 @@ final class ConnectionDeadlines: ChannelDuplexHandler, RemovableChannelHandler {
   private var deadline: NIODeadline?
   private var alarm: Scheduled<Void>?
 
+  private static let connections = Meter(label: "http_connections")
+
   init(_ times: Times) { self.times = times }
 
-  func handlerAdded(context: ChannelHandlerContext) { enter(.idle, times.idle, context) }
+  func handlerAdded(context: ChannelHandlerContext) {
+    Self.connections.increment()
+    enter(.idle, times.idle, context)
+  }
 
-  func handlerRemoved(context: ChannelHandlerContext) { alarm?.cancel() }
+  func handlerRemoved(context: ChannelHandlerContext) {
+    Self.connections.decrement()
+    alarm?.cancel()
+  }
 
   func channelInactive(context: ChannelHandlerContext) {
     alarm?.cancel()

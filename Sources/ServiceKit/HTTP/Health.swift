@@ -20,8 +20,9 @@ public struct NotReady: Error, CustomStringConvertible {
 }
 
 extension Router {
-  /// Adds `/healthz` (the process lives) and `/readyz` (its servers answer and their schemas fit).
-  public func addHealth(_ checks: [HealthCheck]) {
+  /// Adds `/healthz` (the process lives), `/readyz` (its servers answer and their schemas fit) and `/metrics`.
+  public func addHealth(_ checks: [HealthCheck], _ settings: Settings) throws(SettingError) {
+    try addMetrics(settings)
     get("/healthz") { _, _ in Response.json(JSON.object([.init("status", "alive")]).encoded) }
     let readiness = Readiness(checks)
     get("/readyz") { _, _ in

@@ -1,7 +1,6 @@
 internal import HTTPTypes
 public import Hummingbird
 internal import Logging
-internal import Metrics
 
 /// Answers every failure of the routes with problem details, and tells a wrong method from a wrong path.
 public struct ProblemResponder<Context: RequestContext>: HTTPResponder {
@@ -11,6 +10,7 @@ public struct ProblemResponder<Context: RequestContext>: HTTPResponder {
   private let routes: [Route]
   private let elsewhere: [Route]
   private let translate: @Sendable (any Error) -> Problem?
+  private let metrics = HTTPMetrics()
 
   /// - Parameters:
   ///   - elsewhere: routes that another service behind the same address answers.
@@ -30,6 +30,13 @@ public struct ProblemResponder<Context: RequestContext>: HTTPResponder {
   }
 
   public func respond(to request: Request, context: Context) async throws -> Response {
+    let start = ContinuousClock.now
+    let response = await answer(request, context)
+    metrics.record(request.method, context.endpointPath, response.status, since: start)
+    return response
+  }
+
+  private func answer(_ request: Request, _ context: Context) async -> Response {
     do {
       guard request.uri.string.utf8.count <= RequestLimits.uriLength else {
         throw Problem(
@@ -42,9 +49,6 @@ public struct ProblemResponder<Context: RequestContext>: HTTPResponder {
       return response
     } catch {
       let problem = problem(for: error, request, context)
-      if problem.status.kind == .serverError {
-        Counter(label: "http_errors_total", dimensions: [("status", "\(problem.status.code)")]).increment()
-      }
       return request.method == .head ? problem.response.createHeadResponse() : problem.response
     }
   }

@@ -1,0 +1,81 @@
+internal import FoundationEssentials
+internal import JSON
+public import Logging
+
+#if canImport(Glibc)
+  internal import Glibc
+#elseif canImport(Musl)
+  internal import Musl
+#else
+  internal import Darwin
+#endif
+
+/// Writes each log message as a line of JSON to standard error: `time`, `level`, `logger`, `message`, and the metadata's
+/// members beside them.
+public struct JSONLogHandler: LogHandler {
+  public var logLevel = Logger.Level.info
+  public var metadata: Logger.Metadata = [:]
+  public var metadataProvider: Logger.MetadataProvider?
+  private let label: String
+  private let write: @Sendable ([UInt8]) -> Void
+
+  /// - Parameter write: takes a whole line.
+  public init(
+    label: String, metadataProvider: Logger.MetadataProvider? = nil,
+    write: @escaping @Sendable ([UInt8]) -> Void = JSONLogHandler.writeToStandardError
+  ) {
+    self.label = label
+    self.metadataProvider = metadataProvider
+    self.write = write
+  }
+
+  public subscript(metadataKey key: String) -> Logger.Metadata.Value? {
+    get { metadata[key] }
+    set { metadata[key] = newValue }
+  }
+
+  public func log(event: LogEvent) {
+    var all = metadataProvider?.get() ?? [:]
+    all.merge(metadata) { $1 }
+    if let own = event.metadata { all.merge(own) { $1 } }
+    if let error = event.error { all["error"] = "\(error)" }
+    var members: [JSON.Member] = [
+      .init("time", .string(Date.now.formatted(.iso8601.year().month().day().time(includingFractionalSeconds: true)))),
+      .init("level", .string(event.level.rawValue)), .init("logger", .string(label)),
+      .init("message", .string(event.message.description)),
+    ]
+    let taken = Set(members.map(\.name))
+    for (key, value) in all.sorted(by: { $0.key < $1.key }) {
+      members.append(.init(taken.contains(key) ? key + "_" : key, Self.json(value)))
+    }
+    write(JSON.object(members).encoded + [UInt8(ascii: "\n")])
+  }
+
+  private static func json(_ value: Logger.Metadata.Value) -> JSON {
+    switch value {
+    case .string(let text): .string(text)
+    case .stringConvertible(let value): .string(value.description)
+    case .array(let values): .array(values.map(json))
+    case .dictionary(let values):
+      .object(values.sorted { $0.key < $1.key }.map { JSON.Member($0.key, json($0.value)) })
+    }
+  }
+
+  /// In one call, so that lines of several threads do not mix.
+  public static func writeToStandardError(_ line: [UInt8]) {
+    line.withUnsafeBytes { bytes in
+      var rest = bytes[...]
+      while !rest.isEmpty {
+        let count = UnsafeRawBufferPointer(rebasing: rest).withMemoryRebound(to: UInt8.self) {
+          #if canImport(Glibc)
+            Glibc.write(2, $0.baseAddress, $0.count)
+          #else
+            Darwin.write(2, $0.baseAddress, $0.count)
+          #endif
+        }
+        guard count > 0 else { return }
+        rest = rest.dropFirst(count)
+      }
+    }
+  }
+}

@@ -1,0 +1,121 @@
+public import CoreMetrics
+internal import Synchronization
+
+/// Keeps what swift-metrics is told, for Prometheus to fetch: counters, gauges, and distributions as histograms.
+///
+/// Every metric is called `counterflow_` and its label. A metric that is made again with the same label and dimensions is
+/// the same one.
+public final class PrometheusMetrics: MetricsFactory {
+  /// What is known of metrics before any is made: their help, and the bounds of their histograms.
+  public struct Description: Sendable, Hashable {
+    public enum Kind: String, Sendable { case counter, gauge, histogram }
+    /// As a process shows it, `counterflow_` included.
+    public let name: String
+    public let kind: Kind
+    public let help: String
+
+    public init(_ name: String, _ kind: Kind, _ help: String) {
+      (self.name, self.kind, self.help) = (name, kind, help)
+    }
+  }
+
+  /// Upper bounds in seconds, from half a millisecond to 30 seconds.
+  static let durations = [
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30,
+  ]
+  /// Upper bounds of sizes.
+  static let sizes: [Double] = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000]
+  static let prefix = "counterflow_"
+
+  private struct Family {
+    let kind: Description.Kind
+    var series: [String: any Series] = [:]
+  }
+
+  private let families = Mutex<[String: Family]>([:])
+  private let help: [String: String]
+
+  public init(_ descriptions: [Description]) {
+    help = Dictionary(descriptions.map { ($0.name, $0.help) }) { first, _ in first }
+  }
+
+  // MARK: Making metrics
+  public func makeCounter(label: String, dimensions: [(String, String)]) -> any CounterHandler {
+    series(label, dimensions, .counter) { CounterSeries(name: $0, labels: $1) }
+  }
+
+  public func makeFloatingPointCounter(
+    label: String, dimensions: [(String, String)]
+  ) -> any FloatingPointCounterHandler {
+    series(label, dimensions, .counter) { AmountSeries(name: $0, labels: $1) }
+  }
+
+  public func makeMeter(label: String, dimensions: [(String, String)]) -> any MeterHandler {
+    series(label, dimensions, .gauge) { AmountSeries(name: $0, labels: $1) }
+  }
+
+  public func makeRecorder(label: String, dimensions: [(String, String)], aggregate: Bool) -> any RecorderHandler {
+    guard aggregate else { return series(label, dimensions, .gauge) { AmountSeries(name: $0, labels: $1) } }
+    return series(label, dimensions, .histogram) { HistogramSeries(name: $0, labels: $1, bounds: Self.sizes) }
+  }
+
+  public func makeTimer(label: String, dimensions: [(String, String)]) -> any TimerHandler {
+    series(label, dimensions, .histogram) { HistogramSeries(name: $0, labels: $1, bounds: Self.durations) }
+  }
+
+  // What counts goes on from where it was, should it be made again; a gauge of what is gone says something wrong.
+  public func destroyCounter(_ handler: any CounterHandler) {}
+  public func destroyFloatingPointCounter(_ handler: any FloatingPointCounterHandler) {}
+  public func destroyTimer(_ handler: any TimerHandler) {}
+  public func destroyMeter(_ handler: any MeterHandler) { remove(handler as? AmountSeries) }
+  public func destroyRecorder(_ handler: any RecorderHandler) { remove(handler as? AmountSeries) }
+
+  private func series<Made: Series>(
+    _ label: String, _ dimensions: [(String, String)], _ kind: Description.Kind, _ make: (String, String) -> Made
+  ) -> Made {
+    let (name, labels) = (Self.prefix + label, Self.text(of: dimensions))
+    return families.withLock { families in
+      if let known = families[name]?.series[labels] as? Made { return known }
+      precondition(families[name].map { $0.kind == kind } ?? true, "\(name) is used as two kinds of metrics")
+      let made = make(name, labels)
+      families[name, default: Family(kind: kind)].series[labels] = made
+      return made
+    }
+  }
+
+  private func remove(_ series: AmountSeries?) {
+    guard let series else { return }
+    families.withLock { $0[series.name]?.series[series.labels] = nil }
+  }
+
+  // MARK: Text
+  /// Everything in Prometheus' text format 0.0.4, in the order of names.
+  public var text: String {
+    let families = families.withLock { $0 }
+    var text = ""
+    for (name, family) in families.sorted(by: { $0.key < $1.key }) where !family.series.isEmpty {
+      Self.begin(name, family.kind, help[name], in: &text)
+      for series in family.series.sorted(by: { $0.key < $1.key }) { series.value.write(to: &text) }
+    }
+    return text
+  }
+
+  static func begin(_ name: String, _ kind: Description.Kind, _ help: String?, in text: inout String) {
+    if let help { text += "# HELP \(name) \(help)\n" }
+    text += "# TYPE \(name) \(kind.rawValue)\n"
+  }
+
+  private static func text(of dimensions: [(String, String)]) -> String {
+    dimensions.sorted { $0.0 < $1.0 }.map { name, value in
+      let escaped = value.map { character in
+        switch character {
+        case "\\": "\\\\"
+        case "\"": "\\\""
+        case "\n": "\\n"
+        default: String(character)
+        }
+      }.joined()
+      return "\(name)=\"\(escaped)\""
+    }.joined(separator: ",")
+  }
+}

@@ -1,0 +1,32 @@
+internal import HTTPTypes
+internal import Metrics
+internal import Synchronization
+
+/// Counts and times requests by method, route and status.
+final class HTTPMetrics: Sendable {
+  private struct Key: Hashable {
+    let method: String
+    let route: String
+    let status: Int
+  }
+
+  private let counters = Mutex<[Key: (count: Counter, time: Metrics.Timer)]>([:])
+
+  /// - Parameter route: as the router has it; nil where there is none. Never the path, of which there is no end.
+  func record(_ method: HTTPRequest.Method, _ route: String?, _ status: HTTPResponse.Status, since start: ContinuousClock.Instant)
+  {
+    let key = Key(method: route == nil ? "any" : method.rawValue, route: route ?? "none", status: status.code)
+    let (count, time) = counters.withLock { counters in
+      if let known = counters[key] { return known }
+      let place = [("method", key.method), ("route", key.route)]
+      let made = (
+        Counter(label: "http_requests_total", dimensions: place + [("status", "\(key.status)")]),
+        Metrics.Timer(label: "http_request_seconds", dimensions: place)
+      )
+      counters[key] = made
+      return made
+    }
+    count.increment()
+    time.record(duration: ContinuousClock.now - start)
+  }
+}
