@@ -6,6 +6,7 @@ let crypto = Target.Dependency.product(name: "Crypto", package: "swift-crypto")
 let deque = Target.Dependency.product(name: "DequeModule", package: "swift-collections")
 let configuration = Target.Dependency.product(name: "Configuration", package: "swift-configuration")
 let httpTypes = Target.Dependency.product(name: "HTTPTypes", package: "swift-http-types")
+let histogram = Target.Dependency.product(name: "Histogram", package: "hdrhistogram-swift")
 let hummingbird = Target.Dependency.product(name: "Hummingbird", package: "hummingbird")
 let hummingbirdCore = Target.Dependency.product(name: "HummingbirdCore", package: "hummingbird")
 let hummingbirdTLS = Target.Dependency.product(name: "HummingbirdTLS", package: "hummingbird")
@@ -26,6 +27,7 @@ let package = Package(
     .executable(name: "projector", targets: ["Projector"]),
     .executable(name: "query-service", targets: ["QueryService"]),
     .executable(name: "counterflow", targets: ["Counterflow"]),
+    .executable(name: "loadtest", targets: ["LoadTest"]),
     .executable(name: "append-benchmark", targets: ["AppendBenchmark"]),
     .executable(name: "constant-answer", targets: ["ConstantAnswer"]),
     .library(name: "Postgres", targets: ["Postgres"]),
@@ -42,6 +44,7 @@ let package = Package(
     .package(url: "https://github.com/apple/swift-http-types", from: "1.8.0"),
     .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
     .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
+    .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", from: "0.2.0"),
     .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.0"),
     .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
     .package(url: "https://github.com/vapor/jwt-kit", from: "5.7.0"),
@@ -52,6 +55,7 @@ let package = Package(
     .systemLibrary(name: "CLibPQ", pkgConfig: "libpq", providers: [.apt(["libpq-dev"]), .brew(["libpq"])]),
     .systemLibrary(
       name: "CRabbitMQ", pkgConfig: "librabbitmq", providers: [.apt(["librabbitmq-dev"]), .brew(["rabbitmq-c"])]),
+    .systemLibrary(name: "CLinux"),
     .target(name: "EventLoop"),
     .target(
       name: "Postgres",
@@ -93,7 +97,8 @@ let package = Package(
     .target(
       name: "ServiceKit",
       dependencies: [
-        "Base64URL", "JSON", "Observability", "Postgres", "RabbitMQ", configuration, httpTypes, hummingbird, hummingbirdCore,
+        "Base64URL", "JSON", "Observability", "Postgres", "RabbitMQ", configuration, httpTypes, hummingbird,
+        hummingbirdCore,
         hummingbirdTLS, jwt, lifecycle, logging,
         metrics,
         signals,
@@ -163,6 +168,11 @@ let package = Package(
         "Projections", "RetailImport", "ServiceKit", argumentParser, logging,
       ]),
 
+    .executableTarget(
+      name: "LoadTest",
+      dependencies: ["CLinux", "JSON", "ServiceKit", argumentParser, deque, histogram],
+      resources: [.embedInCode("report.html")]),
+
     // Measured by scripts/bench.
     .executableTarget(
       name: "AppendBenchmark",
@@ -197,7 +207,7 @@ let package = Package(
         "Base64URL", "CommandProcessing", "CommandService", "CommerceAPI", "Consistency", "Projections", "PersonalKeys",
         "CommerceReadModels", "Counterflow",
         "EventSourcing",
-        "JSON",
+        "JSON", "LoadTest", "Observability",
         "Postgres", "PostgresEventStore", "Projector", "QueryService", "Relay", "ServiceKit", "TestSupport", httpTypes,
         crypto, hummingbird, jwt, logging,
       ]),

@@ -142,7 +142,9 @@ extension PostgresPool {
       return nil
     }
     let grant: Grant
-    if let immediate { grant = immediate } else {
+    if let immediate {
+      grant = immediate
+    } else {
       let start = ContinuousClock.now
       defer { waits.record(duration: ContinuousClock.now - start) }
       grant = try await wait(until: deadline)

@@ -93,11 +93,12 @@ extension App {
       logger: logger)
 
     let router = Router()
-    try router.addHealth([
-      .database("readStore", readStore, [projectionsSchema, readModelsSchema]),
-      .database("writeStore", writeStore, [eventStoreSchema, personalSchema]),
-      HealthCheck("broker") { try projector.checkFeed() },
-    ], settings)
+    try router.addHealth(
+      [
+        .database("readStore", readStore, [projectionsSchema, readModelsSchema]),
+        .database("writeStore", writeStore, [eventStoreSchema, personalSchema]),
+        HealthCheck("broker") { try projector.checkFeed() },
+      ], settings)
     let server = try ServiceMain.httpServer(
       ProblemResponder(router), settings, port: port, logger: logger)
     return [readStore, writeStore, server, projector]

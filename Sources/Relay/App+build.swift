@@ -62,12 +62,13 @@ extension App {
     let relay = EventRelay.Relay(pool, publisher, integration: integration, settings: relaySettings, logger: logger)
 
     let router = Router()
-    try router.addHealth([
-      .database("writeStore", pool, [eventStoreSchema]),
-      HealthCheck("broker") {
-        guard await publisher.isReady() else { throw NotReady("the broker does not answer or blocks publishing") }
-      },
-    ], settings)
+    try router.addHealth(
+      [
+        .database("writeStore", pool, [eventStoreSchema]),
+        HealthCheck("broker") {
+          guard await publisher.isReady() else { throw NotReady("the broker does not answer or blocks publishing") }
+        },
+      ], settings)
     let server = try ServiceMain.httpServer(
       ProblemResponder(router), settings, port: port, logger: logger)
     return [pool, server, relay]

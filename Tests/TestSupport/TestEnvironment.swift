@@ -23,9 +23,9 @@ public enum TestEnvironment {
   ).deletingLastPathComponent()
 
   /// Where tests put what they make on disk.
-  static let scratch = URL(fileURLWithPath: variables["TEST_SCRATCH"] ?? NSTemporaryDirectory())
+  public static let scratch = URL(fileURLWithPath: variables["TEST_SCRATCH"] ?? NSTemporaryDirectory())
 
-  static func uniqueName(_ prefix: String) -> String {
+  public static func uniqueName(_ prefix: String) -> String {
     prefix + "_" + UUID().uuidString.lowercased().replacing("-", with: "").prefix(16)
   }
 }

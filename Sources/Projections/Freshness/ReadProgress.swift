@@ -67,6 +67,7 @@ public final class ReadProgress: Service {
   private let waiting = Gauge(label: "query_waiters")
   private let waits = Metrics.Timer(label: "query_wait_seconds")
   private let host: String
+  private let began = ContinuousClock.now
 
   /// - Parameters:
   ///   - pool: on one server of the read store; a connection of it is all that is used at a time.
@@ -215,9 +216,9 @@ public final class ReadProgress: Service {
     for name in serving.keys {
       let place = [("projection", name), ("server", host)]
       guard let freshness = serving[name]?.freshness(of: Reads(name)) else { continue }
-      if let asOf = freshness.asOf {
-        Gauge(label: "read_model_lag_seconds", dimensions: place).record((ContinuousClock.now - asOf) / .seconds(1))
-      }
+      // Never seen complete: for as long as it has been looked at, at least.
+      let age = ContinuousClock.now - (freshness.asOf ?? began)
+      Gauge(label: "read_model_lag_seconds", dimensions: place).record(age / .seconds(1))
       if let head {
         Gauge(label: "read_model_lag_positions", dimensions: place)
           .record(max(0, head.rawValue - freshness.position.rawValue))

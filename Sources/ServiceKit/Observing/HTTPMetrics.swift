@@ -13,8 +13,9 @@ final class HTTPMetrics: Sendable {
   private let counters = Mutex<[Key: (count: Counter, time: Metrics.Timer)]>([:])
 
   /// - Parameter route: as the router has it; nil where there is none. Never the path, of which there is no end.
-  func record(_ method: HTTPRequest.Method, _ route: String?, _ status: HTTPResponse.Status, since start: ContinuousClock.Instant)
-  {
+  func record(
+    _ method: HTTPRequest.Method, _ route: String?, _ status: HTTPResponse.Status, since start: ContinuousClock.Instant
+  ) {
     let key = Key(method: route == nil ? "any" : method.rawValue, route: route ?? "none", status: status.code)
     let (count, time) = counters.withLock { counters in
       if let known = counters[key] { return known }

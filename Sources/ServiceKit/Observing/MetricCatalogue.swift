@@ -17,7 +17,8 @@ public enum MetricCatalogue {
       .init("counterflow_command_queue", .gauge, "Commands without an answer yet."),
       .init("counterflow_command_batch_size", .histogram, "Commands appended together."),
       .init("counterflow_command_commit_seconds", .histogram, "From appending a batch to knowing its outcome."),
-      .init("counterflow_command_conflicts_total", .counter, "Streams that others wrote between deciding and appending."),
+      .init(
+        "counterflow_command_conflicts_total", .counter, "Streams that others wrote between deciding and appending."),
       .init("counterflow_command_turns_total", .counter, "Batches that took a turn among the replicas."),
       .init("counterflow_command_batches_resent_total", .counter, "Batches sent again because their outcome was lost."),
       .init("counterflow_snapshots_saved_total", .counter, "Snapshots that were kept."),
@@ -33,7 +34,8 @@ public enum MetricCatalogue {
       .init("counterflow_relay_confirm_seconds", .histogram, "From publishing to the broker's confirms."),
       .init("counterflow_relay_failures_total", .counter, "Interruptions of the live feed."),
       .init("counterflow_integration_position", .gauge, "Up to where the integration feed is published."),
-      .init("counterflow_integration_lag_positions", .gauge, "Events that the integration feed is behind the write store."),
+      .init(
+        "counterflow_integration_lag_positions", .gauge, "Events that the integration feed is behind the write store."),
       .init("counterflow_integration_events_published_total", .counter, "Events that a queue took."),
       .init("counterflow_integration_events_unrouted_total", .counter, "Events that no queue wanted."),
       .init("counterflow_integration_events_refused_total", .counter, "Events that a queue refused; the feed waits."),
@@ -46,16 +48,22 @@ public enum MetricCatalogue {
       .init("counterflow_projection_fenced_total", .counter, "Writes refused since another owns the pair."),
       .init("counterflow_projection_interruptions_total", .counter, "Rounds that failed and were tried again."),
       .init("counterflow_projection_lanes_aside_total", .counter, "Lanes that failed for long and left their pairs."),
-      .init("counterflow_projection_lag_positions", .gauge, "Positions that the furthest behind of a lane's pairs is behind."),
+      .init(
+        "counterflow_projection_lag_positions", .gauge,
+        "Positions that the furthest behind of a lane's pairs is behind."),
       .init("counterflow_projection_lag_seconds", .gauge, "Age of the oldest event that a lane has not applied."),
-      .init("counterflow_projection_partition_lag_positions", .gauge, "Positions that a pair is behind its partition's head."),
+      .init(
+        "counterflow_projection_partition_lag_positions", .gauge,
+        "Positions that a pair is behind its partition's head."),
       .init("counterflow_projection_pairs_owned", .gauge, "Pairs that a lane has."),
       .init("counterflow_projection_pairs_stopped", .gauge, "Pairs of a lane that stand still: halted or forked."),
       .init("counterflow_projection_pairs_unowned", .gauge, "Pairs that no projector has."),
       .init("counterflow_projection_streams_parked", .gauge, "Streams of a lane that wait at a refused event."),
       .init("counterflow_projection_batch_size", .histogram, "Events in one transaction."),
       .init("counterflow_projection_batch_seconds", .histogram, "One transaction of rows and checkpoints."),
-      .init("counterflow_projector_deliveries_dropped_total", .counter, "Deliveries that found no room, and are read from the store."),
+      .init(
+        "counterflow_projector_deliveries_dropped_total", .counter,
+        "Deliveries that found no room, and are read from the store."),
       // query-service
       .init("counterflow_read_model_lag_seconds", .gauge, "Age of what queries of a read model are sure to see."),
       .init("counterflow_read_model_lag_positions", .gauge, "Positions that a read model is behind the write store."),
@@ -70,8 +78,14 @@ public enum MetricCatalogue {
       .init("counterflow_postgres_pool_wait_seconds", .histogram, "Waiting for a free connection, where one had to."),
       .init("counterflow_postgres_pool_exhausted_total", .counter, "Tasks that got no connection in time."),
       .init("counterflow_postgres_connect_failures_total", .counter, "Connections that could not be made."),
-      .init("counterflow_rabbitmq_publisher_connections_lost_total", .counter, "Publishers' connections to the broker that broke."),
-      .init("counterflow_rabbitmq_consumer_connections_lost_total", .counter, "Consumers' connections to the broker that broke."),
-      .init("counterflow_spans_dropped_total", .counter, "Spans that were not exported, for lack of room or of a collector."),
+      .init(
+        "counterflow_rabbitmq_publisher_connections_lost_total", .counter,
+        "Publishers' connections to the broker that broke."),
+      .init(
+        "counterflow_rabbitmq_consumer_connections_lost_total", .counter,
+        "Consumers' connections to the broker that broke."),
+      .init(
+        "counterflow_spans_dropped_total", .counter, "Spans that were not exported, for lack of room or of a collector."
+      ),
     ]
 }

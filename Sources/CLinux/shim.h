@@ -1,0 +1,3 @@
+// What Glibc's own module leaves out.
+#include <sys/epoll.h>
+#include <sys/timerfd.h>

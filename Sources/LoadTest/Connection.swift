@@ -1,0 +1,135 @@
+import CLinux
+import Glibc
+
+/// One connection, kept alive; one request at a time.
+final class Connection {
+  enum State { case closed, connecting, idle, busy }
+
+  struct Lost: Error { let reason: String }
+
+  let side: Side
+  let index: Int
+  private let endpoint: Endpoint
+  private let poll: Int32
+  private(set) var state = State.closed
+  private(set) var request: Request?
+  /// When the request was handed to the connection.
+  private(set) var since: Nanoseconds = 0
+  private var socket: Int32 = -1
+  private var unsent: ArraySlice<UInt8> = []
+  private var received: [UInt8] = []
+  private var scratch = [UInt8](repeating: 0, count: 64 * 1024)
+
+  init(_ side: Side, _ index: Int, _ endpoint: Endpoint, poll: Int32) {
+    (self.side, self.index, self.endpoint, self.poll) = (side, index, endpoint, poll)
+  }
+
+  deinit { if socket >= 0 { Glibc.close(socket) } }
+
+  /// Begins to connect.
+  func open() throws(Lost) {
+    close()
+    socket = Glibc.socket(
+      endpoint.family, Int32(SOCK_STREAM.rawValue | SOCK_NONBLOCK.rawValue | SOCK_CLOEXEC.rawValue), 0)
+    guard socket >= 0 else { throw Lost(reason: "no socket: \(String(cString: strerror(errno)))") }
+    var on: Int32 = 1
+    setsockopt(socket, Int32(IPPROTO_TCP), TCP_NODELAY, &on, socklen_t(MemoryLayout<Int32>.size))
+    let result = endpoint.address.withUnsafeBytes {
+      connect(socket, $0.baseAddress!.assumingMemoryBound(to: sockaddr.self), socklen_t($0.count))
+    }
+    guard result == 0 || errno == EINPROGRESS else {
+      let reason = String(cString: strerror(errno))
+      close()
+      throw Lost(reason: "cannot connect: \(reason)")
+    }
+    state = .connecting
+    var event = epoll_event()
+    event.events = EPOLLIN.rawValue | EPOLLOUT.rawValue | EPOLLET.rawValue
+    event.data.u64 = UInt64(index)
+    epoll_ctl(poll, EPOLL_CTL_ADD, socket, &event)
+  }
+
+  func close() {
+    if socket >= 0 { Glibc.close(socket) }
+    (socket, state, unsent, request) = (-1, .closed, [], nil)
+    received.removeAll(keepingCapacity: true)
+  }
+
+  func send(_ request: Request, at now: Nanoseconds) throws(Lost) {
+    (self.request, since, state) = (request, now, .busy)
+    unsent = request.bytes[...]
+    try flush()
+  }
+
+  private func flush() throws(Lost) {
+    while !unsent.isEmpty {
+      let count = unsent.withUnsafeBytes { Glibc.send(socket, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL)) }
+      guard count > 0 else {
+        if errno == EAGAIN { return }
+        throw Lost(reason: String(cString: strerror(errno)))
+      }
+      unsent = unsent.dropFirst(count)
+    }
+  }
+
+  /// Something may be read or written.
+  /// - Returns: the answer to the request, when it is whole.
+  func ready() throws(Lost) -> Response? {
+    if state == .connecting {
+      var (error, size) = (Int32(0), socklen_t(MemoryLayout<Int32>.size))
+      getsockopt(socket, SOL_SOCKET, SO_ERROR, &error, &size)
+      guard error == 0 else { throw Lost(reason: "cannot connect: \(String(cString: strerror(error)))") }
+      var peer = sockaddr_storage()
+      var length = socklen_t(MemoryLayout<sockaddr_storage>.size)
+      let isConnected = withUnsafeMutableBytes(of: &peer) {
+        getpeername(socket, $0.baseAddress!.assumingMemoryBound(to: sockaddr.self), &length) == 0
+      }
+      guard isConnected else { return nil }
+      state = .idle
+    }
+    try flush()
+    while true {
+      let count = recv(socket, &scratch, scratch.count, 0)
+      if count > 0 {
+        received += scratch[..<count]
+        if count < scratch.count { break }
+      } else if count == 0 {
+        throw Lost(reason: "the server closed the connection")
+      } else if errno == EAGAIN {
+        break
+      } else if errno != EINTR {
+        throw Lost(reason: String(cString: strerror(errno)))
+      }
+    }
+    guard state == .busy, !received.isEmpty else { return nil }
+    do {
+      guard let (response, length, closes) = try ResponseParser.parse(received) else { return nil }
+      if length == received.count { received.removeAll(keepingCapacity: true) } else { received.removeFirst(length) }
+      (state, request) = (.idle, nil)
+      if closes { close() }
+      return response
+    } catch { throw Lost(reason: "not understood: \(error.reason)") }
+  }
+}
+
+/// Where to connect to.
+struct Endpoint {
+  let family: Int32
+  /// A `sockaddr`.
+  let address: [UInt8]
+
+  struct Unknown: Error, CustomStringConvertible { let description: String }
+
+  init(host: String, port: Int) throws(Unknown) {
+    var hints = addrinfo()
+    hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
+    var list: UnsafeMutablePointer<addrinfo>?
+    let result = getaddrinfo(host, String(port), &hints, &list)
+    defer { freeaddrinfo(list) }
+    guard result == 0, let first = list?.pointee, let address = first.ai_addr else {
+      throw Unknown(description: "the host \(host) is not known: \(String(cString: gai_strerror(result)))")
+    }
+    family = first.ai_family
+    self.address = Array(UnsafeRawBufferPointer(start: address, count: Int(first.ai_addrlen)))
+  }
+}

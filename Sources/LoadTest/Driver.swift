@@ -1,0 +1,175 @@
+import CLinux
+import DequeModule
+import Glibc
+
+/// What the driver is to do: the requests, and what is made of their answers.
+protocol Traffic: AnyObject {
+  /// When the next request is due; nil for none any more.
+  func nextArrival() -> Nanoseconds?
+  /// The request that is due.
+  func arrive() -> Request?
+  /// - Returns: what is to be sent next because of it.
+  func answered(_ request: Request, _ response: Response, at now: Nanoseconds) -> [Request]
+  func failed(_ request: Request, _ reason: String, at now: Nanoseconds)
+  /// A connection of the side has nothing to do. Only closed loops have something for it.
+  func idle(_ side: Side, at now: Nanoseconds) -> Request?
+  /// Called about every 100 ms.
+  func tick(at now: Nanoseconds)
+  /// Whether all is done.
+  func isFinished(at now: Nanoseconds) -> Bool
+}
+
+/// Sends requests when they are due, over a fixed number of connections, on the thread that calls it.
+final class Driver {
+  /// Requests that wait for a connection; more fail at once.
+  static let backlog = 200_000
+
+  private let poll: Int32
+  private let timer: Int32
+  private var connections: [Connection] = []
+  /// By the side's number: connections with nothing to do, and requests that found none.
+  private var idle: [[Int]] = Side.allCases.map { _ in [] }
+  private var waiting: [Deque<Request>] = Side.allCases.map { _ in [] }
+  private var reopen: [(index: Int, at: Nanoseconds)] = []
+  /// Why a connection was lost last.
+  private var trouble: String?
+  private let timeout: Nanoseconds
+
+  private static let timerTag = UInt64.max
+  private static let pauseBeforeReconnecting = Nanoseconds.seconds(0.1)
+
+  /// - Parameters:
+  ///   - connections: how many of each side, shared among its endpoints.
+  ///   - timeout: how long an answer may take; past it the connection is closed.
+  init(_ endpoints: [Side: [Endpoint]], connections: [Side: Int], timeout: Double) throws {
+    poll = epoll_create1(Int32(EPOLL_CLOEXEC))
+    timer = timerfd_create(CLOCK_MONOTONIC, Int32(TFD_NONBLOCK | TFD_CLOEXEC))
+    self.timeout = .seconds(timeout)
+    var event = epoll_event()
+    event.events = EPOLLIN.rawValue
+    event.data.u64 = Self.timerTag
+    epoll_ctl(poll, EPOLL_CTL_ADD, timer, &event)
+    for side in Side.allCases {
+      guard let places = endpoints[side], !places.isEmpty else { continue }
+      for number in 0..<(connections[side] ?? 0) {
+        let connection = Connection(side, self.connections.count, places[number % places.count], poll: poll)
+        self.connections.append(connection)
+      }
+    }
+  }
+
+  deinit {
+    close(poll)
+    close(timer)
+  }
+
+  func run(_ traffic: some Traffic) {
+    for connection in connections where connection.state == .closed { open(connection, traffic) }
+    var events = [epoll_event](repeating: epoll_event(), count: 256)
+    var nextTick = Clock.now
+    while true {
+      var now = Clock.now
+      if now >= nextTick {
+        nextTick = now + .seconds(0.1)
+        traffic.tick(at: now)
+        expire(traffic, now)
+        reconnect(traffic, now)
+        for connection in idle.flatMap({ $0 }).map({ connections[$0] }) {
+          guard let request = traffic.idle(connection.side, at: now) else { continue }
+          idle[connection.side.rawValue].removeAll { $0 == connection.index }
+          send(request, on: connection, traffic)
+        }
+        if traffic.isFinished(at: now) { return }
+      }
+      while let due = traffic.nextArrival(), due <= now {
+        guard let request = traffic.arrive() else { break }
+        submit(request, traffic, now)
+        now = Clock.now
+      }
+      arm(min(traffic.nextArrival() ?? nextTick, nextTick))
+      let count = epoll_wait(poll, &events, Int32(events.count), 200)
+      for event in events[..<max(0, Int(count))] {
+        guard event.data.u64 != Self.timerTag else {
+          var expirations = UInt64(0)
+          _ = read(timer, &expirations, 8)
+          continue
+        }
+        serve(connections[Int(event.data.u64)], traffic)
+      }
+    }
+  }
+
+  private func serve(_ connection: Connection, _ traffic: some Traffic) {
+    guard connection.state != .closed else { return }
+    let (before, request) = (connection.state, connection.request)
+    do {
+      let response = try connection.ready()
+      if let response, let request {
+        let now = Clock.now
+        for next in traffic.answered(request, response, at: now) { submit(next, traffic, now) }
+        if connection.state == .closed { open(connection, traffic) }
+      }
+      if connection.state == .idle, before != .idle { takeNext(connection, traffic) }
+    } catch { lose(connection, request, error.reason, traffic) }
+  }
+
+  private func takeNext(_ connection: Connection, _ traffic: some Traffic) {
+    if let request = waiting[connection.side.rawValue].popFirst() ?? traffic.idle(connection.side, at: Clock.now) {
+      send(request, on: connection, traffic)
+    } else {
+      idle[connection.side.rawValue].append(connection.index)
+    }
+  }
+
+  private func submit(_ request: Request, _ traffic: some Traffic, _ now: Nanoseconds) {
+    if let index = idle[request.side.rawValue].popLast() {
+      send(request, on: connections[index], traffic)
+    } else if waiting[request.side.rawValue].count < Self.backlog {
+      waiting[request.side.rawValue].append(request)
+    } else {
+      traffic.failed(request, "no connection was free for long", at: now)
+    }
+  }
+
+  private func send(_ request: Request, on connection: Connection, _ traffic: some Traffic) {
+    do { try connection.send(request, at: Clock.now) } catch { lose(connection, request, error.reason, traffic) }
+  }
+
+  private func lose(_ connection: Connection, _ request: Request?, _ reason: String, _ traffic: some Traffic) {
+    connection.close()
+    idle[connection.side.rawValue].removeAll { $0 == connection.index }
+    let now = Clock.now
+    trouble = reason
+    if let request { traffic.failed(request, reason, at: now) }
+    reopen.append((connection.index, now + Self.pauseBeforeReconnecting))
+  }
+
+  private func open(_ connection: Connection, _ traffic: some Traffic) {
+    do { try connection.open() } catch { lose(connection, nil, error.reason, traffic) }
+  }
+
+  private func reconnect(_ traffic: some Traffic, _ now: Nanoseconds) {
+    let due = reopen.filter { $0.at <= now }
+    reopen.removeAll { $0.at <= now }
+    for (index, _) in due { open(connections[index], traffic) }
+  }
+
+  private func expire(_ traffic: some Traffic, _ now: Nanoseconds) {
+    for connection in connections where connection.state == .busy && connection.since + timeout < now {
+      lose(connection, connection.request, "no answer in time", traffic)
+    }
+    for side in Side.allCases {
+      while let first = waiting[side.rawValue].first, first.intended + timeout < now {
+        waiting[side.rawValue].removeFirst()
+        traffic.failed(first, "not sent in time" + (trouble.map { "; the last trouble: \($0)" } ?? ""), at: now)
+      }
+    }
+  }
+
+  private func arm(_ time: Nanoseconds) {
+    var specification = itimerspec()
+    let time = max(time, 1)
+    specification.it_value = timespec(tv_sec: Int(time / 1_000_000_000), tv_nsec: Int(time % 1_000_000_000))
+    timerfd_settime(timer, Int32(TFD_TIMER_ABSTIME), &specification, nil)
+  }
+}

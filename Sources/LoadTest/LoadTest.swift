@@ -1,0 +1,153 @@
+import ArgumentParser
+import Foundation
+import ServiceKit
+import Synchronization
+
+@main
+struct LoadTest: AsyncParsableCommand {
+  enum Profile: String, CaseIterable, ExpressibleByArgument {
+    case write, read, mixed, checkout, hot
+    case readYourWrites = "read-your-writes"
+
+    var needsCommands: Bool { self != .read }
+    var needsQueries: Bool { [.read, .mixed, .readYourWrites].contains(self) }
+  }
+
+  static let configuration = CommandConfiguration(
+    commandName: "loadtest",
+    abstract: "Puts load on the write path, the read path, or both, and says how they took it.",
+    discussion: """
+      Requests are sent when they are due, whether the ones before were answered or not, and each latency counts from when \
+      its request should have been sent: a stall shows as what it costs those who come meanwhile. --closed waits for \
+      answers instead, as wrk does.
+
+        loadtest write --rate 1000 --duration 30
+        loadtest mixed --rate 500..5000 --duration 60 --report mixed.html
+        loadtest read --find-max "p99<50ms"
+        loadtest --compare --find-max "p99<50ms" --report compare.html
+
+      The profiles: write (orders of one line), read, mixed (--ratio reads for each write), read-your-writes (an order, then \
+      a read with its token), checkout (an order's whole life), hot (all orders take from one product's stock).
+
+      Where the services ask for a token, COUNTERFLOW_TOKEN, or the file that COUNTERFLOW_TOKEN_FILE names, holds one with \
+      the scopes commands:write and queries:read. METRICS_TOKEN is for the projections' lag.
+      """)
+
+  @Argument(help: "What to do: \(Profile.allCases.map(\.rawValue).joined(separator: ", ")).") var profile: Profile?
+  @Flag(help: "Runs write, read and mixed one after the other, and puts them side by side.") var compare = false
+  @Option(help: "Where command-service answers; several with commas between.") var commands = "http://127.0.0.1:8081"
+  @Option(help: "Where query-service answers; several with commas between.") var queries = "http://127.0.0.1:8082"
+  @Option(help: "Requests a second, or of checkout journeys; 100..1000 rises evenly.") var rate = "100"
+  @Flag(help: "Each connection sends its next request when it has its answer; no rate.") var closed = false
+  @Option(help: "Searches the highest rate that keeps this, such as \"p99<50ms\".") var findMax: Promise?
+  @Option(help: "Seconds that are measured.") var duration = 10.0
+  @Option(help: "Seconds before those.") var warmUp = 2.0
+  @Option(help: "Connections to each side.") var connections = 64
+  @Option(help: "Seconds that an answer may take.") var timeout = 30.0
+  @Option(help: "Mixed: reads for each write.") var ratio = 9.0
+  @Option(help: "Read: kinds by weight, of order, page, product, search and sales.") var reads =
+    "order=17,page=2,product=1"
+  @Option(help: "Read: this path and nothing else, for comparing with other tools.") var path: String?
+  @Option(help: "Orders that reads choose from.") var orders = 5_000
+  @Option(help: "Writes a second of which is looked at how soon they are visible; 0 for none.") var visibility = 5.0
+  @Option(help: "Writes everything as JSON to this file; - for standard output.") var json: String?
+  @Option(help: "Writes a page with charts to this file.") var report: String?
+
+  private static let token = Setting.optional(
+    "COUNTERFLOW_TOKEN", allowed: "a token", help: "Sent with each request.", isSecret: true)
+
+  mutating func validate() throws {
+    guard compare != (profile != nil) else { throw ValidationError("give a profile, or --compare") }
+    guard (1...10_000).contains(connections) else { throw ValidationError("--connections takes 1 to 10000") }
+    guard (0.1...86_400).contains(duration) else { throw ValidationError("--duration takes 0.1 to 86400 seconds") }
+    guard (0...3_600).contains(warmUp) else { throw ValidationError("--warm-up takes 0 to 3600 seconds") }
+    guard (0.1...600).contains(timeout) else { throw ValidationError("--timeout takes 0.1 to 600 seconds") }
+    guard ratio >= 0, ratio.isFinite else { throw ValidationError("--ratio takes 0 or more") }
+    guard (1...100_000).contains(orders) else { throw ValidationError("--orders takes 1 to 100000") }
+    guard (0...1000).contains(visibility) else { throw ValidationError("--visibility takes 0 to 1000") }
+    _ = try (schedule(), weights(), urls(commands, "--commands"), urls(queries, "--queries"))
+    if closed {
+      guard findMax == nil else { throw ValidationError("--find-max needs a rate; it does not go with --closed") }
+      guard !compare, let profile, ![.mixed, .readYourWrites].contains(profile) else {
+        throw ValidationError("--closed goes with write, read, checkout and hot: one side waits for its own answers")
+      }
+    }
+    if path != nil, profile != .read { throw ValidationError("--path goes with the profile read") }
+  }
+
+  private func schedule() throws -> Schedule {
+    if closed { return .closed }
+    let ends = rate.split(separator: "..", omittingEmptySubsequences: false).map { Double($0) }
+    guard ends.count <= 2, let first = ends.first ?? nil, let last = ends.last ?? nil,
+      [first, last].allSatisfy({ $0 > 0 && $0 <= RateSearch.highest })
+    else { throw ValidationError("--rate takes requests a second, such as 1000, or 100..1000") }
+    return .open(from: first, to: last)
+  }
+
+  private func weights() throws -> [Reading.Kind: Int] {
+    var weights: [Reading.Kind: Int] = [:]
+    for part in reads.split(separator: ",") {
+      let pair = part.split(separator: "=")
+      guard pair.count == 2, let kind = Reading.Kind(rawValue: String(pair[0])), let weight = Int(pair[1]),
+        (0...1000).contains(weight)
+      else {
+        throw ValidationError(
+          "--reads takes kinds with weights, such as order=9,page=1; kinds are "
+            + Reading.Kind.allCases.map(\.rawValue).joined(separator: ", "))
+      }
+      weights[kind] = weight
+    }
+    guard weights.values.contains(where: { $0 > 0 }) else { throw ValidationError("--reads leaves nothing to read") }
+    return weights
+  }
+
+  private func urls(_ text: String, _ option: String) throws -> [URL] {
+    try text.split(separator: ",").map { part in
+      guard let url = URL(string: String(part)), url.scheme == "http", url.host != nil, ["", "/"].contains(url.path)
+      else { throw ValidationError("\(option) takes URLs such as http://127.0.0.1:8081, not '\(part)'") }
+      return URL(string: "http://\(url.host!):\(url.port ?? 80)")!
+    }
+  }
+
+  func run() async throws {
+    let interruption = Interruption()
+    var session = try Session(
+      commands: try urls(commands, "--commands"), queries: try urls(queries, "--queries"),
+      token: try Settings()[Self.token], metricsToken: try Settings()[Observing.metricsToken],
+      title: title, interruption: interruption)
+    let profiles = compare ? [Profile.write, .read, .mixed] : [profile!]
+    try await session.prepare(profiles, orders: path == nil ? orders : 0, weights: try weights())
+    let settings = Trial.Settings(
+      schedule: try schedule(), warmUp: warmUp, duration: duration, timeout: timeout, visibility: visibility,
+      probes: nil, connections: connections)
+    for profile in profiles where !interruption.isRequested {
+      let workload = { try session.workload(profile, ratio: ratio, path: path) }
+      if let findMax {
+        try await session.search(findMax, try schedule(), settings, workload)
+      } else {
+        try session.measure(try workload(), settings)
+      }
+    }
+    try session.finish(json: json, report: report)
+    guard session.report.trials.contains(where: { ($0.latency?.count ?? 0) > 0 }) else { throw ExitCode(1) }
+  }
+
+  private var title: String {
+    let what = compare ? "write, read and mixed" : profile!.rawValue
+    if let findMax { return "\(what): the highest rate with \(findMax)" }
+    return closed ? "\(what), \(connections) connections in a closed loop" : "\(what) at \(rate) a second"
+  }
+}
+
+/// Ctrl-C ends the trial that goes on, and what was found is still reported; a second one ends the process.
+final class Interruption: Sendable {
+  private static let count = Atomic<Int>(0)
+
+  init() {
+    signal(SIGINT) { _ in
+      if Interruption.count.add(1, ordering: .relaxed).newValue > 1 { _exit(130) }
+    }
+  }
+
+  var isRequested: Bool { Self.count.load(ordering: .relaxed) > 0 }
+}

@@ -1,0 +1,105 @@
+import Foundation
+import FoundationNetworking
+import JSON
+
+/// Makes what the workloads need, and finds what there is to read.
+struct Preparation {
+  let commands: URL?
+  let queries: URL?
+  let token: String?
+
+  /// What there is to read.
+  struct Found {
+    var orders: [String] = []
+    var customers: [String] = []
+    var products: [String] = []
+  }
+
+  struct Failed: Error, CustomStringConvertible { let description: String }
+
+  /// The products; those that are there already are left as they are.
+  func makeProducts() async throws {
+    for sku in Stock.skus + [Stock.hot] {
+      let isHot = sku == Stock.hot
+      let body = #"{"sku":"\#(sku)","name":"Load \#(sku)","unitPrice":\#(Stock.price),"tracksStock":\#(isHot)}"#
+      try await post("/v1/products", body, accepting: [201, 409])
+    }
+    // Adds as much again in each run: more than a run takes.
+    try await post("/v1/products/\(Stock.hot)/stock/receipts", #"{"quantity":1000000}"#, accepting: [200, 201])
+  }
+
+  /// Orders and customers that can be read; writes some where there are none.
+  /// - Parameter count: how many orders, at most.
+  func whatToRead(count: Int) async throws -> Found {
+    var found = try await find(count)
+    if found.orders.count < min(count, 100), commands != nil {
+      try await makeProducts()
+      var names = Names()
+      for number in 1...200 {
+        let id = names.next()
+        try await post(
+          "/v1/orders",
+          #"{"orderId":"\#(id)","customerId":"load-\#(number % 20 + 1)","lines":[{"sku":"LOAD-1","quantity":1}]}"#,
+          accepting: [201])
+      }
+      for _ in 0..<100 where found.orders.count < 100 {
+        try await Task.sleep(for: .milliseconds(100))
+        found = try await find(count)
+      }
+    }
+    guard !found.orders.isEmpty else {
+      throw Failed(description: "there are no orders to read; run the profile write first, or give --commands too")
+    }
+    return found
+  }
+
+  private func find(_ count: Int) async throws -> Found {
+    var (orders, customers): ([String], Set<String>) = ([], [])
+    var cursor: String?
+    repeat {
+      let path = "/v1/orders?limit=100" + (cursor.map { "&cursor=\($0)" } ?? "")
+      let page = try await get(path)
+      for item in page["items"]?.array ?? [] {
+        guard let id = item["orderId"]?.string else { continue }
+        orders.append(id)
+        if let customer = item["customerId"]?.string { customers.insert(customer) }
+      }
+      cursor = page["nextCursor"]?.string
+    } while cursor != nil && orders.count < count
+    let products = try await get("/v1/products?limit=100")["items"]?.array?.compactMap { $0["sku"]?.string } ?? []
+    return Found(
+      orders: orders, customers: customers.isEmpty ? ["load-1"] : customers.sorted(),
+      products: products.isEmpty ? ["LOAD-1"] : products)
+  }
+
+  private func post(_ path: String, _ body: String, accepting: Set<Int>) async throws {
+    guard let commands else { throw Failed(description: "this profile writes: give --commands") }
+    var request = URLRequest(url: URL(string: commands.absoluteString + path)!)
+    request.httpMethod = "POST"
+    request.httpBody = Data(body.utf8)
+    request.setValue("application/json", forHTTPHeaderField: "Content-Type")
+    let (status, answer) = try await send(request)
+    guard accepting.contains(status) else { throw Failed(description: "POST \(path) answered \(status): \(answer)") }
+  }
+
+  private func get(_ path: String) async throws -> JSON {
+    guard let queries else { throw Failed(description: "this profile reads: give --queries") }
+    let (status, answer) = try await send(URLRequest(url: URL(string: queries.absoluteString + path)!))
+    guard status == 200, let json = try? JSON(parsing: Array(answer.utf8)) else {
+      throw Failed(description: "GET \(path) answered \(status): \(answer)")
+    }
+    return json
+  }
+
+  private func send(_ request: URLRequest) async throws -> (Int, String) {
+    var request = request
+    request.timeoutInterval = 30
+    if let token { request.setValue("Bearer \(token)", forHTTPHeaderField: "Authorization") }
+    do {
+      let (data, response) = try await URLSession.shared.data(for: request)
+      return ((response as! HTTPURLResponse).statusCode, String(decoding: data, as: UTF8.self))
+    } catch {
+      throw Failed(description: "\(request.url!) does not answer: \(error.localizedDescription)")
+    }
+  }
+}

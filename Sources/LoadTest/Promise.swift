@@ -1,0 +1,68 @@
+import ArgumentParser
+
+/// What a rate must keep to count, such as `p99<50ms`.
+struct Promise: ExpressibleByArgument, CustomStringConvertible {
+  let figure: String
+  /// In milliseconds.
+  let bound: Double
+
+  var description: String { "\(figure)<\(bound.plain)ms" }
+
+  init?(argument: String) {
+    let text = argument.replacing(" ", with: "")
+    guard let match = text.wholeMatch(of: /(mean|p50|p90|p95|p99|p99\.9|max)<([0-9]+(?:\.[0-9]+)?)(ms|s)/),
+      let number = Double(match.2), number > 0
+    else { return nil }
+    figure = String(match.1)
+    bound = match.3 == "s" ? number * 1000 : number
+  }
+
+  /// The share of requests that may fail, and of the offered rate that must be answered.
+  static let tolerance = (errors: 0.001, answered: 0.97)
+
+  func isKept(by result: TrialResult) -> Bool {
+    guard let value = result.latency?[figure], value < bound, result.errorShare <= Self.tolerance.errors else {
+      return false
+    }
+    // Of a journey of several requests each is answered by itself.
+    guard let offered = result.offeredPerSecond else { return true }
+    return result.answeredPerSecond >= offered * Self.tolerance.answered
+  }
+}
+
+/// Finds the highest rate that keeps a promise: doubles until one does not, then halves the distance.
+struct RateSearch {
+  /// Ends when the rates that did and did not keep it are so close.
+  static let precision = 0.05
+  static let highest = 1_000_000.0
+
+  private(set) var kept: Double?
+  private(set) var broken: Double?
+  private let first: Double
+
+  init(from first: Double) { self.first = first }
+
+  /// The next rate to try; nil when it is found.
+  var next: Double? {
+    switch (kept, broken) {
+    case (nil, nil): return first
+    case (nil, let broken?): return broken > 2 ? broken / 2 : nil
+    case (let kept?, nil): return kept * 2 <= Self.highest ? kept * 2 : nil
+    case (let kept?, let broken?):
+      guard broken / kept > 1 + Self.precision else { return nil }
+      return ((kept + broken) / 2).rounded()
+    }
+  }
+
+  mutating func tried(_ rate: Double, isKept: Bool) {
+    if isKept { kept = max(kept ?? 0, rate) } else { broken = min(broken ?? .infinity, rate) }
+  }
+}
+
+extension Double {
+  /// With at most a digit behind the point, and none where it says nothing.
+  var plain: String {
+    let rounded = (self * 10).rounded() / 10
+    return rounded == rounded.rounded() ? String(Int(rounded)) : String(rounded)
+  }
+}

@@ -1,0 +1,76 @@
+/// Takes a response out of what a connection has received.
+struct ResponseParser {
+  struct Malformed: Error { let reason: String }
+
+  /// Longer ones are refused.
+  private static let longestHead = 64 * 1024
+
+  /// - Returns: the response, how many bytes it took, and whether the server closes the connection after it; nil
+  ///   while some of it is missing.
+  static func parse(_ bytes: [UInt8]) throws(Malformed) -> (response: Response, length: Int, closes: Bool)? {
+    guard let end = endOfHead(bytes) else {
+      guard bytes.count < longestHead else { throw Malformed(reason: "a head without end") }
+      return nil
+    }
+    guard bytes.count >= 12, bytes.starts(with: "HTTP/1.".utf8),
+      let status = Int(String(decoding: bytes[9..<12], as: UTF8.self))
+    else { throw Malformed(reason: "no HTTP/1.1 answer") }
+    var (length, token, closes) = (Int?.none, String?.none, false)
+    var start = bytes[..<end].firstIndex(of: newline).map { $0 + 1 } ?? end
+    while start < end {
+      let lineEnd = bytes[start..<end].firstIndex(of: newline) ?? end
+      let line = bytes[start..<lineEnd]
+      start = lineEnd + 1
+      guard let first = line.first else { continue }
+      // Most of the fields are of no interest: told by their first letters.
+      switch first | 0x20 {
+      case UInt8(ascii: "c"):
+        if let value = value(of: "content-length", in: line) {
+          length = Int(value)
+        } else if let value = value(of: "consistency-token", in: line) {
+          token = value
+        } else if let value = value(of: "connection", in: line) {
+          closes = value.lowercased() == "close"
+        }
+      case UInt8(ascii: "t"):
+        if value(of: "transfer-encoding", in: line) != nil { throw Malformed(reason: "a chunked answer") }
+      default: break
+      }
+    }
+    let bodyStart = end + 4
+    let bodyLength = status == 304 || status == 204 ? 0 : length
+    guard let bodyLength else { throw Malformed(reason: "an answer without Content-Length") }
+    guard bytes.count >= bodyStart + bodyLength else { return nil }
+    let response = Response(
+      status: status, consistencyToken: token, body: bytes[bodyStart..<bodyStart + bodyLength])
+    return (response, bodyStart + bodyLength, closes)
+  }
+
+  private static let newline = UInt8(ascii: "\n")
+
+  /// Where the line break before the empty line is.
+  private static func endOfHead(_ bytes: [UInt8]) -> Int? {
+    bytes.withUnsafeBufferPointer { bytes in
+      var index = 3
+      while index < bytes.count {
+        switch bytes[index] {
+        case newline:
+          if bytes[index - 1] == 13, bytes[index - 2] == newline, bytes[index - 3] == 13 { return index - 3 }
+          index += 2
+        case 13: index += 1
+        default: index += 4
+        }
+      }
+      return nil
+    }
+  }
+
+  private static func value(of name: StaticString, in line: ArraySlice<UInt8>) -> String? {
+    let count = name.utf8CodeUnitCount
+    guard line.count > count, line[line.startIndex + count] == UInt8(ascii: ":") else { return nil }
+    let matches = UnsafeBufferPointer(start: name.utf8Start, count: count)
+    for (index, byte) in matches.enumerated() where line[line.startIndex + index] | 0x20 != byte { return nil }
+    let value = line[(line.startIndex + count + 1)...]
+    return String(decoding: value.drop { $0 == 32 }.prefix { $0 != 13 }, as: UTF8.self)
+  }
+}

@@ -1,0 +1,136 @@
+import ArgumentParser
+import Foundation
+
+/// The trials of one run, against one system.
+struct Session {
+  private let commands: [URL]
+  private let queries: [URL]
+  private let format: RequestFormat
+  private let preparation: Preparation
+  private let metricsToken: String?
+  private let interruption: Interruption
+  private let output = Output()
+  private(set) var report: Report
+  private var toRead = Preparation.Found()
+  private var weights: [Reading.Kind: Int] = [:]
+
+  init(
+    commands: [URL], queries: [URL], token: String?, metricsToken: String?, title: String, interruption: Interruption
+  ) throws {
+    (self.commands, self.queries, self.metricsToken, self.interruption) = (
+      commands, queries, metricsToken, interruption
+    )
+    format = RequestFormat(token: token)
+    preparation = Preparation(commands: commands.first, queries: queries.first, token: token)
+    report = Report(
+      title: title, began: Date.now.formatted(.iso8601), machine: Self.machine,
+      commands: commands.map(\.absoluteString), queries: queries.map(\.absoluteString))
+  }
+
+  mutating func prepare(_ profiles: [LoadTest.Profile], orders: Int, weights: [Reading.Kind: Int]) async throws {
+    self.weights = weights
+    if profiles.contains(where: \.needsCommands) { try await preparation.makeProducts() }
+    if orders > 0, profiles.contains(where: { $0 == .read || $0 == .mixed }) {
+      toRead = try await preparation.whatToRead(count: orders)
+    }
+  }
+
+  func workload(_ profile: LoadTest.Profile, ratio: Double, path: String?) throws -> any Workload {
+    let reading = Reading(format, toRead, weights: weights)
+    return switch profile {
+    case .write: PlacingOrders(format)
+    case .hot: PlacingOrders(format, isHot: true)
+    case .read: if let path { OnePath(format, path: path) } else { reading }
+    case .mixed: Mixed(reading, PlacingOrders(format), ratio: ratio)
+    case .readYourWrites: ReadingYourWrites(format)
+    case .checkout: CheckingOut(format)
+    }
+  }
+
+  @discardableResult
+  mutating func measure(_ workload: any Workload, _ settings: Trial.Settings) throws -> TrialResult {
+    let result = try trial(workload, settings)
+    report.trials.append(result)
+    output.show(result)
+    return result
+  }
+
+  private func trial(_ workload: any Workload, _ settings: Trial.Settings) throws -> TrialResult {
+    var settings = settings
+    let head = metricsToken.map { "Authorization: Bearer \($0)\r\n" } ?? ""
+    settings.probes = Array("GET /metrics HTTP/1.1\r\nHost: loadtest\r\n\(head)\r\n".utf8)
+    let endpoints: [Side: [Endpoint]] = [
+      .command: try commands.map(Self.endpoint), .query: try queries.map(Self.endpoint),
+      .watch: try queries.map(Self.endpoint),
+    ]
+    let driver = try Driver(
+      endpoints, connections: [.command: settings.connections, .query: settings.connections, .watch: 8],
+      timeout: settings.timeout)
+    output.begin(workload.name, settings)
+    return Trial(
+      workload, settings, format: format, isInterrupted: { [interruption] in interruption.isRequested },
+      progress: { [output] in output.show($0, isMeasured: $1) }
+    ).run(on: driver)
+  }
+
+  private static func endpoint(_ url: URL) throws -> Endpoint { try Endpoint(host: url.host!, port: url.port!) }
+
+  mutating func search(
+    _ promise: Promise, _ schedule: Schedule, _ settings: Trial.Settings, _ workload: () throws -> any Workload
+  ) async throws {
+    guard case .open(let first, _) = schedule else { return }
+    var (search, attempts) = (RateSearch(from: first), [Report.Attempt]())
+    var best: TrialResult?
+    while let rate = search.next, !interruption.isRequested {
+      var settings = settings
+      settings.schedule = .open(from: rate, to: rate)
+      let result = try trial(try workload(), settings)
+      // A trial that was cut short says nothing.
+      guard !interruption.isRequested else { break }
+      let isKept = promise.isKept(by: result)
+      search.tried(rate, isKept: isKept)
+      if isKept { best = result }
+      attempts.append(
+        Report.Attempt(
+          rate: rate, answeredPerSecond: result.answeredPerSecond, value: result.latency?[promise.figure],
+          errors: result.errors, isKept: isKept))
+      output.show(attempts.last!, promise)
+      // What the last one left behind is not the next one's to carry.
+      try await Task.sleep(for: .seconds(isKept ? 0.5 : 3))
+    }
+    let name = try workload().name
+    report.searches.append(
+      Report.Search(profile: name, promise: promise.description, found: search.kept, attempts: attempts))
+    output.showFound(search.kept, promise, name)
+    if let best {
+      report.trials.append(best)
+      output.show(best)
+    }
+  }
+
+  func finish(json: String?, report file: String?) throws {
+    if report.trials.count > 1 { output.showSideBySide(report.trials) }
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+    let data = try encoder.encode(report)
+    if json == "-" {
+      print(String(decoding: data, as: UTF8.self))
+    } else if let json {
+      try write(data, to: json)
+    }
+    if let file { try write(Data(ReportPage.html(String(decoding: data, as: UTF8.self)).utf8), to: file) }
+  }
+
+  private func write(_ data: Data, to file: String) throws {
+    do { try data.write(to: URL(fileURLWithPath: file)) } catch {
+      throw ValidationError("\(file) cannot be written: \(error.localizedDescription)")
+    }
+    output.say("wrote \(file)")
+  }
+
+  private static var machine: String {
+    let information = ProcessInfo.processInfo
+    return "\(information.activeProcessorCount) cores, \(information.physicalMemory >> 30) GiB, "
+      + information.operatingSystemVersionString
+  }
+}

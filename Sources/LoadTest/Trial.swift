@@ -1,0 +1,265 @@
+import Foundation
+import Glibc
+import Histogram
+
+/// When requests are due.
+enum Schedule: Sendable {
+  /// A rate that goes evenly from the first to the last number of requests a second.
+  case open(from: Double, to: Double)
+  /// As soon as a connection is free.
+  case closed
+
+  /// When the arrival of this number is due, in seconds from the beginning.
+  /// - Parameter length: of the ramp, in seconds; beyond it the last rate goes on.
+  func time(of arrival: Int, length: Double) -> Double? {
+    guard case .open(let first, let last) = self else { return nil }
+    let number = Double(arrival)
+    // first·t + (last − first)·t²/(2·length) arrivals by the time t.
+    let slope = (last - first) / length
+    let inRamp = (first + last) / 2 * length
+    guard number < inRamp else { return last > 0 ? length + (number - inRamp) / last : nil }
+    guard abs(slope) > 1e-9 else { return number / first }
+    return (-first + (first * first + 2 * slope * number).squareRoot()) / slope
+  }
+}
+
+/// One run of one workload: what is sent when, and what was found.
+final class Trial: Traffic {
+  struct Settings: Sendable {
+    var schedule: Schedule
+    /// Seconds that are not measured, and those that are.
+    var warmUp: Double
+    var duration: Double
+    var timeout: Double
+    /// Writes a second whose visibility is looked at.
+    var visibility: Double
+    /// A second at a time is known of the projections' lag.
+    var probes: [UInt8]?
+    var connections: Int
+  }
+
+  private let workload: any Workload
+  private let settings: Settings
+  private let format: RequestFormat
+  private let progress: (SecondResult, Bool) -> Void
+  private let isInterrupted: () -> Bool
+
+  private var start: Nanoseconds = 0
+  private var measured: Range<Nanoseconds> = 0..<1
+  private var end: Nanoseconds = 0
+  private var arrivals = 0
+  private var due: Nanoseconds?
+  private var outstanding = 0
+  private var nextProbe: Nanoseconds = 0
+  private var nextLook: Nanoseconds = 0
+  private var cpu = 0.0
+
+  private struct Tally {
+    var histogram = Histogram<UInt64>.ofLatencies
+    var errors: [String: Int] = [:]
+  }
+
+  private var tallies: [String: Tally] = [:]
+  private var total = Histogram<UInt64>.ofLatencies
+  private var visible = Histogram<UInt64>.ofLatencies
+  private var errorCount = 0
+  private var timeline: [SecondResult] = []
+
+  // The second that goes on.
+  private var second = -1
+  private var latest = Histogram<UInt64>.ofLatencies
+  private var offered = 0
+  private var failures = 0
+  private var lag: (seconds: Double?, positions: Double?) = (nil, nil)
+
+  private static let visibility = "visibility"
+  private static let probe = "probe"
+
+  /// - Parameter progress: gets each second when it is over, and whether it is measured.
+  init(
+    _ workload: any Workload, _ settings: Settings, format: RequestFormat, isInterrupted: @escaping () -> Bool,
+    progress: @escaping (SecondResult, Bool) -> Void
+  ) {
+    (self.workload, self.settings, self.format) = (workload, settings, format)
+    (self.isInterrupted, self.progress) = (isInterrupted, progress)
+  }
+
+  func run(on driver: Driver) -> TrialResult {
+    start = Clock.now + .seconds(0.2)
+    measured = (start + .seconds(settings.warmUp))..<(start + .seconds(settings.warmUp + settings.duration))
+    end = measured.upperBound
+    due = arrival(0)
+    cpu = Self.processorTime
+    let began = Clock.now
+    driver.run(self)
+    let cores = (Self.processorTime - cpu) / (Clock.now - began).inSeconds
+    let last = min(end, measured.upperBound)
+    let seconds = max(0.001, Double(Int64(last) - Int64(measured.lowerBound)) / 1e9)
+    let offered: Double? = if case .open(let first, let last) = settings.schedule { (first + last) / 2 } else { nil }
+    return TrialResult(
+      profile: workload.name, loop: offered == nil ? "closed" : "open", offeredPerSecond: offered, seconds: seconds,
+      connections: settings.connections, answeredPerSecond: Double(total.totalCount) / seconds, errors: errorCount,
+      latency: Latency(total),
+      operations: tallies.sorted { $0.key < $1.key }.map {
+        OperationResult(name: $0.key, latency: Latency($0.value.histogram), errors: $0.value.errors)
+      },
+      visibility: Latency(visible), timeline: timeline, ownCores: cores)
+  }
+
+  private static var processorTime: Double {
+    var usage = rusage()
+    getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)
+    func seconds(_ time: timeval) -> Double { Double(time.tv_sec) + Double(time.tv_usec) / 1e6 }
+    return seconds(usage.ru_utime) + seconds(usage.ru_stime)
+  }
+
+  // MARK: What is due
+  private func arrival(_ number: Int) -> Nanoseconds? {
+    // The warm-up has the first rate.
+    guard case .open(let first, _) = settings.schedule else { return nil }
+    let before = first * settings.warmUp
+    let offset =
+      Double(number) < before
+      ? Double(number) / first
+      : settings.schedule.time(of: number - Int(before), length: settings.duration).map { settings.warmUp + $0 }
+    guard let offset else { return nil }
+    let time = start + .seconds(offset)
+    return time < measured.upperBound ? time : nil
+  }
+
+  func nextArrival() -> Nanoseconds? { due }
+
+  func arrive() -> Request? {
+    guard let time = due else { return nil }
+    arrivals += 1
+    due = isInterrupted() ? nil : arrival(arrivals)
+    return begin(at: time)
+  }
+
+  func idle(_ side: Side, at now: Nanoseconds) -> Request? {
+    guard case .closed = settings.schedule, now >= start, now < end, side == workload.side else { return nil }
+    return begin(at: now)
+  }
+
+  private func begin(at time: Nanoseconds) -> Request {
+    var request = workload.begin()
+    (request.intended, request.began) = (time, time)
+    outstanding += 1
+    offered += 1
+    return request
+  }
+
+  func tick(at now: Nanoseconds) {
+    if isInterrupted(), now < end { (end, due) = (now, nil) }
+    let current = now < start ? -1 : Int((now - start) / 1_000_000_000)
+    if current != second { close(second: current) }
+  }
+
+  func isFinished(at now: Nanoseconds) -> Bool {
+    now >= end && (outstanding == 0 || now >= end + .seconds(settings.timeout + 1))
+  }
+
+  // MARK: What came of it
+  func answered(_ request: Request, _ response: Response, at now: Nanoseconds) -> [Request] {
+    outstanding -= 1
+    switch request.subject {
+    case Self.probe:
+      lag = Self.lag(response.body)
+      return []
+    case Self.visibility:
+      if response.isSuccess, isMeasured(request) { visible.record((now - request.began) / 1000) }
+      return []
+    default: break
+    }
+    guard response.isSuccess || workload.accepts(response, to: request) else {
+      fail(request, "HTTP \(response.status)")
+      return watch(nil, response, now)
+    }
+    record(request, request.operation, from: request.intended, now)
+    var following: [Request] = []
+    if var next = workload.next(after: request, response) {
+      (next.intended, next.began) = (now, request.began)
+      outstanding += 1
+      following.append(next)
+    } else if let journey = workload.journey, request.step > 0, isMeasured(request) {
+      tallies[journey, default: Tally()].histogram.record((now - request.began) / 1000)
+    }
+    return following + watch(request, response, now)
+  }
+
+  func failed(_ request: Request, _ reason: String, at now: Nanoseconds) {
+    outstanding -= 1
+    if request.operation != nil { fail(request, reason) }
+  }
+
+  private func isMeasured(_ request: Request) -> Bool { measured.contains(request.began) }
+
+  private func record(_ request: Request, _ operation: String?, from time: Nanoseconds, _ now: Nanoseconds) {
+    let microseconds = (now - min(now, time)) / 1000
+    latest.record(microseconds)
+    guard let operation, isMeasured(request) else { return }
+    total.record(microseconds)
+    tallies[operation, default: Tally()].histogram.record(microseconds)
+  }
+
+  private func fail(_ request: Request, _ reason: String) {
+    failures += 1
+    guard let operation = request.operation, isMeasured(request) else { return }
+    errorCount += 1
+    tallies[operation, default: Tally()].errors[reason, default: 0] += 1
+  }
+
+  /// What is looked at besides: how soon a write is visible, and how far the projections are behind.
+  private func watch(_ request: Request?, _ response: Response, _ now: Nanoseconds) -> [Request] {
+    var looks: [Request] = []
+    if let probe = settings.probes, now >= nextProbe, now < end {
+      nextProbe = now + .seconds(1)
+      looks.append(Request(side: .watch, bytes: probe, operation: nil, subject: Self.probe, intended: now))
+    }
+    if settings.visibility > 0, let request, let token = response.consistencyToken, now >= nextLook, now < end,
+      let path = workload.pathOfWhatWasWritten(by: request)
+    {
+      nextLook = max(nextLook, now - .seconds(1)) + .seconds(1 / settings.visibility)
+      looks.append(
+        Request(
+          side: .watch, bytes: format.get(path, consistencyToken: token), operation: nil, subject: Self.visibility,
+          intended: now, began: now))
+    }
+    outstanding += looks.count
+    return looks
+  }
+
+  // MARK: A second at a time
+  private func close(second next: Int) {
+    let isMeasuredSecond = second >= Int(settings.warmUp.rounded(.up))
+    if second >= 0, start + .seconds(Double(second)) < end {
+      let latency = Latency(latest)
+      let result = SecondResult(
+        second: second - Int(settings.warmUp.rounded(.up)), offered: offered, answered: Int(latest.totalCount),
+        errors: failures, p50: latency?.p50, p99: latency?.p99, max: latency?.max, lagSeconds: lag.seconds,
+        lagPositions: lag.positions)
+      if isMeasuredSecond { timeline.append(result) }
+      progress(result, isMeasuredSecond)
+    }
+    second = next
+    latest.reset()
+    (offered, failures) = (0, 0)
+  }
+
+  /// Of the read model that is furthest behind, out of query-service's metrics.
+  static func lag(_ body: ArraySlice<UInt8>) -> (seconds: Double?, positions: Double?) {
+    var result: (seconds: Double?, positions: Double?) = (nil, nil)
+    for line in body.split(separator: UInt8(ascii: "\n")) {
+      guard line.starts(with: "counterflow_read_model_lag_".utf8),
+        let space = line.lastIndex(of: UInt8(ascii: " ")),
+        let value = Double(String(decoding: line[(space + 1)...], as: UTF8.self))
+      else { continue }
+      if line.starts(with: "counterflow_read_model_lag_seconds".utf8) {
+        result.seconds = max(result.seconds ?? 0, value)
+      } else {
+        result.positions = max(result.positions ?? 0, value)
+      }
+    }
+    return result
+  }
+}

@@ -1,0 +1,193 @@
+import Foundation
+
+/// What is asked for, again and again.
+protocol Workload: AnyObject {
+  var name: String { get }
+  /// Where a journey begins.
+  var side: Side { get }
+  /// What a whole journey is called in the results; nil where it is one request.
+  var journey: String? { get }
+  /// The first request of a journey.
+  func begin() -> Request
+  /// What follows on an answer; nil when the journey is over.
+  func next(after request: Request, _ response: Response) -> Request?
+  /// Whether an answer that is no success is what was to be expected.
+  func accepts(_ response: Response, to request: Request) -> Bool
+  /// Where query-service shows what the request has written; nil for a request that writes nothing.
+  func pathOfWhatWasWritten(by request: Request) -> String?
+}
+
+extension Workload {
+  var journey: String? { nil }
+  func next(after request: Request, _ response: Response) -> Request? { nil }
+  func accepts(_ response: Response, to request: Request) -> Bool { false }
+  func pathOfWhatWasWritten(by request: Request) -> String? { nil }
+}
+
+/// What the workloads work on.
+struct Stock {
+  /// Products without stock, each at `price`.
+  static let skus = (1...20).map { "LOAD-\($0)" }
+  /// The one that all want; its stock is kept.
+  static let hot = "LOAD-HOT"
+  static let price = 250
+  static let customers = 1_000
+}
+
+/// Names that no other run has given.
+struct Names {
+  private let run: String
+  private var last = 0
+
+  init() {
+    let moment = UInt64(Date().timeIntervalSince1970 * 1000) << 16 | UInt64.random(in: 0..<65_536)
+    run = String(moment, radix: 36)
+  }
+
+  mutating func next() -> String {
+    last += 1
+    return "load-\(run)-\(String(last, radix: 36))"
+  }
+}
+
+/// Orders of one line. `hot` has all of them take from one product's stock.
+final class PlacingOrders: Workload {
+  let name: String
+  let side = Side.command
+  private let format: RequestFormat
+  private let isHot: Bool
+  private var names = Names()
+
+  init(_ format: RequestFormat, isHot: Bool = false) {
+    (self.format, self.isHot) = (format, isHot)
+    name = isHot ? "hot" : "write"
+  }
+
+  func begin() -> Request {
+    let id = names.next()
+    let sku = isHot ? Stock.hot : Stock.skus.randomElement()!
+    let body = """
+      {"orderId":"\(id)","customerId":"load-\(Int.random(in: 1...Stock.customers))",\
+      "lines":[{"sku":"\(sku)","quantity":1}]}
+      """
+    return Request(
+      side: .command, bytes: format.post("/v1/orders", body, key: id), operation: "place order", subject: id)
+  }
+
+  func pathOfWhatWasWritten(by request: Request) -> String? { "/v1/orders/\(request.subject)" }
+}
+
+/// Reads by weight.
+final class Reading: Workload {
+  enum Kind: String, CaseIterable {
+    case order, page, product, search, sales
+    var operation: String { self == .page ? "customer's orders" : self == .order ? "order by id" : rawValue }
+  }
+
+  let name = "read"
+  let side = Side.query
+  private let format: RequestFormat
+  private let orders: [String]
+  private let customers: [String]
+  private let products: [String]
+  private let kinds: [Kind]
+
+  /// - Parameter weights: how often each kind comes, relative to the others.
+  init(_ format: RequestFormat, _ found: Preparation.Found, weights: [Kind: Int]) {
+    (self.format, orders, customers, products) = (format, found.orders, found.customers, found.products)
+    kinds = weights.sorted { $0.key.rawValue < $1.key.rawValue }.flatMap { Array(repeating: $0.key, count: $0.value) }
+  }
+
+  func begin() -> Request {
+    let kind = kinds.randomElement()!
+    let path =
+      switch kind {
+      case .order: "/v1/orders/\(orders.randomElement()!)"
+      case .page: "/v1/customers/\(customers.randomElement()!)/orders?limit=20"
+      case .product: "/v1/products/\(products.randomElement()!)"
+      case .search: "/v1/products?q=\(["load", "lantern", "metal", "red"].randomElement()!)&limit=20"
+      case .sales: "/v1/sales?interval=month"
+      }
+    return Request(side: .query, bytes: format.get(path), operation: kind.operation)
+  }
+}
+
+/// Writes among reads: `ratio` reads for each write.
+final class Mixed: Workload {
+  let name = "mixed"
+  let side = Side.query
+  private let reading: Reading
+  private let writing: PlacingOrders
+  private let ratio: Double
+
+  init(_ reading: Reading, _ writing: PlacingOrders, ratio: Double) {
+    (self.reading, self.writing, self.ratio) = (reading, writing, ratio)
+  }
+
+  func begin() -> Request {
+    Double.random(in: 0..<1) < 1 / (1 + ratio) ? writing.begin() : reading.begin()
+  }
+
+  func pathOfWhatWasWritten(by request: Request) -> String? {
+    request.side == .command ? writing.pathOfWhatWasWritten(by: request) : nil
+  }
+}
+
+/// Writes an order, and reads it with the token of its answer.
+final class ReadingYourWrites: Workload {
+  let name = "read-your-writes"
+  let side = Side.command
+  let journey: String? = "write and read it"
+  private let format: RequestFormat
+  private let writing: PlacingOrders
+
+  init(_ format: RequestFormat) { (self.format, writing) = (format, PlacingOrders(format)) }
+
+  func begin() -> Request { writing.begin() }
+
+  func next(after request: Request, _ response: Response) -> Request? {
+    guard request.step == 0, let token = response.consistencyToken else { return nil }
+    return Request(
+      side: .query, bytes: format.get("/v1/orders/\(request.subject)", consistencyToken: token),
+      operation: "read with its token", subject: request.subject, step: 1)
+  }
+}
+
+/// The life of an order: placed, paid, shipped, delivered.
+final class CheckingOut: Workload {
+  let name = "checkout"
+  let side = Side.command
+  let journey: String? = "placed to delivered"
+  private let format: RequestFormat
+  private let writing: PlacingOrders
+  private static let steps: [(operation: String, path: String, body: String)] = [
+    ("pay", "payment", #"{"amount":\#(Stock.price)}"#), ("ship", "shipment", #"{"carrier":"DHL"}"#),
+    ("deliver", "delivery", "{}"),
+  ]
+
+  init(_ format: RequestFormat) { (self.format, writing) = (format, PlacingOrders(format)) }
+
+  func begin() -> Request { writing.begin() }
+
+  func next(after request: Request, _ response: Response) -> Request? {
+    guard request.step < Self.steps.count else { return nil }
+    let step = Self.steps[request.step]
+    let bytes = format.post(
+      "/v1/orders/\(request.subject)/\(step.path)", step.body, key: "\(request.subject)-\(step.path)")
+    return Request(
+      side: .command, bytes: bytes, operation: step.operation, subject: request.subject, step: request.step + 1)
+  }
+
+  func pathOfWhatWasWritten(by request: Request) -> String? {
+    request.step == 0 ? "/v1/orders/\(request.subject)" : nil
+  }
+}
+
+/// One URL as often as a connection is free: what wrk does.
+final class OnePath: Workload {
+  let name = "path"
+  let side = Side.query
+  private let bytes: [UInt8]
+  init(_ format: RequestFormat, path: String) { bytes = format.get(path) }
+  func begin() -> Request { Request(side: .query, bytes: bytes, operation: "GET") }
+}

@@ -1,0 +1,179 @@
+import Foundation
+import JSON
+import TestSupport
+import Testing
+
+@testable import LoadTest
+
+@Suite("Load generator")
+struct LoadTestTests {
+  @Test("arrivals are due at an even rate, or at one that rises evenly")
+  func schedule() throws {
+    let even = Schedule.open(from: 100, to: 100)
+    for number in [0, 1, 50, 999, 5_000] {
+      #expect(abs(try #require(even.time(of: number, length: 10)) - Double(number) / 100) < 1e-9)
+    }
+    let rising = Schedule.open(from: 10, to: 110)
+    // 10·t + 10·t²/2 arrivals by the time t, in ten seconds.
+    for number in [0, 15, 120, 599] {
+      let time = try #require(rising.time(of: number, length: 10))
+      #expect(abs(10 * time + 5 * time * time - Double(number)) < 1e-6)
+    }
+    #expect(abs(try #require(rising.time(of: 710, length: 10)) - 11) < 1e-9, "beyond its end the last rate goes on")
+    #expect(Schedule.closed.time(of: 1, length: 1) == nil)
+  }
+
+  @Test("the search closes in on the highest rate that keeps the promise", arguments: [37.0, 100, 730, 12_345])
+  func search(limit: Double) {
+    var search = RateSearch(from: 100)
+    var attempts = 0
+    while let rate = search.next {
+      search.tried(rate, isKept: rate <= limit)
+      attempts += 1
+    }
+    #expect(attempts < 25)
+    let found = search.kept ?? 0
+    #expect(found <= limit && limit / found <= 1 + RateSearch.precision)
+  }
+
+  @Test("a promise is a figure, a bound and its unit")
+  func promise() {
+    #expect(Promise(argument: "p99<50ms")?.bound == 50)
+    #expect(Promise(argument: "p99.9 < 1.5s")?.bound == 1500)
+    #expect(Promise(argument: "max<200ms")?.figure == "max")
+    for wrong in ["", "p99", "p99<50", "p98<50ms", "p99<0ms", "p99>50ms", "p99<-1ms"] {
+      #expect(Promise(argument: wrong) == nil, "\(wrong)")
+    }
+  }
+
+  @Test("answers are taken apart wherever the network has cut them")
+  func parser() throws {
+    let bytes = Array(
+      "HTTP/1.1 201 Created\r\nX: y\r\nConsistency-Token: abc\r\nContent-Length: 7\r\n\r\n{\"a\":1}HTTP/1.1 304 Not Modified\r\nconnection: Close\r\n\r\n"
+        .utf8)
+    let first = bytes.firstRange(of: Array("HTTP/1.1 304".utf8))!.lowerBound
+    for cut in 0..<first { #expect(try ResponseParser.parse(Array(bytes[..<cut])) == nil, "\(cut)") }
+    let (response, length, closes) = try #require(try ResponseParser.parse(bytes))
+    #expect((response.status, length, closes) == (201, first, false))
+    #expect(response.consistencyToken == "abc" && Array(response.body) == Array(#"{"a":1}"#.utf8))
+    let second = try #require(try ResponseParser.parse(Array(bytes[first...])))
+    #expect((second.response.status, second.length, second.closes) == (304, bytes.count - first, true))
+    for wrong in [
+      "SMTP/1.1 200 OK\r\n\r\n", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "HTTP/1.1 200 OK\r\n\r\n",
+    ] {
+      #expect(throws: ResponseParser.Malformed.self) { try ResponseParser.parse(Array(wrong.utf8)) }
+    }
+  }
+
+  @Test("the lag is that of the read model that is furthest behind")
+  func lag() {
+    let text = """
+      # TYPE counterflow_read_model_lag_seconds gauge
+      counterflow_read_model_lag_seconds{projection="orders",server="a"} 0.25
+      counterflow_read_model_lag_seconds{projection="sales",server="a"} 1.5
+      counterflow_read_model_lag_positions{projection="sales",server="a"} 12
+      """
+    let lag = Trial.lag(Array(text.utf8)[...])
+    #expect(lag.seconds == 1.5 && lag.positions == 12)
+  }
+}
+
+@Suite("Load test", .tags(.integration), .needsServers)
+struct LoadTestProcessTests {
+  @Test(
+    "each profile runs against real services, and what it reports is what the store has", .freshVirtualHost,
+    .freshDatabase())
+  func profiles() async throws {
+    let system = System()
+    try await system.migrate()
+    async let relay = system.startReady(.relay)
+    async let projector = system.startReady(.projector)
+    let commands = try await system.startReady(.commandService)
+    let queries = try await system.startReady(.queryService)
+    let running = try await [relay, projector]
+    defer { _ = running }
+    let folder = TestEnvironment.scratch.appendingPathComponent(TestEnvironment.uniqueName("loadtest"))
+    try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+    func load(_ arguments: String...) async throws -> JSON {
+      let file = folder.appendingPathComponent(UUID().uuidString)
+      let process = try system.run(
+        "loadtest",
+        arguments + [
+          "--commands", commands.http.base, "--queries", queries.http.base, "--json", file.path, "--warm-up", "0",
+          "--timeout", "60",
+        ])
+      #expect(try await process.wait() == 0, "\(process.output)")
+      return try JSON(parsing: Array(Data(contentsOf: file)))
+    }
+    func count(_ report: JSON, _ operation: String) -> Int64? {
+      report["trials"]?[0]?["operations"]?.array?.first { $0["name"]?.string == operation }?["latency"]?["count"]?
+        .integer
+    }
+    let checkout = try await load("checkout", "--rate", "20", "--duration", "2")
+    #expect(checkout["trials"]?[0]?["errors"]?.integer == 0)
+    for step in ["place order", "pay", "ship", "deliver", "placed to delivered"] {
+      #expect(count(checkout, step) == 40)
+    }
+    try await eventually("all are delivered") {
+      try await queries.http.get("/v1/orders?status=delivered&limit=100").json["items"]?.array?.count == 40
+    }
+    let both = try await load("read-your-writes", "--rate", "20", "--duration", "2")
+    #expect(count(both, "read with its token") == 40 && both["trials"]?[0]?["errors"]?.integer == 0)
+    let hot = try await load("hot", "--rate", "40", "--duration", "1")
+    #expect(count(hot, "place order") == 40)
+    let read = try await load("read", "--closed", "--connections", "4", "--duration", "1")
+    #expect((count(read, "order by id") ?? 0) > 0 && read["trials"]?[0]?["errors"]?.integer == 0)
+
+    let page = folder.appendingPathComponent("page.html")
+    let compared = try await load("--compare", "--rate", "20", "--duration", "1", "--report", page.path)
+    #expect(compared["trials"]?.array?.compactMap { $0["profile"]?.string } == ["write", "read", "mixed"])
+    let html = try String(contentsOf: page, encoding: .utf8)
+    // Nothing is fetched, and the data is in it.
+    #expect(!html.contains("src=") && !html.contains("<link") && html.contains("\"profile\":\"mixed\""))
+  }
+
+  @Test("a stall shows as what it costs those who come meanwhile", .freshVirtualHost, .freshDatabase())
+  func stall() async throws {
+    let system = System()
+    try await system.migrate()
+    let commands = try await system.startReady(.commandService)
+    let file = TestEnvironment.scratch.appendingPathComponent(TestEnvironment.uniqueName("stall"))
+    let process = try system.run(
+      "loadtest",
+      [
+        "write", "--rate", "50", "--duration", "6", "--warm-up", "0", "--commands", commands.http.base, "--queries",
+        commands.http.base, "--visibility", "0", "--connections", "2", "--json", file.path,
+      ])
+    try await eventually("it is under way") { process.output.contains("   0 s") }
+    commands.process.signal(SIGSTOP)
+    try await Task.sleep(for: .seconds(2))
+    commands.process.signal(SIGCONT)
+    #expect(try await process.wait() == 0, "\(process.output)")
+    // Two connections only: a closed loop would have seen two slow requests, of 300.
+    let report = try JSONDecoder().decode(Report.self, from: Data(contentsOf: file))
+    let trial = try #require(report.trials.first)
+    #expect(trial.operations[0].latency?.count == 300 && trial.errors == 0, "\(trial)")
+    let latency = try #require(trial.latency)
+    #expect(latency.p90 > 500)
+  }
+
+  @Test("wrong options are refused with what is allowed")
+  func options() async throws {
+    let wrong: [([String], String)] = [
+      ([], "give a profile, or --compare"), (["write", "--compare"], "give a profile, or --compare"),
+      (["write", "--rate", "0"], "--rate takes"), (["write", "--rate", "1..x"], "--rate takes"),
+      (["read", "--closed", "--find-max", "p99<5ms"], "--find-max needs a rate"),
+      (["mixed", "--closed"], "--closed goes with"), (["read", "--reads", "orders=1"], "kinds are order"),
+      (["write", "--commands", "ftp://x"], "--commands takes URLs"), (["write", "--path", "/x"], "--path goes with"),
+    ]
+    for (arguments, message) in wrong {
+      let process = try ChildProcess(TestEnvironment.binaries.appendingPathComponent("loadtest"), arguments)
+      #expect(try await process.wait() == 64, "\(arguments)")
+      #expect(process.output.contains(message), "\(arguments): \(process.output)")
+    }
+    let process = try ChildProcess(
+      TestEnvironment.binaries.appendingPathComponent("loadtest"), ["write", "--commands", "http://127.0.0.1:9"])
+    #expect(try await process.wait() == 1)
+    #expect(process.output.contains("127.0.0.1:9/v1/products does not answer"), "\(process.output)")
+  }
+}
