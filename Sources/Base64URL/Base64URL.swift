@@ -7,7 +7,7 @@ public enum Base64URL {
     return String(decoding: text.utf8.lazy.filter { $0 != UInt8(ascii: "=") }.map(Self.own), as: UTF8.self)
   }
 
-  /// - Returns: nil for what `encode` does not write, padding and the other alphabet included.
+  /// - Returns: nil for what `encode` does not write: padding, the other alphabet, and bits that stand for nothing.
   public static func decode(_ text: some StringProtocol) -> [UInt8]? {
     var standard: [UInt8] = []
     standard.reserveCapacity(text.utf8.count + 3)
@@ -20,7 +20,8 @@ public enum Base64URL {
       }
     }
     standard += Array(repeating: UInt8(ascii: "="), count: (4 - standard.count % 4) % 4)
-    return Data(base64Encoded: Data(standard)).map { Array($0) }
+    guard let bytes = Data(base64Encoded: Data(standard)).map({ Array($0) }), encode(bytes) == text else { return nil }
+    return bytes
   }
 
   private static func own(_ byte: UInt8) -> UInt8 {

@@ -49,12 +49,40 @@ struct Migrate: AsyncParsableCommand {
       for migration in applied { print("\(name): applied \(migration)") }
       if applied.isEmpty { print("\(name): \(schema.name) is at version \(schema.version) already") }
     }
+    do { try await connection.execute(Self.restrictions) } catch {
+      guard error.sqlState == .insufficientPrivilege else { throw error }
+      print("\(name): \(error.message); a superuser can take from everybody what PostgreSQL gives by default")
+    }
     for (role, password) in passwords {
       try await connection.allowLogin(role.name, password: password)
       print("\(name): \(role.name) may log in")
     }
     await connection.close()
   }
+}
+
+extension Migrate {
+  /// What PostgreSQL lets everybody do in a new database, and no service needs: temporary tables, large objects, and
+  /// advisory locks, with which a role that only reads could hold up appending.
+  fileprivate static let restrictions = """
+    do $$
+    declare
+      function regprocedure;
+    begin
+      -- One migration at a time.
+      perform pg_advisory_xact_lock(731002922);
+      execute format('revoke temporary on database %I from public', current_database());
+      for function in
+        select p.oid from pg_proc p
+        where p.pronamespace = 'pg_catalog'::regnamespace and has_function_privilege('public', p.oid, 'execute')
+          and p.proname ~ '^(pg_(try_)?advisory_|lo_(create|creat|from_bytea|put|open|unlink)$|lowrite$|lo_truncate)'
+      loop
+        execute format('grant execute on function %s to %I', function, current_user);
+        execute format('revoke execute on function %s from public', function);
+      end loop;
+    end
+    $$
+    """
 }
 
 /// The database roles of the services; `counterflow migrate` makes them.

@@ -121,7 +121,7 @@ struct LoadTest: AsyncParsableCommand {
       schedule: try schedule(), warmUp: warmUp, duration: duration, timeout: timeout, visibility: visibility,
       probes: nil, connections: connections)
     for profile in profiles where !interruption.isRequested {
-      let workload = { try session.workload(profile, ratio: ratio, path: path) }
+      let workload = { [prepared = session] in try prepared.workload(profile, ratio: ratio, path: path) }
       if let findMax {
         try await session.search(findMax, try schedule(), settings, workload)
       } else {

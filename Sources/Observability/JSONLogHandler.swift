@@ -40,7 +40,7 @@ public struct JSONLogHandler: LogHandler {
     if let own = event.metadata { all.merge(own) { $1 } }
     if let error = event.error { all["error"] = "\(error)" }
     var members: [JSON.Member] = [
-      .init("time", .string(Date.now.formatted(.iso8601.year().month().day().time(includingFractionalSeconds: true)))),
+      .init("time", .string(Date.now.formatted(Date.ISO8601FormatStyle(includingFractionalSeconds: true)))),
       .init("level", .string(event.level.rawValue)), .init("logger", .string(label)),
       .init("message", .string(event.message.description)),
     ]

@@ -97,7 +97,9 @@ extension App {
       [
         .database("readStore", readStore, [projectionsSchema, readModelsSchema]),
         .database("writeStore", writeStore, [eventStoreSchema, personalSchema]),
-        HealthCheck("broker") { try projector.checkFeed() },
+        HealthCheck("broker") {
+          do { try projector.checkFeed() } catch { throw NotReady("\(error)") }
+        },
       ], settings)
     let server = try ServiceMain.httpServer(
       ProblemResponder(router), settings, port: port, logger: logger)

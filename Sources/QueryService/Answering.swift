@@ -188,10 +188,10 @@ extension Request {
       let parts = preference.prefix { $0 != ";" }.split(separator: "=", maxSplits: 1)
         .map { $0.trimmingCharacters(in: .whitespaces) }
       if parts.count == 2, parts[0].lowercased() == "wait",
-        let seconds = Int(parts[1].trimmingPrefix("\"").prefix { $0 != "\"" }),
-        seconds >= 0
+        let text = Optional(parts[1].trimmingPrefix("\"").prefix { $0 != "\"" }), !text.isEmpty,
+        text.utf8.allSatisfy({ (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) })
       {
-        return min(seconds, Answering.longestWait)
+        return Int(text).map { min($0, Answering.longestWait) } ?? Answering.longestWait
       }
     }
     return nil

@@ -83,6 +83,9 @@ final class ChangeLog: Service {
   /// Where who comes now begins; nil where that is not known.
   var tail: Position? { state.withLock { $0.tail } ?? visible() }
 
+  /// Where the write store ends.
+  func head() async throws -> Position { try await store.head() }
+
   private var isOver: Bool { state.withLock { $0.isOver } }
 
   /// Another than before: those who follow must begin anew.
@@ -121,10 +124,11 @@ final class ChangeLog: Service {
     return try await store.events(after: position, limit: limit).map { Self.change($0, mark) }
   }
 
-  /// Up to where every read model shows the events.
+  /// Up to where every read model shows the events, but for those of streams that wait at one that was refused: these hold
+  /// up nobody, here as elsewhere.
   private func visible() -> Position? {
     // A query may go to any of the servers.
-    let known = readStore.servers.filter(\.progress.isAlive).map { $0.progress.freshness(of: commerceReads)?.position }
+    let known = readStore.servers.filter(\.progress.isAlive).map { $0.progress.applied(by: commerceReads) }
     guard !known.isEmpty, !known.contains(nil) else { return nil }
     return known.compactMap { $0 }.min()
   }

@@ -38,7 +38,7 @@ struct ChangeRoutes {
       }
       try parameters.finish()
       let wanted = types.map { Set($0.split(separator: ",").map(String.init)) }
-      return try follow(request) { wanted?.contains($0.type) ?? true }
+      return try await follow(request) { wanted?.contains($0.type) ?? true }
     }
     router.get("/v1/orders/{id}/changes") { request, context in
       let id = try context.pathParameter("id")
@@ -50,13 +50,13 @@ struct ChangeRoutes {
       _ = try await answering.answer(request, [Reads("orders", stream)], missing: missing, isShared: false) { models in
         try await models.order.value(id).map { Answer(bytes: $0.document, version: $0.version) }
       }
-      return try follow(request) { $0.stream == stream }
+      return try await follow(request) { $0.stream == stream }
     }
   }
 
-  private func follow(_ request: Request, _ isWanted: @escaping @Sendable (Change) -> Bool) throws -> Response {
+  private func follow(_ request: Request, _ isWanted: @escaping @Sendable (Change) -> Bool) async throws -> Response {
     let epoch = log.epoch
-    let start = try start(of: request)
+    let start = try await start(of: request)
     let headers: HTTPFields = [
       .contentType: "text/event-stream", .cacheControl: "no-store", .readPosition: String(start.rawValue),
       // For nginx, which would keep messages back until there are many.
@@ -92,21 +92,24 @@ struct ChangeRoutes {
   }
 
   /// Who begins anew begins with what comes from now on.
-  private func start(of request: Request) throws(Problem) -> Position {
+  private func start(of request: Request) async throws -> Position {
     guard let tail = log.tail, let incarnation = answering.heads.incarnation else {
-      throw .unavailable("It is not known yet what is to be seen; try again in a moment.")
+      throw Problem.unavailable("It is not known yet what is to be seen; try again in a moment.")
     }
     guard let given = request.headers[.lastEventID], !given.isEmpty else { return tail }
     let parts = given.split(separator: "-", omittingEmptySubsequences: false)
     guard parts.count == 2, let position = Int64(parts[0]), position >= 0 else {
-      throw .invalidHeader("Last-Event-ID", "must be the id of a message that was sent")
+      throw Problem.invalidHeader("Last-Event-ID", "must be the id of a message that was sent")
     }
     guard parts[1] == ChangeLog.mark(of: incarnation) else {
       throw Problem(
         .conflict, "token-of-another-history", title: "The id is of another history",
         detail: "The write store was restored after this message was sent. Leave Last-Event-ID out.")
     }
-    // It may be ahead of what is to be seen here: then nothing is sent until that has come as far.
+    // It may be ahead of what is to be seen here: then nothing is sent until that has come as far. But not of all there is.
+    if position > tail.rawValue, try await log.head().rawValue < position {
+      throw Problem.invalidHeader("Last-Event-ID", "must be the id of a message that was sent")
+    }
     return Position(position)
   }
 

@@ -9,9 +9,11 @@ import ServiceKit
 /// A query's parameters: each is read once, checked, and none may be left over.
 struct Parameters {
   private let given: [(name: String, value: String)]
+  private let path: String
   private var known: Set<String> = []
 
   init(_ request: Request) {
+    path = request.uri.path
     given = request.uri.queryParameters.map { (String($0.key), String($0.value)) }
   }
 
@@ -104,11 +106,11 @@ struct Parameters {
     return text.flatMap(own)
   }
 
-  /// What a cursor of this query begins with: a hash (FNV-1a) of all that is asked for but the page.
+  /// What a cursor of this query begins with: a hash (FNV-1a) of the path and all that is asked for but the page.
   var tag: String {
     let asked = given.filter { !["cursor", "limit"].contains($0.name) }.map { "\($0.name)=\($0.value)" }.sorted()
     var hash: UInt32 = 2_166_136_261
-    for byte in asked.joined(separator: "&").utf8 { hash = (hash ^ UInt32(byte)) &* 16_777_619 }
+    for byte in (path + "?" + asked.joined(separator: "&")).utf8 { hash = (hash ^ UInt32(byte)) &* 16_777_619 }
     let digits = String(hash, radix: 16)
     return String(repeating: "0", count: 8 - digits.count) + digits
   }

@@ -15,7 +15,7 @@ public enum ServiceMain {
     allowManyConnections()
     do {
       let level = try settings[.logLevel]
-      try Observing.begin(settings)
+      try Observing.begin(name, settings)
       var logger = Logger(label: name)
       logger.logLevel = level
       let services = try await build(settings, logger)

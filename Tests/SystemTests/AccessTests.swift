@@ -131,8 +131,13 @@ struct TokenTests {
 
   @Test("keys that cannot be used are refused, without a word of them")
   func keys() async throws {
+    let pem = Self.ecdsa.publicKey.pemRepresentation
     let wrong: [(AccessKind, String)] = [
       (.single, "too-short-a-secret"), (.single, "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----"),
+      (
+        .single,
+        pem.split(separator: "\n").filter { !$0.hasPrefix("-----") }.joined(separator: "\n")
+      ),
       (.single, "\n-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----"),
       (.single, #" {"keys":[{"kty":"EC","crv":"P-256","x":"AAAA","y":"AAAA"}]}"#), (.set, "{}"),
       (.set, #"{"keys":[]}"#), (.set, "secret-text"),
@@ -179,7 +184,7 @@ struct TokenTests {
       #expect(Base64URL.decode(encoded) == Array(clear.utf8))
     }
     #expect(Base64URL.encode([0xFB, 0xFF]) == "-_8" && Base64URL.decode("-_8") == [0xFB, 0xFF])
-    for wrong in ["Zg==", "+_8", "-/8", "Z", "Zm 9", "Zm9v\n", "é"] {
+    for wrong in ["Zg==", "Zh", "Zm9", "+_8", "-/8", "Z", "Zm 9", "Zm9v\n", "é"] {
       #expect(Base64URL.decode(wrong) == nil, "\(wrong)")
     }
   }

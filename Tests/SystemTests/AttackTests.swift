@@ -7,6 +7,80 @@ import Testing
 
 @Suite("Attacks", .tags(.system), .needsServers)
 struct AttackTests {
+  @Test("each deadline acts by itself, however long the others are", .freshDatabase(), .freshVirtualHost)
+  func deadlines() async throws {
+    let system = System(
+      settings: ["HTTP_IDLE_TIMEOUT": "3600", "HTTP_REQUEST_TIMEOUT": "1", "HTTP_ANSWER_TIMEOUT": "2"])
+    try await system.migrate()
+    let commands = try await system.startReady(.commandService)
+    let queries = try await system.startReady(.queryService)
+    // No projector: what the token stands for does not come.
+    let product: JSON = ["sku": "LANTERN", "name": "Lantern", "unitPrice": 300, "tracksStock": false]
+    let token = try #require(try await commands.http.post("/v1/products", product).headers["consistency-token"])
+    let body = "POST /v1/orders HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
+    let answer =
+      "GET /v1/products/LANTERN HTTP/1.1\r\nHost: a\r\nConsistency-Token: \(token)\r\nPrefer: wait=30\r\n\r\n"
+    for (service, request) in [(commands, body), (queries, answer)] {
+      let script = """
+        import socket, sys
+        host, port = sys.argv[1].removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=25) as connection:
+            connection.sendall(sys.argv[2].encode())
+            print("got", connection.recv(1000))
+        """
+      let client = try ChildProcess(
+        URL(fileURLWithPath: "/usr/bin/python3"), ["-c", script, service.http.base, request])
+      #expect(try await client.wait() == 0, "\(client.output)")
+      #expect(client.output == "got b''\n")
+    }
+  }
+
+  @Test("what the reading role may do, and what strangers are told", .freshDatabase(), .freshVirtualHost)
+  func reading() async throws {
+    let system = System()
+    try await system.migrate()
+    let commands = try await system.startReady(.commandService)
+    let reader = try await PostgresConnection.connect(
+      PostgresConfiguration(url: system.url(of: .queryService), applicationName: "reader"))
+    for statement in [
+      "create temporary table t (a int)", "select lo_from_bytea(0, '\\x00')",
+      "select pg_advisory_lock(7310029201180266610)",
+      "select pg_try_advisory_xact_lock_shared(1)", "create table public.t (a int)", "delete from event_store.events",
+      "update read_models.orders set version = 0", "select * from projections.workers",
+    ] {
+      await #expect(throws: PostgresError.self, "\(statement)") { try await reader.execute(statement) }
+    }
+    #expect(try await reader.query("select count(*) from event_store.events").value(Int.self) == 0)
+    // The others are not held up by what was taken from everybody.
+    let product: JSON = ["sku": "LANTERN", "name": "Lantern", "unitPrice": 300, "tracksStock": false]
+    #expect(try await commands.http.post("/v1/products", product).status == 201)
+
+    let wrong = system.url(of: .queryService).replacing("only-for-tests@", with: "wrong@")
+    let stranger = try await system.start(.queryService, settings: ["READ_DATABASE_URL": wrong])
+    let told = try await stranger.http.get("/readyz", until: 503)
+    #expect(told.text.contains("the log says more") && !told.text.contains("counterflow_query"), "\(told.text)")
+    #expect(stranger.process.output.contains("password authentication failed"))
+
+    let queries = try await system.startReady(.queryService)
+    let page = try await queries.http.get("/v1/products?limit=1").json["nextCursor"]?.string
+    #expect(page == nil)
+    let history = try await queries.http.get("/v1/products/LANTERN/history?limit=1")
+    #expect(history.status == 200)
+    for id in ["a-cursor", "b-cursor"] {
+      let customer: JSON = ["customerId": .string(id), "name": "Somebody"]
+      #expect(try await commands.http.post("/v1/customers", customer).status == 201)
+      #expect(
+        try await commands.http.send("PATCH", "/v1/customers/\(id)", body: Array(#"{"country":"FR"}"#.utf8)).status
+          == 200)
+    }
+    let first = try await queries.http.get("/v1/customers/a-cursor/history?limit=1")
+    let cursor = try #require(first.json["nextCursor"]?.string)
+    #expect(try await queries.http.get("/v1/customers/a-cursor/history?limit=1&cursor=\(cursor)").status == 200)
+    for other in ["b-cursor", "missing"] {
+      #expect(try await queries.http.get("/v1/customers/\(other)/history?limit=1&cursor=\(cursor)").status == 400)
+    }
+  }
+
   @Test("nothing gets in, nothing leaks, nothing falls over", .freshDatabase(), .freshVirtualHost)
   func attacks() async throws {
     let secret = String(repeating: "k3y-", count: 10)

@@ -153,6 +153,14 @@ struct FreshnessTests {
     let other = try await shop.order("fine")
     #expect(try await shop.get("/v1/orders/fine", other.headers["consistency-token"], wait: 30).status == 200)
     #expect(try await shop.get("/v1/products/LANTERN", token, wait: 30).status == 200)
+    // Nothing is said of what waits: neither of the stream's own row nor of answers that it may be missing from.
+    let position = try #require(placed.json["position"]?.integer)
+    for path in ["/v1/orders/poison", "/v1/orders"] {
+      let shown = try await shop.get(path, nil, wait: nil)
+      #expect(Int64(shown.headers["read-position"] ?? "") == position - 1, "\(path): \(shown.headers)")
+    }
+    let others = try await shop.get("/v1/products", nil, wait: nil)
+    #expect(try #require(Int64(others.headers["read-position"] ?? "")) >= position)
     withExtendedLifetime(services) {}
   }
 

@@ -124,6 +124,11 @@ struct LoadTestProcessTests {
     let read = try await load("read", "--closed", "--connections", "4", "--duration", "1")
     #expect((count(read, "order by id") ?? 0) > 0 && read["trials"]?[0]?["errors"]?.integer == 0)
 
+    let impossible = try await load("write", "--rate", "8", "--duration", "0.5", "--find-max", "p50<0.001ms")
+    #expect(impossible["searches"]?[0]?["found"] == nil && impossible["trials"]?.array?.isEmpty == true)
+    let possible = try await load("read", "--rate", "5", "--duration", "0.2", "--find-max", "p50<60s")
+    #expect((possible["searches"]?[0]?["found"]?.integer ?? 0) >= 5)
+
     let page = folder.appendingPathComponent("page.html")
     let compared = try await load("--compare", "--rate", "20", "--duration", "1", "--report", page.path)
     #expect(compared["trials"]?.array?.compactMap { $0["profile"]?.string } == ["write", "read", "mixed"])

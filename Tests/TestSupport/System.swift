@@ -44,16 +44,18 @@ public final class System: Sendable {
     guard try await migrate.wait() == 0 else { throw NeverHappened(description: "migrate: \(migrate.output)") }
   }
 
+  /// Of the database, with a service's role.
+  public func url(of service: Service) -> String {
+    var components = URLComponents(string: environment["WRITE_DATABASE_URL"] ?? "")
+    components?.user = "counterflow_\(Self.roles[service]!)"
+    components?.password = Self.password
+    return components?.string ?? ""
+  }
+
   /// Starts a service on a free port.
   public func start(_ service: Service, settings: [String: String] = [:]) async throws -> RunningService {
-    var own = ["HTTP_PORT": "0"]
     // Each service has the rights of its own role, as it should be run.
-    for variable in ["WRITE_DATABASE_URL", "READ_DATABASE_URL"] {
-      var components = URLComponents(string: environment[variable] ?? "")
-      components?.user = "counterflow_\(Self.roles[service]!)"
-      components?.password = Self.password
-      own[variable] = components?.string
-    }
+    let own = ["HTTP_PORT": "0", "WRITE_DATABASE_URL": url(of: service), "READ_DATABASE_URL": url(of: service)]
     let process = try run(service.rawValue, settings: own.merging(settings) { $1 })
     var url: String?
     try await eventually("\(service.rawValue) listens") {

@@ -47,6 +47,7 @@ extension Trait where Self == ConditionTrait {
 /// Thrown by `eventually` when the time is over.
 public struct NeverHappened: Error, CustomStringConvertible {
   public let description: String
+  public init(description: String) { self.description = description }
 }
 
 /// Waits until `condition` holds. The bound is far beyond what it takes; it ends a test that hangs.

@@ -156,7 +156,7 @@ $$;
 -- Streams that several replicas write at once: who holds their turns (64, by the streams' hashes) decides on
 -- what is new, so that the others need not decide in vain. A hint: false when they are not had in time, and
 -- nothing depends on it. In ascending order, so that nobody waits in a circle.
-create or replace function event_store.take_turns(turns integer[]) returns boolean language plpgsql volatile
+create or replace function event_store.take_turns(turns integer[]) returns boolean language plpgsql security definer volatile
   set search_path = pg_catalog, pg_temp
   -- All of them in a time that is longer than a holder can sleep. For this function alone: the commit, which takes a
   -- lock for its notification, must not hurry.

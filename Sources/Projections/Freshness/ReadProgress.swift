@@ -125,6 +125,22 @@ public final class ReadProgress: Service {
     return result
   }
 
+  /// Up to where the projections have applied every event, but for those of streams that wait; nil while that is not known.
+  public func applied(by reads: [Reads]) -> Position? {
+    activity.note()
+    heads.note()
+    let serving = state.withLock { $0.serving }
+    var result: Position?
+    for read in reads {
+      guard let one = serving[read.projection], !one.isOfAnother else { return nil }
+      let progress = one.progress(of: read)
+      // Before its partitions were seen to be complete, the last events of some stand for all.
+      guard progress.asOf != nil else { return nil }
+      result = min(result ?? progress.position, progress.position)
+    }
+    return result
+  }
+
   /// Whether what is known already has come as far.
   public func hasReached(_ targets: [Target]) -> Bool {
     state.withLock { Self.outcome(of: targets, $0.serving) == .reached }
@@ -215,7 +231,7 @@ public final class ReadProgress: Service {
     let (serving, head) = (state.withLock { $0.serving }, heads.last)
     for name in serving.keys {
       let place = [("projection", name), ("server", host)]
-      guard let freshness = serving[name]?.freshness(of: Reads(name)) else { continue }
+      guard let freshness = serving[name]?.progress(of: Reads(name)) else { continue }
       // Never seen complete: for as long as it has been looked at, at least.
       let age = ContinuousClock.now - (freshness.asOf ?? began)
       Gauge(label: "read_model_lag_seconds", dimensions: place).record(age / .seconds(1))

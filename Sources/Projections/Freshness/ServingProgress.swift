@@ -31,6 +31,8 @@ struct ServingProgress: Sendable {
   let positions: [Int64]
   /// Streams that wait at a position, by their whole hashes.
   let parked: [UInt64: Int64]
+  /// What was known of a stream's partition before it was seen to wait.
+  private let parkedSince: [UInt64: ContinuousClock.Instant]
   /// By partition: up to where everything is in, events of other partitions included.
   /// Stands for which streams are parked where: a row may change when that does.
   let parkedMark: UInt64
@@ -49,9 +51,19 @@ struct ServingProgress: Sendable {
     self.parked = parked
     parkedMark = parked.reduce(0) { $0 &+ $1.key &* 31 &+ UInt64(bitPattern: $1.value) }
     complete = positions
-    // What was fresh is so still: rows do not go back.
-    let isSame = before?.partitioning == partitioning && before?.incarnation == incarnation
-    asOf = isSame ? before!.asOf : Array(repeating: nil, count: positions.count)
+    asOf = Array(repeating: nil, count: positions.count)
+    var since: [UInt64: ContinuousClock.Instant] = [:]
+    if let before, before.partitioning == partitioning, before.incarnation == incarnation {
+      // What was fresh is so still, unless the rows went back with the read store.
+      for index in positions.indices where positions[index] >= before.positions[index] {
+        (complete[index], asOf[index]) = (max(positions[index], before.complete[index]), before.asOf[index])
+      }
+      for (stream, position) in parked {
+        let index = partitioning.partition(ofHash: UInt16(stream >> 48)).index
+        since[stream] = before.parked[stream] == position ? before.parkedSince[stream] : before.asOf[index]
+      }
+    }
+    parkedSince = since
     for (index, partition) in partitioning.partitions.enumerated() {
       for heads in heads where heads.head(of: partition) <= positions[index] {
         complete[index] = max(complete[index], heads.last)
@@ -69,7 +81,26 @@ struct ServingProgress: Sendable {
     return index..<index + 1
   }
 
+  /// What an answer is sure to have in it: streams that wait hold back what is said of every answer that they may be in.
   func freshness(of reads: Reads) -> Freshness {
+    let progress = progress(of: reads)
+    let range = partitions(of: reads)
+    let waiting = parked.filter { stream, _ in
+      reads.stream.map { $0.wideHash == stream } ?? range.contains(partition(of: stream))
+    }
+    guard let first = waiting.values.min() else { return progress }
+    let since = waiting.keys.map { parkedSince[$0] }
+    return Freshness(
+      position: min(progress.position, Position(max(first - 1, 0))),
+      asOf: since.contains(nil)
+        ? nil : since.compactMap { $0 }.min().flatMap { since in progress.asOf.map { min($0, since) } })
+  }
+
+  /// Whether nothing of this history is known of a partition.
+  var isOfAnother: Bool { positions.contains(-1) }
+
+  /// How far the partitions have come, streams that wait aside.
+  func progress(of reads: Reads) -> Freshness {
     let range = partitions(of: reads)
     var asOf: ContinuousClock.Instant?
     for index in range {

@@ -1,5 +1,5 @@
 internal import Base64URL
-internal import FoundationEssentials
+internal import Foundation
 internal import JSON
 internal import JWTKit
 
@@ -34,6 +34,12 @@ public struct TokenKey: Sendable {
         reason: "it is no secret, and no PEM that begins with -----BEGIN; a key set belongs into AUTH_JWKS")
     }
     guard text.hasPrefix("-----BEGIN") else {
+      // DER begins with a sequence (0x30), whose length follows.
+      let body = text.filter { !$0.isWhitespace }
+      if let bytes = Data(base64Encoded: body), bytes.first == 0x30, bytes.count > 40, Int(bytes[1]) == bytes.count - 2
+      {
+        throw Unusable(reason: "it is a key in DER, without the lines -----BEGIN and -----END of PEM around it")
+      }
       guard text.utf8.count >= shortestSecret else {
         throw Unusable(reason: "a secret needs \(shortestSecret) bytes or more")
       }

@@ -16,6 +16,8 @@ final class ConnectionDeadlines: ChannelDuplexHandler, RemovableChannelHandler {
     var request: TimeAmount
     /// From the end of a request to the end of its answer, as the client has taken it.
     var answer: TimeAmount
+
+    var shortest: TimeAmount { min(idle, request, answer) }
   }
 
   private enum Phase: String { case idle, request, answer }
@@ -101,8 +103,9 @@ final class ConnectionDeadlines: ChannelDuplexHandler, RemovableChannelHandler {
     self.phase = phase
     isStreaming = false
     deadline = .now() + time
-    // One timer for the connection, set again when it goes off too early: requests cost it nothing.
-    if alarm == nil { watch(until: deadline!, context) }
+    // One timer for the connection, set again when it goes off too early: requests cost it nothing. It is never further away
+    // than the shortest of the times, so that none of them is found out too late.
+    if alarm == nil { watch(until: min(deadline!, .now() + times.shortest), context) }
   }
 
   private func watch(until time: NIODeadline, _ context: ChannelHandlerContext) {
@@ -112,9 +115,11 @@ final class ConnectionDeadlines: ChannelDuplexHandler, RemovableChannelHandler {
       handler.alarm = nil
       guard let deadline = handler.deadline else {
         // Nothing to bound now; looked at again, since a request may follow.
-        return handler.watch(until: .now() + handler.times.idle, context)
+        return handler.watch(until: .now() + handler.times.shortest, context)
       }
-      guard deadline <= .now() else { return handler.watch(until: deadline, context) }
+      guard deadline <= .now() else {
+        return handler.watch(until: min(deadline, .now() + handler.times.shortest), context)
+      }
       Counter(label: "http_slow_clients_total", dimensions: [("in", handler.phase.rawValue)]).increment()
       context.close(promise: nil)
     }

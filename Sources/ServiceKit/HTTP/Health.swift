@@ -1,5 +1,6 @@
 public import Hummingbird
 internal import JSON
+internal import Logging
 
 /// One thing that must hold for a process to be ready.
 public struct HealthCheck: Sendable {
@@ -13,7 +14,7 @@ public struct HealthCheck: Sendable {
   }
 }
 
-/// Why a process is not ready.
+/// Why a process is not ready, as everybody may know.
 public struct NotReady: Error, CustomStringConvertible {
   public let description: String
   public init(_ reason: String) { description = reason }
@@ -25,8 +26,8 @@ extension Router {
     try addMetrics(settings)
     get("/healthz") { _, _ in Response.json(JSON.object([.init("status", "alive")]).encoded) }
     let readiness = Readiness(checks)
-    get("/readyz") { _, _ in
-      let failures = await readiness.failures
+    get("/readyz") { _, context in
+      let failures = await readiness.failures(context.logger)
       guard failures.isEmpty else {
         throw Problem(
           .serviceUnavailable, "not-ready", title: "Not ready", detail: "What this process needs is not there yet.",
@@ -45,20 +46,24 @@ private actor Readiness {
   init(_ checks: [HealthCheck]) { self.checks = checks }
 
   /// What does not hold.
-  var failures: [JSON.Member] {
-    get async {
-      if let last, ContinuousClock.now - last.at < .seconds(1) { return await last.look.value }
-      let look = Task { [checks] in await Self.look(checks) }
-      last = (.now, look)
-      return await look.value
-    }
+  func failures(_ logger: Logger) async -> [JSON.Member] {
+    if let last, ContinuousClock.now - last.at < .seconds(1) { return await last.look.value }
+    let look = Task { [checks] in await Self.look(checks, logger) }
+    last = (.now, look)
+    return await look.value
   }
 
-  private static func look(_ checks: [HealthCheck]) async -> [JSON.Member] {
+  private static func look(_ checks: [HealthCheck], _ logger: Logger) async -> [JSON.Member] {
     await withTaskGroup(of: JSON.Member?.self) { group in
       for check in checks {
         group.addTask {
-          do { try await check.check() } catch { return JSON.Member(check.name, .string("\(error)")) }
+          do { try await check.check() } catch let error as NotReady {
+            return JSON.Member(check.name, .string(error.description))
+          } catch {
+            // Whoever asks is not known: what a server says may name hosts and roles.
+            logger.warning("not ready", metadata: ["check": "\(check.name)", "error": "\(error)"])
+            return JSON.Member(check.name, "it does not answer as it should; the log says more")
+          }
           return nil
         }
       }

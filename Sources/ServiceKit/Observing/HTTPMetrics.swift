@@ -16,6 +16,8 @@ final class HTTPMetrics: Sendable {
   func record(
     _ method: HTTPRequest.Method, _ route: String?, _ status: HTTPResponse.Status, since start: ContinuousClock.Instant
   ) {
+    // The router has a word of its own for a path that it does not know.
+    let route = route?.first == "/" ? route : nil
     let key = Key(method: route == nil ? "any" : method.rawValue, route: route ?? "none", status: status.code)
     let (count, time) = counters.withLock { counters in
       if let known = counters[key] { return known }

@@ -5,6 +5,7 @@ public import Observability
 public enum MetricCatalogue {
   public static let all: [PrometheusMetrics.Description] =
     [
+      .init("counterflow_process_info", .gauge, "1; its label says what the process is."),
       // HTTP
       .init("counterflow_http_requests_total", .counter, "Requests that were answered."),
       .init("counterflow_http_request_seconds", .histogram, "From a request's head to its answer's."),

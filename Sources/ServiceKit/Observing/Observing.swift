@@ -21,9 +21,10 @@ public enum Observing {
   public static let all = [metricsToken.description, logFormat.description]
 
   /// Called once, before anything is logged or counted.
-  static func begin(_ settings: Settings) throws(SettingError) {
+  static func begin(_ name: String, _ settings: Settings) throws(SettingError) {
     ProcessStatistics.begin()
     MetricsSystem.bootstrap(metrics)
+    Gauge(label: "process_info", dimensions: [("service", name)]).record(1)
     let format = try settings[logFormat]
     LoggingSystem.bootstrap { label in
       switch format {

@@ -1,0 +1,303 @@
+// The console: everything on it comes from the stream of overviews, and from the same queries that clients ask.
+const $ = id => document.getElementById(id);
+const points = 120;
+const rates = { writes: [], reads: [] };
+let token = sessionStorage.getItem('token');
+let latest = null, chosen = null, connection = null;
+
+function make(name, attributes = {}, ...children) {
+  const element = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) {
+    if (key.startsWith('on')) element.addEventListener(key.slice(2), value);
+    else if (value != null) element.setAttribute(key, value);
+  }
+  element.append(...children.filter(child => child != null));
+  return element;
+}
+const number = value => value == null ? '–' : value.toLocaleString('en', { maximumFractionDigits: value < 10 ? 1 : 0 });
+const size = bytes => bytes == null ? '–' : `${number(bytes / 1e6)} MB`;
+function span(seconds) {
+  if (seconds == null) return '–';
+  if (seconds < 90) return `${Math.round(seconds)} s`;
+  if (seconds < 5400) return `${Math.round(seconds / 60)} min`;
+  return seconds < 172800 ? `${Math.round(seconds / 3600)} h` : `${Math.round(seconds / 86400)} days`;
+}
+const money = order => (order.total / 100).toLocaleString('en', { style: 'currency', currency: order.currency || 'GBP' });
+
+// Requests carry the token, where there is one.
+async function ask(path, options = {}) {
+  const headers = { ...options.headers };
+  if (token) headers.Authorization = `Bearer ${token}`;
+  const answer = await fetch(path, { ...options, headers });
+  if (answer.status === 401 || answer.status === 403) {
+    signIn(answer.status === 403 ? 'This token lacks a scope: admin and queries:read are needed.' : token ? 'This token is not taken.' : '');
+    throw new Error('not signed in');
+  }
+  return answer;
+}
+async function problem(answer) {
+  try { const body = await answer.json(); return body.detail || body.title; } catch { return `the answer was ${answer.status}`; }
+}
+
+function signIn(message) {
+  token = null;
+  sessionStorage.removeItem('token');
+  $('content').hidden = true;
+  $('sign-in').hidden = false;
+  $('sign-in-problem').textContent = message;
+  say('waiting', 'signed out');
+  $('token').focus();
+}
+$('sign-in').addEventListener('submit', event => {
+  event.preventDefault();
+  token = $('token').value.trim();
+  sessionStorage.setItem('token', token);
+  $('token').value = '';
+  $('sign-in').hidden = true;
+  connect();
+});
+
+function say(state, text) {
+  const element = $('state');
+  if (element.textContent === text && element.dataset.state === state) return;
+  element.dataset.state = state;
+  element.textContent = text;
+}
+
+// The stream: one line of JSON a second. fetch instead of EventSource, which sends no token.
+async function connect() {
+  connection?.abort();
+  connection = new AbortController();
+  const own = connection;
+  try {
+    const answer = await ask('console/stream', { signal: own.signal });
+    if (!answer.ok) throw new Error(await problem(answer));
+    $('content').hidden = false;
+    const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+    let text = '';
+    for (;;) {
+      const { value, done } = await reader.read();
+      if (done) break;
+      text += value;
+      let end;
+      while ((end = text.indexOf('\n\n')) >= 0) {
+        const line = text.slice(0, end).split('\n').find(line => line.startsWith('data: '));
+        text = text.slice(end + 2);
+        if (line) show(JSON.parse(line.slice(6)));
+      }
+    }
+    throw new Error('the stream ended');
+  } catch (error) {
+    if (own.signal.aborted || error.message === 'not signed in') return;
+    say('lost', `connection lost: ${error.message}; trying again`);
+    setTimeout(() => { if (connection === own) connect(); }, 1500);
+  }
+}
+
+function show(overview) {
+  latest = overview;
+  const troubles = overview.troubles;
+  say(troubles.length ? 'trouble' : 'sound', troubles.length ? troubles.join(' · ') : 'all is well');
+  $('position').textContent = overview.head == null ? 'the write store does not answer' : `${number(overview.head)} events`;
+  for (const [name, value] of [['writes', overview.rates.writes], ['reads', overview.rates.reads]]) {
+    rates[name].push(value ?? 0);
+    if (rates[name].length > points) rates[name].shift();
+    $(`${name}-now`).textContent = number(value);
+    chart($(name), rates[name]);
+  }
+  const { rejected, failed, waiting } = overview.rates;
+  $('writes-detail').textContent = `${number(rejected)} rejected, ${number(failed)} failed a second; ${number(waiting)} under way`;
+  $('reads-detail').textContent = `highest of the last two minutes: ${number(Math.max(...rates.reads))}`;
+  showGrid(overview);
+  showRebuilds(overview.rebuilds);
+  showParked(overview.parked, overview.parkedCount);
+  showProcesses(overview.processes);
+  if (!document.hidden) showOrders();
+}
+
+function chart(svg, values) {
+  const highest = Math.max(1, ...values), step = 600 / (points - 1), first = points - values.length;
+  const at = values.map((value, index) => `${((first + index) * step).toFixed(1)} ${(116 - value / highest * 110).toFixed(1)}`);
+  const draw = (name, path) => {
+    let element = svg.querySelector(`.${name}`);
+    if (!element) svg.append(element = Object.assign(document.createElementNS('http://www.w3.org/2000/svg', 'path'), {}));
+    element.setAttribute('class', name);
+    element.setAttribute('d', path);
+  };
+  draw('area', `M${(first * step).toFixed(1)} 118L${at.join('L')}L600 118Z`);
+  draw('line', `M${at.join('L')}`);
+}
+
+// The grid is made once for a generation, and then only changed: who has the focus keeps it.
+function showGrid({ generations }) {
+  const grid = $('grid');
+  const keys = generations.map(generation => `${generation.projection} ${generation.generation}`);
+  for (const row of [...grid.children]) if (!keys.includes(row.dataset.key)) row.remove();
+  generations.forEach((generation, index) => {
+    const key = keys[index];
+    let row = [...grid.children].find(row => row.dataset.key === key);
+    if (!row) {
+      row = make('div', { class: 'generation', 'data-key': key }, make('div', {}, make('h3', {}), make('p', {})),
+        make('ol', { class: 'cells', 'aria-label': `Partitions of ${generation.projection}` }, ...generation.pairs.map((_, partition) =>
+          make('li', {}, make('button', {
+            type: 'button', tabindex: partition ? '-1' : '0', onclick: () => choose(key, partition), onfocus: () => choose(key, partition),
+          })))));
+      row.addEventListener('keydown', event => {
+        const cells = [...row.querySelectorAll('.cells button')], here = cells.indexOf(document.activeElement);
+        const step = { ArrowRight: 1, ArrowLeft: -1, Home: -cells.length, End: cells.length }[event.key];
+        if (here < 0 || !step) return;
+        event.preventDefault();
+        const next = cells[Math.min(Math.max(here + step, 0), cells.length - 1)];
+        cells.forEach(cell => cell.tabIndex = -1);
+        next.tabIndex = 0;
+        next.focus();
+      });
+      grid.insertBefore(row, grid.children[index] ?? null);
+    }
+    row.querySelector('h3').textContent = generation.projection;
+    const modes = Map.groupBy ? Map.groupBy(generation.pairs, mode) : new Map();
+    const parts = [...modes].map(([name, pairs]) => `${pairs.length} ${name}`).join(', ');
+    const lag = generation.pairs.reduce((most, pair) => Math.max(most, pair.lag ?? 0), 0);
+    row.querySelector('p').textContent = `generation ${generation.generation} ${generation.state}: ${parts}${lag ? `; furthest ${number(lag)} behind` : ''}`;
+    row.querySelectorAll('.cells button').forEach((cell, partition) => {
+      const pair = generation.pairs[partition], name = mode(pair);
+      if (cell.dataset.mode !== name) cell.dataset.mode = name;
+      const label = `Partition ${partition}: ${name}${pair.owner ? `, ${pair.owner}` : ''}`;
+      if (cell.getAttribute('aria-label') !== label) { cell.setAttribute('aria-label', label); cell.title = label; }
+    });
+  });
+  describe();
+}
+function mode(pair) {
+  if (pair.mode === 'halted' || pair.mode === 'forked' || pair.mode === 'done') return pair.mode;
+  if (!pair.owner) return 'unowned';
+  return pair.mode === 'live' && pair.lag > 1000 ? 'behind' : pair.mode;
+}
+function choose(key, partition) { chosen = { key, partition }; describe(); }
+function describe() {
+  if (!chosen || !latest) return;
+  const generation = latest.generations.find(one => `${one.projection} ${one.generation}` === chosen.key);
+  const pair = generation?.pairs[chosen.partition];
+  if (!pair) return;
+  const text = `${generation.projection}, partition ${chosen.partition}: ${mode(pair)}, ` +
+    `${pair.owner ? `run by ${pair.owner}` : 'no owner'}, at ${number(pair.position)}, ${number(pair.lag ?? 0)} behind` +
+    `${pair.why ? `. ${pair.why}` : ''}`;
+  if ($('cell').textContent !== text) $('cell').textContent = text;
+}
+
+function showRebuilds(rebuilds) {
+  $('rebuilds-section').hidden = !rebuilds.length;
+  const list = $('rebuilds');
+  for (const item of [...list.children]) if (!rebuilds.some(one => item.dataset.key === `${one.projection} ${one.generation}`)) item.remove();
+  for (const one of rebuilds) {
+    const key = `${one.projection} ${one.generation}`;
+    let item = [...list.children].find(item => item.dataset.key === key);
+    if (!item) list.append(item = make('li', { 'data-key': key }, make('label', {}), make('progress', { max: '1' })));
+    item.querySelector('label').textContent = `${one.projection}, generation ${one.generation}, version ${one.version}: ${Math.floor(one.progress * 100)} %`;
+    item.querySelector('progress').value = one.progress;
+    item.querySelector('progress').setAttribute('aria-label', `Rebuild of ${one.projection}`);
+  }
+}
+
+function showParked(parked, count) {
+  $('parked-count').textContent = count;
+  $('parked-count').className = count ? 'count bad' : 'count';
+  $('parked-none').hidden = count > 0;
+  $('parked').hidden = count === 0;
+  const body = $('parked').tBodies[0];
+  const keys = parked.map(one => `${one.projection} ${one.generation} ${one.stream}`);
+  for (const row of [...body.rows]) if (!keys.includes(row.dataset.key)) row.remove();
+  parked.forEach((one, index) => {
+    let row = [...body.rows].find(row => row.dataset.key === keys[index]);
+    if (!row) {
+      row = make('tr', { 'data-key': keys[index] }, make('th', { scope: 'row' }, one.stream), make('td', {}, one.projection), make('td', {}, one.type),
+        make('td', {}, number(one.position)), make('td', {}), make('td', {}),
+        make('td', {}, make('button', { type: 'button', 'aria-label': `Retry ${one.stream} in ${one.projection}`, onclick: () => retry(one) }, 'Retry')));
+      body.append(row);
+    }
+    row.cells[4].textContent = one.error;
+    row.cells[5].textContent = one.attempts;
+    row.querySelector('button').disabled = one.request != null;
+  });
+}
+async function retry(one) {
+  try {
+    const answer = await ask('console/parked/retry', {
+      method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify({ projection: one.projection, stream: one.stream }),
+    });
+    $('parked-answer').textContent = answer.ok ? `${one.stream} is tried again.` : await problem(answer);
+  } catch (error) { if (error.message !== 'not signed in') $('parked-answer').textContent = `${one.stream} could not be tried again: ${error.message}`; }
+}
+
+function showProcesses(processes) {
+  const rows = processes.map(one => make('tr', {},
+    make('th', { scope: 'row' }, one.service ? `${one.service} ` : '', make('small', { class: 'quiet' }, one.address)),
+    make('td', one.isUp ? {} : { class: 'bad' }, one.isUp ? 'up' : one.why || 'does not answer'),
+    make('td', {}, one.doing || ''), make('td', {}, one.cpu == null ? '–' : `${Math.round(one.cpu * 100)} %`), make('td', {}, size(one.memory)),
+    make('td', {}, span(one.uptime))));
+  $('processes').tBodies[0].replaceChildren(...rows);
+}
+
+let newest = [], asking = false;
+async function showOrders() {
+  if (asking) return;
+  asking = true;
+  try {
+    const answer = await ask('v1/orders?limit=8');
+    if (!answer.ok) return;
+    const orders = (await answer.json()).items;
+    const ids = orders.map(order => order.orderId + order.status).join();
+    if (ids === newest.join()) return;
+    const known = new Set(newest.map(id => id));
+    const isFirst = !newest.length;
+    newest = orders.map(order => order.orderId + order.status);
+    $('orders').replaceChildren(...orders.map(order => {
+      const item = entry(order);
+      if (!isFirst && !known.has(order.orderId + order.status)) item.className = 'new';
+      return item;
+    }));
+    if (!orders.length) $('orders').replaceChildren(make('li', { class: 'quiet' }, 'No order has been placed yet.'));
+  } catch { /* The state line says what is wrong with the connection. */ } finally { asking = false; }
+}
+function entry(order) {
+  return make('li', {}, make('button', { type: 'button', onclick: () => showOrder(order.orderId) },
+    make('span', { class: 'id' }, order.orderId), make('span', {}, money(order)),
+    make('small', {}, `${order.status} · ${order.lines.map(line => `${line.quantity} × ${line.name || line.sku}`).join(', ').slice(0, 80)}`),
+    make('small', {}, new Date(order.placedAt).toLocaleString())));
+}
+
+$('find').addEventListener('submit', async event => {
+  event.preventDefault();
+  const text = $('query').value.trim();
+  $('found').replaceChildren();
+  $('order').replaceChildren();
+  if (!text) return;
+  $('found-state').textContent = 'Looking…';
+  try {
+    const one = await ask(`v1/orders/${encodeURIComponent(text)}`);
+    if (one.ok) { $('found-state').textContent = ''; return showOrder(text); }
+    const answer = await ask(`v1/orders?limit=10&q=${encodeURIComponent(text)}`);
+    if (!answer.ok) { $('found-state').textContent = await problem(answer); return; }
+    const orders = (await answer.json()).items;
+    $('found-state').textContent = orders.length ? `${orders.length === 10 ? 'The newest 10' : orders.length} of those with “${text}”` : `Nothing was found for “${text}”.`;
+    $('found').replaceChildren(...orders.map(entry));
+  } catch (error) { if (error.message !== 'not signed in') $('found-state').textContent = error.message; }
+});
+
+async function showOrder(id) {
+  const path = `v1/orders/${encodeURIComponent(id)}`;
+  try {
+    const [one, past] = await Promise.all([ask(path), ask(`${path}/history?limit=100`)]);
+    if (!one.ok || !past.ok) { $('found-state').textContent = await problem(one.ok ? past : one); return; }
+    const order = await one.json(), events = (await past.json()).items;
+    $('order').replaceChildren(make('h3', {}, `${order.orderId}: ${order.status}, ${money(order)}`),
+      make('ol', { class: 'timeline', 'aria-label': `Events of ${order.orderId}` }, ...events.map(event => make('li', {},
+        make('strong', {}, event.type.replace(/(?<=[a-z])(?=[A-Z])/g, ' ')), ' ', make('small', { class: 'quiet' },
+          `version ${event.version} · ${new Date(event.at).toLocaleString()}${event.actor ? ` · ${event.actor}` : ''}`),
+        make('code', {}, JSON.stringify(event.data, null, 1).replace(/\n\s*/g, ' '))))));
+    $('order').focus();
+  } catch (error) { if (error.message !== 'not signed in') $('found-state').textContent = error.message; }
+}
+
+document.addEventListener('visibilitychange', () => { if (!document.hidden && latest) showOrders(); });
+connect();
