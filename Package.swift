@@ -16,6 +16,7 @@ let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
 let coreMetrics = Target.Dependency.product(name: "CoreMetrics", package: "swift-metrics")
 let metrics = Target.Dependency.product(name: "Metrics", package: "swift-metrics")
 let csv = Target.Dependency.product(name: "SwiftCSV", package: "SwiftCSV")
+let tracing = Target.Dependency.product(name: "Tracing", package: "swift-distributed-tracing")
 let signals = Target.Dependency.product(name: "UnixSignals", package: "swift-service-lifecycle")
 
 let package = Package(
@@ -41,6 +42,7 @@ let package = Package(
     .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
     .package(url: "https://github.com/apple/swift-configuration", from: "1.4.0"),
     .package(url: "https://github.com/apple/swift-crypto", from: "4.5.0"),
+    .package(url: "https://github.com/apple/swift-distributed-tracing", from: "1.7.0"),
     .package(url: "https://github.com/apple/swift-http-types", from: "1.8.0"),
     .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
     .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
@@ -77,17 +79,18 @@ let package = Package(
       ]),
     .target(
       name: "CommandProcessing",
-      dependencies: ["EventSourcing", "JSON", deque, lifecycle, logging, metrics]),
+      dependencies: ["EventSourcing", "JSON", deque, lifecycle, logging, metrics, tracing]),
     .target(
       name: "EventRelay",
       dependencies: [
         "EventSourcing", "JSON", "PostgresEventStore", "Postgres", "RabbitMQ", lifecycle, logging, metrics,
+        tracing,
       ]),
     .target(
       name: "Projections",
       dependencies: [
         "EventSourcing", "EventRelay", "JSON", "Postgres", "PostgresEventStore", "RabbitMQ", deque, lifecycle,
-        logging, metrics,
+        logging, metrics, tracing,
       ],
       resources: [
         .embedInCode("Migrations/v0001_projections.sql"), .embedInCode("Migrations/v0002_generations.sql"),
@@ -100,13 +103,13 @@ let package = Package(
         "Base64URL", "JSON", "Observability", "Postgres", "RabbitMQ", configuration, httpTypes, hummingbird,
         hummingbirdCore,
         hummingbirdTLS, jwt, lifecycle, logging,
-        metrics,
+        metrics, tracing,
         signals,
       ]),
 
     .target(name: "Base64URL"),
     // What a process says of itself: a backend each for metrics, logs and traces.
-    .target(name: "Observability", dependencies: ["JSON", coreMetrics, logging]),
+    .target(name: "Observability", dependencies: ["JSON", coreMetrics, logging, tracing]),
     .target(name: "Consistency", dependencies: ["Base64URL", "EventSourcing", crypto]),
     .target(
       name: "PersonalKeys", dependencies: ["Postgres", crypto],
@@ -158,8 +161,11 @@ let package = Package(
         "Base64URL", "Commerce", "CommerceAPI", "Consistency", "EventLoop", "PersonalKeys", "PostgresEventStore",
         "CommerceReadModels", "EventSourcing", "JSON", "Postgres", "Projections",
         "ServiceKit",
-        crypto, httpTypes,
+        "Observability", crypto, httpTypes,
         hummingbird, lifecycle, logging,
+      ],
+      resources: [
+        .embedInCode("Console/console.html"), .embedInCode("Console/app.js"), .embedInCode("Console/style.css"),
       ]),
     .executableTarget(
       name: "Counterflow",

@@ -4,6 +4,7 @@ internal import FoundationEssentials
 internal import Logging
 internal import Metrics
 internal import Synchronization
+internal import Tracing
 
 // MARK: One batch
 extension CommandProcessor {
@@ -37,6 +38,7 @@ extension CommandProcessor {
   func carryOut(_ batch: Batch) async {
     var refused: [PendingCommand] = []
     let start = ContinuousClock.now
+    let begun = DefaultTracerClock.now
     do throws(EventStoreError) {
       if let decided = batch.decided {
         settle(decided, try await appendUntilKnown(decided))
@@ -48,12 +50,24 @@ extension CommandProcessor {
       refused = handle(error, batch.decided?.commands.map(\.pending) ?? batch.commands)
     }
     metrics.commit.record(duration: ContinuousClock.now - start)
+    trace(batch, since: begun)
     underWay.end(batch.decided)
     // Half by half, so that one value that the store does not take fails alone.
     guard !refused.isEmpty else { return }
     let middle = refused.count / 2
     for half in [refused[..<middle], refused[middle...]] {
       if let batch = prepare(Array(half)) { await carryOut(batch) }
+    }
+  }
+
+  /// A span for each command whose own is known: that it was appended, and with how many others.
+  private func trace(_ batch: Batch, since begun: DefaultTracerClock.Timestamp) {
+    for pending in batch.commands {
+      guard let span = pending.command.span, !span.isEmpty else { continue }
+      let append = startSpan("append", context: span, ofKind: .client, at: begun)
+      append.attributes["db.system.name"] = "postgresql"
+      append.attributes["counterflow.batch.commands"] = batch.commands.count
+      append.end()
     }
   }
 

@@ -1,5 +1,6 @@
 internal import EventSourcing
 internal import FoundationEssentials
+internal import Instrumentation
 
 /// A command as it came, and whoever waits for it.
 final class QueuedCommand: Sendable {
@@ -8,6 +9,8 @@ final class QueuedCommand: Sendable {
   let answer: @Sendable (Decided) -> [UInt8]
   let request: CommandRequest
   let counters: CommandCounters
+  /// The span that waits for it; nil where nobody traces.
+  let span: InstrumentationContext?
   let deadline: ContinuousClock.Instant
   let continuation: CheckedContinuation<CommandOutcome, any Error>
 
@@ -24,6 +27,7 @@ final class QueuedCommand: Sendable {
     self.answer = answer
     self.request = request
     counters = .of(Requested.self)
+    span = .current
     self.deadline = deadline
     self.continuation = continuation
     precondition(!streams.isEmpty, "a command reads or writes at least one stream")

@@ -29,7 +29,8 @@ extension CommandRequest {
     let fingerprint = hash.finalize().withUnsafeBytes { UUID(uuid: $0.loadUnaligned(as: uuid_t.self)) }
     let metadata = EventMetadata(
       correlationID: try request.correlationID() ?? key, causationID: key, actor: caller.subject,
-      traceParent: request.traceParent)
+      // The span of this request where spans are made; otherwise what came goes on as it is.
+      traceParent: Spans.current ?? request.traceParent)
     self.init(
       // Where authentication is off all callers are one.
       key: IdempotencyKey(scope: caller.subject ?? "", key: key), fingerprint: fingerprint, metadata: metadata,

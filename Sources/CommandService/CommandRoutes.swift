@@ -206,7 +206,11 @@ struct CommandRoutes<Store: EventStore> {
   ) async throws -> Response {
     let key = request.key.key
     let outcome: CommandOutcome
-    do { outcome = try await processor.execute(command, request) { answer($0).encoded } } catch {
+    do {
+      outcome = try await Spans.within("command \(type(of: command))") {
+        try await processor.execute(command, request) { answer($0).encoded }
+      }
+    } catch {
       guard var problem = commandProblem(error) else { throw error }
       problem.headers[.idempotencyKey] = key
       throw problem

@@ -36,8 +36,10 @@ public enum IntegrationFeed {
       }
       json.member("data") { $0.write(raw: event.data) }
     }
+    // In the headers too: instruments of consumers look for it there.
+    let headers: [String: FieldValue] = event.traceParent.map { ["traceparent": .string($0)] } ?? [:]
     return Message(
       exchange: exchange.name, routingKey: routingKey(event), body: json.bytes, contentType: contentType,
-      type: event.type, messageID: event.id.uuidString.lowercased())
+      type: event.type, messageID: event.id.uuidString.lowercased(), headers: headers)
   }
 }

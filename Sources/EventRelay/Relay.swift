@@ -8,6 +8,7 @@ internal import PostgresEventStore
 public import RabbitMQ
 public import ServiceLifecycle
 internal import Synchronization
+internal import Tracing
 
 /// Publishes appended events, in order and with confirms, on the live feed.
 ///
@@ -45,6 +46,7 @@ public struct Relay: Service {
   private let wakeup = Wakeup()
   private let delivery = DeliveryState()
   private let metrics = RelayMetrics()
+  private let spans = EventSpans()
   /// Up to where this relay has published on the live feed; -1 before it has begun.
   private let published = Published()
 
@@ -202,9 +204,12 @@ public struct Relay: Service {
         exchange: LiveFeed.exchange.name, routingKey: LiveFeed.routingKey(batch.partition), body: batch.encoded,
         contentType: LiveFeed.contentType, isPersistent: false)
     }
-    let start = ContinuousClock.now
+    let (start, begun) = (ContinuousClock.now, DefaultTracerClock.now)
     let confirmations = try await publisher.publish(messages)
     metrics.confirms.record(duration: ContinuousClock.now - start)
+    spans.record(
+      "publish", batches.lazy.flatMap(\.events), kind: .producer, since: begun,
+      attributes: ["messaging.system": "rabbitmq", "messaging.destination.name": LiveFeed.exchange.name])
     metrics.events.increment(by: batches.reduce(0) { $0 + $1.events.count })
     // Projectors read from the store what reached no queue, so that it is counted and not sent again.
     let lost = confirmations.count { $0 != .accepted }

@@ -52,6 +52,11 @@ struct LoadTest: AsyncParsableCommand {
   @Option(help: "Writes a second of which is looked at how soon they are visible; 0 for none.") var visibility = 5.0
   @Option(help: "Writes everything as JSON to this file; - for standard output.") var json: String?
   @Option(help: "Writes a page with charts to this file.") var report: String?
+  @Option(
+    help:
+      "A file with lines such as \"15 three projectors\", read at the end: what was done in which second, for the charts."
+  )
+  var marks: String?
 
   private static let token = Setting.optional(
     "COUNTERFLOW_TOKEN", allowed: "a token", help: "Sent with each request.", isSecret: true)
@@ -128,6 +133,7 @@ struct LoadTest: AsyncParsableCommand {
         try session.measure(try workload(), settings)
       }
     }
+    if let marks { try session.readMarks(marks) }
     try session.finish(json: json, report: report)
     guard session.report.trials.contains(where: { ($0.latency?.count ?? 0) > 0 }) else { throw ExitCode(1) }
   }

@@ -100,6 +100,12 @@ struct Report: Codable, Sendable {
     let isKept: Bool
   }
 
+  /// Something that was done to the system meanwhile.
+  struct Mark: Codable, Sendable {
+    let second: Double
+    let text: String
+  }
+
   let title: String
   let began: String
   let machine: String
@@ -107,4 +113,5 @@ struct Report: Codable, Sendable {
   let queries: [String]
   var trials: [TrialResult] = []
   var searches: [Search] = []
+  var marks: [Mark] = []
 }

@@ -108,6 +108,17 @@ struct Session {
     }
   }
 
+  mutating func readMarks(_ file: String) throws {
+    guard let text = try? String(contentsOfFile: file, encoding: .utf8) else {
+      throw ValidationError("--marks: \(file) cannot be read")
+    }
+    report.marks = text.split(separator: "\n").compactMap { line in
+      let parts = line.split(separator: " ", maxSplits: 1)
+      guard parts.count == 2, let second = Double(parts[0]) else { return nil }
+      return Report.Mark(second: second, text: String(parts[1]))
+    }
+  }
+
   func finish(json: String?, report file: String?) throws {
     if report.trials.count > 1 { output.showSideBySide(report.trials) }
     let encoder = JSONEncoder()

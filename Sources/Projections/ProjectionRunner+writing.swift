@@ -1,8 +1,10 @@
+internal import EventRelay
 internal import EventSourcing
 internal import Logging
 internal import Metrics
 internal import Postgres
 internal import PostgresEventStore
+internal import Tracing
 
 // Writes rows, and finds what is refused.
 extension ProjectionRunner {
@@ -42,7 +44,7 @@ extension ProjectionRunner {
     }
     let events = applied
     let prepared = events.isEmpty ? nil : try await projection.prepared(events, generation)
-    let start = ContinuousClock.now
+    let (start, begun) = (ContinuousClock.now, DefaultTracerClock.now)
     try await inTransaction { [generation, store] connection in
       try prepared?.write(connection, events, generation)
       try store.advance(advances, on: connection)
@@ -54,6 +56,8 @@ extension ProjectionRunner {
     metrics.events.increment(by: events.count)
     metrics.batchSize.record(events.count)
     metrics.batchTime.record(duration: ContinuousClock.now - start)
+    spans.record(
+      "apply", events, kind: .consumer, since: begun, attributes: ["counterflow.projection": projection.name])
   }
 
   /// In a task of its own, so that a shutdown lets the transaction in hand finish.

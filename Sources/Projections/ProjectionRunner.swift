@@ -39,6 +39,7 @@ actor ProjectionRunner {
   private let budget: MemoryBudget
   let logger: Logger
   let metrics: ProjectionMetrics
+  let spans = EventSpans()
   nonisolated let mailbox: Mailbox
 
   var pairs: [Int: Pair] = [:]

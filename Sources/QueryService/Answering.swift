@@ -104,8 +104,10 @@ struct Answering: Sendable {
     _ request: Request, _ models: ReadModels, _ isShared: Bool,
     _ body: @escaping @Sendable (ReadModels) async throws -> Answer?
   ) async throws -> Answer? {
-    guard isShared else { return try await body(models) }
-    return try await models.others.answer(request.uri.string) { try await body(models) }
+    try await Spans.within("query") {
+      guard isShared else { return try await body(models) }
+      return try await models.others.answer(request.uri.string) { try await body(models) }
+    }
   }
 
   private func respond(

@@ -25,7 +25,7 @@ extension App {
 
   static let settings =
     [
-      cacheSize.description, followers.description,
+      cacheSize.description, followers.description, ProcessWatch.processes.description,
       CommonSettings.readDatabaseURL.description, CommonSettings.writeDatabaseURL.description,
       CommonSettings.poolSize.description, writePoolSize.description,
       CommonSettings.statementTimeout.description, CommonSettings.acquireTimeout.description,
@@ -70,11 +70,18 @@ extension App {
     QueryRoutes(answering: answering).add(to: admitted)
     let log = ChangeLog(eventsPool, store, heads: heads, activity: activity, logger: logger)
     ChangeRoutes(log: log, answering: answering, limit: try settings[followers]).add(to: admitted)
+    let overview = Overview(
+      ProcessWatch(try settings[ProcessWatch.processes], token: try settings[Observing.metricsToken]), store,
+      heads: heads,
+      logger: logger)
+    ConsoleRoutes.addPage(to: router)
+    ConsoleRoutes(overview: overview, readStore: store).add(
+      to: router.group().add(middleware: Admission(access, scope: .admin)))
     let server = try ServiceMain.httpServer(
       ProblemResponder(router, elsewhere: CommerceRoutes.commands, translate: queryProblem),
       settings, port: port, logger: logger)
     // Who follows changes is let go before the server waits for its answers to end.
-    return services + [server, log]
+    return services + [server, log, overview]
   }
 }
 

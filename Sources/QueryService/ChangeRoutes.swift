@@ -66,7 +66,7 @@ struct ChangeRoutes {
     guard let wakeup = log.enter(atMost: limit) else {
       throw Problem.unavailable("So many follow already; ask now and then instead, or try again.", retryAfter: 10)
     }
-    let entered = Entered(log, wakeup)
+    let entered = Viewer { [log] in log.leave(wakeup) }
     let body = ResponseBody { [log] writer in
       defer { entered.leave() }
       let end = ContinuousClock.now + Self.longest
@@ -112,15 +112,14 @@ struct ChangeRoutes {
     }
     return Position(position)
   }
+}
 
-  /// Leaves once, whether the body is written or thrown away.
-  private final class Entered: Sendable {
-    private let log: ChangeLog
-    private let wakeup: Wakeup
-    private let isIn = Atomic(true)
+/// Leaves once, whether the body is written or thrown away.
+final class Viewer: Sendable {
+  private let goodbye: @Sendable () -> Void
+  private let isIn = Atomic(true)
 
-    init(_ log: ChangeLog, _ wakeup: Wakeup) { (self.log, self.wakeup) = (log, wakeup) }
-    deinit { leave() }
-    func leave() { if isIn.exchange(false, ordering: .relaxed) { log.leave(wakeup) } }
-  }
+  init(_ goodbye: @escaping @Sendable () -> Void) { self.goodbye = goodbye }
+  deinit { leave() }
+  func leave() { if isIn.exchange(false, ordering: .relaxed) { goodbye() } }
 }

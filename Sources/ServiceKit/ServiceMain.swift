@@ -18,7 +18,9 @@ public enum ServiceMain {
       try Observing.begin(name, settings)
       var logger = Logger(label: name)
       logger.logLevel = level
-      let services = try await build(settings, logger)
+      // Stopped last: the spans of the others' ends go too.
+      let exporting = try Observing.beginTracing(name, settings, logger)
+      let services = exporting + (try await build(settings, logger))
       var configuration = ServiceGroupConfiguration(
         services: services, gracefulShutdownSignals: [.sigterm, .sigint], logger: logger)
       configuration.maximumGracefulShutdownDuration = try settings[CommonSettings.shutdownTimeout]

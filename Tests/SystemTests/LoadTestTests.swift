@@ -94,7 +94,7 @@ struct LoadTestProcessTests {
     defer { _ = running }
     let folder = TestEnvironment.scratch.appendingPathComponent(TestEnvironment.uniqueName("loadtest"))
     try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
-    func load(_ arguments: String...) async throws -> JSON {
+    func load(_ arguments: String..., status: Int32 = 0) async throws -> JSON {
       let file = folder.appendingPathComponent(UUID().uuidString)
       let process = try system.run(
         "loadtest",
@@ -102,7 +102,7 @@ struct LoadTestProcessTests {
           "--commands", commands.http.base, "--queries", queries.http.base, "--json", file.path, "--warm-up", "0",
           "--timeout", "60",
         ])
-      #expect(try await process.wait() == 0, "\(process.output)")
+      #expect(try await process.wait() == status, "\(process.output)")
       return try JSON(parsing: Array(Data(contentsOf: file)))
     }
     func count(_ report: JSON, _ operation: String) -> Int64? {
@@ -124,10 +124,8 @@ struct LoadTestProcessTests {
     let read = try await load("read", "--closed", "--connections", "4", "--duration", "1")
     #expect((count(read, "order by id") ?? 0) > 0 && read["trials"]?[0]?["errors"]?.integer == 0)
 
-    let impossible = try await load("write", "--rate", "8", "--duration", "0.5", "--find-max", "p50<0.001ms")
+    let impossible = try await load("write", "--rate", "8", "--duration", "0.5", "--find-max", "p50<0.001ms", status: 1)
     #expect(impossible["searches"]?[0]?["found"] == nil && impossible["trials"]?.array?.isEmpty == true)
-    let possible = try await load("read", "--rate", "5", "--duration", "0.2", "--find-max", "p50<60s")
-    #expect((possible["searches"]?[0]?["found"]?.integer ?? 0) >= 5)
 
     let page = folder.appendingPathComponent("page.html")
     let compared = try await load("--compare", "--rate", "20", "--duration", "1", "--report", page.path)

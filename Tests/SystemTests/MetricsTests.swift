@@ -8,7 +8,7 @@ import TestSupport
 import Testing
 
 /// What a process shows, taken apart.
-private struct Exposition {
+private struct Families {
   /// Kind, help and label names of each family.
   var families: [String: (kind: String, help: String?, labels: Set<String>)] = [:]
   var values: [String: Double] = [:]
@@ -175,19 +175,19 @@ struct ProcessMetricsTests {
     for service in all {
       let answer = try await service.http.get("/metrics")
       #expect(answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8")
-      let shown = Exposition(answer.text)
+      let shown = Families(answer.text)
       for (name, family) in shown.families {
         let row = try #require(documented[name], "\(name) is not in docs/operations.md")
         #expect(family.kind == row.kind && family.help == row.help && family.labels.isSubset(of: row.labels), "\(name)")
       }
       #expect((shown.values["process_resident_memory_bytes"] ?? 0) > 1_000_000)
     }
-    let commanded = Exposition(try await commands.http.get("/metrics").text).values
+    let commanded = Families(try await commands.http.get("/metrics").text).values
     #expect(commanded[#"counterflow_commands_total{command="PlaceOrder",outcome="accepted"}"#] == 1)
     #expect(commanded[#"counterflow_commands_total{command="PlaceOrder",outcome="rejected"}"#] == 1)
     #expect(commanded[#"counterflow_http_requests_total{method="POST",route="/v1/orders",status="201"}"#] == 1)
     #expect(commanded["counterflow_command_queue"] == 0)
-    let queried = Exposition(try await all[3].http.get("/metrics").text).values
+    let queried = Families(try await all[3].http.get("/metrics").text).values
     #expect(
       queried[#"counterflow_http_requests_total{method="GET",route="/v1/orders/{id}",status="404"}"#] == 1,
       "\(queried)")

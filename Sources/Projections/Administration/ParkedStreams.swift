@@ -30,14 +30,16 @@ public struct ParkedStreams: Sendable {
   public init(_ readStore: PostgresPool) { pool = readStore }
 
   /// - Parameters: nil stands for all.
-  public func list(_ projection: String? = nil, _ stream: String? = nil) async throws -> [ParkedStream] {
+  public func list(
+    _ projection: String? = nil, _ stream: String? = nil, limit: Int? = nil
+  ) async throws -> [ParkedStream] {
     try await pool.query(
       """
       select projection, generation, stream, version, position, event_type, error, attempts, parked_at, request
       from projections.parked
       where (\(optional: projection)::text is null or projection = \(optional: projection))
         and (\(optional: stream)::text is null or stream = \(optional: stream))
-      order by parked_at, stream
+      order by parked_at, stream limit \(optional: limit.map(Int64.init))
       """
     ).decode((String, Int, String, Int64, Int64, String, String, Int, PostgresTimestamp, String?).self).map {
       ParkedStream(
@@ -45,6 +47,18 @@ public struct ParkedStreams: Sendable {
         position: Position($0.4), eventType: $0.5, error: $0.6, attempts: $0.7,
         parkedAt: Timestamp(microsecondsSince1970: $0.8.microsecondsSince1970), request: $0.9)
     }
+  }
+
+  /// The first of them, and how many there are.
+  public func first(_ limit: Int) async throws -> ([ParkedStream], count: Int) {
+    let count = try await pool.query("select count(*) from projections.parked").value(Int.self)
+    return (count == 0 ? [] : try await list(limit: limit), count)
+  }
+
+  /// Asks for one stream to be tried again, with no right but to ask for that.
+  /// - Returns: how many of it wait: one in each generation at most.
+  public func retry(_ projection: String, _ stream: String) async throws -> Int {
+    try await pool.query("select projections.retry_parked(\(projection), \(stream))").value(Int.self)
   }
 
   /// - Parameters: nil stands for all.

@@ -61,8 +61,15 @@ public final class StoreHeads: Service {
   /// The last position as it was lately; nil before the write store answered once.
   public var last: Position? { state.withLock { $0.heads.first.map { Position($0.last) } } }
 
+  /// The last position in each partition as it was lately; nil before the write store answered once.
+  public func heads(of partitioning: Partitioning) -> [Position]? {
+    state.withLock { state in
+      state.heads.first.map { heads in partitioning.partitions.map { Position(heads.head(of: $0)) } }
+    }
+  }
+
   /// Somebody has asked how fresh an answer is.
-  func note() { activity.note() }
+  public func note() { activity.note() }
 
   public func run() async {
     await cancelWhenGracefulShutdown {

@@ -119,6 +119,14 @@ begin
 end
 $$;
 
+-- Asks for a parked stream to be tried again: all that who only reads may do.
+create or replace function projections.retry_parked(name text, of_stream text) returns integer
+  language sql volatile security definer set search_path = pg_catalog, pg_temp as $$
+  with asked as (
+    update projections.parked p set request = 'retry' where p.projection = name and p.stream = of_stream returning 1)
+  select count(*)::integer from asked
+$$;
+
 -- Throws a generation away, unless it serves.
 create or replace function projections.drop_generation(name text, number integer) returns boolean
   language plpgsql volatile security definer set search_path = pg_catalog, pg_temp set lock_timeout = '2s' as $$

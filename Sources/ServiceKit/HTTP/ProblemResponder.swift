@@ -31,9 +31,17 @@ public struct ProblemResponder<Context: RequestContext>: HTTPResponder {
 
   public func respond(to request: Request, context: Context) async throws -> Response {
     let start = ContinuousClock.now
-    let response = await answer(request, context)
+    let response = await Spans.isOn ? traced(request, context) : answer(request, context)
     metrics.record(request.method, context.endpointPath, response.status, since: start)
     return response
+  }
+
+  private func traced(_ request: Request, _ context: Context) async -> Response {
+    await Spans.server(request.headers, request.method.rawValue) {
+      let response = await answer(request, context)
+      let route = context.endpointPath.flatMap { $0.first == "/" ? $0 : nil }
+      return (response, route, response.status.code)
+    }
   }
 
   private func answer(_ request: Request, _ context: Context) async -> Response {

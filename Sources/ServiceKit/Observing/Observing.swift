@@ -2,6 +2,8 @@ internal import Hummingbird
 internal import Logging
 internal import Metrics
 public import Observability
+internal import ServiceLifecycle
+internal import Tracing
 
 /// What a process says of itself: metrics and logs.
 public enum Observing {
@@ -18,7 +20,18 @@ public enum Observing {
     "LOG_FORMAT", default: "text", allowed: "text or json", help: "How log lines are written, to standard error."
   ) { LogFormat(rawValue: $0) }
 
-  public static let all = [metricsToken.description, logFormat.description]
+  public static let traceEndpoint = Setting.optional(
+    "OTEL_EXPORTER_OTLP_ENDPOINT", allowed: "none, or the URL of a collector, such as http://127.0.0.1:4318",
+    help: "Spans are sent there, as OTLP over HTTP with JSON; none for no tracing.")
+
+  public static let traceRatio = Setting(
+    "OTEL_TRACES_SAMPLER_ARG", default: "1", allowed: "a share from 0 to 1",
+    help: "Of the traces that begin here, how many are sent; those that come with a traceparent say so themselves."
+  ) { text in Double(text).flatMap { (0...1).contains($0) ? $0 : nil } }
+
+  public static let all = [
+    metricsToken.description, logFormat.description, traceEndpoint.description, traceRatio.description,
+  ]
 
   /// Called once, before anything is logged or counted.
   static func begin(_ name: String, _ settings: Settings) throws(SettingError) {
@@ -26,12 +39,30 @@ public enum Observing {
     MetricsSystem.bootstrap(metrics)
     Gauge(label: "process_info", dimensions: [("service", name)]).record(1)
     let format = try settings[logFormat]
-    LoggingSystem.bootstrap { label in
+    let bootstrap: @Sendable (String, Logger.MetadataProvider?) -> any LogHandler = { label, metadata in
       switch format {
-      case .text: StreamLogHandler.standardError(label: label)
-      case .json: JSONLogHandler(label: label)
+      case .text: StreamLogHandler.standardError(label: label, metadataProvider: metadata)
+      case .json: JSONLogHandler(label: label, metadataProvider: metadata)
       }
     }
+    LoggingSystem.bootstrap(bootstrap, metadataProvider: Traces.metadata)
+  }
+
+  /// Traces are on where a collector is named.
+  /// - Returns: what sends the spans, for as long as the process runs.
+  static func beginTracing(_ name: String, _ settings: Settings, _ logger: Logger) throws(SettingError) -> [any Service]
+  {
+    guard let endpoint = try settings[traceEndpoint] else { return [] }
+    guard let exporter = SpanExporter(endpoint, service: name, logger: logger) else {
+      throw SettingError(traceEndpoint, "is '\(endpoint)'")
+    }
+    InstrumentationSystem.bootstrap(OTLPTracer(exporter, ratio: try settings[traceRatio]))
+    return [Exporting(exporter: exporter)]
+  }
+
+  private struct Exporting: Service {
+    let exporter: SpanExporter
+    func run() async { await cancelWhenGracefulShutdown { await self.exporter.run() } }
   }
 
   static var text: String { metrics.text + ProcessStatistics.text }

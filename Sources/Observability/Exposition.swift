@@ -1,0 +1,54 @@
+/// What a process shows at `/metrics`, taken apart.
+public struct Exposition: Sendable {
+  public struct Sample: Sendable {
+    public let name: String
+    public let labels: [String: String]
+    public let value: Double
+  }
+
+  public private(set) var samples: [Sample] = []
+
+  /// Lines that are no samples are left out.
+  public init(_ text: String) {
+    for line in text.split(separator: "\n") where line.first != "#" {
+      guard let space = line.lastIndex(of: " "), let value = Double(line[line.index(after: space)...]) else { continue }
+      let head = line[..<space]
+      let name = head.prefix { $0 != "{" }
+      samples.append(
+        Sample(name: String(name), labels: Self.labels(head.dropFirst(name.count).dropFirst().dropLast()), value: value)
+      )
+    }
+  }
+
+  public init() {}
+
+  /// The sum over all samples of the name whose labels are as they should be.
+  /// - Returns: nil where there is none.
+  public func sum(_ name: String, where isWanted: ([String: String]) -> Bool = { _ in true }) -> Double? {
+    let wanted = samples.filter { $0.name == name && isWanted($0.labels) }.map(\.value)
+    return wanted.isEmpty ? nil : wanted.reduce(0, +)
+  }
+
+  private static func labels(_ text: Substring) -> [String: String] {
+    var labels: [String: String] = [:]
+    var rest = text
+    while let equals = rest.firstIndex(of: "=") {
+      let name = String(rest[..<equals])
+      var value = ""
+      var index = rest.index(equals, offsetBy: 2, limitedBy: rest.endIndex) ?? rest.endIndex
+      while index < rest.endIndex, rest[index] != "\"" {
+        if rest[index] == "\\" {
+          index = rest.index(after: index)
+          guard index < rest.endIndex else { break }
+          value.append(rest[index] == "n" ? "\n" : rest[index])
+        } else {
+          value.append(rest[index])
+        }
+        index = rest.index(after: index)
+      }
+      labels[name] = value
+      rest = rest[index...].dropFirst(2)
+    }
+    return labels
+  }
+}

@@ -1,0 +1,108 @@
+internal import CoreMetrics
+internal import Foundation
+internal import FoundationNetworking
+internal import JSON
+public import Logging
+internal import Synchronization
+
+/// Sends spans to a collector, many at a time. What finds no room, or no collector, is dropped and counted: nobody waits.
+public final class SpanExporter: Sendable {
+  /// Spans that wait to be sent; more are dropped.
+  private static let capacity = 8_192
+  /// In one request.
+  private static let batch = 512
+  private static let interval = Duration.seconds(1)
+
+  private let url: URL
+  private let service: String
+  private let logger: Logger
+  private let waiting = Mutex<[[UInt8]]>([])
+  private let dropped = Counter(label: "spans_dropped_total")
+
+  /// - Parameters:
+  ///   - endpoint: of the collector, without `/v1/traces`.
+  ///   - service: what this process is called.
+  public init?(_ endpoint: String, service: String, logger: Logger) {
+    guard let url = URL(string: (endpoint.hasSuffix("/") ? String(endpoint.dropLast()) : endpoint) + "/v1/traces"),
+      ["http", "https"].contains(url.scheme), url.host != nil
+    else { return nil }
+    (self.url, self.service, self.logger) = (url, service, logger)
+  }
+
+  func add(_ span: [UInt8]) {
+    let isRoom = waiting.withLock { waiting in
+      guard waiting.count < Self.capacity else { return false }
+      waiting.append(span)
+      return true
+    }
+    if !isRoom { dropped.increment() }
+  }
+
+  /// Sends until the task is cancelled, and then what is left.
+  public func run() async {
+    let configuration = URLSessionConfiguration.ephemeral
+    configuration.timeoutIntervalForRequest = 5
+    let session = URLSession(configuration: configuration)
+    var isFailing = false
+    repeat {
+      try? await Task.sleep(for: Self.interval)
+      while true {
+        let spans = waiting.withLock { waiting in
+          let spans = Array(waiting.prefix(Self.batch))
+          waiting.removeFirst(spans.count)
+          return spans
+        }
+        guard !spans.isEmpty else { break }
+        // In a task of its own, so that the last ones go too.
+        let failure = await Task { await self.send(spans, over: session) }.value
+        if let failure {
+          dropped.increment(by: spans.count)
+          if !isFailing { logger.warning("spans cannot be exported", metadata: ["error": "\(failure)"]) }
+        }
+        isFailing = failure != nil
+      }
+    } while !Task.isCancelled
+  }
+
+  /// - Returns: what went wrong.
+  private func send(_ spans: [[UInt8]], over session: URLSession) async -> String? {
+    var json = JSONWriter(reserving: 400 * spans.count)
+    json.object { json in
+      json.member("resourceSpans") { json in
+        json.array([0]) { json, _ in
+          json.object { json in
+            json.member("resource") { json in
+              json.object { json in
+                json.member("attributes") { json in
+                  json.array([("service.name", service), ("service.namespace", "counterflow")]) { json, pair in
+                    json.object { json in
+                      json.member("key", pair.0)
+                      json.member("value") { $0.object { $0.member("stringValue", pair.1) } }
+                    }
+                  }
+                }
+              }
+            }
+            json.member("scopeSpans") { json in
+              json.array([0]) { json, _ in
+                json.object { json in
+                  json.member("scope") { $0.object { $0.member("name", "counterflow") } }
+                  json.member("spans") { $0.array(spans) { $0.write(raw: $1) } }
+                }
+              }
+            }
+          }
+        }
+      }
+    }
+    var request = URLRequest(url: url)
+    request.httpMethod = "POST"
+    request.httpBody = Data(json.bytes)
+    request.setValue("application/json", forHTTPHeaderField: "Content-Type")
+    do {
+      let (_, response) = try await session.data(for: request)
+      let status = (response as? HTTPURLResponse)?.statusCode ?? 0
+      return (200..<300).contains(status) ? nil : "the collector answered \(status)"
+    } catch { return error.localizedDescription }
+  }
+}

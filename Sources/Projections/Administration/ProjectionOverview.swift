@@ -1,0 +1,44 @@
+public import EventSourcing
+public import Postgres
+
+/// Every pair and who has it, for a picture that is drawn again each second: what `ProjectionStatus` says, without counting events.
+public struct ProjectionOverview: Sendable {
+  public struct Pair: Sendable {
+    /// The worker's name; nil while nobody owns it.
+    public let owner: String?
+    public let mode: String
+    public let position: Position
+    /// Why it stands still.
+    public let trouble: String?
+  }
+
+  public struct Entry: Sendable {
+    public let generation: Generation
+    /// By partition.
+    public let pairs: [Pair]
+  }
+
+  public let entries: [Entry]
+
+  public init(entries: [Entry]) { self.entries = entries }
+
+  public static func read(_ readStore: PostgresPool) async throws -> ProjectionOverview {
+    let rows = try await readStore.query(
+      """
+      select c.projection, c.generation, w.name, c.mode, c.position, c.error
+      from projections.checkpoints c
+      left join projections.workers w on w.id = c.owner and w.expires_at > clock_timestamp()
+      order by c.projection, c.generation, c.partition
+      """
+    ).decode((String, Int, String?, String, Int64, String?).self)
+    let names = Array(Set(rows.map(\.0)))
+    let entries = try await Generations(readStore).all(of: names).map { generation in
+      Entry(
+        generation: generation,
+        pairs: rows.lazy.filter { $0.0 == generation.projection && $0.1 == generation.number }.map {
+          Pair(owner: $0.2, mode: $0.3, position: Position($0.4), trouble: $0.5)
+        })
+    }
+    return ProjectionOverview(entries: entries.sorted { $0.generation.projection < $1.generation.projection })
+  }
+}

@@ -1,0 +1,115 @@
+import Foundation
+import JSON
+import Postgres
+import ServiceKit
+import TestSupport
+import Testing
+
+@Suite("Console", .tags(.system), .needsServers)
+struct ConsoleTests {
+  @Test(
+    "in a real browser: live, searched, by keyboard, on a phone, in the dark; a parked stream is tried again",
+    .freshDatabase(), .freshVirtualHost, arguments: [false, true])
+  func browser(isSecured: Bool) async throws {
+    let secret = String(repeating: "k3y-", count: 10)
+    let system = System(settings: isSecured ? ["AUTH": "jwt", "AUTH_KEY": secret, "METRICS_TOKEN": "a-token"] : [:])
+    try await system.migrate()
+    let folder = TestEnvironment.scratch.appendingPathComponent(TestEnvironment.uniqueName("console"))
+    try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+    let commands = try await system.startReady(.commandService)
+    let queries = try await system.startReady(.queryService, settings: ["CONSOLE_PROCESSES": folder.path])
+    let services = [
+      commands, try await system.startReady(.relay), try await system.startReady(.projector), queries,
+    ]
+    for (index, service) in services.enumerated() {
+      try Data("\(service.http.base)\n".utf8).write(to: folder.appendingPathComponent("\(index).url"))
+    }
+    var arguments = [queries.http.base, commands.http.base, folder.path]
+    if isSecured {
+      let token = try await developmentToken(
+        Settings(["AUTH_KEY": secret]), subject: "operator", scopes: Set(Scope.allCases), lifetime: .seconds(3600))
+      arguments.append(token)
+      for path in ["/console", "/console/app.js", "/console/style.css"] {
+        let page = try await queries.http.get(path)
+        #expect(page.status == 200 && page.headers["content-security-policy"]?.hasPrefix("default-src 'none'") == true)
+      }
+      #expect(try await queries.http.get("/console/stream").status == 401)
+      let reader = try await developmentToken(
+        Settings(["AUTH_KEY": secret]), subject: "reader", scopes: [.queriesRead], lifetime: .seconds(3600))
+      let bearer = ["Authorization": "Bearer \(reader)"]
+      #expect(try await queries.http.send("GET", "/console/stream", headers: bearer).status == 403)
+      let retry = try await queries.http.send("POST", "/console/parked/retry", body: Array("{}".utf8), headers: bearer)
+      #expect(retry.status == 403)
+    } else {
+      // What a page elsewhere could send without being asked.
+      let forged = try await queries.http.send(
+        "POST", "/console/parked/retry", body: Array("{}".utf8), contentType: "text/plain")
+      #expect(forged.status == 415)
+      let wrong = try await queries.http.post("/console/parked/retry", ["projection": "orders"])
+      #expect(wrong.status == 400)
+      let missing = try await queries.http.post("/console/parked/retry", ["projection": "orders", "stream": "order-x"])
+      #expect(missing.status == 404)
+    }
+    let script = TestEnvironment.root.appendingPathComponent("Tests/SystemTests/console.py").path
+    let browser = try Conversation("/usr/bin/python3", [script] + arguments)
+    try await eventually("the browser is through with what is sound", within: .seconds(300)) {
+      try browser.check()
+      return browser.output.contains("ready to park")
+    }
+    let owner = try await FreshDatabase.current.connect()
+    try await owner.execute("alter table read_models.orders_g1 add constraint refuse check (key <> 'refused')")
+    var writer = commands.http
+    if isSecured { writer.headers = ["Authorization": "Bearer \(arguments[3])"] }
+    #expect(
+      try await writer.post("/v1/orders", ["orderId": "refused", "lines": [["sku": "LAMP", "quantity": 1]]]).status
+        == 201)
+    browser.say("go")
+    try await eventually("it has seen the parked stream", within: .seconds(200)) {
+      try browser.check()
+      return browser.output.contains("\nparked")
+    }
+    try await owner.execute("alter table read_models.orders_g1 drop constraint refuse")
+    browser.say("go")
+    try await eventually("it has tried again", within: .seconds(200)) {
+      try browser.check()
+      return browser.output.contains("retried")
+    }
+    queries.process.signal(SIGKILL)
+    browser.say("go")
+    try await eventually("the browser is through", within: .seconds(200)) { !browser.isRunning }
+    #expect(browser.status == 0, "\(browser.output)")
+    for picture in ["console", "console-phone", "console-dark", "console-parked"] {
+      #expect(FileManager.default.fileExists(atPath: folder.appendingPathComponent("\(picture).png").path))
+    }
+  }
+}
+
+/// A process that is talked to by lines.
+private final class Conversation: @unchecked Sendable {
+  private let process = Process()
+  private let input = Pipe()
+  private let log: URL
+
+  init(_ executable: String, _ arguments: [String]) throws {
+    log = TestEnvironment.scratch.appendingPathComponent(TestEnvironment.uniqueName("conversation"))
+    try Data().write(to: log)
+    let output = try FileHandle(forWritingTo: log)
+    process.executableURL = URL(fileURLWithPath: executable)
+    process.arguments = arguments
+    process.standardInput = input
+    process.standardOutput = output
+    process.standardError = output
+    try process.run()
+  }
+
+  deinit { if process.isRunning { process.terminate() } }
+
+  var isRunning: Bool { process.isRunning }
+  var status: Int32 { process.terminationStatus }
+  var output: String { (try? String(contentsOf: log, encoding: .utf8)) ?? "" }
+  func say(_ line: String) { input.fileHandleForWriting.write(Data((line + "\n").utf8)) }
+
+  func check() throws {
+    if !process.isRunning { throw NeverHappened(description: "the browser ended: \(output)") }
+  }
+}

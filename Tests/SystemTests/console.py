@@ -1,0 +1,139 @@
+"""Uses the console in a real browser: console.py QUERY_URL COMMAND_URL FOLDER [TOKEN]. Screenshots go to the folder.
+
+Prints what should not be, a line each; exits with 1 when there is anything.
+"""
+
+import json
+import sys
+import time
+import urllib.request
+
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.chrome.options import Options
+from selenium.webdriver.chrome.service import Service
+
+queries, commands, folder = sys.argv[1:4]
+token = sys.argv[4] if len(sys.argv) > 4 else None
+findings = []
+
+
+def expect(is_so, what):
+    if not is_so:
+        findings.append(what)
+
+
+def eventually(what, condition, seconds=60):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            if condition():
+                return True
+        except Exception as error:
+            last = error
+        time.sleep(0.1)
+    findings.append(f"never: {what}")
+    return False
+
+
+def post(path, body):
+    headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
+    request = urllib.request.Request(commands + path, json.dumps(body).encode(), headers)
+    return urllib.request.urlopen(request, timeout=30).status
+
+
+options = Options()
+for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--window-size=1280,1400"):
+    options.add_argument(argument)
+options.binary_location = "/usr/bin/chromium"
+options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+browser = webdriver.Chrome(service=Service("/usr/bin/chromedriver"), options=options)
+text = lambda id: browser.find_element(By.ID, id).text
+all_of = lambda selector: browser.find_elements(By.CSS_SELECTOR, selector)
+
+try:
+    browser.get(queries + "/console")
+    if token:
+        eventually("it asks for a token", lambda: browser.find_element(By.ID, "sign-in").is_displayed())
+        box = browser.find_element(By.ID, "token")
+        box.send_keys("not-a-token" + Keys.ENTER)
+        eventually("a wrong token is not taken", lambda: "not taken" in text("sign-in-problem"))
+        browser.find_element(By.ID, "token").send_keys(token + Keys.ENTER)
+    eventually("the grid is there", lambda: len(all_of(".cells button")) >= 5 * 64)
+    eventually("all partitions are live", lambda: all(cell.get_attribute("data-mode") == "live" for cell in all_of(".cells button")[::16]))
+    eventually("all is well", lambda: text("state") == "all is well")
+    eventually("the processes are there", lambda: len(all_of("#processes tbody tr")) == 4 and "active, " in text("processes"))
+    browser.save_screenshot(f"{folder}/console.png")
+
+    # An order arrives by itself, and shows in the rate.
+    expect(post("/v1/products", {"sku": "LAMP", "name": "Brass lamp", "unitPrice": 1250, "tracksStock": False}) == 201, "product")
+    for number in range(30):
+        expect(post("/v1/orders", {"orderId": f"lamp-{number}", "customerId": "ada", "lines": [{"sku": "LAMP", "quantity": 2}]}) == 201, "order")
+    eventually("the newest order is first", lambda: all_of("#orders .id")[0].text == "lamp-29")
+    expect("£25.00" in text("orders"), f"no amount in {text('orders')}")
+    expect(post("/v1/orders/lamp-3/payment", {"amount": 2500}) == 200, "payment")
+
+    # Finding one, by the keyboard alone.
+    query = browser.find_element(By.ID, "query")
+    query.send_keys("lamp-3" + Keys.ENTER)
+    eventually("its events are shown", lambda: [e.text for e in all_of(".timeline strong")] == ["Order Placed", "Order Paid"])
+    expect("paid" in text("order"), text("order"))
+    query.clear()
+    query.send_keys("brass" + Keys.ENTER)
+    eventually("orders with a product are found", lambda: len(all_of("#found li")) == 10)
+    query.clear()
+    query.send_keys("<img src=x onerror=alert(1)>" + Keys.ENTER)
+    eventually("nothing is found, and nothing runs", lambda: "Nothing was found for" in text("found-state"))
+    cell = all_of(".cells button")[0]
+    cell.send_keys(Keys.ARROW_RIGHT)
+    cell.parent.switch_to.active_element.send_keys(Keys.ARROW_RIGHT)
+    eventually("arrow keys move in the grid", lambda: "partition 2: live, run by " in text("cell"))
+
+    # Everything came from here, nothing went wrong, and there is a name for everything.
+    hosts = set()
+    for entry in browser.get_log("performance"):
+        message = json.loads(entry["message"])["message"]
+        if message["method"] == "Network.requestWillBeSent":
+            hosts.add(message["params"]["request"]["url"].split("/")[2] if "//" in message["params"]["request"]["url"] else "")
+    expect(hosts - {queries.split("/")[2], ""} == set(), f"requests went to {hosts}")
+    allowed = ("404", "401") if token else ("404",)
+    for entry in browser.get_log("browser"):
+        expect(any(f"status of {code}" in entry["message"] for code in allowed), f"the browser says: {entry['message']}")
+    nameless = browser.execute_script("""
+      return [...document.querySelectorAll('button, input, svg[role=img], progress')].filter(element =>
+        !(element.getAttribute('aria-label') || element.textContent.trim() || element.labels?.length)).map(element => element.outerHTML)""")
+    expect(not nameless, f"without a name: {nameless}")
+    headings = [int(e.tag_name[1]) for e in all_of("h1, h2, h3") if e.is_displayed()]
+    expect(headings[0] == 1 and all(b - a <= 1 for a, b in zip(headings, headings[1:])), f"headings {headings}")
+
+    # On a phone, and in the dark.
+    browser.set_window_size(390, 844)
+    wide = browser.execute_script("return document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    expect(wide <= 0, f"{wide} pixels too wide for a phone")
+    browser.save_screenshot(f"{folder}/console-phone.png")
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": "dark"}]})
+    browser.set_window_size(1280, 1400)
+    dark = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
+    expect(dark == "rgb(23, 22, 19)", f"the background in the dark is {dark}")
+    browser.save_screenshot(f"{folder}/console-dark.png")
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+    # A stream that is parked, by whoever runs this; seen, and tried again from here.
+    print("ready to park", flush=True)
+    sys.stdin.readline()
+    eventually("the parked stream is shown", lambda: len(all_of("#parked tbody tr")) == 1 and "1 parked stream" in text("state"))
+    expect("order-refused" in text("parked"), text("parked"))
+    browser.save_screenshot(f"{folder}/console-parked.png")
+    print("parked", flush=True)
+    sys.stdin.readline()
+    browser.find_element(By.CSS_SELECTOR, "#parked button").click()
+    eventually("it is tried again", lambda: "is tried again" in text("parked-answer"))
+    eventually("it waits no more", lambda: text("parked-count") == "0" and text("state") == "all is well")
+    print("retried", flush=True)
+    sys.stdin.readline()
+    eventually("a lost connection is said", lambda: "connection lost" in text("state"))
+finally:
+    browser.quit()
+print("\n".join(findings), flush=True)
+sys.exit(1 if findings else 0)
