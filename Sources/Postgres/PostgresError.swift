@@ -24,6 +24,7 @@ public struct PostgresError: Error, Sendable, CustomStringConvertible {
 
   public let code: Code
   public let message: String
+  /// What the server says besides. It may hold a whole row: not part of the description, which goes to logs.
   public var detail: String?
   /// The table constraint that a class 23 error names.
   public var constraint: String?
@@ -64,7 +65,6 @@ public struct PostgresError: Error, Sendable, CustomStringConvertible {
       case .server(let state): "SQLSTATE \(state)"
       default: "\(code)"
       }
-    let suffix = detail.map { " (\($0))" } ?? ""
-    return "\(reason): \(message)\(suffix)"
+    return "\(reason): \(message)"
   }
 }

@@ -6,6 +6,19 @@ import Testing
 
 @Suite("Connection", .tags(.integration), .needsServers)
 struct ConnectionTests {
+  @Test("what goes to logs of a refused row is the constraint, and not the row", .freshDatabase())
+  func refusedRow() async throws {
+    let connection = try await FreshDatabase.current.connect()
+    try await connection.execute("create table people (name text check (name <> 'Ada Lovelace'))")
+    do {
+      try await connection.query("insert into people values (\("Ada Lovelace"))")
+      Issue.record("it was taken")
+    } catch {
+      #expect(error.detail?.contains("Ada Lovelace") == true && error.constraint == "people_name_check")
+      #expect(!"\(error)".contains("Ada") && "\(error)".contains("people_name_check"))
+    }
+  }
+
   @Test("a refusal carries SQLSTATE and constraint, and leaves the connection usable", .freshDatabase())
   func errors() async throws {
     let connection = try await FreshDatabase.current.connect()

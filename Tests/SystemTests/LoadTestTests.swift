@@ -132,6 +132,13 @@ struct LoadTestProcessTests {
     #expect(compared["trials"]?.array?.compactMap { $0["profile"]?.string } == ["write", "read", "mixed"])
     let html = try String(contentsOf: page, encoding: .utf8)
     // Nothing is fetched, and the data is in it.
+    let browser = try ChildProcess(
+      URL(fileURLWithPath: "/usr/bin/chromium"),
+      ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--dump-dom", page.absoluteString],
+      environment: ["HOME": folder.path])
+    #expect(try await browser.wait() == 0)
+    #expect(
+      browser.output.contains("Side by side") && browser.output.matches(of: /<svg/).count > 12, "\(browser.output)")
     #expect(!html.contains("src=") && !html.contains("<link") && html.contains("\"profile\":\"mixed\""))
   }
 

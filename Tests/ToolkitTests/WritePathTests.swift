@@ -6,20 +6,6 @@ import PostgresEventStore
 import TestSupport
 import Testing
 
-private let a = StreamID(rawValue: "thing-a")
-
-private func event(_ stream: StreamID) -> NewEvent {
-  NewEvent(
-    stream: stream, id: .v7(), type: "Happened", schemaVersion: 1, data: Array("{}".utf8), metadata: Array("{}".utf8))
-}
-
-private func command(_ key: String, events: Int, answer: String?, offset: Int? = nil) -> AppendBatch.Command {
-  AppendBatch.Command(
-    key: IdempotencyKey(scope: "s", key: key),
-    fingerprint: UUID(uuidString: "00000000-0000-0000-0000-00000000000\(events)")!,
-    eventCount: events, answer: answer.map { CommandAnswer(Array($0.utf8), offset: offset) })
-}
-
 @Suite("The write store guards itself", .tags(.integration), .needsServers)
 struct WriteStoreTests {
   @Test("databases of one server are migrated at once, though rights are the server's", .freshDatabase())
@@ -262,188 +248,21 @@ struct WriteStoreTests {
     #expect(read == [1])
     #expect(touched.allSatisfy { $0 == 0 }, "\(touched)")
   }
+}
 
-  @Test("a turn is one for some streams, and holds up no others", .freshDatabase(eventStoreSchema))
-  func turns() async throws {
-    let database = FreshDatabase.current!
-    let store = PostgresEventStore(database.pool())
-    let other = try #require(
-      (1...).lazy.map { StreamID(rawValue: "thing-\($0)") }.first { $0.hash % 64 != a.hash % 64 })
-    let streams = [a, other]
-    _ = try await store.append(AppendBatch(guards: [:], events: streams.map(event)))
-    let holder = try await database.connect()
-    try await holder.execute("begin")
-    try await holder.query("select pg_advisory_xact_lock(731002920, \(Int32(a.hash % 64)))")
-    let guards = [a: Version(1), other: Version(1)]
-    guard
-      case .appended(_, _, _, let contended) = try await store.append(
-        AppendBatch(guards: guards, events: streams.map(event)))
-    else { return #expect(Bool(false), "not appended") }
-    #expect(contended == [a])
-    // In turn: at once for the other; for this one not before its time is over.
-    let isHeld = try await store.appendInTurn(refreshing: [other: StreamCursor(version: Version(1))], limit: 10) {
-      AppendBatch(guards: [other: Version(2)], events: $0[other]?.count == 1 ? [event(other)] : [])
-    }
-    guard case .appended(Position(5), _, _, []) = isHeld else {
-      return #expect(Bool(false), "\(String(describing: isHeld))")
-    }
-    let waiter = try await database.connect()
-    #expect(try await !waiter.query("select event_store.take_turns(array[\(Int32(a.hash % 64))])").value(Bool.self))
-    try await holder.execute("rollback")
-    #expect(try await waiter.query("select event_store.take_turns(array[\(Int32(a.hash % 64))])").value(Bool.self))
+// What the tests append.
+extension WriteStoreTests {
+  var a: StreamID { StreamID(rawValue: "thing-a") }
+
+  func event(_ stream: StreamID) -> NewEvent {
+    NewEvent(
+      stream: stream, id: .v7(), type: "Happened", schemaVersion: 1, data: Array("{}".utf8), metadata: Array("{}".utf8))
   }
 
-  @Test("what a store held before there were partitions is kept, and goes on", .freshDatabase())
-  func migration() async throws {
-    let database = FreshDatabase.current!
-    let connection = try await database.connect()
-    let first = Schema(name: eventStoreSchema.name, migrations: [eventStoreSchema.migrations[0]])
-    _ = try await connection.migrate(first)
-    for (index, stream) in ["thing-a", "thing-b", "thing-a"].enumerated() {
-      try await connection.query(
-        """
-        select event_store.append(array[]::text[], array[]::bigint[], array[\(stream)], array[1], array[gen_random_uuid()],
-          array['Happened'], array[1], array[\("{\"n\":\(index)}")], array['{}'])
-        """)
-    }
-    _ = try await connection.migrate(eventStoreSchema)
-    let store = PostgresEventStore(database.pool())
-    let result = try await store.append(AppendBatch(guards: [a: Version(2)], events: [event(a)]))
-    guard case .appended(Position(4), _, _, _) = result else { return #expect(Bool(false), "\(result)") }
-    #expect(try await store.events(in: a, after: .none, limit: 9).map(\.position.rawValue) == [1, 3, 4])
-  }
-
-  @Test("a role can do what its service needs, and no more", .freshDatabase(eventStoreSchema))
-  func privileges() async throws {
-    let database = FreshDatabase.current!
-    _ = try await PostgresEventStore(database.pool()).append(AppendBatch(guards: [:], events: [event(a)]))
-    let connection = try await database.connect()
-    let refused: [(String, String)] = [
-      (
-        "command",
-        "insert into event_store.events select 9, stream, 9, hash, id, type, 1, data, metadata, recorded_at from event_store.events"
-      ),
-      ("command", "update event_store.events set type = 'X'"), ("command", "delete from event_store.events"),
-      ("command", "truncate event_store.events"), ("command", "update event_store.streams set version = 9"),
-      ("command", "delete from event_store.idempotency_keys"),
-      ("command", "update event_store.identity set incarnation = gen_random_uuid()"),
-      ("command", "select event_store.add_partition()"),
-      ("command", "alter table event_store.events disable trigger all"),
-      (
-        "relay",
-        "select event_store.append(null,null,null,null,null,null,null,null,null,null,null,null,null,null,null,null,null,null,null)"
-      ),
-      ("relay", "select answer from event_store.idempotency_keys"), ("projector", "delete from event_store.leases"),
-      ("projector", "insert into event_store.snapshots values ('x-1',1,1,1,gen_random_uuid(),'{}')"),
-      ("query", "delete from event_store.events"), ("query", "select event_store.take_turns(array[1])"),
-    ]
-    for (role, sql) in refused {
-      try await connection.execute("set role counterflow_\(role)")
-      await #expect("\(role): \(sql)") { try await connection.query(Query(sql, [])) } throws: {
-        ($0 as? PostgresError)?.sqlState == .insufficientPrivilege
-      }
-      try await connection.execute("reset role")
-    }
-    for (role, sql) in [
-      ("command", "select count(*) from event_store.events"),
-      ("command", "select * from event_store.server_identity()"),
-      ("relay", "delete from event_store.leases"), ("projector", "select data from event_store.events"),
-    ] {
-      try await connection.execute("set role counterflow_\(role)")
-      _ = try await connection.query(Query(sql, []))
-      try await connection.execute("reset role")
-    }
-  }
-
-  @Test(
-    "a store that lost events is noticed, and nothing is appended until it is declared restored",
-    .freshDatabase(eventStoreSchema))
-  func restoredToEarlier() async throws {
-    let database = FreshDatabase.current!
-    let store = PostgresEventStore(database.pool())
-    try await withProcessor(store) { processor in
-      _ = try await processor.execute(Count(ids: ["a"]))
-      _ = try await processor.execute(Count(ids: ["a"]))
-      // As a restore from yesterday's back-up would.
-      let owner = try await database.connect()
-      try await owner.execute(
-        """
-        alter table event_store.events disable trigger all; alter table event_store.events_1 disable trigger all;
-        delete from event_store.events where position > 1; update event_store.streams set version = 1, last_position = 1;
-        alter table event_store.events enable trigger all; alter table event_store.events_1 enable trigger all;
-        """)
-      await #expect { _ = try await processor.execute(Count(ids: ["b"])) } throws: {
-        if case .historyChanged = $0 as? CommandError { true } else { false }
-      }
-      #expect(try await store.head() == Position(1))
-      let before = try await store.incarnation()
-      _ = try await PostgresEventStore.declareRestored(losingNothing: false, owner)
-      #expect(try await store.incarnation() != before)
-      let receipt = try await processor.execute(Count(ids: ["a"]))
-      #expect(receipt.streams[Tally.stream("a")] == .init(version: Version(2), position: Position(2)))
-    }
-  }
-
-  @Test("an event that was only read, and is gone, is noticed too", .freshDatabase(eventStoreSchema))
-  func restoredToEarlierThanRead() async throws {
-    let database = FreshDatabase.current!
-    let (store, other) = (PostgresEventStore(database.pool()), PostgresEventStore(database.pool()))
-    _ = try await store.append(AppendBatch(guards: [:], events: [event(a)]))
-    _ = try await other.append(AppendBatch(guards: [:], events: [event(a)]))
-    #expect(try await store.events(in: a, after: Version(1), limit: 10).count == 1)
-    try await database.connect().execute(
-      """
-      alter table event_store.events disable trigger all; alter table event_store.events_1 disable trigger all;
-      delete from event_store.events where position > 1; update event_store.streams set version = 1, last_position = 1;
-      alter table event_store.events enable trigger all; alter table event_store.events_1 enable trigger all;
-      """)
-    await #expect { _ = try await store.append(AppendBatch(guards: [:], events: [event(a)])) } throws: {
-      if case .historyChanged = $0 as? EventStoreError { true } else { false }
-    }
-  }
-
-  @Test("a server that is another than the store was declared on is refused", .freshDatabase(eventStoreSchema))
-  func movedToAnotherServer() async throws {
-    let database = FreshDatabase.current!
-    let owner = try await database.connect()
-    // A dump that was read into another cluster holds the old one's identifier.
-    try await owner.query("update event_store.identity set system_identifier = system_identifier - 1")
-    let pool = PostgresPool(database.configuration, logger: .quiet, onConnect: PostgresEventStore.checkServer)
-    let store = PostgresEventStore(pool)
-    await #expect { _ = try await store.append(AppendBatch(guards: [:], events: [event(a)])) } throws: {
-      if case .historyChanged = $0 as? EventStoreError { true } else { false }
-    }
-    let incarnation = try await PostgresEventStore(database.pool()).incarnation()
-    #expect(try await PostgresEventStore.declareRestored(losingNothing: true, owner).incarnation == incarnation)
-    guard case .appended = try await store.append(AppendBatch(guards: [:], events: [event(a)])) else {
-      return #expect(Bool(false), "not appended")
-    }
-  }
-
-  @Test("an append is refused on a server that would not keep it", .freshDatabase(eventStoreSchema))
-  func durability() async throws {
-    let database = FreshDatabase.current!
-    let owner = try await database.connect()
-    try await owner.execute("alter database \(database.name) set synchronous_commit = off")
-    let store = PostgresEventStore(database.pool())
-    await #expect { _ = try await store.append(AppendBatch(guards: [:], events: [event(a)])) } throws: {
-      if case .unavailable(let reason) = $0 as? EventStoreError { reason.contains("synchronous_commit") } else { false }
-    }
-    #expect(try await store.head() == .start)
-  }
-
-  @Test("keys are forgotten after their retention, and not before", .freshDatabase(eventStoreSchema))
-  func retention() async throws {
-    let pool = FreshDatabase.current.pool()
-    let store = PostgresEventStore(pool)
-    _ = try await store.append(
-      AppendBatch(
-        guards: [:], events: [],
-        commands: [command("old", events: 0, answer: "x"), command("new", events: 0, answer: "y")]))
-    try await pool.query(
-      "update event_store.idempotency_keys set recorded_at = recorded_at - interval '2 days' where key = 'old'")
-    #expect(try await store.forgetKeys(olderThan: .seconds(3 * 86_400)) == 0)
-    #expect(try await store.forgetKeys(olderThan: .seconds(86_400)) == 1)
-    #expect(try await pool.query("select key from event_store.idempotency_keys").value(String.self) == "new")
+  func command(_ key: String, events: Int, answer: String?, offset: Int? = nil) -> AppendBatch.Command {
+    AppendBatch.Command(
+      key: IdempotencyKey(scope: "s", key: key),
+      fingerprint: UUID(uuidString: "00000000-0000-0000-0000-00000000000\(events)")!,
+      eventCount: events, answer: answer.map { CommandAnswer(Array($0.utf8), offset: offset) })
   }
 }

@@ -1,0 +1,223 @@
+import EventRelay
+import EventSourcing
+import Foundation
+import Logging
+import Postgres
+import PostgresEventStore
+import RabbitMQ
+import ServiceLifecycle
+import TestSupport
+import Testing
+
+@testable import Projections
+
+// Several workers, versions and histories.
+extension EngineTests {
+  @Test(
+    "what is refused by the dozen, or unknown to this build, stops its partition and parks nothing more",
+    .freshVirtualHost, .freshDatabase(eventStoreSchema, projectionsSchema, tables), arguments: ["refused", "unknown"])
+  func halting(by cause: String) async throws {
+    let engine = Engine()
+    let one = Partitioning(count: 1)!
+    if cause == "refused" {
+      try await engine.pool.query("alter table counting_shape add constraint refuse check (count < 0)")
+    }
+    try await withServices([engine.projector(partitioning: one, parkLimit: 3)]) {
+      try await engine.append(20, type: cause == "refused" ? "Happened" : "Unknown")
+      try await eventually("the partition says why it stopped") {
+        let rows = try await engine.pool.query(
+          "select mode, error from projections.checkpoints where halted_at is not null"
+        ).decode((String, String).self)
+        return rows.count == 1 && rows[0].0 == "halted"
+          && rows[0].1.contains(cause == "refused" ? "many streams" : "does not know")
+      }
+      let parked = try await engine.pool.query("select 1 from projections.parked").count
+      #expect(parked == (cause == "refused" ? 3 : 0))
+    }
+  }
+
+  /// How many pairs each worker has, sorted; those of nobody count as worker nil.
+  private func shares(_ engine: Engine) async throws -> [Int] {
+    try await engine.pool.query("select count(*) from projections.checkpoints group by owner order by 1")
+      .decode(Int.self)
+  }
+
+  @Test(
+    "workers share the pairs evenly; one that comes gets its share, and that of one who leaves goes to the others",
+    .freshVirtualHost, .freshDatabase(eventStoreSchema, projectionsSchema, tables))
+  func sharing() async throws {
+    let engine = Engine()
+    try await withServices([engine.relay(), engine.projector()]) {
+      try await engine.append(100)
+      try await engine.expectComplete(of: 5)
+      #expect(try await shares(engine) == [64])
+      try await withServices([engine.projector()]) {
+        try await eventually("two have half each") { try await shares(engine) == [32, 32] }
+        try await withServices([engine.projector()]) {
+          try await eventually("three have a third each") { try await shares(engine) == [21, 21, 22] }
+          for _ in 0..<10 { try await engine.append(100) }
+          try await engine.expectComplete(of: 55)
+        }
+        try await eventually("two have half each again") { try await shares(engine) == [32, 32] }
+      }
+      try await eventually("one has them all") { try await shares(engine) == [64] }
+      try await engine.append(100)
+      try await engine.expectComplete(of: 60)
+    }
+  }
+
+  @Test(
+    "pairs that were lost to a worker that then died are found, though nothing happens in them", .freshVirtualHost,
+    .freshDatabase(eventStoreSchema, projectionsSchema, tables))
+  func quietLoss() async throws {
+    let engine = Engine()
+    try await withServices([engine.projector()]) {
+      try await eventually("one has them all") {
+        try await engine.pool.query("select 1 from projections.checkpoints where owner is not null").count == 64
+      }
+      let owner = try await engine.pool.query("select distinct owner from projections.checkpoints").value(UUID.self)
+      try await engine.pool.query("update projections.checkpoints set owner = gen_random_uuid() where partition < 10")
+      try await eventually("it has them all again") {
+        try await engine.pool.query("select 1 from projections.checkpoints where owner = \(owner)").count == 64
+      }
+    }
+  }
+
+  @Test(
+    "an owner that has lost its pairs changes nothing", .freshVirtualHost,
+    .freshDatabase(eventStoreSchema, projectionsSchema, tables))
+  func fencing() async throws {
+    let engine = Engine()
+    let pool = engine.pool
+    let projection = AnyProjection(CountingProjection())
+    let number = try await Generations(pool).add(
+      projection, .standard, incarnation: try await engine.store.incarnation(), state: .serving)
+    #expect(number == 1)
+    let generation = try await Generations(pool).all(of: ["counting"])[0]
+    let (old, new) = (
+      PairStore(generation: generation, worker: UUID(), lane: 0, lanes: 1),
+      PairStore(generation: generation, worker: UUID(), lane: 0, lanes: 1)
+    )
+    let pair = try await old.claim(64, on: pool)[0]
+    // The old one has no row among the workers: it counts as gone.
+    #expect(try await new.claim(64, on: pool).count == 64)
+    let advance = PairStore.Advance(
+      partition: pair.partition, from: pair.checkpoint, to: Checkpoint(position: Position(1), eventID: UUID()),
+      applied: [])
+    await #expect(throws: FencedError.self) {
+      try await pool.transaction { connection in
+        try connection.query("insert into counting_g1 values ('x', 1, '{}', 1)")
+        try old.advance([advance], on: connection)
+      }
+    }
+    #expect(try await pool.query("select 1 from counting").isEmpty)
+    try await pool.transaction { try new.advance([advance], on: $0) }
+    // The same step twice: the checkpoint is not where it was.
+    await #expect(throws: FencedError.self) { try await pool.transaction { try new.advance([advance], on: $0) } }
+  }
+
+  @Test(
+    "a store with another history is recognised, and nothing is written", .freshVirtualHost,
+    .freshDatabase(eventStoreSchema, projectionsSchema, tables))
+  func fork() async throws {
+    let engine = Engine()
+    try await withServices([engine.projector()]) {
+      try await engine.append(100)
+      try await engine.expectComplete(of: 5)
+    }
+    try await engine.pool.query("update event_store.identity set incarnation = gen_random_uuid()")
+    try await engine.append(100)
+    let projector = engine.projector()
+    try await withServices([projector]) {
+      try await engine.expectFeed(of: projector)
+      try await Task.sleep(for: .milliseconds(500))
+      #expect(try await engine.pool.query("select sum(count)::bigint from counting").value(Int.self) == 100)
+    }
+  }
+
+  @Test(
+    "rows are deleted, and events that concern no row only move the checkpoint", .freshVirtualHost,
+    .freshDatabase(eventStoreSchema, projectionsSchema, tables))
+  func deletion() async throws {
+    let engine = Engine()
+    try await withServices([engine.projector()]) {
+      try await engine.append(20)
+      try await engine.append(20, type: "Ignored")
+      try await engine.append(10, type: "Ended")
+      try await eventually("ten are left") {
+        let rows = try await engine.pool.query("select 1 from counting").count
+        let position = try await engine.pool.query("select coalesce(max(position), 0) from projections.checkpoints")
+          .value(Int.self)
+        return rows == 10 && position == 50
+      }
+    }
+  }
+
+  @Test(
+    "finer partitions serve once each of them has come as far as the coarser one around it, or has no more events",
+    .freshVirtualHost, .freshDatabase(eventStoreSchema, projectionsSchema, tables))
+  func finerPartitions() async throws {
+    let engine = Engine()
+    let generations = Generations(engine.pool)
+    let incarnation = try await engine.store.incarnation()
+    try await engine.append(40)
+    let (one, fine) = (try #require(Partitioning(count: 1)), Partitioning.standard)
+    let projection = AnyProjection(CountingProjection())
+    _ = try await generations.add(projection, one, incarnation: incarnation, state: .serving)
+    _ = try await generations.add(projection, fine, incarnation: incarnation, state: .building)
+    let second = try #require(try await generations.all(of: ["counting"]).last)
+    let worker = UUID()
+    try await engine.pool.query(
+      "insert into projections.workers values (\(worker), 'a worker', '{}', now(), now() + interval '1 hour')")
+    try await engine.pool.query(
+      "update projections.checkpoints set owner = \(worker), mode = 'live', position = 40, event_id = gen_random_uuid()"
+    )
+    @Sendable func put(_ partition: Partition, at position: Int64) async throws {
+      try await engine.pool.query(
+        """
+        update projections.checkpoints
+        set position = \(position), event_id = case when \(position) > 0::bigint then gen_random_uuid() end
+        where generation = 2 and partition = \(Int32(partition.index))
+        """)
+    }
+    let heads = try await engine.store.heads(of: fine)
+    let behind = try #require(heads.filter { (2..<40).contains($0.position.rawValue) }.first)
+    for head in heads { try await put(head.partition, at: head.position.rawValue - (head == behind ? 1 : 0)) }
+    let reason = try await generations.activate(second, of: engine.store)
+    #expect(reason?.contains("has not come as far") == true, "\(reason ?? "it serves")")
+    try await put(behind.partition, at: behind.position.rawValue)
+    #expect(try await generations.activate(second, of: engine.store) == nil)
+  }
+
+  @Test(
+    "a new version, or another number of partitions, is built beside what serves, and serves once it has caught up",
+    .freshVirtualHost, .freshDatabase(eventStoreSchema, projectionsSchema, tables),
+    arguments: [(2, 64), (1, 8)])
+  func newVersion(version: Int, partitions: Int) async throws {
+    let engine = Engine()
+    try await withServices([engine.relay(), engine.projector()]) {
+      try await engine.append(100)
+      try await engine.expectComplete(of: 5)
+      try await withServices([engine.projector(version: version, partitioning: Partitioning(count: partitions)!)]) {
+        try await engine.append(100)
+        try await eventually("the new one serves") {
+          try await engine.pool.query(
+            "select 1 from projections.generations where generation = 2 and state = 'serving'"
+          ).count == 1
+        }
+        try await engine.append(100)
+        try await engine.expectComplete(of: 15)
+        try await eventually("the old one is kept up") {
+          try await engine.pool.query("select sum(count)::bigint from counting_g1").value(Int.self) == 300
+        }
+      }
+      // And back again, once nobody keeps the new one up.
+      try await eventually("the old one serves again") {
+        try await engine.pool.query("select generation from projections.generations where state = 'serving'")
+          .value(Int.self) == 1
+      }
+      try await engine.append(100)
+      try await engine.expectComplete(of: 20)
+    }
+  }
+}
