@@ -51,7 +51,7 @@ struct LoadTest: AsyncParsableCommand {
   @Option(help: "Orders that reads choose from.") var orders = 5_000
   @Option(help: "Writes a second of which is looked at how soon they are visible; 0 for none.") var visibility = 5.0
   @Option(help: "Writes everything as JSON to this file; - for standard output.") var json: String?
-  @Option(help: "Writes a page with charts to this file.") var report: String?
+  @Option(help: "Writes a page with charts to this file; - for standard output.") var report: String?
   @Option(
     help:
       "A file with lines such as \"15 three projectors\", read at the end: what was done in which second, for the charts."
@@ -77,6 +77,7 @@ struct LoadTest: AsyncParsableCommand {
         throw ValidationError("--closed goes with write, read, checkout and hot: one side waits for its own answers")
       }
     }
+    guard json != "-" || report != "-" else { throw ValidationError("only one of --json and --report takes -") }
     if path != nil, profile != .read { throw ValidationError("--path goes with the profile read") }
   }
 

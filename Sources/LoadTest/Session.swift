@@ -129,7 +129,9 @@ struct Session {
     } else if let json {
       try write(data, to: json)
     }
-    if let file { try write(Data(ReportPage.html(String(decoding: data, as: UTF8.self)).utf8), to: file) }
+    guard let file else { return }
+    let page = ReportPage.html(String(decoding: data, as: UTF8.self))
+    if file == "-" { print(page) } else { try write(Data(page.utf8), to: file) }
   }
 
   private func write(_ data: Data, to file: String) throws {
