@@ -153,7 +153,8 @@ public struct Relay: Service {
   private func lead(onProgress: () -> Void) async throws {
     let incarnation = try await store.incarnation()
     var cursor = try await store.head()
-    published.position.store(cursor.rawValue, ordering: .relaxed)
+    // After an interruption what was published last stays known until something is published again.
+    if published.position.load(ordering: .relaxed) < 0 { published.position.store(cursor.rawValue, ordering: .relaxed) }
     var batcher = FeedBatcher(
       incarnation: incarnation, partitioning: settings.partitioning,
       heads: try await store.heads(of: settings.partitioning))
@@ -170,6 +171,10 @@ public struct Relay: Service {
       }
       let events = try await store.events(after: cursor, limit: settings.readSize)
       guard let last = events.last else {
+        // Nothing is owed to anybody, if only the broker is there.
+        if published.position.load(ordering: .relaxed) < cursor.rawValue, await publisher.isReady() {
+          published.position.store(cursor.rawValue, ordering: .relaxed)
+        }
         await wakeup.wait(upTo: settings.pollInterval)
         continue
       }

@@ -13,6 +13,10 @@ final class Connection {
   private let poll: Int32
   private(set) var state = State.closed
   private(set) var request: Request?
+  /// Answers that came on it since it was opened.
+  private(set) var answers = 0
+  /// Nothing has come for the request, on a connection that served before: the server may have closed it before it came.
+  var isStale: Bool { answers > 0 && received.isEmpty }
   /// When the request was handed to the connection.
   private(set) var since: Nanoseconds = 0
   private var socket: Int32 = -1
@@ -44,14 +48,14 @@ final class Connection {
     }
     state = .connecting
     var event = epoll_event()
-    event.events = EPOLLIN.rawValue | EPOLLOUT.rawValue | EPOLLET.rawValue
+    event.events = EPOLLIN.rawValue | EPOLLOUT.rawValue | EPOLLRDHUP.rawValue | EPOLLET.rawValue
     event.data.u64 = UInt64(index)
     epoll_ctl(poll, EPOLL_CTL_ADD, socket, &event)
   }
 
   func close() {
     if socket >= 0 { Glibc.close(socket) }
-    (socket, state, unsent, request) = (-1, .closed, [], nil)
+    (socket, state, unsent, request, answers) = (-1, .closed, [], nil, 0)
     received.removeAll(keepingCapacity: true)
   }
 
@@ -73,8 +77,9 @@ final class Connection {
   }
 
   /// Something may be read or written.
+  /// - Parameter isEnding: the server sends no more after this.
   /// - Returns: the answer to the request, when it is whole.
-  func ready() throws(Lost) -> Response? {
+  func ready(isEnding: Bool) throws(Lost) -> Response? {
     if state == .connecting {
       var (error, size) = (Int32(0), socklen_t(MemoryLayout<Int32>.size))
       getsockopt(socket, SOL_SOCKET, SO_ERROR, &error, &size)
@@ -101,12 +106,16 @@ final class Connection {
         throw Lost(reason: String(cString: strerror(errno)))
       }
     }
-    guard state == .busy, !received.isEmpty else { return nil }
+    guard state == .busy, !received.isEmpty else {
+      guard !isEnding else { throw Lost(reason: "the server closed the connection") }
+      return nil
+    }
     do {
       guard let (response, length, closes) = try ResponseParser.parse(received) else { return nil }
       if length == received.count { received.removeAll(keepingCapacity: true) } else { received.removeFirst(length) }
       (state, request) = (.idle, nil)
-      if closes { close() }
+      answers += 1
+      if closes || isEnding { close() }
       return response
     } catch { throw Lost(reason: "not understood: \(error.reason)") }
   }
@@ -120,16 +129,27 @@ struct Endpoint {
 
   struct Unknown: Error, CustomStringConvertible { let description: String }
 
-  init(host: String, port: Int) throws(Unknown) {
+  private init(_ entry: addrinfo, _ address: UnsafePointer<sockaddr>) {
+    family = entry.ai_family
+    self.address = Array(UnsafeRawBufferPointer(start: address, count: Int(entry.ai_addrlen)))
+  }
+
+  /// Each address that the name stands for.
+  static func all(host: String, port: Int) throws(Unknown) -> [Endpoint] {
     var hints = addrinfo()
     hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
     var list: UnsafeMutablePointer<addrinfo>?
     let result = getaddrinfo(host, String(port), &hints, &list)
     defer { freeaddrinfo(list) }
-    guard result == 0, let first = list?.pointee, let address = first.ai_addr else {
+    var found: [Endpoint] = []
+    var next = list
+    while let entry = next?.pointee {
+      if let address = entry.ai_addr { found.append(Endpoint(entry, address)) }
+      next = entry.ai_next
+    }
+    guard result == 0, !found.isEmpty else {
       throw Unknown(description: "the host \(host) is not known: \(String(cString: gai_strerror(result)))")
     }
-    family = first.ai_family
-    self.address = Array(UnsafeRawBufferPointer(start: address, count: Int(first.ai_addrlen)))
+    return found
   }
 }

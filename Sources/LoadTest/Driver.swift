@@ -31,8 +31,8 @@ final class Driver {
   private var idle: [[Int]] = Side.allCases.map { _ in [] }
   private var waiting: [Deque<Request>] = Side.allCases.map { _ in [] }
   private var reopen: [(index: Int, at: Nanoseconds)] = []
-  /// Why a connection was lost last.
-  private var trouble: String?
+  /// By the side's number: why a connection was lost last.
+  private var trouble: [String?] = Side.allCases.map { _ in nil }
   private let timeout: Nanoseconds
 
   private static let timerTag = UInt64.max
@@ -94,16 +94,17 @@ final class Driver {
           _ = read(timer, &expirations, 8)
           continue
         }
-        serve(connections[Int(event.data.u64)], traffic)
+        let isEnding = event.events & (EPOLLRDHUP.rawValue | EPOLLHUP.rawValue) != 0
+        serve(connections[Int(event.data.u64)], isEnding: isEnding, traffic)
       }
     }
   }
 
-  private func serve(_ connection: Connection, _ traffic: some Traffic) {
+  private func serve(_ connection: Connection, isEnding: Bool, _ traffic: some Traffic) {
     guard connection.state != .closed else { return }
     let (before, request) = (connection.state, connection.request)
     do {
-      let response = try connection.ready()
+      let response = try connection.ready(isEnding: isEnding)
       if let response, let request {
         let now = Clock.now
         for next in traffic.answered(request, response, at: now) { submit(next, traffic, now) }
@@ -136,12 +137,26 @@ final class Driver {
   }
 
   private func lose(_ connection: Connection, _ request: Request?, _ reason: String, _ traffic: some Traffic) {
+    let (isStale, hasServed) = (connection.isStale, connection.answers > 0)
     connection.close()
     idle[connection.side.rawValue].removeAll { $0 == connection.index }
     let now = Clock.now
-    trouble = reason
-    if let request { traffic.failed(request, reason, at: now) }
-    reopen.append((connection.index, now + Self.pauseBeforeReconnecting))
+    trouble[connection.side.rawValue] = reason
+    if var request {
+      // Once, since every request may be sent again: commands have keys.
+      if isStale, !request.isRepeated, request.intended + timeout > now {
+        request.isRepeated = true
+        submit(request, traffic, now)
+      } else {
+        traffic.failed(request, reason, at: now)
+      }
+    }
+    // A server that has answered is there; one that has not is given a moment.
+    if hasServed {
+      open(connection, traffic)
+    } else {
+      reopen.append((connection.index, now + Self.pauseBeforeReconnecting))
+    }
   }
 
   private func open(_ connection: Connection, _ traffic: some Traffic) {
@@ -155,13 +170,15 @@ final class Driver {
   }
 
   private func expire(_ traffic: some Traffic, _ now: Nanoseconds) {
-    for connection in connections where connection.state == .busy && connection.since + timeout < now {
+    for connection in connections where connection.state == .busy {
+      guard let request = connection.request, request.intended + timeout < now else { continue }
       lose(connection, connection.request, "no answer in time", traffic)
     }
     for side in Side.allCases {
       while let first = waiting[side.rawValue].first, first.intended + timeout < now {
         waiting[side.rawValue].removeFirst()
-        traffic.failed(first, "not sent in time" + (trouble.map { "; the last trouble: \($0)" } ?? ""), at: now)
+        traffic.failed(
+          first, "not sent in time" + (trouble[side.rawValue].map { "; the last trouble: \($0)" } ?? ""), at: now)
       }
     }
   }

@@ -37,6 +37,8 @@ struct LoadTest: AsyncParsableCommand {
   @Flag(help: "Runs write, read and mixed one after the other, and puts them side by side.") var compare = false
   @Option(help: "Where command-service answers; several with commas between.") var commands = "http://127.0.0.1:8081"
   @Option(help: "Where query-service answers; several with commas between.") var queries = "http://127.0.0.1:8082"
+  @Option(help: "Where query-service shows its metrics, for the projections' lag; as --queries unless given.")
+  var metrics: String?
   @Option(help: "Requests a second, or of checkout journeys; 100..1000 rises evenly.") var rate = "100"
   @Flag(help: "Each connection sends its next request when it has its answer; no rate.") var closed = false
   @Option(help: "Searches the highest rate that keeps this, such as \"p99<50ms\".") var findMax: Promise?
@@ -108,11 +110,15 @@ struct LoadTest: AsyncParsableCommand {
   }
 
   private func urls(_ text: String, _ option: String) throws -> [URL] {
-    try text.split(separator: ",").map { part in
-      guard let url = URL(string: String(part)), url.scheme == "http", url.host != nil, ["", "/"].contains(url.path)
+    let urls = try text.split(separator: ",", omittingEmptySubsequences: false).map { part -> URL in
+      guard var parts = URLComponents(string: String(part)), parts.scheme == "http", parts.host?.isEmpty == false,
+        ["", "/"].contains(parts.path), (1...65_535).contains(parts.port ?? 80)
       else { throw ValidationError("\(option) takes URLs such as http://127.0.0.1:8081, not '\(part)'") }
-      return URL(string: "http://\(url.host!):\(url.port ?? 80)")!
+      parts.path = ""
+      parts.port = parts.port ?? 80
+      return parts.url!
     }
+    return urls
   }
 
   func run() async throws {
@@ -120,7 +126,8 @@ struct LoadTest: AsyncParsableCommand {
     var session = try Session(
       commands: try urls(commands, "--commands"), queries: try urls(queries, "--queries"),
       token: try Settings()[Self.token], metricsToken: try Settings()[Observing.metricsToken],
-      title: title, interruption: interruption)
+      metrics: try metrics.map { try urls($0, "--metrics") }, title: title, interruption: interruption)
+    for file in [json, report] { try file.map(Session.checkWritable) }
     let profiles = compare ? [Profile.write, .read, .mixed] : [profile!]
     try await session.prepare(profiles, orders: path == nil ? orders : 0, weights: try weights())
     let settings = Trial.Settings(
@@ -136,7 +143,9 @@ struct LoadTest: AsyncParsableCommand {
     }
     if let marks { try session.readMarks(marks) }
     try session.finish(json: json, report: report)
-    guard session.report.trials.contains(where: { ($0.latency?.count ?? 0) > 0 }) else { throw ExitCode(1) }
+    guard session.report.searches.allSatisfy({ $0.found != nil }),
+      session.report.trials.contains(where: { ($0.latency?.count ?? 0) > 0 })
+    else { throw ExitCode(1) }
   }
 
   private var title: String {

@@ -1,8 +1,10 @@
 /// Where a request goes. Each side has connections of its own, so that none waits for another's answers.
 enum Side: Int, CaseIterable, Sendable {
   case command, query
-  /// Reads that only watch: how soon writes are visible, and how far the projections are behind.
+  /// Reads that only watch how soon writes are visible.
   case watch
+  /// Metrics, for how far the projections are behind.
+  case probe
 }
 
 /// One request, and what its answer is for.
@@ -17,6 +19,8 @@ struct Request {
   var step = 0
   /// When it should be sent: what it waits beyond that is part of its latency.
   var intended: Nanoseconds = 0
+  /// It was sent before on a connection that the server had closed at that moment.
+  var isRepeated = false
   /// When the first request of its journey should have been sent; 0 for none.
   var began: Nanoseconds = 0
 }

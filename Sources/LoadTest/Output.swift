@@ -39,7 +39,9 @@ final class Output: Sendable {
 
   func show(_ result: TrialResult) {
     say("")
-    say("\(result.profile): \(result.answeredPerSecond.plain)/s answered, \(result.errors) errors")
+    let journeys = result.completedPerSecond.plain
+    let both = journeys == result.answeredPerSecond.plain ? "" : ", \(journeys) journeys ended a second"
+    say("\(result.profile): \(result.answeredPerSecond.plain)/s answered, \(result.errors) errors\(both)")
     let names = result.operations.map(\.name) + (result.visibility == nil ? [] : ["visible after"])
     let width = max(12, names.map(\.count).max() ?? 0)
     say(

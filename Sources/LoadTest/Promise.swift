@@ -24,9 +24,10 @@ struct Promise: ExpressibleByArgument, CustomStringConvertible {
     guard let value = result.latency?[figure], value < bound, result.errorShare <= Self.tolerance.errors else {
       return false
     }
-    // Of a journey of several requests each is answered by itself.
     guard let offered = result.offeredPerSecond else { return true }
-    return result.answeredPerSecond >= offered * Self.tolerance.answered
+    // Those that came last may still be under way at the end, for as long as the promise allows.
+    let underWay = offered * min(bound / 1000, result.seconds)
+    return result.completedPerSecond * result.seconds + underWay >= offered * result.seconds * Self.tolerance.answered
   }
 }
 
@@ -50,7 +51,8 @@ struct RateSearch {
     case (let kept?, nil): return kept * 2 <= Self.highest ? kept * 2 : nil
     case (let kept?, let broken?):
       guard broken / kept > 1 + Self.precision else { return nil }
-      return ((kept + broken) / 2).rounded()
+      let middle = ((kept + broken) / 2).rounded()
+      return middle > kept && middle < broken ? middle : nil
     }
   }
 

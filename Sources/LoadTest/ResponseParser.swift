@@ -4,6 +4,7 @@ struct ResponseParser {
 
   /// Longer ones are refused.
   private static let longestHead = 64 * 1024
+  private static let longestBody = 256 * 1024 * 1024
 
   /// - Returns: the response, how many bytes it took, and whether the server closes the connection after it; nil
   ///   while some of it is missing.
@@ -39,7 +40,9 @@ struct ResponseParser {
     }
     let bodyStart = end + 4
     let bodyLength = status == 304 || status == 204 ? 0 : length
-    guard let bodyLength else { throw Malformed(reason: "an answer without Content-Length") }
+    guard let bodyLength, (0...longestBody).contains(bodyLength) else {
+      throw Malformed(reason: "an answer without a Content-Length that makes sense")
+    }
     guard bytes.count >= bodyStart + bodyLength else { return nil }
     let response = Response(
       status: status, consistencyToken: token, body: bytes[bodyStart..<bodyStart + bodyLength])

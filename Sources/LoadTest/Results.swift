@@ -68,9 +68,11 @@ struct TrialResult: Codable, Sendable {
   let offeredPerSecond: Double?
   let seconds: Double
   let connections: Int
+  /// Requests that were answered well, and journeys that came to their end, while it was measured.
   let answeredPerSecond: Double
+  let completedPerSecond: Double
   let errors: Int
-  /// All requests together.
+  /// All requests together, also of those that were answered later.
   let latency: Latency?
   let operations: [OperationResult]
   /// From a write's acknowledgement until a read with its token answered.
@@ -79,7 +81,7 @@ struct TrialResult: Codable, Sendable {
   /// Of the load generator: processor time as a share of one core.
   let ownCores: Double
 
-  var errorShare: Double { Double(errors) / max(1, Double(errors) + answeredPerSecond * seconds) }
+  var errorShare: Double { Double(errors) / max(1, Double(errors) + Double(latency?.count ?? 0)) }
 }
 
 /// Everything that one run has found.

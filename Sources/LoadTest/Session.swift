@@ -5,6 +5,7 @@ import Foundation
 struct Session {
   private let commands: [URL]
   private let queries: [URL]
+  private let metrics: [URL]
   private let format: RequestFormat
   private let preparation: Preparation
   private let metricsToken: String?
@@ -15,8 +16,10 @@ struct Session {
   private var weights: [Reading.Kind: Int] = [:]
 
   init(
-    commands: [URL], queries: [URL], token: String?, metricsToken: String?, title: String, interruption: Interruption
+    commands: [URL], queries: [URL], token: String?, metricsToken: String?, metrics: [URL]?, title: String,
+    interruption: Interruption
   ) throws {
+    self.metrics = metrics ?? queries
     (self.commands, self.queries, self.metricsToken, self.interruption) = (
       commands, queries, metricsToken, interruption
     )
@@ -59,12 +62,14 @@ struct Session {
     var settings = settings
     let head = metricsToken.map { "Authorization: Bearer \($0)\r\n" } ?? ""
     settings.probes = Array("GET /metrics HTTP/1.1\r\nHost: loadtest\r\n\(head)\r\n".utf8)
-    let endpoints: [Side: [Endpoint]] = [
-      .command: try commands.map(Self.endpoint), .query: try queries.map(Self.endpoint),
-      .watch: try queries.map(Self.endpoint),
+    var endpoints: [Side: [Endpoint]] = [
+      .watch: try queries.flatMap(Self.endpoints), .probe: try metrics.flatMap(Self.endpoints),
     ]
+    if workload.sides.contains(.command) { endpoints[.command] = try commands.flatMap(Self.endpoints) }
+    if workload.sides.contains(.query) { endpoints[.query] = try queries.flatMap(Self.endpoints) }
     let driver = try Driver(
-      endpoints, connections: [.command: settings.connections, .query: settings.connections, .watch: 8],
+      endpoints,
+      connections: [.command: settings.connections, .query: settings.connections, .watch: 8, .probe: 1],
       timeout: settings.timeout)
     output.begin(workload.name, settings)
     return Trial(
@@ -73,7 +78,19 @@ struct Session {
     ).run(on: driver)
   }
 
-  private static func endpoint(_ url: URL) throws -> Endpoint { try Endpoint(host: url.host!, port: url.port!) }
+  private static func endpoints(_ url: URL) throws -> [Endpoint] {
+    let host = url.host!.trimmingCharacters(in: ["[", "]"])
+    return try Endpoint.all(host: host, port: url.port!)
+  }
+
+  /// Before there is anything to lose.
+  static func checkWritable(_ file: String) throws {
+    guard file != "-" else { return }
+    guard let handle = fopen(file, "a") else {
+      throw ValidationError("\(file) cannot be written: \(String(cString: strerror(errno)))")
+    }
+    fclose(handle)
+  }
 
   mutating func search(
     _ promise: Promise, _ schedule: Schedule, _ settings: Trial.Settings, _ workload: () throws -> any Workload
@@ -124,14 +141,18 @@ struct Session {
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
     let data = try encoder.encode(report)
-    if json == "-" {
-      print(String(decoding: data, as: UTF8.self))
-    } else if let json {
-      try write(data, to: json)
+    let text = String(decoding: data, as: UTF8.self)
+    let outputs = [(json, text), (file, file == nil ? "" : ReportPage.html(text))]
+    // Each by itself: what can be written is.
+    var failure: (any Error)?
+    for case (let file?, let text) in outputs {
+      if file == "-" {
+        print(text)
+      } else {
+        do { try write(Data(text.utf8), to: file) } catch { failure = error }
+      }
     }
-    guard let file else { return }
-    let page = ReportPage.html(String(decoding: data, as: UTF8.self))
-    if file == "-" { print(page) } else { try write(Data(page.utf8), to: file) }
+    if let failure { throw failure }
   }
 
   private func write(_ data: Data, to file: String) throws {

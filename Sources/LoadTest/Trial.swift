@@ -63,10 +63,14 @@ final class Trial: Traffic {
   private var total = Histogram<UInt64>.ofLatencies
   private var visible = Histogram<UInt64>.ofLatencies
   private var errorCount = 0
+  /// Measured requests that were to be answered; and what came of them before the end.
+  private var expected = 0
+  private var answeredInTime = 0
+  private var completedInTime = 0
   private var timeline: [SecondResult] = []
 
   // The second that goes on.
-  private var second = -1
+  private var second = Int.min
   private var latest = Histogram<UInt64>.ofLatencies
   private var offered = 0
   private var failures = 0
@@ -93,12 +97,19 @@ final class Trial: Traffic {
     let began = Clock.now
     driver.run(self)
     let cores = (Self.processorTime - cpu) / (Clock.now - began).inSeconds
+    // Whatever has neither an answer nor an error by now has none.
+    let lost = expected - Int(total.totalCount) - errorCount
+    if lost > 0 {
+      tallies["unfinished", default: Tally()].errors["no answer before the end", default: 0] += lost
+      errorCount += lost
+    }
     let last = min(end, measured.upperBound)
     let seconds = max(0.001, Double(Int64(last) - Int64(measured.lowerBound)) / 1e9)
     let offered: Double? = if case .open(let first, let last) = settings.schedule { (first + last) / 2 } else { nil }
     return TrialResult(
       profile: workload.name, loop: offered == nil ? "closed" : "open", offeredPerSecond: offered, seconds: seconds,
-      connections: settings.connections, answeredPerSecond: Double(total.totalCount) / seconds, errors: errorCount,
+      connections: settings.connections, answeredPerSecond: Double(answeredInTime) / seconds,
+      completedPerSecond: Double(completedInTime) / seconds, errors: errorCount,
       latency: Latency(total),
       operations: tallies.sorted { $0.key < $1.key }.map {
         OperationResult(name: $0.key, latency: Latency($0.value.histogram), errors: $0.value.errors)
@@ -146,17 +157,19 @@ final class Trial: Traffic {
     (request.intended, request.began) = (time, time)
     outstanding += 1
     offered += 1
+    if isMeasured(request) { expected += 1 }
     return request
   }
 
   func tick(at now: Nanoseconds) {
     if isInterrupted(), now < end { (end, due) = (now, nil) }
-    let current = now < start ? -1 : Int((now - start) / 1_000_000_000)
-    if current != second { close(second: current) }
+    // The measured ones from 0 on, those of the warm-up before.
+    let current = Int((Double(Int64(now) - Int64(measured.lowerBound)) / 1e9).rounded(.down))
+    if now >= start, current != second { close(second: current) }
   }
 
   func isFinished(at now: Nanoseconds) -> Bool {
-    now >= end && (outstanding == 0 || now >= end + .seconds(settings.timeout + 1))
+    now >= end && (outstanding == 0 || now >= end + .seconds(isInterrupted() ? 1 : settings.timeout + 1))
   }
 
   // MARK: What came of it
@@ -180,9 +193,13 @@ final class Trial: Traffic {
     if var next = workload.next(after: request, response) {
       (next.intended, next.began) = (now, request.began)
       outstanding += 1
+      if isMeasured(next) { expected += 1 }
       following.append(next)
-    } else if let journey = workload.journey, request.step > 0, isMeasured(request) {
-      tallies[journey, default: Tally()].histogram.record((now - request.began) / 1000)
+    } else {
+      if isMeasured(request), now < end { completedInTime += 1 }
+      if let journey = workload.journey, request.step > 0, isMeasured(request) {
+        tallies[journey, default: Tally()].histogram.record((now - request.began) / 1000)
+      }
     }
     return following + watch(request, response, now)
   }
@@ -199,6 +216,7 @@ final class Trial: Traffic {
     latest.record(microseconds)
     guard let operation, isMeasured(request) else { return }
     total.record(microseconds)
+    if now < end { answeredInTime += 1 }
     tallies[operation, default: Tally()].histogram.record(microseconds)
   }
 
@@ -214,7 +232,7 @@ final class Trial: Traffic {
     var looks: [Request] = []
     if let probe = settings.probes, now >= nextProbe, now < end {
       nextProbe = now + .seconds(1)
-      looks.append(Request(side: .watch, bytes: probe, operation: nil, subject: Self.probe, intended: now))
+      looks.append(Request(side: .probe, bytes: probe, operation: nil, subject: Self.probe, intended: now))
     }
     if settings.visibility > 0, let request, let token = response.consistencyToken, now >= nextLook, now < end,
       let path = workload.pathOfWhatWasWritten(by: request)
@@ -231,11 +249,13 @@ final class Trial: Traffic {
 
   // MARK: A second at a time
   private func close(second next: Int) {
-    let isMeasuredSecond = second >= Int(settings.warmUp.rounded(.up))
-    if second >= 0, start + .seconds(Double(second)) < end {
+    let isMeasuredSecond = second >= 0
+    // After the end as long as there is anything to tell.
+    let isOver = second > Int.min && measured.lowerBound + .seconds(Double(max(0, second))) >= end
+    if second > Int.min, !isOver || latest.totalCount > 0 || failures > 0 {
       let latency = Latency(latest)
       let result = SecondResult(
-        second: second - Int(settings.warmUp.rounded(.up)), offered: offered, answered: Int(latest.totalCount),
+        second: second, offered: offered, answered: Int(latest.totalCount),
         errors: failures, p50: latency?.p50, p99: latency?.p99, max: latency?.max, lagSeconds: lag.seconds,
         lagPositions: lag.positions)
       if isMeasuredSecond { timeline.append(result) }

@@ -5,6 +5,8 @@ protocol Workload: AnyObject {
   var name: String { get }
   /// Where a journey begins.
   var side: Side { get }
+  /// All that it asks.
+  var sides: Set<Side> { get }
   /// What a whole journey is called in the results; nil where it is one request.
   var journey: String? { get }
   /// The first request of a journey.
@@ -18,6 +20,7 @@ protocol Workload: AnyObject {
 }
 
 extension Workload {
+  var sides: Set<Side> { [side] }
   var journey: String? { nil }
   func next(after request: Request, _ response: Response) -> Request? { nil }
   func accepts(_ response: Response, to request: Request) -> Bool { false }
@@ -116,6 +119,7 @@ final class Reading: Workload {
 final class Mixed: Workload {
   let name = "mixed"
   let side = Side.query
+  let sides: Set<Side> = [.command, .query]
   private let reading: Reading
   private let writing: PlacingOrders
   private let ratio: Double
@@ -137,6 +141,7 @@ final class Mixed: Workload {
 final class ReadingYourWrites: Workload {
   let name = "read-your-writes"
   let side = Side.command
+  let sides: Set<Side> = [.command, .query]
   let journey: String? = "write and read it"
   private let format: RequestFormat
   private let writing: PlacingOrders

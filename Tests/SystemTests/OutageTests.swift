@@ -1,5 +1,6 @@
 import Foundation
 import JSON
+import Observability
 import Postgres
 import PostgresEventStore
 import TestSupport
@@ -75,6 +76,13 @@ struct OutageTests {
       let (relayReady, projectorReady) = (await relay.isReady(), await projector.isReady())
       return !relayReady && !projectorReady
     }
+    // However often the relay begins again, what it owes stays known.
+    for _ in 0..<3 {
+      try await eventually("the relay says how far it is behind") {
+        (Exposition(try await relay.http.get("/metrics").text).sum("counterflow_relay_lag_positions") ?? 0) >= 20
+      }
+      try await Task.sleep(for: .seconds(1))
+    }
     // The store is the truth: reads follow it even before the broker is back.
     for n in 0..<20 { #expect(try await queries.http.get("/v1/orders/during-\(n)", until: 200).status == 200) }
 
@@ -83,6 +91,9 @@ struct OutageTests {
     try await projector.becomesReady()
     #expect(try await commands.http.post("/v1/orders", order("after")).status == 201)
     #expect(try await queries.http.get("/v1/orders/after", until: 200).status == 200)
+    try await eventually("the relay owes nothing any more") {
+      Exposition(try await relay.http.get("/metrics").text).sum("counterflow_relay_lag_positions") == 0
+    }
     restarted.process.signal(SIGKILL)
     try await restarted.process.wait()
   }

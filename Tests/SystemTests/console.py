@@ -43,6 +43,11 @@ def post(path, body):
     return urllib.request.urlopen(request, timeout=30).status
 
 
+def get(path):
+    request = urllib.request.Request(queries + path, headers={"Authorization": f"Bearer {token}"} if token else {})
+    return json.load(urllib.request.urlopen(request, timeout=30))
+
+
 options = Options()
 for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--window-size=1280,1400"):
     options.add_argument(argument)
@@ -73,6 +78,7 @@ try:
     eventually("the newest order is first", lambda: all_of("#orders .id")[0].text == "lamp-29")
     expect("£25.00" in text("orders"), f"no amount in {text('orders')}")
     expect(post("/v1/orders/lamp-3/payment", {"amount": 2500}) == 200, "payment")
+    eventually("it is paid", lambda: get("/v1/orders/lamp-3")["status"] == "paid")
 
     # Finding one, by the keyboard alone.
     query = browser.find_element(By.ID, "query")
@@ -89,6 +95,14 @@ try:
     cell.send_keys(Keys.ARROW_RIGHT)
     cell.parent.switch_to.active_element.send_keys(Keys.ARROW_RIGHT)
     eventually("arrow keys move in the grid", lambda: "partition 2: live, run by " in text("cell"))
+
+    # Who has the focus keeps it while orders come.
+    browser.execute_script("document.querySelector('#orders button').focus()")
+    held = browser.switch_to.active_element.text
+    for number in range(3):
+        expect(post("/v1/orders", {"orderId": f"late-{number}", "lines": [{"sku": "LAMP", "quantity": 1}]}) == 201, "order")
+        eventually("it has come", lambda: any(e.text == f"late-{number}" for e in all_of("#orders .id")))
+    expect(browser.switch_to.active_element.text == held, f"the focus went to {browser.switch_to.active_element.text}")
 
     # Everything came from here, nothing went wrong, and there is a name for everything.
     hosts = set()

@@ -41,7 +41,7 @@ public final class SpanExporter: Sendable {
   /// Sends until the task is cancelled, and then what is left.
   public func run() async {
     let configuration = URLSessionConfiguration.ephemeral
-    configuration.timeoutIntervalForRequest = 5
+    configuration.timeoutIntervalForRequest = 3
     let session = URLSession(configuration: configuration)
     var isFailing = false
     repeat {
@@ -60,8 +60,11 @@ public final class SpanExporter: Sendable {
           if !isFailing { logger.warning("spans cannot be exported", metadata: ["error": "\(failure)"]) }
         }
         isFailing = failure != nil
+        // The others wait for the next time, or find no room. At the end nobody waits for a collector that is away.
+        if isFailing { break }
       }
     } while !Task.isCancelled
+    dropped.increment(by: waiting.withLock { $0.count })
   }
 
   /// - Returns: what went wrong.

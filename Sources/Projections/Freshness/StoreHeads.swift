@@ -61,6 +61,11 @@ public final class StoreHeads: Service {
   /// The last position as it was lately; nil before the write store answered once.
   public var last: Position? { state.withLock { $0.heads.first.map { Position($0.last) } } }
 
+  /// Whether the write store has answered in the last five seconds.
+  public var isAnswering: Bool {
+    state.withLock { state in state.lookedAt.map { ContinuousClock.now - $0 < .seconds(5) } ?? false }
+  }
+
   /// The last position in each partition as it was lately; nil before the write store answered once.
   public func heads(of partitioning: Partitioning) -> [Position]? {
     state.withLock { state in

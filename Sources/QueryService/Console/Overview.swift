@@ -16,9 +16,14 @@ final class Overview: Service {
     var viewers: [ObjectIdentifier: Wakeup] = [:]
     var latest: (number: Int, text: [UInt8])?
     var isOver = false
+    /// Whether the read store is being looked at, and what was seen last; nil where it did not answer.
+    var isReading = false
+    var picture: Picture?
   }
 
   private static let interval = Duration.seconds(1)
+  /// How long the read store may take before it is said that it does not answer.
+  private static let patience = Duration.seconds(2)
   /// Parked streams that are shown, of however many.
   private static let parkedLimit = 50
 
@@ -78,14 +83,13 @@ final class Overview: Service {
     var troubles: [String] = []
     var projections = ProjectionOverview(entries: [])
     var (parked, parkedCount): ([ParkedStream], Int) = ([], 0)
-    do {
-      let pool = readStore.server(for: []).pool
-      projections = try await ProjectionOverview.read(pool)
-      (parked, parkedCount) = try await ParkedStreams(pool).first(Self.parkedLimit)
-    } catch {
+    if let picture = await picture() {
+      projections = picture.projections
+      (parked, parkedCount) = (picture.parked, picture.parkedCount)
+    } else {
       troubles.append("the read store does not answer")
-      logger.warning("the console cannot read the projections", metadata: ["error": "\(error)"])
     }
+    if !heads.isAnswering { troubles.append("the write store does not answer") }
     let rates = Rates(before, now)
     let down = now.values.filter { $0.metrics == nil }.count
     if down > 0 { troubles.append("\(down) \(down == 1 ? "process does" : "processes do") not answer") }
@@ -105,7 +109,9 @@ final class Overview: Service {
 
     var json = JSONWriter(reserving: 64 * 1024)
     json.object { json in
-      json.member("head") { if let last = heads.last { $0.write(last.rawValue) } else { $0.writeNull() } }
+      json.member("head") {
+        if heads.isAnswering, let last = heads.last { $0.write(last.rawValue) } else { $0.writeNull() }
+      }
       json.member("troubles") { $0.array(troubles) { $0.write($1) } }
       json.member("rates") { rates.write(to: &$0) }
       json.member("processes") { json in
@@ -122,6 +128,45 @@ final class Overview: Service {
       json.member("parked") { $0.array(parked) { Self.write($1, to: &$0) } }
     }
     return json.bytes
+  }
+
+  private struct Picture: Sendable {
+    let projections: ProjectionOverview
+    let parked: [ParkedStream]
+    let parkedCount: Int
+  }
+
+  /// What the read store shows; nil where it has not answered in time. A look that hangs is not joined by another one.
+  private func picture() async -> Picture? {
+    let isNew = state.withLock { state in
+      defer { state.isReading = true }
+      return !state.isReading
+    }
+    if isNew {
+      Task {
+        let picture = await self.read()
+        self.state.withLock { ($0.isReading, $0.picture) = (false, picture) }
+      }
+    }
+    let deadline = ContinuousClock.now + Self.patience
+    while ContinuousClock.now < deadline {
+      let (isReading, picture) = state.withLock { ($0.isReading, $0.picture) }
+      if !isReading { return picture }
+      try? await Task.sleep(for: .milliseconds(10))
+    }
+    return nil
+  }
+
+  private func read() async -> Picture? {
+    do {
+      let pool = readStore.server(for: []).pool
+      let projections = try await ProjectionOverview.read(pool)
+      let (parked, count) = try await ParkedStreams(pool).first(Self.parkedLimit)
+      return Picture(projections: projections, parked: parked, parkedCount: count)
+    } catch {
+      logger.warning("the console cannot read the projections", metadata: ["error": "\(error)"])
+      return nil
+    }
   }
 
   private func write(_ entry: ProjectionOverview.Entry, to json: inout JSONWriter) {
@@ -248,7 +293,7 @@ private struct ProcessLine {
     }
     let uptime = metrics?.sum("process_start_time_seconds").map { Date().timeIntervalSince1970 - $0 }
     json.object { json in
-      json.member("service", ifPresent: seen.service ?? before?.service)
+      json.member("service", ifPresent: seen.service)
       json.member("address", String(seen.address.dropFirst("http://".count)))
       json.member("isUp", metrics != nil)
       json.member("why", ifPresent: seen.why)

@@ -26,8 +26,8 @@ actor ProcessWatch {
     let metrics: Exposition?
     let why: String?
     let at: ContinuousClock.Instant
-
-    var service: String? { metrics?.samples.first { $0.name == "counterflow_process_info" }?.labels["service"] }
+    /// What it is, or was when it last said so.
+    var service: String?
   }
 
   private let places: [String]
@@ -50,7 +50,10 @@ actor ProcessWatch {
     var found: [String: Seen] = [:]
     await withTaskGroup(of: Seen.self) { group in
       for address in Set(addresses) { group.addTask { await self.look(at: address) } }
-      for await seen in group { found[seen.address] = seen }
+      for await var seen in group {
+        seen.service = seen.service ?? now[seen.address]?.service
+        found[seen.address] = seen
+      }
     }
     // A process that is gone by itself, with its file, is shown no more; one that does not answer is.
     (before, now) = (now, found)
@@ -66,7 +69,9 @@ actor ProcessWatch {
       guard (response as? HTTPURLResponse)?.statusCode == 200 else {
         return Seen(address: address, metrics: nil, why: "refuses its metrics", at: start)
       }
-      return Seen(address: address, metrics: Exposition(String(decoding: data, as: UTF8.self)), why: nil, at: start)
+      let metrics = Exposition(String(decoding: data, as: UTF8.self))
+      let service = metrics.samples.first { $0.name == "counterflow_process_info" }?.labels["service"]
+      return Seen(address: address, metrics: metrics, why: nil, at: start, service: service)
     } catch {
       return Seen(address: address, metrics: nil, why: "does not answer", at: start)
     }

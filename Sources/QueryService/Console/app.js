@@ -94,8 +94,17 @@ async function connect() {
   }
 }
 
+// A stream may stand still without ending.
+let heard = 0;
+setInterval(() => {
+  const age = (performance.now() - heard) / 1000;
+  if (heard && !$('content').hidden && age > 5 && $('state').dataset.state !== 'lost') say('lost', `no news for ${Math.floor(age)} s`);
+  else if (heard && $('state').textContent.startsWith('no news')) say('lost', `no news for ${Math.floor(age)} s`);
+}, 1000);
+
 function show(overview) {
   latest = overview;
+  heard = performance.now();
   const troubles = overview.troubles;
   say(troubles.length ? 'trouble' : 'sound', troubles.length ? troubles.join(' · ') : 'all is well');
   $('position').textContent = overview.head == null ? 'the write store does not answer' : `${number(overview.head)} events`;
@@ -230,12 +239,23 @@ async function retry(one) {
 }
 
 function showProcesses(processes) {
-  const rows = processes.map(one => make('tr', {},
-    make('th', { scope: 'row' }, one.service ? `${one.service} ` : '', make('small', { class: 'quiet' }, one.address)),
-    make('td', one.isUp ? {} : { class: 'bad' }, one.isUp ? 'up' : one.why || 'does not answer'),
-    make('td', {}, one.doing || ''), make('td', {}, one.cpu == null ? '–' : `${Math.round(one.cpu * 100)} %`), make('td', {}, size(one.memory)),
-    make('td', {}, span(one.uptime))));
-  $('processes').tBodies[0].replaceChildren(...rows);
+  const body = $('processes').tBodies[0];
+  for (const row of [...body.rows]) if (!processes.some(one => one.address === row.dataset.key)) row.remove();
+  processes.forEach((one, index) => {
+    let row = [...body.rows].find(row => row.dataset.key === one.address);
+    if (!row) {
+      row = make('tr', { 'data-key': one.address }, make('th', { scope: 'row' }), ...Array.from({ length: 5 }, () => make('td', {})));
+      body.insertBefore(row, body.rows[index] ?? null);
+    }
+    const texts = [one.isUp ? 'up' : one.why || 'does not answer', one.doing || '',
+      one.cpu == null ? '–' : `${Math.round(one.cpu * 100)} %`, size(one.memory), span(one.uptime)];
+    if (row.cells[0].dataset.service !== (one.service ?? '')) {
+      row.cells[0].dataset.service = one.service ?? '';
+      row.cells[0].replaceChildren(one.service ? `${one.service} ` : '', make('small', { class: 'quiet' }, one.address));
+    }
+    texts.forEach((text, cell) => { if (row.cells[cell + 1].textContent !== text) row.cells[cell + 1].textContent = text; });
+    row.cells[1].className = one.isUp ? '' : 'bad';
+  });
 }
 
 let newest = [], asking = false;
@@ -251,11 +271,19 @@ async function showOrders() {
     const known = new Set(newest.map(id => id));
     const isFirst = !newest.length;
     newest = orders.map(order => order.orderId + order.status);
-    $('orders').replaceChildren(...orders.map(order => {
+    // What is there already stays, with whatever focus it has.
+    const list = $('orders'), there = new Map([...list.children].map(item => [item.dataset.key, item]));
+    const items = orders.map(order => {
+      const key = order.orderId + order.status;
+      if (there.has(key)) return there.get(key);
       const item = entry(order);
-      if (!isFirst && !known.has(order.orderId + order.status)) item.className = 'new';
+      item.dataset.key = key;
+      if (!isFirst && !known.has(key)) item.className = 'new';
       return item;
-    }));
+    });
+    for (const item of [...list.children]) if (!items.includes(item) && !item.contains(document.activeElement)) item.remove();
+    items.reverse().forEach(item => { if (!item.contains(document.activeElement)) list.prepend(item); });
+    while (list.children.length > 9) list.lastElementChild.remove();
     if (!orders.length) $('orders').replaceChildren(make('li', { class: 'quiet' }, 'No order has been placed yet.'));
   } catch { /* The state line says what is wrong with the connection. */ } finally { asking = false; }
 }
