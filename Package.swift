@@ -176,7 +176,7 @@ let package = Package(
 
     .executableTarget(
       name: "LoadTest",
-      dependencies: ["CLinux", "JSON", "ServiceKit", argumentParser, deque, histogram],
+      dependencies: ["CLinux", "JSON", "Observability", "ServiceKit", argumentParser, deque, histogram],
       resources: [.embedInCode("report.html")]),
 
     // Measured by scripts/bench.

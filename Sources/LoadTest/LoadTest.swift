@@ -132,7 +132,7 @@ struct LoadTest: AsyncParsableCommand {
     try await session.prepare(profiles, orders: path == nil ? orders : 0, weights: try weights())
     let settings = Trial.Settings(
       schedule: try schedule(), warmUp: warmUp, duration: duration, timeout: timeout, visibility: visibility,
-      probes: nil, connections: connections)
+      connections: connections)
     for profile in profiles where !interruption.isRequested {
       let workload = { [prepared = session] in try prepared.workload(profile, ratio: ratio, path: path) }
       if let findMax {

@@ -4,8 +4,8 @@ import JSON
 
 /// Makes what the workloads need, and finds what there is to read.
 struct Preparation {
-  let commands: URL?
-  let queries: URL?
+  let commands: URL
+  let queries: URL
   let token: String?
 
   /// What there is to read.
@@ -32,7 +32,7 @@ struct Preparation {
   /// - Parameter count: how many orders, at most.
   func whatToRead(count: Int) async throws -> Found {
     var found = try await find(count)
-    if found.orders.count < min(count, 100), commands != nil {
+    if found.orders.count < min(count, 100) {
       try await makeProducts()
       var names = Names()
       for number in 1...200 {
@@ -48,7 +48,8 @@ struct Preparation {
       }
     }
     guard !found.orders.isEmpty else {
-      throw Failed(description: "there are no orders to read; run the profile write first, or give --commands too")
+      throw Failed(
+        description: "there are no orders to read, and those that were written have not come to the read tables")
     }
     return found
   }
@@ -73,7 +74,6 @@ struct Preparation {
   }
 
   private func post(_ path: String, _ body: String, accepting: Set<Int>) async throws {
-    guard let commands else { throw Failed(description: "this profile writes: give --commands") }
     var request = URLRequest(url: URL(string: commands.absoluteString + path)!)
     request.httpMethod = "POST"
     request.httpBody = Data(body.utf8)
@@ -83,7 +83,6 @@ struct Preparation {
   }
 
   private func get(_ path: String) async throws -> JSON {
-    guard let queries else { throw Failed(description: "this profile reads: give --queries") }
     let (status, answer) = try await send(URLRequest(url: URL(string: queries.absoluteString + path)!))
     guard status == 200, let json = try? JSON(parsing: Array(answer.utf8)) else {
       throw Failed(description: "GET \(path) answered \(status): \(answer)")
@@ -97,7 +96,8 @@ struct Preparation {
     if let token { request.setValue("Bearer \(token)", forHTTPHeaderField: "Authorization") }
     do {
       let (data, response) = try await URLSession.shared.data(for: request)
-      return ((response as! HTTPURLResponse).statusCode, String(decoding: data, as: UTF8.self))
+      guard let response = response as? HTTPURLResponse else { throw URLError(.badServerResponse) }
+      return (response.statusCode, String(decoding: data, as: UTF8.self))
     } catch {
       throw Failed(description: "\(request.url!) does not answer: \(error.localizedDescription)")
     }

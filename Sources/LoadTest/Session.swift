@@ -24,7 +24,7 @@ struct Session {
       commands, queries, metricsToken, interruption
     )
     format = RequestFormat(token: token)
-    preparation = Preparation(commands: commands.first, queries: queries.first, token: token)
+    preparation = Preparation(commands: commands[0], queries: queries[0], token: token)
     report = Report(
       title: title, began: Date.now.formatted(.iso8601), machine: Self.machine,
       commands: commands.map(\.absoluteString), queries: queries.map(\.absoluteString))
@@ -50,18 +50,13 @@ struct Session {
     }
   }
 
-  @discardableResult
-  mutating func measure(_ workload: any Workload, _ settings: Trial.Settings) throws -> TrialResult {
+  mutating func measure(_ workload: any Workload, _ settings: Trial.Settings) throws {
     let result = try trial(workload, settings)
     report.trials.append(result)
     output.show(result)
-    return result
   }
 
   private func trial(_ workload: any Workload, _ settings: Trial.Settings) throws -> TrialResult {
-    var settings = settings
-    let head = metricsToken.map { "Authorization: Bearer \($0)\r\n" } ?? ""
-    settings.probes = Array("GET /metrics HTTP/1.1\r\nHost: loadtest\r\n\(head)\r\n".utf8)
     var endpoints: [Side: [Endpoint]] = [
       .watch: try queries.flatMap(Self.endpoints), .probe: try metrics.flatMap(Self.endpoints),
     ]
@@ -73,7 +68,8 @@ struct Session {
       timeout: settings.timeout)
     output.begin(workload.name, settings)
     return Trial(
-      workload, settings, format: format, isInterrupted: { [interruption] in interruption.isRequested },
+      workload, settings, format: format, probe: RequestFormat(token: metricsToken).get("/metrics"),
+      isInterrupted: { [interruption] in interruption.isRequested },
       progress: { [output] in output.show($0, isMeasured: $1) }
     ).run(on: driver)
   }

@@ -1,6 +1,7 @@
 import Foundation
 import Glibc
 import Histogram
+import Observability
 
 /// When requests are due.
 enum Schedule: Sendable {
@@ -33,14 +34,14 @@ final class Trial: Traffic {
     var timeout: Double
     /// Writes a second whose visibility is looked at.
     var visibility: Double
-    /// A second at a time is known of the projections' lag.
-    var probes: [UInt8]?
     var connections: Int
   }
 
   private let workload: any Workload
   private let settings: Settings
   private let format: RequestFormat
+  /// Asks for the projections' lag.
+  private let probe: [UInt8]
   private let progress: (SecondResult, Bool) -> Void
   private let isInterrupted: () -> Bool
 
@@ -77,14 +78,14 @@ final class Trial: Traffic {
   private var lag: (seconds: Double?, positions: Double?) = (nil, nil)
 
   private static let visibility = "visibility"
-  private static let probe = "probe"
+  private static let lagProbe = "probe"
 
   /// - Parameter progress: gets each second when it is over, and whether it is measured.
   init(
-    _ workload: any Workload, _ settings: Settings, format: RequestFormat, isInterrupted: @escaping () -> Bool,
-    progress: @escaping (SecondResult, Bool) -> Void
+    _ workload: any Workload, _ settings: Settings, format: RequestFormat, probe: [UInt8],
+    isInterrupted: @escaping () -> Bool, progress: @escaping (SecondResult, Bool) -> Void
   ) {
-    (self.workload, self.settings, self.format) = (workload, settings, format)
+    (self.workload, self.settings, self.format, self.probe) = (workload, settings, format, probe)
     (self.isInterrupted, self.progress) = (isInterrupted, progress)
   }
 
@@ -176,7 +177,7 @@ final class Trial: Traffic {
   func answered(_ request: Request, _ response: Response, at now: Nanoseconds) -> [Request] {
     outstanding -= 1
     switch request.subject {
-    case Self.probe:
+    case Self.lagProbe:
       lag = Self.lag(response.body)
       return []
     case Self.visibility:
@@ -184,11 +185,11 @@ final class Trial: Traffic {
       return []
     default: break
     }
-    guard response.isSuccess || workload.accepts(response, to: request) else {
+    guard response.isSuccess else {
       fail(request, "HTTP \(response.status)")
       return watch(nil, response, now)
     }
-    record(request, request.operation, from: request.intended, now)
+    record(request, now)
     var following: [Request] = []
     if var next = workload.next(after: request, response) {
       (next.intended, next.began) = (now, request.began)
@@ -211,10 +212,10 @@ final class Trial: Traffic {
 
   private func isMeasured(_ request: Request) -> Bool { measured.contains(request.began) }
 
-  private func record(_ request: Request, _ operation: String?, from time: Nanoseconds, _ now: Nanoseconds) {
-    let microseconds = (now - min(now, time)) / 1000
+  private func record(_ request: Request, _ now: Nanoseconds) {
+    let microseconds = (now - min(now, request.intended)) / 1000
     latest.record(microseconds)
-    guard let operation, isMeasured(request) else { return }
+    guard let operation = request.operation, isMeasured(request) else { return }
     total.record(microseconds)
     if now < end { answeredInTime += 1 }
     tallies[operation, default: Tally()].histogram.record(microseconds)
@@ -230,9 +231,9 @@ final class Trial: Traffic {
   /// What is looked at besides: how soon a write is visible, and how far the projections are behind.
   private func watch(_ request: Request?, _ response: Response, _ now: Nanoseconds) -> [Request] {
     var looks: [Request] = []
-    if let probe = settings.probes, now >= nextProbe, now < end {
+    if now >= nextProbe, now < end {
       nextProbe = now + .seconds(1)
-      looks.append(Request(side: .probe, bytes: probe, operation: nil, subject: Self.probe, intended: now))
+      looks.append(Request(side: .probe, bytes: probe, operation: nil, subject: Self.lagProbe, intended: now))
     }
     if settings.visibility > 0, let request, let token = response.consistencyToken, now >= nextLook, now < end,
       let path = workload.pathOfWhatWasWritten(by: request)
@@ -268,18 +269,8 @@ final class Trial: Traffic {
 
   /// Of the read model that is furthest behind, out of query-service's metrics.
   static func lag(_ body: ArraySlice<UInt8>) -> (seconds: Double?, positions: Double?) {
-    var result: (seconds: Double?, positions: Double?) = (nil, nil)
-    for line in body.split(separator: UInt8(ascii: "\n")) {
-      guard line.starts(with: "counterflow_read_model_lag_".utf8),
-        let space = line.lastIndex(of: UInt8(ascii: " ")),
-        let value = Double(String(decoding: line[(space + 1)...], as: UTF8.self))
-      else { continue }
-      if line.starts(with: "counterflow_read_model_lag_seconds".utf8) {
-        result.seconds = max(result.seconds ?? 0, value)
-      } else {
-        result.positions = max(result.positions ?? 0, value)
-      }
-    }
-    return result
+    let samples = Exposition(String(decoding: body, as: UTF8.self)).samples
+    func highest(_ name: String) -> Double? { samples.filter { $0.name == name }.map(\.value).max() }
+    return (highest("counterflow_read_model_lag_seconds"), highest("counterflow_read_model_lag_positions"))
   }
 }

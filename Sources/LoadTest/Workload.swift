@@ -13,8 +13,6 @@ protocol Workload: AnyObject {
   func begin() -> Request
   /// What follows on an answer; nil when the journey is over.
   func next(after request: Request, _ response: Response) -> Request?
-  /// Whether an answer that is no success is what was to be expected.
-  func accepts(_ response: Response, to request: Request) -> Bool
   /// Where query-service shows what the request has written; nil for a request that writes nothing.
   func pathOfWhatWasWritten(by request: Request) -> String?
 }
@@ -23,7 +21,6 @@ extension Workload {
   var sides: Set<Side> { [side] }
   var journey: String? { nil }
   func next(after request: Request, _ response: Response) -> Request? { nil }
-  func accepts(_ response: Response, to request: Request) -> Bool { false }
   func pathOfWhatWasWritten(by request: Request) -> String? { nil }
 }
 

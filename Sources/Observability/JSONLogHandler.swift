@@ -1,14 +1,6 @@
-internal import FoundationEssentials
+internal import Foundation
 internal import JSON
 public import Logging
-
-#if canImport(Glibc)
-  internal import Glibc
-#elseif canImport(Musl)
-  internal import Musl
-#else
-  internal import Darwin
-#endif
 
 /// Writes each log message as a line of JSON to standard error: `time`, `level`, `logger`, `message`, and the metadata's
 /// members beside them.
@@ -61,21 +53,8 @@ public struct JSONLogHandler: LogHandler {
     }
   }
 
-  /// In one call, so that lines of several threads do not mix.
+  /// In one call, so that lines of several threads do not mix. Where it fails there is nowhere left to say so.
   public static func writeToStandardError(_ line: [UInt8]) {
-    line.withUnsafeBytes { bytes in
-      var rest = bytes[...]
-      while !rest.isEmpty {
-        let count = UnsafeRawBufferPointer(rebasing: rest).withMemoryRebound(to: UInt8.self) {
-          #if canImport(Glibc)
-            Glibc.write(2, $0.baseAddress, $0.count)
-          #else
-            Darwin.write(2, $0.baseAddress, $0.count)
-          #endif
-        }
-        guard count > 0 else { return }
-        rest = rest.dropFirst(count)
-      }
-    }
+    try? FileHandle.standardError.write(contentsOf: Data(line))
   }
 }

@@ -1,12 +1,4 @@
-internal import FoundationEssentials
-
-#if canImport(Glibc)
-  internal import Glibc
-#elseif canImport(Musl)
-  internal import Musl
-#else
-  internal import Darwin
-#endif
+internal import Foundation
 
 /// What the system knows of this process, under the names that Prometheus' own libraries use.
 public enum ProcessStatistics {

@@ -51,9 +51,14 @@ struct ConsoleTests {
       #expect(missing.status == 404)
     }
     let script = TestEnvironment.root.appendingPathComponent("Tests/SystemTests/console.py").path
-    let browser = try Conversation("/usr/bin/python3", [script] + arguments)
+    let browser = try ChildProcess(
+      URL(fileURLWithPath: "/usr/bin/python3"), [script] + arguments, environment: ["HOME": folder.path],
+      takesInput: true)
+    func goesOn() throws {
+      guard browser.isRunning else { throw NeverHappened(description: "the browser ended: \(browser.output)") }
+    }
     try await eventually("the browser is through with what is sound", within: .seconds(300)) {
-      try browser.check()
+      try goesOn()
       return browser.output.contains("ready to park")
     }
     let owner = try await FreshDatabase.current.connect()
@@ -65,51 +70,20 @@ struct ConsoleTests {
         == 201)
     browser.say("go")
     try await eventually("it has seen the parked stream", within: .seconds(200)) {
-      try browser.check()
+      try goesOn()
       return browser.output.contains("\nparked")
     }
     try await owner.execute("alter table read_models.orders_g1 drop constraint refuse")
     browser.say("go")
     try await eventually("it has tried again", within: .seconds(200)) {
-      try browser.check()
+      try goesOn()
       return browser.output.contains("retried")
     }
     queries.process.signal(SIGKILL)
     browser.say("go")
-    try await eventually("the browser is through", within: .seconds(200)) { !browser.isRunning }
-    #expect(browser.status == 0, "\(browser.output)")
+    #expect(try await browser.wait(within: .seconds(200)) == 0, "\(browser.output)")
     for picture in ["console", "console-phone", "console-dark", "console-parked"] {
       #expect(FileManager.default.fileExists(atPath: folder.appendingPathComponent("\(picture).png").path))
     }
-  }
-}
-
-/// A process that is talked to by lines.
-private final class Conversation: @unchecked Sendable {
-  private let process = Process()
-  private let input = Pipe()
-  private let log: URL
-
-  init(_ executable: String, _ arguments: [String]) throws {
-    log = TestEnvironment.scratch.appendingPathComponent(TestEnvironment.uniqueName("conversation"))
-    try Data().write(to: log)
-    let output = try FileHandle(forWritingTo: log)
-    process.executableURL = URL(fileURLWithPath: executable)
-    process.arguments = arguments
-    process.standardInput = input
-    process.standardOutput = output
-    process.standardError = output
-    try process.run()
-  }
-
-  deinit { if process.isRunning { process.terminate() } }
-
-  var isRunning: Bool { process.isRunning }
-  var status: Int32 { process.terminationStatus }
-  var output: String { (try? String(contentsOf: log, encoding: .utf8)) ?? "" }
-  func say(_ line: String) { input.fileHandleForWriting.write(Data((line + "\n").utf8)) }
-
-  func check() throws {
-    if !process.isRunning { throw NeverHappened(description: "the browser ended: \(output)") }
   }
 }

@@ -4,10 +4,15 @@ public import Foundation
 public final class ChildProcess: @unchecked Sendable {
   // `Process` is not Sendable; after `init` only its thread-safe parts are used: pid and status.
   private let process = Process()
+  /// nil where nobody talks to it.
+  private let input: Pipe?
   /// Standard output and error, in one file.
   public let log: URL
 
-  public init(_ executable: URL, _ arguments: [String] = [], environment: [String: String] = [:]) throws {
+  public init(
+    _ executable: URL, _ arguments: [String] = [], environment: [String: String] = [:], takesInput: Bool = false
+  ) throws {
+    input = takesInput ? Pipe() : nil
     let folder = TestEnvironment.scratch.appendingPathComponent("processes")
     try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
     log = folder.appendingPathComponent(TestEnvironment.uniqueName(executable.lastPathComponent) + ".log")
@@ -16,13 +21,16 @@ public final class ChildProcess: @unchecked Sendable {
     process.executableURL = executable
     process.arguments = arguments
     process.environment = ["PATH": ProcessInfo.processInfo.environment["PATH"] ?? ""].merging(environment) { $1 }
-    process.standardInput = FileHandle.nullDevice
+    if let input { process.standardInput = input } else { process.standardInput = FileHandle.nullDevice }
     process.standardOutput = output
     process.standardError = output
     try process.run()
   }
 
   deinit { if process.isRunning { kill(process.processIdentifier, SIGKILL) } }
+
+  /// Writes a line to its standard input.
+  public func say(_ line: String) { input?.fileHandleForWriting.write(Data((line + "\n").utf8)) }
 
   public var isRunning: Bool { process.isRunning }
   public var pid: Int32 { process.processIdentifier }

@@ -16,14 +16,13 @@ final class Overview: Service {
     var viewers: [ObjectIdentifier: Wakeup] = [:]
     var latest: (number: Int, text: [UInt8])?
     var isOver = false
-    /// Whether the read store is being looked at, and what was seen last; nil where it did not answer.
-    var isReading = false
-    var picture: Picture?
+    /// What the read store showed last, and when; nil where it did not answer.
+    var picture: (seen: Picture?, at: ContinuousClock.Instant)?
   }
 
   private static let interval = Duration.seconds(1)
-  /// How long the read store may take before it is said that it does not answer.
-  private static let patience = Duration.seconds(2)
+  /// How old what the read store showed may be before it is said that it does not answer.
+  private static let patience = Duration.seconds(4)
   /// Parked streams that are shown, of however many.
   private static let parkedLimit = 50
 
@@ -46,7 +45,7 @@ final class Overview: Service {
     return state.withLock { state in
       guard !state.isOver, state.viewers.count < limit else { return nil }
       // What was seen last is old.
-      if state.viewers.isEmpty { state.latest = nil }
+      if state.viewers.isEmpty { (state.latest, state.picture) = (nil, nil) }
       state.viewers[ObjectIdentifier(wakeup)] = wakeup
       return wakeup
     }
@@ -56,18 +55,29 @@ final class Overview: Service {
 
   func run() async {
     await cancelWhenGracefulShutdown {
-      var number = 0
-      while !Task.isCancelled {
-        if self.state.withLock({ !$0.viewers.isEmpty }) {
-          self.heads.note()
-          number += 1
-          let text = await self.look()
-          self.tellAll { $0.latest = (number, text) }
-        }
-        try? await Task.sleep(for: Self.interval)
+      // By itself, so that a server that hangs does not keep the rest from being told.
+      async let reading: Void = self.eachSecond {
+        let picture = await self.read()
+        self.state.withLock { $0.picture = (picture, .now) }
       }
+      var number = 0
+      await self.eachSecond {
+        self.heads.note()
+        guard let text = await self.look() else { return }
+        number += 1
+        self.tellAll { $0.latest = (number, text) }
+      }
+      await reading
     }
     tellAll { $0.isOver = true }
+  }
+
+  /// While there are viewers.
+  private func eachSecond(_ body: () async -> Void) async {
+    while !Task.isCancelled {
+      if state.withLock({ !$0.viewers.isEmpty }) { await body() }
+      try? await Task.sleep(for: Self.interval)
+    }
   }
 
   private func tellAll(_ change: (inout State) -> Void) {
@@ -78,12 +88,14 @@ final class Overview: Service {
     for wakeup in viewers { wakeup.signal() }
   }
 
-  private func look() async -> [UInt8] {
+  /// - Returns: nil before the read store was looked at.
+  private func look() async -> [UInt8]? {
     let (before, now) = await processes.look()
+    guard let last = state.withLock({ $0.picture }) else { return nil }
     var troubles: [String] = []
     var projections = ProjectionOverview(entries: [])
     var (parked, parkedCount): ([ParkedStream], Int) = ([], 0)
-    if let picture = await picture() {
+    if let picture = last.seen, ContinuousClock.now - last.at < Self.patience {
       projections = picture.projections
       (parked, parkedCount) = (picture.parked, picture.parkedCount)
     } else {
@@ -93,12 +105,9 @@ final class Overview: Service {
     let rates = Rates(before, now)
     let down = now.values.filter { $0.metrics == nil }.count
     if down > 0 { troubles.append("\(down) \(down == 1 ? "process does" : "processes do") not answer") }
-    for (service, wanted) in [("relay", "no relay is active")]
-    where now.values.contains(where: { $0.service == service }) {
-      if now.values.compactMap({ $0.metrics?.sum("counterflow_relay_active") }).reduce(0, +) < 1 {
-        troubles.append(wanted)
-      }
-    }
+    let relays = now.values.filter { $0.service == "relay" }
+    let active = relays.compactMap { $0.metrics?.sum("counterflow_relay_active") }.reduce(0, +)
+    if !relays.isEmpty, active < 1 { troubles.append("no relay is active") }
     for entry in projections.entries where [.serving, .building].contains(entry.generation.state) {
       let unowned = entry.pairs.count { $0.owner == nil }
       let stopped = entry.pairs.count { ["halted", "forked"].contains($0.mode) }
@@ -136,27 +145,7 @@ final class Overview: Service {
     let parkedCount: Int
   }
 
-  /// What the read store shows; nil where it has not answered in time. A look that hangs is not joined by another one.
-  private func picture() async -> Picture? {
-    let isNew = state.withLock { state in
-      defer { state.isReading = true }
-      return !state.isReading
-    }
-    if isNew {
-      Task {
-        let picture = await self.read()
-        self.state.withLock { ($0.isReading, $0.picture) = (false, picture) }
-      }
-    }
-    let deadline = ContinuousClock.now + Self.patience
-    while ContinuousClock.now < deadline {
-      let (isReading, picture) = state.withLock { ($0.isReading, $0.picture) }
-      if !isReading { return picture }
-      try? await Task.sleep(for: .milliseconds(10))
-    }
-    return nil
-  }
-
+  /// What the read store shows; nil where it does not answer.
   private func read() async -> Picture? {
     do {
       let pool = readStore.server(for: []).pool
@@ -214,93 +203,6 @@ final class Overview: Service {
       json.member("error", parked.error)
       json.member("attempts", parked.attempts)
       json.member("request", orNull: parked.request)
-    }
-  }
-}
-
-/// What the processes do in a second, from one look to the next.
-private struct Rates {
-  private var values: [String: Double] = [:]
-
-  init(_ before: [String: ProcessWatch.Seen], _ now: [String: ProcessWatch.Seen]) {
-    for (address, seen) in now {
-      guard let metrics = seen.metrics, let earlier = before[address], let old = earlier.metrics else { continue }
-      let seconds = (seen.at - earlier.at) / .seconds(1)
-      func add(_ rate: String, _ name: String, where isWanted: ([String: String]) -> Bool) {
-        guard let new = metrics.sum(name, where: isWanted) else { return }
-        // A counter that went back is that of another process.
-        let difference = new - (old.sum(name, where: isWanted) ?? 0)
-        if difference >= 0 { values[rate, default: 0] += difference / seconds }
-      }
-      add("writes", "counterflow_commands_total") { ["accepted", "repeated"].contains($0["outcome"]) }
-      add("rejected", "counterflow_commands_total") { $0["outcome"] == "rejected" }
-      add("failed", "counterflow_commands_total") { ["failed", "overloaded", "unknown"].contains($0["outcome"]) }
-      if seen.service == "query-service" {
-        add("reads", "counterflow_http_requests_total") { $0["route"]?.hasPrefix("/v1/") ?? false }
-      }
-    }
-    values["waiting"] = now.values.compactMap { $0.metrics?.sum("counterflow_command_queue") }.reduce(0, +)
-  }
-
-  func write(to json: inout JSONWriter) {
-    json.object { json in
-      json.member("writes") { Self.write(values["writes"], to: &$0) }
-      json.member("reads") { Self.write(values["reads"], to: &$0) }
-      json.member("rejected") { Self.write(values["rejected"], to: &$0) }
-      json.member("failed") { Self.write(values["failed"], to: &$0) }
-      json.member("waiting") { Self.write(values["waiting"], to: &$0) }
-    }
-  }
-
-  /// null where nobody could be asked twice.
-  static func write(_ value: Double?, to json: inout JSONWriter) {
-    if let value { json.write(JSON.number(value)) } else { json.writeNull() }
-  }
-}
-
-/// One process in a few words.
-private struct ProcessLine {
-  private let seen: ProcessWatch.Seen
-  private let before: ProcessWatch.Seen?
-
-  init(_ seen: ProcessWatch.Seen, before: ProcessWatch.Seen?) { (self.seen, self.before) = (seen, before) }
-
-  private var doing: String? {
-    guard let metrics = seen.metrics else { return nil }
-    func count(_ name: String) -> Int { Int(metrics.sum(name) ?? 0) }
-    switch seen.service {
-    case "command-service":
-      return "\(count("counterflow_command_queue")) commands under way"
-    case "relay":
-      return count("counterflow_relay_active") == 1
-        ? "active, \(count("counterflow_relay_lag_positions")) events behind" : "standing by"
-    case "projector":
-      return "\(count("counterflow_projection_pairs_owned")) pairs"
-    case "query-service":
-      return
-        "\(count("counterflow_query_waiters")) wait for a token, \(count("counterflow_query_followers")) follow changes"
-    default: return nil
-    }
-  }
-
-  func write(to json: inout JSONWriter) {
-    let metrics = seen.metrics
-    var cpu: Double?
-    if let old = before?.metrics?.sum("process_cpu_seconds_total"), let new = metrics?.sum("process_cpu_seconds_total"),
-      let before, new >= old
-    {
-      cpu = (new - old) / ((seen.at - before.at) / .seconds(1))
-    }
-    let uptime = metrics?.sum("process_start_time_seconds").map { Date().timeIntervalSince1970 - $0 }
-    json.object { json in
-      json.member("service", ifPresent: seen.service)
-      json.member("address", String(seen.address.dropFirst("http://".count)))
-      json.member("isUp", metrics != nil)
-      json.member("why", ifPresent: seen.why)
-      json.member("doing", ifPresent: doing)
-      json.member("cpu") { Rates.write(cpu, to: &$0) }
-      json.member("memory") { Rates.write(metrics?.sum("process_resident_memory_bytes"), to: &$0) }
-      json.member("uptime") { Rates.write(uptime, to: &$0) }
     }
   }
 }

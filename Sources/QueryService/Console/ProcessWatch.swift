@@ -46,7 +46,7 @@ actor ProcessWatch {
 
   /// Looks at all of them, and at this process itself.
   func look() async -> (before: [String: Seen], now: [String: Seen]) {
-    let addresses = places.flatMap { Self.addresses(of: $0) }
+    let addresses = await addresses
     var found: [String: Seen] = [:]
     await withTaskGroup(of: Seen.self) { group in
       for address in Set(addresses) { group.addTask { await self.look(at: address) } }
@@ -74,6 +74,18 @@ actor ProcessWatch {
       return Seen(address: address, metrics: metrics, why: nil, at: start, service: service)
     } catch {
       return Seen(address: address, metrics: nil, why: "does not answer", at: start)
+    }
+  }
+
+  /// Asked for on a thread that may block: a name server takes its time.
+  private var addresses: [String] {
+    get async {
+      let places = places
+      return await withCheckedContinuation { continuation in
+        DispatchQueue.global(qos: .utility).async {
+          continuation.resume(returning: places.flatMap { Self.addresses(of: $0) })
+        }
+      }
     }
   }
 

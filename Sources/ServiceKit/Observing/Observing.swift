@@ -74,9 +74,7 @@ extension Router {
     let token = try settings[Observing.metricsToken].map { Array("Bearer \($0)".utf8) }
     get("/metrics") { request, _ in
       if let token, !constantTimeEqual(Array((request.headers[.authorization] ?? "").utf8), token) {
-        throw Problem(
-          .unauthorized, "unauthenticated", title: "Not known",
-          detail: "Send METRICS_TOKEN as a bearer token.", headers: [.wwwAuthenticate: #"Bearer realm="metrics""#])
+        throw Problem.unauthorized("Send METRICS_TOKEN as a bearer token.", challenge: #"Bearer realm="metrics""#)
       }
       return Response(
         status: .ok, headers: [.contentType: "text/plain; version=0.0.4; charset=utf-8", .cacheControl: "no-store"],

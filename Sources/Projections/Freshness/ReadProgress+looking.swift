@@ -1,0 +1,133 @@
+internal import EventLoop
+internal import EventSourcing
+internal import FoundationEssentials
+internal import Logging
+internal import Metrics
+internal import Postgres
+internal import ServiceLifecycle
+internal import Synchronization
+
+// Looks at the server for all who wait, and answers them.
+extension ReadProgress {
+  /// Between two looks while somebody waits.
+  private static let haste = Duration.milliseconds(3)
+
+  public func run() async {
+    await cancelWhenGracefulShutdown {
+      // Whose time is over is answered in time, though the server may take its own.
+      async let punctual: Void = self.keepTime()
+      var nextRecord = ContinuousClock.now
+      while !Task.isCancelled {
+        await self.look()
+        self.settle()
+        if ContinuousClock.now >= nextRecord {
+          self.recordLag()
+          nextRecord = .now + .seconds(1)
+        }
+        let isAwaited = self.state.withLock { !$0.waiters.isEmpty }
+        if isAwaited {
+          try? await Task.sleep(for: Self.haste)
+        } else {
+          await self.wakeup.wait(upTo: self.activity.interval)
+        }
+      }
+      await punctual
+    }
+    // Nobody looks any more.
+    let left = state.withLock { state in
+      defer { state.waiters = [:] }
+      return state.waiters.values.map(\.continuation)
+    }
+    for continuation in left { continuation.resume(returning: .late) }
+  }
+
+  /// Also while the server does not answer: what is known only grows older.
+  private func recordLag() {
+    let (serving, head) = (state.withLock { $0.serving }, heads.last)
+    for name in serving.keys {
+      let place = [("projection", name), ("server", host)]
+      guard let freshness = serving[name]?.progress(of: Reads(name)) else { continue }
+      // Never seen complete: for as long as it has been looked at, at least.
+      let age = ContinuousClock.now - (freshness.asOf ?? began)
+      Gauge(label: "read_model_lag_seconds", dimensions: place).record(age / .seconds(1))
+      if let head {
+        Gauge(label: "read_model_lag_positions", dimensions: place)
+          .record(max(0, head.rawValue - freshness.position.rawValue))
+      }
+    }
+  }
+
+  private func keepTime() async {
+    while !Task.isCancelled {
+      try? await Task.sleep(for: .milliseconds(20))
+      if state.withLock({ !$0.waiters.isEmpty }) { settle() }
+    }
+  }
+
+  /// Answers those who have waited long enough, and those whose time is over.
+  private func settle() {
+    let (settled, left) = state.withLock { state in
+      let now = ContinuousClock.now
+      var settled: [(CheckedContinuation<Outcome, Never>, Outcome)] = []
+      for (id, waiter) in state.waiters {
+        guard let outcome = Self.outcome(of: waiter.targets, state.serving) ?? (waiter.deadline <= now ? .late : nil)
+        else { continue }
+        settled.append((waiter.continuation, outcome))
+        state.waiters[id] = nil
+      }
+      return (settled, state.waiters.count)
+    }
+    waiting.record(left)
+    for (continuation, outcome) in settled { continuation.resume(returning: outcome) }
+  }
+
+  private func look() async {
+    let known = heads.known
+    do {
+      let rows = try await pool.query(
+        """
+        select g.projection, g.generation, g.partition_count,
+          case when min(c.incarnation::text) = max(c.incarnation::text) then min(c.incarnation::text) end,
+          string_agg((case when \(optional: known.incarnation) is null or c.incarnation = \(optional: known.incarnation)
+            then c.position else -1 end)::text, ' ' order by c.partition)
+        from projections.generations g
+        join projections.checkpoints c on c.projection = g.projection and c.generation = g.generation
+        where g.state = 'serving' group by g.projection, g.generation, g.partition_count
+        """
+      ).decode((String, Int, Int, String?, String).self)
+      let parked = try await pool.query(
+        """
+        select p.projection, p.stream, p.position from projections.parked p
+        join projections.generations g on g.projection = p.projection and g.generation = p.generation
+        where g.state = 'serving'
+        """
+      ).decode((String, String, Int64).self)
+      state.withLock { state in
+        var serving: [String: ServingProgress] = [:]
+        for (name, generation, count, only, text) in rows {
+          guard let partitioning = Partitioning(count: count) else { continue }
+          let positions = text.utf8.split(separator: UInt8(ascii: " ")).map { Int64(Substring($0)) ?? -1 }
+          guard positions.count == count else { continue }
+          let own = parked.filter { $0.0 == name }.map { (StreamID(rawValue: $0.1).wideHash, $0.2) }
+          serving[name] = ServingProgress(
+            generation: generation, partitioning: partitioning,
+            incarnation: known.incarnation ?? only.flatMap { UUID(uuidString: $0) }, positions: positions,
+            parked: Dictionary(own) { first, _ in first }, heads: known.heads, before: state.serving[name])
+        }
+        state.serving = serving
+        state.readAt = .now
+        state.isFailing = false
+      }
+    } catch {
+      guard !Task.isCancelled else { return }
+      let isNew = state.withLock { state in
+        defer { state.isFailing = true }
+        return !state.isFailing
+      }
+      if isNew {
+        logger.warning("the read store does not show how far it has come", metadata: ["error": "\(error)"])
+      }
+      try? await Task.sleep(for: .milliseconds(100))
+    }
+  }
+}

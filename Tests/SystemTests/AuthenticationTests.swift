@@ -1,0 +1,124 @@
+import Base64URL
+import Crypto
+import Foundation
+import JSON
+import JWTKit
+import Logging
+import Postgres
+import TestSupport
+import Testing
+
+@testable import ServiceKit
+
+@Suite("Authentication", .tags(.system), .needsServers)
+struct AuthenticationTests {
+  private static let secret = String(repeating: "k3y-", count: 10)
+  private static let lantern: JSON = ["sku": "LANTERN", "name": "Lantern", "unitPrice": 300, "tracksStock": false]
+
+  private func token(_ subject: String, _ scopes: Scope...) async throws -> [String: String] {
+    let token = try await developmentToken(
+      Settings(["AUTH_KEY": Self.secret]), subject: subject, scopes: Set(scopes), lifetime: .seconds(600))
+    return ["Authorization": "Bearer \(token)"]
+  }
+
+  @Test(
+    "each route asks for its scope; overrides for theirs; keys are the caller's own; events say who", .freshDatabase())
+  func scopes() async throws {
+    let system = System(settings: ["AUTH": "jwt", "AUTH_KEY": Self.secret])
+    try await system.migrate()
+    let commands = try await system.startReady(.commandService)
+    let queries = try await system.startReady(.queryService)
+    let (ada, bob) = (try await token("ada", .commandsWrite), try await token("bob", .commandsWrite, .ordersOverride))
+    let reader = try await token("reader", .queriesRead)
+    let body = Self.lantern.encoded
+
+    let without = try await commands.http.send("POST", "/v1/products", body: body)
+    #expect(
+      without.status == 401 && without.problem == "unauthorized" && without.headers["www-authenticate"] == "Bearer")
+    let forged = try await commands.http.send(
+      "POST", "/v1/products", body: body, headers: ["Authorization": "Bearer e30.e30.e30"])
+    #expect(forged.status == 401 && forged.headers["www-authenticate"]?.contains("invalid_token") == true)
+    #expect(
+      try await commands.http.send("POST", "/v1/products", body: body, headers: ["Authorization": "Basic YTpi"]).status
+        == 401)
+    let refused = try await commands.http.send("POST", "/v1/products", body: body, headers: reader)
+    #expect(refused.status == 403 && refused.problem == "insufficient-scope")
+    #expect(refused.headers["www-authenticate"]?.contains("commands:write") == true)
+    #expect(try await queries.http.send("GET", "/v1/products", headers: ada).status == 403)
+    #expect(try await queries.http.get("/v1/products").status == 401)
+    #expect(try await queries.http.send("GET", "/v1/products", headers: reader).status == 200)
+    for path in ["/healthz", "/readyz", "/openapi.yaml"] { #expect(try await commands.http.get(path).status == 200) }
+
+    #expect(try await commands.http.send("POST", "/v1/products", body: body, headers: ada).status == 201)
+    let cheap: JSON = ["orderId": "o-1", "lines": [["sku": "LANTERN", "quantity": 1, "unitPrice": 1]]]
+    let early: JSON = [
+      "orderId": "o-2", "placedAt": "2001-01-01T00:00:00Z", "lines": [["sku": "LANTERN", "quantity": 1]],
+    ]
+    for order in [cheap, early] {
+      let refused = try await commands.http.send("POST", "/v1/orders", body: order.encoded, headers: ada)
+      #expect(refused.status == 403 && refused.headers["www-authenticate"]?.contains("orders:override") == true)
+      #expect(try await commands.http.send("POST", "/v1/orders", body: order.encoded, headers: bob).status == 201)
+    }
+
+    // The same key means something else for someone else.
+    let (first, second) = (ada.merging(["Idempotency-Key": "k"]) { $1 }, bob.merging(["Idempotency-Key": "k"]) { $1 })
+    let order: JSON = ["orderId": "o-3", "lines": [["sku": "LANTERN", "quantity": 1]]]
+    let other: JSON = ["orderId": "o-4", "lines": [["sku": "LANTERN", "quantity": 1]]]
+    #expect(try await commands.http.send("POST", "/v1/orders", body: order.encoded, headers: first).status == 201)
+    #expect(try await commands.http.send("POST", "/v1/orders", body: other.encoded, headers: second).status == 201)
+    #expect(try await commands.http.send("POST", "/v1/orders", body: other.encoded, headers: first).status == 422)
+
+    let connection = try await FreshDatabase.current.connect()
+    let actors = try await connection.query(
+      "select metadata::json ->> 'actor' from event_store.events order by position"
+    ).decode(String.self)
+    #expect(actors == ["ada", "bob", "bob", "ada", "bob"])
+    #expect(!commands.process.output.contains(Self.secret) && !commands.process.output.contains("eyJ"))
+  }
+
+  @Test(
+    "more requests than are allowed answer 429, from a subject and from an address behind a proxy", .freshDatabase())
+  func rates() async throws {
+    let system = System(
+      settings: [
+        "AUTH": "jwt", "AUTH_KEY": Self.secret, "RATE_LIMIT_PER_SUBJECT": "1", "RATE_LIMIT_PER_ADDRESS": "3",
+        "TRUSTED_PROXIES": "1",
+      ])
+    try await system.migrate()
+    let queries = try await system.startReady(.queryService)
+    let (ada, bob) = (try await token("ada", .queriesRead), try await token("bob", .queriesRead))
+    func get(_ headers: [String: String], from address: String) async throws -> HTTPAnswer {
+      let forwarded = ["X-Forwarded-For": "spoofed, \(address)"]
+      return try await queries.http.send("GET", "/v1/products", headers: headers.merging(forwarded) { $1 })
+    }
+    var answers: [HTTPAnswer] = []
+    for index in 0..<20 { answers.append(try await get(ada, from: "10.0.0.\(index)")) }
+    let refused = try #require(answers.first { $0.status == 429 })
+    #expect(refused.problem == "too-many-requests" && Int(refused.headers["retry-after"] ?? "") == 1)
+    #expect(answers.prefix(2).allSatisfy { $0.status == 200 })
+    #expect(try await get(bob, from: "10.0.1.1").status == 200)
+    // Those who guess tokens are held up as well.
+    var guesses: [Int] = []
+    for _ in 0..<40 { guesses.append(try await get([:], from: "10.0.2.2").status) }
+    #expect(guesses.prefix(6).allSatisfy { $0 == 401 } && guesses.contains(429))
+    #expect(try await get(bob, from: "10.0.3.3").status != 401)
+  }
+
+  @Test("counterflow token makes a token that the services take, and needs the secret", .freshDatabase())
+  func command() async throws {
+    let system = System(settings: ["AUTH": "jwt", "AUTH_KEY": Self.secret])
+    try await system.migrate()
+    let made = try system.run("counterflow", ["token", "--subject", "eve", "--scope", "queries:read"])
+    #expect(try await made.wait() == 0)
+    let token = try #require(made.output.split(separator: "\n").first)
+    let queries = try await system.startReady(.queryService)
+    #expect(
+      try await queries.http.send("GET", "/v1/orders", headers: ["Authorization": "bearer \(token)"]).status == 200)
+    let refused = try System(settings: ["AUTH_KEY": "short"]).run("counterflow", ["token"])
+    #expect(try await refused.wait() == 78)
+    #expect(refused.output.hasPrefix("counterflow: AUTH_KEY") && !refused.output.contains("short;"))
+    let open = try System(settings: ["HTTP_HOST": "0.0.0.0", "HTTP_PORT": "0"]).run("query-service")
+    #expect(try await open.wait() == 78)
+    #expect(open.output.contains("AUTH is 'off'"))
+  }
+}
