@@ -182,14 +182,12 @@ struct KilledServerTests {
     let url = try await server.url()
     let pool = PostgresPool(
       PostgresConfiguration(url: url), limits: .init(size: 1, acquireTimeout: .seconds(60)), logger: .quiet)
-    let backend = try await pool.query("select pg_backend_pid()").value(Int32.self)
-    kill(backend, SIGSTOP)
-    server.process.signal(SIGSTOP)
+    #expect(try await pool.query("select 1").value(Int.self) == 1)
+    let stopped = try await server.process.suspend()
     await #expect {
       try await pool.query("select 1", timeout: .milliseconds(200))
     } throws: { ($0 as? PostgresError)?.code == .timeout }
-    kill(backend, SIGCONT)
-    server.process.signal(SIGCONT)
+    ChildProcess.resume(stopped)
     #expect(try await pool.query("select 2").value(Int.self) == 2)
     server.process.signal(SIGINT)
     try await server.process.wait()

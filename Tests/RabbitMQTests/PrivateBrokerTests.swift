@@ -10,7 +10,7 @@ struct KilledBrokerTests {
   func killed() async throws {
     let server = try PrivateServer(.rabbitmq)
     var configuration = RabbitMQConfiguration(url: try await server.url())
-    configuration.heartbeat = .seconds(1)
+    configuration.heartbeat = .seconds(3)
     configuration.confirmTimeout = .seconds(30)
     let publisher = RabbitMQPublisher(configuration, exchanges: [], logger: .quiet)
     let consumer = RabbitMQConsumer(configuration, prefetch: 10, logger: .quiet) { connection in
@@ -24,13 +24,11 @@ struct KilledBrokerTests {
     try await eventually("and delivers it") { await received.bodies.contains([1]) }
 
     // Stopped: the sockets stay open and nobody answers. The heartbeat finds it, not the confirm's bound.
-    server.process.signal(SIGSTOP)
-    let children = try Self.children(of: server.process.pid)
-    children.forEach { kill($0, SIGSTOP) }
+    let stopped = try await server.process.suspend()
     await #expect {
       _ = try await publisher.publish([message("durable", [2])])
     } throws: { ($0 as? RabbitMQError)?.code == .connectionLost }
-    (children + [server.process.pid]).forEach { kill($0, SIGKILL) }
+    stopped.forEach { kill($0, SIGKILL) }
     try await server.process.wait()
     await #expect { _ = try await publisher.publish([message("durable", [2])]) } throws: {
       ($0 as? RabbitMQError)?.isRetriable == true
@@ -43,15 +41,8 @@ struct KilledBrokerTests {
     try await eventually("and delivers it") { await received.bodies.contains([3]) }
     consuming.cancel()
     await consuming.value
-    (try Self.children(of: restarted.process.pid) + [restarted.process.pid]).forEach { kill($0, SIGKILL) }
+    try await restarted.process.suspend().forEach { kill($0, SIGKILL) }
     try await restarted.process.wait()
-  }
-
-  /// The node is a shell script with the Erlang machine below it.
-  private static func children(of pid: Int32) throws -> [Int32] {
-    let path = "/proc/\(pid)/task/\(pid)/children"
-    let direct = try String(contentsOfFile: path, encoding: .utf8).split(separator: " ").compactMap { Int32($0) }
-    return try direct.flatMap { try [$0] + children(of: $0) }
   }
 }
 

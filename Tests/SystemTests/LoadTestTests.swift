@@ -158,9 +158,9 @@ struct LoadTestProcessTests {
         commands.http.base, "--visibility", "0", "--connections", "2", "--json", file.path,
       ])
     try await eventually("it is under way") { process.output.contains("   0 s") }
-    commands.process.signal(SIGSTOP)
+    let stopped = try await commands.process.suspend()
     try await Task.sleep(for: .seconds(2))
-    commands.process.signal(SIGCONT)
+    ChildProcess.resume(stopped)
     #expect(try await process.wait() == 0, "\(process.output)")
     // Two connections only: a closed loop would have seen two slow requests, of 300.
     let report = try JSONDecoder().decode(Report.self, from: Data(contentsOf: file))

@@ -188,10 +188,10 @@ struct OrderJourneyTests {
     }
     try await order(0)
     let first = relays.firstIndex { $0.process.output.contains("active now") } ?? 0
-    relays[first].process.signal(SIGSTOP)
+    let stopped = try await relays[first].process.suspend()
     try await eventually("the other is active") { relays[1 - first].process.output.contains("active now") }
     for n in 1..<5 { try await order(n) }
-    relays[first].process.signal(SIGCONT)
+    ChildProcess.resume(stopped)
     for n in 5..<15 { try await order(n) }
     try await eventually("each is counted once") {
       try await database.query(
@@ -218,10 +218,10 @@ struct OrderJourneyTests {
       #expect(try await queries.http.get("/v1/orders/o-\(n)", until: 200).status == 200)
     }
     try await eventually("they share the work") { try await shares(database) == [160, 160] }
-    projectors[0].process.signal(SIGSTOP)
+    let stopped = try await projectors[0].process.suspend()
     try await eventually("the other has all of it") { try await shares(database) == [320] }
     for n in 0..<10 { try await order(n) }
-    projectors[0].process.signal(SIGCONT)
+    ChildProcess.resume(stopped)
     for n in 10..<20 { try await order(n) }
     try await eventually("they share it again") { try await shares(database) == [160, 160] }
     for n in 20..<30 { try await order(n) }

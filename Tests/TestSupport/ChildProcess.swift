@@ -38,6 +38,40 @@ public final class ChildProcess: @unchecked Sendable {
 
   public func signal(_ signal: Int32) { kill(process.processIdentifier, signal) }
 
+  /// Stops it, and what it has started, and returns once none of their threads runs: SIGSTOP is sent at once, but
+  /// takes effect a little later.
+  /// - Returns: the ids of all that were stopped, for `resume` or a signal.
+  @discardableResult
+  public func suspend() async throws -> [Int32] {
+    var stopped: [Int32] = []
+    var next = [pid]
+    while !next.isEmpty {
+      for pid in next {
+        kill(pid, SIGSTOP)
+        try await eventually("process \(pid) has stopped") { Self.threads(of: pid).allSatisfy(\.isStopped) }
+      }
+      stopped += next
+      next = next.flatMap { Self.threads(of: $0).flatMap(\.children) }
+    }
+    return stopped
+  }
+
+  /// Lets those go on that `suspend` has stopped.
+  public static func resume(_ stopped: [Int32]) { stopped.forEach { kill($0, SIGCONT) } }
+
+  /// From Linux' `proc`. What has ended counts as stopped, and has no children.
+  private static func threads(of pid: Int32) -> [(isStopped: Bool, children: [Int32])] {
+    let folder = "/proc/\(pid)/task"
+    return (try? FileManager.default.contentsOfDirectory(atPath: folder))?.map { thread in
+      func read(_ file: String) -> String {
+        (try? String(contentsOfFile: "\(folder)/\(thread)/\(file)", encoding: .utf8)) ?? ""
+      }
+      // "pid (name) state …", with any character in the name.
+      let state = read("stat").split(separator: ")").last?.split(separator: " ").first.map(String.init)
+      return (["T", "Z", "X", nil].contains(state), read("children").split(separator: " ").compactMap { Int32($0) })
+    } ?? []
+  }
+
   /// Waits for the end.
   /// - Returns: the exit status, or 128 and the signal that ended it.
   @discardableResult
