@@ -59,7 +59,7 @@ struct AttackTests {
     let stranger = try await system.start(.queryService, settings: ["READ_DATABASE_URL": wrong])
     let told = try await stranger.http.get("/readyz", until: 503)
     #expect(told.text.contains("the log says more") && !told.text.contains("counterflow_query"), "\(told.text)")
-    #expect(stranger.process.output.contains("password authentication failed"))
+    try await eventually("the log says more") { stranger.process.output.contains("password authentication failed") }
 
     let queries = try await system.startReady(.queryService)
     let page = try await queries.http.get("/v1/products?limit=1").json["nextCursor"]?.string

@@ -154,7 +154,7 @@ struct OrderJourneyTests {
     let database = try await FreshDatabase.current.connect()
     // Five read models of 64 partitions.
     try await eventually("they share the work") { try await shares(database) == [160, 160] }
-    #expect(secondRelay.process.output.contains("standing by"))
+    try await eventually("one relay stands by") { secondRelay.process.output.contains("standing by") }
     firstRelay.process.signal(SIGKILL)
     firstProjector.process.signal(SIGKILL)
     _ = try await commands.http.post("/v1/orders", ["orderId": "o", "lines": [["sku": "LANTERN", "quantity": 1]]])
@@ -187,7 +187,8 @@ struct OrderJourneyTests {
       #expect(try await queries.http.get("/v1/orders/o-\(n)", until: 200).status == 200)
     }
     try await order(0)
-    let first = relays.firstIndex { $0.process.output.contains("active now") } ?? 0
+    try await eventually("one is active") { relays.contains { $0.process.output.contains("active now") } }
+    let first = try #require(relays.firstIndex { $0.process.output.contains("active now") })
     let stopped = try await relays[first].process.suspend()
     try await eventually("the other is active") { relays[1 - first].process.output.contains("active now") }
     for n in 1..<5 { try await order(n) }
