@@ -3,8 +3,10 @@ internal import FoundationEssentials
 /// base64url without padding (RFC 4648, section 5), as tokens and cursors are written.
 public enum Base64URL {
   public static func encode(_ bytes: some Sequence<UInt8>) -> String {
-    let text = Data(Array(bytes)).base64EncodedString()
-    return String(decoding: text.utf8.lazy.filter { $0 != UInt8(ascii: "=") }.map(Self.own), as: UTF8.self)
+    var text = Array(Data(Array(bytes)).base64EncodedData())
+    while text.last == UInt8(ascii: "=") { text.removeLast() }
+    for index in text.indices { text[index] = own(text[index]) }
+    return String(decoding: text, as: UTF8.self)
   }
 
   /// - Returns: nil for what `encode` does not write: padding, the other alphabet, and bits that stand for nothing.

@@ -177,7 +177,8 @@ struct Answering: Sendable {
     if let incarnation = heads.incarnation { withUnsafeBytes(of: incarnation.uuid) { hash.update(bufferPointer: $0) } }
     for generation in generations { withUnsafeBytes(of: generation) { hash.update(bufferPointer: $0) } }
     hash.update(data: answer.bytes)
-    return "\"" + (answer.version.map { "\($0)-" } ?? "") + Base64URL.encode(hash.finalize().prefix(12)) + "\""
+    return "\"" + (answer.version.map { "\($0)-" } ?? "")
+      + Base64URL.encode(hash.finalize().withUnsafeBytes { Array($0.prefix(12)) }) + "\""
   }
 }
 

@@ -45,15 +45,20 @@ extension App {
       url: writeURL, settings, name: "query-service", size: try settings[writePoolSize], logger: logger)
     var services: [any Service] = [headsPool, heads, eventsPool]
     var servers: [ReadStore.Server] = []
+    let connections = try settings[CommonSettings.poolSize]
     for url in PostgresConfiguration.urlsOfEachHost(try settings[CommonSettings.readDatabaseURL]) {
-      let pool = try Databases.pool(
-        url: url, settings, name: "query-service", size: try settings[CommonSettings.poolSize], logger: logger,
+      let forLists = max(1, connections * 3 / 8)
+      let byKey = try Databases.pool(
+        url: url, settings, name: "query-service", size: connections - forLists, logger: logger)
+      let lists = try Databases.pool(
+        url: url, settings, name: "query-service lists", size: forLists, logger: logger,
         onConnect: CatalogueQueries.prepare)
       let watching = Databases.watch(url: url, name: "query-service progress", timeout: .seconds(1), logger: logger)
       let progress = ReadProgress(
         watching, host: PostgresConfiguration.host(ofURL: url), heads: heads, activity: activity, logger: logger)
-      servers.append(ReadStore.Server(pool: pool, progress: progress, models: ReadModels(pool)))
-      services += [pool, watching, progress]
+      servers.append(
+        ReadStore.Server(pool: byKey, progress: progress, models: ReadModels(byKey: byKey, lists: lists)))
+      services += [byKey, lists, watching, progress]
     }
     let store = ReadStore(servers)
     let answering = Answering(

@@ -46,7 +46,7 @@ struct QueryRoutes {
       }
       let reads = [Reads("customers", Customer.stream(id)), .orders, .sales]
       return try await answering.answer(request, reads, missing: Self.missing("customer", id)) { models in
-        try await models.customers.customer(id).map { Answer(bytes: $0.document, version: $0.version) }
+        try await models.byKey.customers.customer(id).map { Answer(bytes: $0.document, version: $0.version) }
       }
     }
     router.get("/v1/customers") { request, _ in
@@ -58,7 +58,7 @@ struct QueryRoutes {
       let tag = parameters.tag
       try parameters.finish()
       return try await answering.answer(request, [.customers, .orders, .sales]) { models in
-        let page = try await models.customers.search(text: text, email: email, after: cursor, limit: limit)
+        let page = try await models.lists.customers.search(text: text, email: email, after: cursor, limit: limit)
         return list(page.items, next: page.next.map { tag + $0.opaque })
       }
     }
@@ -79,7 +79,7 @@ struct QueryRoutes {
       }
       let reads = [Reads("catalogue", Product.stream(sku.rawValue)), .sales]
       return try await answering.answer(request, reads, missing: Self.missing("product", text)) { models in
-        try await models.catalogue.product(sku.rawValue).map { Answer(bytes: $0.document, version: $0.version) }
+        try await models.byKey.catalogue.product(sku.rawValue).map { Answer(bytes: $0.document, version: $0.version) }
       }
     }
     router.get("/v1/products") { request, _ in try await products(request, Parameters(request)) }
@@ -89,7 +89,7 @@ struct QueryRoutes {
       let reads = [Reads("returns", Return.stream(id))]
       return try await answering.answer(request, reads, missing: Self.missing("return", id)) { models in
         // A return never changes.
-        try await models.returns.recorded(id).map { Answer(bytes: $0, version: 1) }
+        try await models.byKey.returns.recorded(id).map { Answer(bytes: $0, version: 1) }
       }
     }
     router.get("/v1/orders/{id}/history") { request, context in
@@ -167,7 +167,7 @@ struct QueryRoutes {
     // A text is looked for among the names of products and customers.
     let reads: [Reads] = filter.text == nil ? [.orders] : [.orders, .catalogue, .customers]
     return try await answering.answer(request, reads) { [filter] models in
-      let page = try await models.orders.search(filter, after: cursor, limit: limit)
+      let page = try await models.lists.orders.search(filter, after: cursor, limit: limit)
       return list(page.items, next: page.next.map { tag + $0.opaque })
     }
   }
@@ -188,7 +188,7 @@ struct QueryRoutes {
     let tag = parameters.tag
     try parameters.finish()
     return try await answering.answer(request, [.catalogue, .sales]) { [filter] models in
-      guard let page = try await models.catalogue.search(filter, after: cursor, limit: limit) else {
+      guard let page = try await models.lists.catalogue.search(filter, after: cursor, limit: limit) else {
         throw Parameters.wrong("cursor", "must be the nextCursor of an earlier answer to the same query")
       }
       return list(page.items, next: page.next.map { tag + $0.opaque })
@@ -206,7 +206,7 @@ struct QueryRoutes {
       let tag = parameters.tag
       try parameters.finish()
       return try await answering.answer(request, [.sales]) { models in
-        let page = try await models.sales.periods(interval ?? .day, filter, after: cursor, limit: limit)
+        let page = try await models.lists.sales.periods(interval ?? .day, filter, after: cursor, limit: limit)
         return list(page.items, next: page.next.map { tag + DayCursor(day: $0).opaque })
       }
     }
@@ -217,7 +217,7 @@ struct QueryRoutes {
       let limit = try parameters.limit(default: 20, atMost: 1000)
       try parameters.finish()
       return try await answering.answer(request, [.sales, .catalogue]) { models in
-        list(try await models.sales.products(filter, by: measure, limit: limit), next: nil)
+        list(try await models.lists.sales.products(filter, by: measure, limit: limit), next: nil)
       }
     }
     router.get("/v1/sales/countries") { request, _ in
@@ -225,7 +225,7 @@ struct QueryRoutes {
       let filter = try salesFilter(&parameters, hasCountry: false)
       try parameters.finish()
       return try await answering.answer(request, [.sales]) { models in
-        list(try await models.sales.countries(filter), next: nil)
+        list(try await models.lists.sales.countries(filter), next: nil)
       }
     }
     router.get("/v1/sales/customers") { request, _ in
@@ -234,7 +234,7 @@ struct QueryRoutes {
       let limit = try parameters.limit(default: 20, atMost: 1000)
       try parameters.finish()
       return try await answering.answer(request, [.sales]) { models in
-        list(try await models.sales.customers(by: measure, limit: limit), next: nil)
+        list(try await models.lists.sales.customers(by: measure, limit: limit), next: nil)
       }
     }
   }

@@ -15,26 +15,41 @@ struct FirstPage: Hashable, Sendable {
 
 /// The queries on one server of the read store.
 struct ReadModels: Sendable {
-  let orders: OrderQueries
-  let customers: CustomerQueries
-  let catalogue: CatalogueQueries
-  let returns: ReturnQueries
-  let sales: SalesQueries
+  /// They share the connections of one pool.
+  struct Queries: Sendable {
+    let orders: OrderQueries
+    let customers: CustomerQueries
+    let catalogue: CatalogueQueries
+    let returns: ReturnQueries
+    let sales: SalesQueries
+
+    init(_ pool: PostgresPool) {
+      orders = OrderQueries(pool)
+      customers = CustomerQueries(pool)
+      catalogue = CatalogueQueries(pool)
+      returns = ReturnQueries(pool)
+      sales = SalesQueries(pool)
+    }
+  }
+
+  let byKey: Queries
+  let lists: Queries
   let order: Coalescer<String, ReadRow>
   let newest: Coalescer<FirstPage, (joined: [UInt8], next: OrderQueries.Cursor?)>
   let others = SingleFlight()
 
-  /// - Parameter pool: prepared by `CatalogueQueries.prepare`.
-  init(_ pool: PostgresPool) {
-    let orders = OrderQueries(pool)
-    self.orders = orders
-    customers = CustomerQueries(pool)
-    catalogue = CatalogueQueries(pool)
-    returns = ReturnQueries(pool)
-    sales = SalesQueries(pool)
-    order = Coalescer { try await orders.orders($0) }
+  /// - Parameters:
+  ///   - byKey: for what is one row, or few by an index.
+  ///   - lists: for searches and sums, which take much longer: a pool of their own, so that no read by key stands behind
+  ///     them, and a small one, since as many at once as the server has processors end sooner, and more evenly, than all
+  ///     side by side. Prepared by `CatalogueQueries.prepare`.
+  init(byKey: PostgresPool, lists: PostgresPool) {
+    let queries = Queries(byKey)
+    self.byKey = queries
+    self.lists = Queries(lists)
+    order = Coalescer { try await queries.orders.orders($0) }
     newest = Coalescer(limit: 32) { pages in
-      let found = try await orders.newest(of: pages.map { ($0.customerID, $0.limit) })
+      let found = try await queries.orders.newest(of: pages.map { ($0.customerID, $0.limit) })
       return Dictionary(uniqueKeysWithValues: zip(pages, found))
     }
   }
@@ -47,9 +62,10 @@ extension Reads {
   static let sales = Reads("sales")
 }
 
-/// The read store: one server, or a primary and its standbys, each with a pool and a view of how far it has come.
+/// The read store: one server, or a primary and its standbys, each with its pools and a view of how far it has come.
 struct ReadStore: Sendable {
   struct Server: Sendable {
+    /// That of the reads by key.
     let pool: PostgresPool
     let progress: ReadProgress
     let models: ReadModels

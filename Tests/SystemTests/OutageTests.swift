@@ -63,6 +63,33 @@ struct OutageTests {
     try await restarted.process.wait()
   }
 
+  @Test("searches that hang, however many, hold up no read by key", .freshDatabase(), .freshVirtualHost)
+  func searches() async throws {
+    let system = System()
+    try await system.migrate()
+    let (_, _, _, queries) = try await start(system)
+    let database = try await FreshDatabase.current.connect()
+    try await database.execute("begin; lock table read_models.customers in access exclusive mode")
+    let watching = try await FreshDatabase.current.connect()
+    try await withThrowingTaskGroup(of: Int.self) { group in
+      for number in 0..<20 {
+        group.addTask { try await queries.http.get("/v1/customers?q=somebody\(number)").status }
+      }
+      try await eventually("as many hang as may run at once") {
+        try await watching.query(
+          "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+        ).value(Int.self) >= 3
+      }
+      for path in ["/v1/orders/before", "/v1/products/LANTERN", "/readyz"] {
+        #expect(try await queries.http.get(path).status == 200, "\(path)")
+      }
+      try await database.execute("rollback")
+      // Who waited longer than DATABASE_ACQUIRE_TIMEOUT for a connection was told to come back.
+      for try await status in group { #expect([200, 503].contains(status)) }
+    }
+    #expect(try await queries.http.get("/v1/customers?q=somebody").status == 200)
+  }
+
   @Test("with RabbitMQ away commands are taken as ever, and reads catch up", .freshDatabase())
   func rabbitMQ() async throws {
     let server = try PrivateServer(.rabbitmq)

@@ -30,7 +30,7 @@ struct RouteTests {
     ).add(to: commands)
     let (heads, activity) = (StoreHeads(pool, activity: Activity(), logger: .quiet), Activity())
     let progress = ReadProgress(pool, host: "local", heads: heads, activity: activity, logger: .quiet)
-    let server = ReadStore.Server(pool: pool, progress: progress, models: ReadModels(pool))
+    let server = ReadStore.Server(pool: pool, progress: progress, models: ReadModels(byKey: pool, lists: pool))
     let readStore = ReadStore([server])
     let answering = Answering(
       store: readStore, heads: heads, tokenKey: ConsistencyToken.Key([]), histories: Histories(pool), cache: nil)
