@@ -61,6 +61,8 @@ try:
     browser.get(queries + "/console")
     if token:
         eventually("it asks for a token", lambda: browser.find_element(By.ID, "sign-in").is_displayed())
+        none = browser.execute_script("return document.getElementById('parked-none').hidden")
+        expect(none is True, "it says that nothing is parked before it has heard anything")
         box = browser.find_element(By.ID, "token")
         box.send_keys("not-a-token" + Keys.ENTER)
         eventually("a wrong token is not taken", lambda: "not taken" in text("sign-in-problem"))
