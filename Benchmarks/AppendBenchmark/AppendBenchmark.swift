@@ -22,7 +22,7 @@ struct AppendBenchmark {
     guard let url = ProcessInfo.processInfo.environment["WRITE_DATABASE_URL"],
       let amount = arguments.first.flatMap({ Int($0) })
     else {
-      fatalError("usage: WRITE_DATABASE_URL=… append-benchmark SECONDS [BATCH] | --fill EVENTS | --spread ORDERS")
+      fail("usage: WRITE_DATABASE_URL=… append-benchmark SECONDS [BATCH] | --fill EVENTS | --spread ORDERS")
     }
     let batchSize = isFilling ? 1000 : arguments.dropFirst().first.flatMap { Int($0) } ?? 200
     let pool = PostgresPool(
@@ -48,7 +48,7 @@ struct AppendBenchmark {
   ) async throws -> Int {
     var count = 0
     while try await !isEnough(count) {
-      guard case .appended = try await store.append(batch(of: batchSize)) else { fatalError("not appended") }
+      guard case .appended = try await store.append(batch(of: batchSize)) else { fail("not appended") }
       count += batchSize
     }
     return count
@@ -79,4 +79,10 @@ struct AppendBenchmark {
     }
     return batch
   }
+}
+
+/// Ends the benchmark, saying why.
+func fail(_ reason: String) -> Never {
+  FileHandle.standardError.write(Data("append-benchmark: \(reason)\n".utf8))
+  exit(1)
 }
