@@ -169,10 +169,10 @@ struct BrokerTests {
   @Test("an idle connection answers heartbeats", .freshVirtualHost)
   func heartbeats() async throws {
     var configuration = FreshVirtualHost.current.configuration
-    configuration.heartbeat = .seconds(1)
+    configuration.heartbeat = .seconds(3)
     let connection = try await RabbitMQConnection.connect(configuration)
     // Without an answer the broker would hang up after two to three intervals.
-    try await Task.sleep(for: .seconds(5))
+    try await Task.sleep(for: .seconds(12))
     try await connection.declare(Queue("q"))
     #expect(try await connection.publish([message("q")]) == [.accepted])
   }

@@ -16,7 +16,9 @@ struct AttackTests {
     let queries = try await system.startReady(.queryService)
     // No projector: what the token stands for does not come.
     let product: JSON = ["sku": "LANTERN", "name": "Lantern", "unitPrice": 300, "tracksStock": false]
-    let token = try #require(try await commands.http.post("/v1/products", product).headers["consistency-token"])
+    let patient = try await system.startReady(
+      .commandService, settings: ["HTTP_REQUEST_TIMEOUT": "20", "HTTP_ANSWER_TIMEOUT": "60"])
+    let token = try #require(try await patient.http.post("/v1/products", product).headers["consistency-token"])
     let body = "POST /v1/orders HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
     let answer =
       "GET /v1/products/LANTERN HTTP/1.1\r\nHost: a\r\nConsistency-Token: \(token)\r\nPrefer: wait=30\r\n\r\n"
@@ -103,6 +105,7 @@ struct AttackTests {
     let order: JSON = ["orderId": "o-1", "lines": [["sku": "LANTERN", "quantity": 1]]]
     let placed = try await writer.post("/v1/orders", order)
     #expect(placed.status == 201)
+    #expect(try await reader.get("/v1/orders/o-1", until: 200).status == 200)
     let seen = try await reader.send(
       "GET", "/v1/orders/o-1",
       headers: ["Consistency-Token": placed.headers["consistency-token"]!, "Prefer": "wait=30"])

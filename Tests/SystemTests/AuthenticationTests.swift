@@ -92,15 +92,21 @@ struct AuthenticationTests {
       return try await queries.http.send("GET", "/v1/products", headers: headers.merging(forwarded) { $1 })
     }
     var answers: [HTTPAnswer] = []
-    for index in 0..<20 { answers.append(try await get(ada, from: "10.0.0.\(index)")) }
+    try await withThrowingTaskGroup(of: HTTPAnswer.self) { group in
+      for index in 0..<20 { group.addTask { try await get(ada, from: "10.0.0.\(index)") } }
+      for try await answer in group { answers.append(answer) }
+    }
     let refused = try #require(answers.first { $0.status == 429 })
     #expect(refused.problem == "too-many-requests" && Int(refused.headers["retry-after"] ?? "") == 1)
-    #expect(answers.prefix(2).allSatisfy { $0.status == 200 })
+    #expect(answers.filter { $0.status == 200 }.count >= 2)
     #expect(try await get(bob, from: "10.0.1.1").status == 200)
     // Those who guess tokens are held up as well.
     var guesses: [Int] = []
-    for _ in 0..<40 { guesses.append(try await get([:], from: "10.0.2.2").status) }
-    #expect(guesses.prefix(6).allSatisfy { $0 == 401 } && guesses.contains(429))
+    try await withThrowingTaskGroup(of: Int.self) { group in
+      for _ in 0..<40 { group.addTask { try await get([:], from: "10.0.2.2").status } }
+      for try await status in group { guesses.append(status) }
+    }
+    #expect(guesses.filter { $0 == 401 }.count >= 6 && guesses.contains(429))
     #expect(try await get(bob, from: "10.0.3.3").status != 401)
   }
 

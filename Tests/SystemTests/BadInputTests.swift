@@ -12,7 +12,11 @@ private func raw(_ request: String, to http: HTTPProbe) async throws -> String {
   let address = http.base.replacing("http://", with: "").replacing(":", with: "/")
   let process = try ChildProcess(
     URL(fileURLWithPath: "/bin/bash"),
-    ["-c", "exec 3<>/dev/tcp/\(address); cat '\(file.path)' >&3 & timeout -s KILL 2 cat <&3; exit 0"])
+    ["-c", "exec 3<>/dev/tcp/\(address); cat '\(file.path)' >&3 & exec timeout -s KILL 60 cat <&3"])
+  try await eventually("it is answered") { !process.isRunning || process.output.contains("\r\n\r\n") }
+  // For what should not come behind it.
+  if process.isRunning { try await Task.sleep(for: .seconds(1)) }
+  if process.isRunning { try await process.suspend().forEach { kill($0, SIGKILL) } }
   try await process.wait()
   return process.output
 }

@@ -90,8 +90,10 @@ struct ImportTests {
       uniqueKeysWithValues: sums.map { ($0.0, [JSON.integer($0.1), .integer($0.2), .integer($0.3)]) })
     #expect(rows == allProducts)
     // Everything was shipped: nothing is reserved, and on hand is what came back.
-    let stock = try await items("/v1/products?limit=100")
-    #expect(stock.count == 100 && stock.allSatisfy { $0["stock"]?["reserved"] == 0 })
+    try await eventually("the stock has come") {
+      let stock = try await items("/v1/products?limit=100")
+      return stock.count == 100 && stock.allSatisfy { $0["stock"]?["reserved"] == 0 }
+    }
     #expect(try await items("/v1/orders?status=shipped&limit=100").count == 100)
 
     #expect(try await load("--to", "2010-12-03")["failed"] == 0)

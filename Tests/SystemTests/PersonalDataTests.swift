@@ -16,17 +16,11 @@ struct PersonalDataTests {
     return texts.filter { plain.contains($0.lowercased()) }
   }
 
-  private func run(_ command: String, _ arguments: [String]) throws -> Data {
-    let process = Process()
-    process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
-    process.arguments = [command] + arguments
-    let pipe = Pipe()
-    process.standardOutput = pipe
-    try process.run()
-    let output = pipe.fileHandleForReading.readDataToEndOfFile()
-    process.waitUntilExit()
-    try #require(process.terminationStatus == 0, "\(command) failed")
-    return output
+  private func run(_ command: String, _ arguments: [String]) async throws -> Data {
+    let process = try ChildProcess(
+      URL(fileURLWithPath: "/usr/bin/env"), [command] + arguments, environment: ProcessInfo.processInfo.environment)
+    try #require(try await process.wait() == 0, "\(command) failed")
+    return try Data(contentsOf: process.log)
   }
 
   @Test(
@@ -136,7 +130,7 @@ struct PersonalDataTests {
     #expect(try await customers("q=lovelace") == [])
 
     let texts = [name, email, "Lovelace", "countess@example.org"]
-    let dump = try run("pg_dump", [FreshDatabase.current.url])
+    let dump = try await run("pg_dump", [FreshDatabase.current.url])
     #expect(found(["Bob Babbage"], in: dump) == ["Bob Babbage"], "the dump has what was not erased")
     #expect(found(texts, in: dump) == [])
     var delivered = 0

@@ -41,7 +41,8 @@ public struct FreshDatabaseTrait: TestTrait, TestScoping {
 
   private func provide(_ function: @Sendable () async throws -> Void) async throws {
     let database = FreshDatabase(name: TestEnvironment.uniqueName("test"))
-    let admin = try await PostgresConnection.connect(PostgresConfiguration(url: TestEnvironment.postgresURL))
+    let admin = try await PostgresConnection.connect(
+      PostgresConfiguration(url: TestEnvironment.postgresURL, connectTimeout: .seconds(30)))
     try await admin.execute("create database \(database.name)")
     if !schemas.isEmpty {
       let connection = try await database.connect()

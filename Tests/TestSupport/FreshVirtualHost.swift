@@ -21,7 +21,9 @@ public struct FreshVirtualHost: Sendable {
     return components.string!
   }
 
-  public var configuration: RabbitMQConfiguration { RabbitMQConfiguration(url: url, connectionName: name) }
+  public var configuration: RabbitMQConfiguration {
+    RabbitMQConfiguration(url: url, connectionName: name, timeout: .seconds(30))
+  }
 
   public func connect() async throws -> RabbitMQConnection { try await RabbitMQConnection.connect(configuration) }
 

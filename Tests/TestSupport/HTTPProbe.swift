@@ -70,13 +70,16 @@ public struct HTTPProbe: Sendable {
     return answer
   }
 
-  /// What a request is answered in so many seconds, as far as it has come by then.
+  /// What a request is answered in so many seconds from the head on, as far as it has come by then.
   public func stream(_ path: String, headers: [String: String] = [:], seconds: Double) async throws -> HTTPAnswer {
     let all = self.headers.merging(headers) { $1 }
     let curl = try ChildProcess(
       URL(fileURLWithPath: "/usr/bin/curl"),
-      ["-sNi", "-m", "\(seconds)"] + all.sorted { $0.key < $1.key }.flatMap { ["-H", "\($0.key): \($0.value)"] }
+      ["-sNi"] + all.sorted { $0.key < $1.key }.flatMap { ["-H", "\($0.key): \($0.value)"] }
         + [base + path])
+    try await eventually("\(path) is answered") { !curl.isRunning || curl.output.contains("\r\n\r\n") }
+    if curl.isRunning { try await Task.sleep(for: .seconds(seconds)) }
+    curl.signal(SIGKILL)
     try await curl.wait()
     let parts = curl.output.split(separator: "\r\n\r\n", maxSplits: 1).map(String.init)
     let lines = (parts.first ?? "").split(separator: "\r\n")

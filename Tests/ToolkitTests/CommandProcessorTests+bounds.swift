@@ -1,12 +1,14 @@
-import CommandProcessing
 import EventSourcing
 import Foundation
 import JSON
 import Postgres
 import PostgresEventStore
 import ServiceLifecycle
+import Synchronization
 import TestSupport
 import Testing
+
+@testable import CommandProcessing
 
 // Batches beside one another, and bounds.
 extension CommandProcessorTests {
@@ -130,6 +132,10 @@ extension CommandProcessorTests {
     }
   }
 
+  private func unanswered(_ processor: isolated CommandProcessor<FaultyStore>) -> Int {
+    processor.unanswered.load(ordering: .relaxed)
+  }
+
   @Test("commands that wait at shutdown are carried out; later ones are refused")
   func shutdown() async throws {
     let store = FaultyStore()
@@ -145,6 +151,7 @@ extension CommandProcessorTests {
       async let first = processor.execute(Count(ids: ["a"]))
       for await _ in entered.stream { break }
       async let second = processor.execute(Count(ids: ["a"]))
+      try await eventually("both wait") { await unanswered(processor) == 2 }
       await group.triggerGracefulShutdown()
       release.continuation.yield()
       _ = try await (first, second)

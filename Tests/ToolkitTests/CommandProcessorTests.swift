@@ -141,7 +141,7 @@ struct CommandProcessorTests {
   func lostThenRefused() async throws {
     let store = FaultyStore()
     var limits = CommandProcessor<FaultyStore>.Limits()
-    limits.resendPatience = .milliseconds(500)
+    limits.resendPatience = .seconds(60)
     let failures: [EventStoreError] = [.historyChanged("another timeline"), .refused("no"), .unavailable("away")]
     for (index, failure) in failures.enumerated() {
       try await withProcessor(store, limits) { processor in
@@ -187,11 +187,14 @@ struct CommandProcessorTests {
       for await _ in release.stream { break }
     }
     var limits = CommandProcessor<FaultyStore>.Limits()
-    limits.patience = .seconds(1)
+    limits.patience = .seconds(5)
     try await withProcessor(store, limits) { processor in
       let request = CommandRequest.fresh()
       let first = Task {
-        defer { entered.continuation.finish() }
+        defer {
+          entered.continuation.finish()
+          release.continuation.finish()
+        }
         return try await processor.answer(Count(ids: ["a"]), request)
       }
       for await _ in entered.stream { break }

@@ -66,7 +66,7 @@ struct WriteStoreTests {
     "a zombie that commits behind the one who sent the batch again changes nothing", .freshDatabase(eventStoreSchema))
   func zombie() async throws {
     let database = FreshDatabase.current!
-    let store = PostgresEventStore(database.pool(), appendTimeout: .milliseconds(300))
+    let store = PostgresEventStore(database.pool(), appendTimeout: .seconds(3))
     let blocker = try await database.connect()
     try await blocker.execute("begin")
     try await blocker.query("select pg_advisory_xact_lock(7310029201180266610)")
