@@ -170,7 +170,8 @@ final class Trial: Traffic {
   }
 
   func isFinished(at now: Nanoseconds) -> Bool {
-    now >= end && (outstanding == 0 || now >= end + .seconds(isInterrupted() ? 1 : settings.timeout + 1))
+    // What is due and not begun yet belongs to it, however late this process is.
+    now >= end && due == nil && (outstanding == 0 || now >= end + .seconds(isInterrupted() ? 1 : settings.timeout + 1))
   }
 
   // MARK: What came of it
