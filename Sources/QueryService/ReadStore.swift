@@ -41,8 +41,8 @@ struct ReadModels: Sendable {
   /// - Parameters:
   ///   - byKey: for what is one row, or few by an index.
   ///   - lists: for searches and sums, which take much longer: a pool of their own, so that no read by key stands behind
-  ///     them, and a small one, since as many at once as the server has processors end sooner, and more evenly, than all
-  ///     side by side. Prepared by `CatalogueQueries.prepare`.
+  ///     them, and a small one, since few at once end sooner, and more evenly, than many side by side (docs/performance.md).
+  ///     Prepared by `CatalogueQueries.prepare`.
   init(byKey: PostgresPool, lists: PostgresPool) {
     let queries = Queries(byKey)
     self.byKey = queries
