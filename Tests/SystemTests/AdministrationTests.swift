@@ -12,7 +12,9 @@ struct AdministrationTests {
     let commands: RunningService
     let queries: RunningService
     let processes: [RunningService]
+    /// The read store's, where tests harm what was projected.
     let database: PostgresConnection
+    let writeStore: PostgresConnection
 
     init() async throws {
       try await system.migrate()
@@ -22,7 +24,8 @@ struct AdministrationTests {
         try await system.startReady(.relay), try await system.startReady(.projector),
         try await system.startReady(.projector),
       ]
-      database = try await FreshDatabase.current.connect()
+      database = try await FreshDatabase.readStore.connect()
+      writeStore = try await FreshDatabase.current.connect()
       _ = try await commands.http.post(
         "/v1/products", ["sku": "LANTERN", "name": "Metal lantern", "unitPrice": 339, "tracksStock": false])
       _ = try await queries.http.get("/v1/products/LANTERN", until: 200)
@@ -44,7 +47,7 @@ struct AdministrationTests {
   }
 
   @Test(
-    "a poisonous event leaves all others flowing; mended and tried again, its order comes back", .freshDatabase(),
+    "a poisonous event leaves all others flowing; mended and tried again, its order comes back", .freshStores,
     .freshVirtualHost)
   func poison() async throws {
     let shop = try await Shop()
@@ -81,7 +84,7 @@ struct AdministrationTests {
   }
 
   @Test(
-    "verify names a row that was changed, one that is missing, and an event that was not counted", .freshDatabase(),
+    "verify names a row that was changed, one that is missing, and an event that was not counted", .freshStores,
     .freshVirtualHost)
   func verify() async throws {
     let shop = try await Shop()
@@ -111,7 +114,7 @@ struct AdministrationTests {
   }
 
   @Test(
-    "a rebuild under load, killed half-way and resumed, activates with no difference; and goes back", .freshDatabase(),
+    "a rebuild under load, killed half-way and resumed, activates with no difference; and goes back", .freshStores,
     .freshVirtualHost)
   func rebuild() async throws {
     let shop = try await Shop()
@@ -140,7 +143,7 @@ struct AdministrationTests {
     #expect(try await shop.counterflow("rebuild", "orders", "--discard", "2").status == 0)
   }
 
-  @Test("a wrong table is mended by a rebuild, which says what differed", .freshDatabase(), .freshVirtualHost)
+  @Test("a wrong table is mended by a rebuild, which says what differed", .freshStores, .freshVirtualHost)
   func mending() async throws {
     let shop = try await Shop()
     try await shop.order((0..<10).map { "o-\($0)" })
@@ -156,7 +159,7 @@ struct AdministrationTests {
   }
 
   @Test(
-    "a projector that is limited to some projections leaves the others to be seen as nobody's", .freshDatabase(),
+    "a projector that is limited to some projections leaves the others to be seen as nobody's", .freshStores,
     .freshVirtualHost)
   func limited() async throws {
     let system = System(settings: ["LEASE_DURATION": "1"])
@@ -185,14 +188,14 @@ struct AdministrationTests {
     #expect(late.status == 1 && late.output.contains("nobody"), "\(late.output)")
   }
 
-  @Test("forked projections say so, and a rebuild mends them", .freshDatabase(), .freshVirtualHost)
+  @Test("forked projections say so, and a rebuild mends them", .freshStores, .freshVirtualHost)
   func forks() async throws {
     let shop = try await Shop()
     try await shop.order(["a", "b"])
     for order in ["a", "b"] { _ = try await shop.queries.http.get("/v1/orders/\(order)", until: 200) }
     try await eventually("all is applied") { try await shop.counterflow("verify").status == 0 }
     // As `counterflow restore-finished` does after a restore.
-    try await shop.database.query(
+    try await shop.writeStore.query(
       "update event_store.identity set incarnation = gen_random_uuid(), restored_position = 3")
     try await eventually("the status says so") {
       let status = try await shop.counterflow("status")
@@ -209,7 +212,7 @@ struct AdministrationTests {
     try await eventually("the status is sound") { try await shop.counterflow("status").status == 0 }
   }
 
-  @Test("the past is built as tables of its own", .freshDatabase(), .freshVirtualHost)
+  @Test("the past is built as tables of its own", .freshStores, .freshVirtualHost)
   func past() async throws {
     let shop = try await Shop()
     try await shop.order(["a", "b", "c"])
@@ -220,7 +223,7 @@ struct AdministrationTests {
       "select key, document->>'status' from read_models.orders_g2 order by key"
     ).decode((String, String).self)
     #expect(rows.map(\.0) == ["a", "b"] && rows.allSatisfy { $0.1 == "placed" })
-    let time = try await shop.database.query(
+    let time = try await shop.writeStore.query(
       "select to_char(recorded_at at time zone 'utc', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"') from event_store.events where position = 4"
     ).value(String.self)
     #expect(try await shop.counterflow("rebuild", "orders", "--until", time).output.contains("up to position 4"))

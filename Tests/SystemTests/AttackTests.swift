@@ -7,7 +7,7 @@ import Testing
 
 @Suite("Attacks", .tags(.system), .needsServers)
 struct AttackTests {
-  @Test("each deadline acts by itself, however long the others are", .freshDatabase(), .freshVirtualHost)
+  @Test("each deadline acts by itself, however long the others are", .freshStores, .freshVirtualHost)
   func deadlines() async throws {
     let system = System(
       settings: ["HTTP_IDLE_TIMEOUT": "3600", "HTTP_REQUEST_TIMEOUT": "1", "HTTP_ANSWER_TIMEOUT": "2"])
@@ -83,7 +83,7 @@ struct AttackTests {
     }
   }
 
-  @Test("nothing gets in, nothing leaks, nothing falls over", .freshDatabase(), .freshVirtualHost)
+  @Test("nothing gets in, nothing leaks, nothing falls over", .freshStores, .freshVirtualHost)
   func attacks() async throws {
     let secret = String(repeating: "k3y-", count: 10)
     let token = try await developmentToken(
@@ -95,7 +95,7 @@ struct AttackTests {
       ])
     try await system.migrate()
     let commands = try await system.startReady(.commandService, settings: ["HTTP_IDLE_TIMEOUT": "3"])
-    let services = [try await system.startReady(.relay), try await system.startReady(.projector)]
+    try await system.startReady([.relay, .projector])
     let queries = try await system.startReady(.queryService)
     var (writer, reader) = (commands.http, queries.http)
     writer.headers = ["Authorization": "Bearer \(token)"]
@@ -127,10 +127,9 @@ struct AttackTests {
     let count = try await FreshDatabase.current.connect().query("select count(*) from event_store.events").value(
       Int.self)
     #expect(count == 2)
-    withExtendedLifetime(services) {}
   }
 
-  @Test("over TLS, with a certificate of one's own; half of the settings is refused", .freshDatabase())
+  @Test("over TLS, with a certificate of one's own; half of the settings is refused", .freshStores)
   func tls() async throws {
     let folder = FileManager.default.temporaryDirectory.appendingPathComponent(UUID().uuidString)
     try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)

@@ -22,7 +22,7 @@ struct AuthenticationTests {
   }
 
   @Test(
-    "each route asks for its scope; overrides for theirs; keys are the caller's own; events say who", .freshDatabase())
+    "each route asks for its scope; overrides for theirs; keys are the caller's own; events say who", .freshStores)
   func scopes() async throws {
     let system = System(settings: ["AUTH": "jwt", "AUTH_KEY": Self.secret])
     try await system.migrate()
@@ -77,7 +77,7 @@ struct AuthenticationTests {
   }
 
   @Test(
-    "more requests than are allowed answer 429, from a subject and from an address behind a proxy", .freshDatabase())
+    "more requests than are allowed answer 429, from a subject and from an address behind a proxy", .freshStores)
   func rates() async throws {
     let system = System(
       settings: [
@@ -110,7 +110,7 @@ struct AuthenticationTests {
     #expect(try await get(bob, from: "10.0.3.3").status != 401)
   }
 
-  @Test("counterflow token makes a token that the services take, and needs the secret", .freshDatabase())
+  @Test("counterflow token makes a token that the services take, and needs the secret", .freshStores)
   func command() async throws {
     let system = System(settings: ["AUTH": "jwt", "AUTH_KEY": Self.secret])
     try await system.migrate()

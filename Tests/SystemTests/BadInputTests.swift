@@ -24,7 +24,7 @@ private func raw(_ request: String, to http: HTTPProbe) async throws -> String {
 @Suite("Bad input", .tags(.system), .needsServers)
 struct BadInputTests {
   @Test(
-    "each answers a problem that says what to change; nothing is stored and the process lives on", .freshDatabase(),
+    "each answers a problem that says what to change; nothing is stored and the process lives on", .freshStores,
     .freshVirtualHost)
   func badInput() async throws {
     let system = System()

@@ -27,12 +27,12 @@ struct ChangesTests {
 
   @Test(
     "what changes comes once a query sees it, each once and in order, from the last id on, over a restart",
-    .freshDatabase(), .freshVirtualHost)
+    .freshStores, .freshVirtualHost)
   func following() async throws {
     let system = System(settings: ["CHANGES_MAX_CLIENTS": "2"])
     try await system.migrate()
     let commands = try await system.startReady(.commandService)
-    let services = [try await system.startReady(.relay), try await system.startReady(.projector)]
+    try await system.startReady([.relay, .projector])
     var queries = try await system.startReady(.queryService)
     let product: JSON = ["sku": "LANTERN", "name": "Lantern", "unitPrice": 300, "tracksStock": false]
     let registered = try await commands.http.post("/v1/products", product)
@@ -84,6 +84,5 @@ struct ChangesTests {
     for (wrong, status) in [("x", 400), ("1", 400), ("-1-abc", 400), ("5-00000000", 409)] {
       #expect(try await queries.http.send("GET", "/v1/changes", headers: ["Last-Event-ID": wrong]).status == status)
     }
-    withExtendedLifetime(services) {}
   }
 }

@@ -9,7 +9,7 @@ import Testing
 @Suite("Commerce", .tags(.system), .needsServers)
 struct CommerceTests {
   @Test(
-    "from the catalogue to the return: every command, and what each read model makes of it", .freshDatabase(),
+    "from the catalogue to the return: every command, and what each read model makes of it", .freshStores,
     .freshVirtualHost)
   func life() async throws {
     let exchanges = HTTPExchanges()
@@ -39,8 +39,7 @@ struct CommerceTests {
     let system = System(settings: ["AUTH": "jwt", "AUTH_KEY": secret])
     try await system.migrate()
     let commandService = try await system.startReady(.commandService)
-    let relay = try await system.startReady(.relay)
-    let projector = try await system.startReady(.projector)
+    try await system.startReady([.relay, .projector])
     let queryService = try await system.startReady(.queryService)
     func probe(_ service: RunningService) -> HTTPProbe {
       var probe = service.http
@@ -275,6 +274,5 @@ struct CommerceTests {
       let answer = try await queries.get(wrong)
       #expect(answer.status == 400 && answer.problem == "invalid-parameter", "\(wrong): \(answer.text)")
     }
-    _ = (relay, projector, commandService, queryService)
   }
 }

@@ -9,7 +9,7 @@ import Testing
 struct ConsoleTests {
   @Test(
     "in a real browser: live, searched, by keyboard, on a phone, in the dark; a parked stream is tried again",
-    .freshDatabase(), .freshVirtualHost, arguments: [false, true])
+    .freshStores, .freshVirtualHost, arguments: [false, true])
   func browser(isSecured: Bool) async throws {
     let secret = String(repeating: "k3y-", count: 10)
     let system = System(settings: isSecured ? ["AUTH": "jwt", "AUTH_KEY": secret, "METRICS_TOKEN": "a-token"] : [:])
@@ -61,7 +61,7 @@ struct ConsoleTests {
       try goesOn()
       return browser.output.contains("ready to park")
     }
-    let owner = try await FreshDatabase.current.connect()
+    let owner = try await FreshDatabase.readStore.connect()
     try await owner.execute("alter table read_models.orders_g1 add constraint refuse check (key <> 'refused')")
     var writer = commands.http
     if isSecured { writer.headers = ["Authorization": "Bearer \(arguments[3])"] }

@@ -40,11 +40,11 @@ struct FreshnessTests {
 
   @Test(
     "with the token a query sees what was written: one thing, a list, a sum; without it, how old it is",
-    .freshDatabase(),
+    .freshStores,
     .freshVirtualHost, arguments: ["0", "8"])
   func readYourWrites(cacheSize: String) async throws {
     let shop = try await Shop(settings: ["QUERY_CACHE_MB": cacheSize])
-    let services = [try await shop.system.startReady(.relay), try await shop.system.startReady(.projector)]
+    try await shop.system.startReady([.relay, .projector])
     let registered = try await shop.commands.http.post("/v1/products", Self.lantern)
     let product = try await shop.get("/v1/products/LANTERN", registered.headers["consistency-token"], wait: 30)
     #expect(product.status == 200 && product.headers["preference-applied"] == "wait=30")
@@ -89,10 +89,9 @@ struct FreshnessTests {
       let answer = try await shop.get("/v1/orders", nil)
       return Int64(answer.headers["read-position"] ?? "")! >= head && Int(answer.headers["read-lag-ms"] ?? "")! < 10_000
     }
-    withExtendedLifetime(services) {}
   }
 
-  @Test("what does not come in time answers 503, at the time that was asked for; a list does as well", .freshDatabase())
+  @Test("what does not come in time answers 503, at the time that was asked for; a list does as well", .freshStores)
   func late() async throws {
     let shop = try await Shop()
     let registered = try await shop.commands.http.post("/v1/products", Self.lantern)
@@ -109,7 +108,7 @@ struct FreshnessTests {
     #expect(try await shop.get("/v1/products/LANTERN", nil).status == 404)
   }
 
-  @Test("tokens that are no tokens, of other keys and of another history are refused", .freshDatabase())
+  @Test("tokens that are no tokens, of other keys and of another history are refused", .freshStores)
   func tokens() async throws {
     let shop = try await Shop()
     let registered = try await shop.commands.http.post("/v1/products", Self.lantern)
@@ -136,13 +135,13 @@ struct FreshnessTests {
     }
   }
 
-  @Test("a stream that is parked says so at once", .freshDatabase(), .freshVirtualHost)
+  @Test("a stream that is parked says so at once", .freshStores, .freshVirtualHost)
   func parked() async throws {
     let shop = try await Shop()
-    let services = [try await shop.system.startReady(.relay), try await shop.system.startReady(.projector)]
+    try await shop.system.startReady([.relay, .projector])
     let registered = try await shop.commands.http.post("/v1/products", Self.lantern)
     #expect(try await shop.get("/v1/products/LANTERN", registered.headers["consistency-token"], wait: 30).status == 200)
-    let owner = try await FreshDatabase.current.connect()
+    let owner = try await FreshDatabase.readStore.connect()
     try await owner.execute("alter table read_models.orders_g1 add constraint refuse check (key <> 'poison')")
     let placed = try await shop.order("poison")
     let token = try #require(placed.headers["consistency-token"])
@@ -163,15 +162,14 @@ struct FreshnessTests {
       try await eventually("\(path) is known up to what waits") { try await shown(path) == position - 1 }
       #expect(try await shown(path) == position - 1)
     }
-    withExtendedLifetime(services) {}
   }
 
   @Test(
-    "an answer has a tag; who has it already gets 304; a command takes it in If-Match", .freshDatabase(),
+    "an answer has a tag; who has it already gets 304; a command takes it in If-Match", .freshStores,
     .freshVirtualHost)
   func tags() async throws {
     let shop = try await Shop()
-    let services = [try await shop.system.startReady(.relay), try await shop.system.startReady(.projector)]
+    try await shop.system.startReady([.relay, .projector])
     let registered = try await shop.commands.http.post("/v1/products", Self.lantern)
     let product = try await shop.get("/v1/products/LANTERN", registered.headers["consistency-token"], wait: 30)
     let tag = try #require(product.headers["etag"])
@@ -196,20 +194,19 @@ struct FreshnessTests {
     let now = try await shop.get("/v1/products/LANTERN", token, wait: 30, ["If-None-Match": tag])
     #expect(now.status == 200 && now.headers["etag"] != tag && now.json["unitPrice"] == 299)
     #expect(try await shop.get("/v1/products", nil, ["If-None-Match": list.headers["etag"]!]).status == 200)
-    withExtendedLifetime(services) {}
   }
 
   @Test(
-    "several hosts of the read store share the reads; one that is gone is left out", .freshDatabase(), .freshVirtualHost
+    "several hosts of the read store share the reads; one that is gone is left out", .freshStores, .freshVirtualHost
   )
   func hosts() async throws {
     // The same server under two names, and one that is not there.
-    let url = FreshDatabase.current.url
+    let url = FreshDatabase.readStore.url
     let host = try #require(URLComponents(string: url)?.host)
     let port = try #require(URLComponents(string: url)?.port)
     let several = url.replacing("@\(host):\(port)/", with: "@127.0.0.1:1,\(host):\(port),localhost:\(port)/")
     let shop = try await Shop()
-    let services = [try await shop.system.startReady(.relay), try await shop.system.startReady(.projector)]
+    try await shop.system.startReady([.relay, .projector])
     var components = try #require(URLComponents(string: url))
     (components.user, components.password) = ("counterflow_query", "only-for-tests")
     let many = try #require(components.string).replacing(
@@ -222,7 +219,6 @@ struct FreshnessTests {
       #expect(try await queries.http.send("GET", "/v1/products/LANTERN", headers: headers).status == 200)
       #expect(try await queries.http.get("/v1/products").status == 200)
     }
-    withExtendedLifetime(services) {}
   }
 }
 

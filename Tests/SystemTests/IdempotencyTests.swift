@@ -31,7 +31,7 @@ struct IdempotencyTests {
       + ["location", "etag", "idempotency-key", "content-type"].map { answer.headers[$0] ?? "-" }
   }
 
-  @Test("a key is answered byte for byte alike by any replica, also after all of them have died", .freshDatabase())
+  @Test("a key is answered byte for byte alike by any replica, also after all of them have died", .freshStores)
   func repeats() async throws {
     let (system, first) = try await start()
     let second = try await system.startReady(.commandService)
@@ -68,7 +68,7 @@ struct IdempotencyTests {
   }
 
   @Test(
-    "another request with the same key is refused; a command without a key is told the one it got", .freshDatabase())
+    "another request with the same key is refused; a command without a key is told the one it got", .freshStores)
   func reuse() async throws {
     let (_, service) = try await start()
     let answer = try await send(service, "POST", "/v1/products", Self.lantern)
@@ -89,7 +89,7 @@ struct IdempotencyTests {
     }
   }
 
-  @Test("If-Match makes a command conditional", .freshDatabase())
+  @Test("If-Match makes a command conditional", .freshStores)
   func conditions() async throws {
     let (_, service) = try await start()
     let registered = try await send(service, "POST", "/v1/products", Self.lantern)
@@ -110,7 +110,7 @@ struct IdempotencyTests {
       try await send(service, "DELETE", "/v1/products/LANTERN", nil, headers: ["If-Match": "\"3\""]).status == 200)
   }
 
-  @Test("an event says what led to it", .freshDatabase())
+  @Test("an event says what led to it", .freshStores)
   func metadata() async throws {
     let (_, service) = try await start()
     let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -122,7 +122,7 @@ struct IdempotencyTests {
     #expect(metadata == #"{"correlationId":"c-1","causationId":"k","traceparent":"\#(parent)"}"#)
   }
 
-  @Test("a server that does not keep what it confirms ends the service at its start", .freshDatabase())
+  @Test("a server that does not keep what it confirms ends the service at its start", .freshStores)
   func unsafeServer() async throws {
     let system = System()
     try await system.migrate()
@@ -133,7 +133,7 @@ struct IdempotencyTests {
     #expect(service.output.contains("synchronous_commit"))
   }
 
-  @Test("counterflow restore-finished lets a restored store be used, as another incarnation", .freshDatabase())
+  @Test("counterflow restore-finished lets a restored store be used, as another incarnation", .freshStores)
   func restoreFinished() async throws {
     let (system, service) = try await start()
     _ = try await send(service, "POST", "/v1/products", Self.lantern)

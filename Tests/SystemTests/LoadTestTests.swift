@@ -81,11 +81,11 @@ struct LoadTestTests {
   }
 }
 
-@Suite("Load test", .tags(.integration), .needsServers)
+@Suite("Load test", .tags(.integration), .needsServers, .whenThereIsRoom)
 struct LoadTestProcessTests {
   @Test(
     "each profile runs against real services, and what it reports is what the store has", .freshVirtualHost,
-    .freshDatabase())
+    .freshStores)
   func profiles() async throws {
     let system = System()
     try await system.migrate()
@@ -93,8 +93,7 @@ struct LoadTestProcessTests {
     async let projector = system.startReady(.projector)
     let commands = try await system.startReady(.commandService)
     let queries = try await system.startReady(.queryService)
-    let running = try await [relay, projector]
-    defer { _ = running }
+    _ = try await (relay, projector)
     let folder = TestEnvironment.scratch.appendingPathComponent(TestEnvironment.uniqueName("loadtest"))
     try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
     func load(_ arguments: String..., status: Int32 = 0) async throws -> JSON {
@@ -145,7 +144,7 @@ struct LoadTestProcessTests {
     #expect(!html.contains("src=") && !html.contains("<link") && html.contains("\"profile\":\"mixed\""))
   }
 
-  @Test("a stall shows as what it costs those who come meanwhile", .freshVirtualHost, .freshDatabase())
+  @Test("a stall shows as what it costs those who come meanwhile", .freshVirtualHost, .freshStores)
   func stall() async throws {
     let system = System()
     try await system.migrate()

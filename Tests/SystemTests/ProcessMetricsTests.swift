@@ -5,11 +5,11 @@ import ServiceKit
 import TestSupport
 import Testing
 
-@Suite("Metrics of processes", .tags(.integration, .system), .needsServers)
+@Suite("Metrics of processes", .tags(.integration, .system), .needsServers, .whenThereIsRoom)
 struct ProcessMetricsTests {
   @Test(
     "every process shows what is documented and nothing else; promtool reads it, and Prometheus stores it",
-    .freshVirtualHost, .freshDatabase())
+    .freshVirtualHost, .freshStores)
   func scrape() async throws {
     let system = System()
     try await system.migrate()
@@ -151,7 +151,7 @@ struct ProcessMetricsTests {
     for alert in alerts { #expect(document.contains("`\(alert)`"), "\(alert) is not in docs/operations.md") }
   }
 
-  @Test("/metrics is closed to who does not have METRICS_TOKEN", .freshVirtualHost, .freshDatabase())
+  @Test("/metrics is closed to who does not have METRICS_TOKEN", .freshVirtualHost, .freshStores)
   func token() async throws {
     let system = System(settings: ["METRICS_TOKEN": "a-secret", "LOG_FORMAT": "json"])
     try await system.migrate()

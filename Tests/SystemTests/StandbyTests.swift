@@ -16,7 +16,7 @@ struct StandbyTests {
     let system = System(writeURL: url)
     try await system.migrate()
     let commands = try await system.startReady(.commandService)
-    let services = [try await system.startReady(.relay), try await system.startReady(.projector)]
+    try await system.startReady([.relay, .projector])
 
     let standby = try PrivateServer(.standby, settings: ["PRIMARY_URL": url])
     let standbyURL = try await standby.url()
@@ -73,6 +73,5 @@ struct StandbyTests {
     #expect(try await queries.http.send("GET", "/v1/orders/o-30", headers: last).status == 200)
     standby.process.signal(SIGKILL)
     try await standby.process.wait()
-    withExtendedLifetime(services) {}
   }
 }

@@ -69,7 +69,7 @@ struct TracingTests {
   }
 
   @Test(
-    "one trace leads from the request over the append and the feed to the rows and the query", .freshDatabase(),
+    "one trace leads from the request over the append and the feed to the rows and the query", .freshStores,
     .freshVirtualHost)
   func journey() async throws {
     let collector = try await collector()
@@ -78,7 +78,7 @@ struct TracingTests {
     ])
     try await system.migrate()
     let commands = try await system.startReady(.commandService)
-    let services = [try await system.startReady(.relay), try await system.startReady(.projector)]
+    try await system.startReady([.relay, .projector])
     let queries = try await system.startReady(.queryService)
     let trace = "4bf92f3577b34da6a3ce929d0e0e4736"
     let headers = ["traceparent": "00-\(trace)-00f067aa0ba902b7-01"]
@@ -118,11 +118,10 @@ struct TracingTests {
     try await eventually("it has come") {
       Span.all(in: collector.process.output).contains { $0.name == "GET /v1/products" && $0.parent == nil }
     }
-    withExtendedLifetime(services) {}
   }
 
   @Test(
-    "a collector that refuses, or is not there, is counted, and holds up nobody", .freshDatabase(), .freshVirtualHost)
+    "a collector that refuses, or is not there, is counted, and holds up nobody", .freshStores, .freshVirtualHost)
   func refusal() async throws {
     let collector = try await collector("503")
     let system = System()

@@ -1,6 +1,7 @@
 public import Foundation
 
-/// A process that a test starts, signals and waits for; ended with SIGKILL when the test is over.
+/// A process that a test starts, signals and waits for. It ends with its test case, and not before: letting go of this
+/// object does nothing.
 public final class ChildProcess: @unchecked Sendable {
   // `Process` is not Sendable; after `init` only its thread-safe parts are used: pid and status.
   private let process = Process()
@@ -13,21 +14,26 @@ public final class ChildProcess: @unchecked Sendable {
     _ executable: URL, _ arguments: [String] = [], environment: [String: String] = [:], takesInput: Bool = false
   ) throws {
     input = takesInput ? Pipe() : nil
-    let folder = TestEnvironment.scratch.appendingPathComponent("processes")
-    try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
-    log = folder.appendingPathComponent(TestEnvironment.uniqueName(executable.lastPathComponent) + ".log")
+    let scope = TestScope.current
+    log = scope.folder.appendingPathComponent(TestEnvironment.uniqueName(executable.lastPathComponent) + ".log")
     try Data().write(to: log)
     let output = try FileHandle(forWritingTo: log)
     process.executableURL = executable
     process.arguments = arguments
-    process.environment = ["PATH": ProcessInfo.processInfo.environment["PATH"] ?? ""].merging(environment) { $1 }
+    process.environment = TestEnvironment.inherited.merging(environment) { $1 }
     if let input { process.standardInput = input } else { process.standardInput = FileHandle.nullDevice }
     process.standardOutput = output
     process.standardError = output
     try process.run()
+    scope.keep(self)
   }
 
-  deinit { if process.isRunning { kill(process.processIdentifier, SIGKILL) } }
+  /// Ends it with SIGKILL, and what it has started in its process group.
+  func end() {
+    guard process.isRunning else { return }
+    let pid = process.processIdentifier
+    if getpgid(pid) == pid { kill(-pid, SIGKILL) } else { kill(pid, SIGKILL) }
+  }
 
   /// Writes a line to its standard input.
   public func say(_ line: String) { input?.fileHandleForWriting.write(Data((line + "\n").utf8)) }
@@ -98,6 +104,27 @@ public final class PrivateServer: Sendable {
     process = try ChildProcess(
       TestEnvironment.root.appendingPathComponent("scripts/lib/serve"), [kind.rawValue],
       environment: ["COUNTERFLOW_LOCAL": folder.path, "HOME": folder.path].merging(settings) { $1 })
+  }
+
+  /// Stops it as an administrator would.
+  public func stop() async throws {
+    process.signal(kind == .rabbitmq ? SIGTERM : SIGINT)
+    try await process.wait()
+  }
+
+  /// Keeps what a PostgreSQL server that is stopped has stored, for `restore`.
+  public func backUp() async throws { try await copy("postgres", to: "back-up") }
+
+  /// Gives a PostgreSQL server that is stopped what it had stored at `backUp`.
+  public func restore() async throws {
+    try FileManager.default.removeItem(at: folder.appendingPathComponent("postgres"))
+    try await copy("back-up", to: "postgres")
+  }
+
+  private func copy(_ source: String, to target: String) async throws {
+    let paths = [source, target].map { folder.appendingPathComponent($0).path }
+    let copy = try ChildProcess(URL(fileURLWithPath: "/bin/cp"), ["-a"] + paths)
+    guard try await copy.wait() == 0 else { throw NeverHappened(description: copy.output) }
   }
 
   /// The URL, once the server has been made.

@@ -5,7 +5,10 @@ public import Testing
 
 /// A database of a test's own.
 public struct FreshDatabase: Sendable {
+  /// The write store's.
   @TaskLocal public static var current: FreshDatabase!
+  /// The read store's: the same one, but with `.freshStores`.
+  @TaskLocal public static var readStore: FreshDatabase!
 
   public let name: String
 
@@ -28,42 +31,57 @@ public struct FreshDatabase: Sendable {
   }
 }
 
-/// Gives each test (case) a database of its own, with the given schemas in it.
+/// Gives each test (case) a database of its own, with the given schemas in it; or two, the second of which is the
+/// read store.
 public struct FreshDatabaseTrait: TestTrait, TestScoping {
   let schemas: [Schema]
+  var hasReadStore = false
 
   public func provideScope(
     for test: Test, testCase: Test.Case?, performing function: @Sendable () async throws -> Void
   ) async throws {
     guard TestEnvironment.hasServers else { return try await function() }
-    try await Room.ofServers.run { try await provide(function) }
+    let database = FreshDatabase(name: TestEnvironment.uniqueName("test"))
+    let readStore = hasReadStore ? FreshDatabase(name: database.name + "_read") : database
+    let names = [database.name, readStore.name]
+    try await TestScope.run(for: test, testCase) {
+      try await make(database, Set(names))
+      try await FreshDatabase.$current.withValue(database) {
+        try await FreshDatabase.$readStore.withValue(readStore) { try await function() }
+      }
+    } tearDown: {
+      // Not dropped: that makes the server write everything out, for seconds, while other tests wait. The whole
+      // server goes before the next run.
+      try await administer {
+        try await $0.query(
+          "select pg_terminate_backend(pid) from pg_stat_activity where datname = any(\(array: names))")
+      }
+    }
   }
 
-  private func provide(_ function: @Sendable () async throws -> Void) async throws {
-    let database = FreshDatabase(name: TestEnvironment.uniqueName("test"))
+  private func make(_ database: FreshDatabase, _ names: Set<String>) async throws {
+    try await administer { for name in names { try await $0.execute("create database \(name)") } }
+    guard !schemas.isEmpty else { return }
+    let connection = try await database.connect()
+    for schema in schemas { _ = try await connection.migrate(schema) }
+    await connection.close()
+  }
+
+  private func administer(_ body: (PostgresConnection) async throws -> Void) async throws {
     let admin = try await PostgresConnection.connect(
       PostgresConfiguration(url: TestEnvironment.postgresURL, connectTimeout: .seconds(30)))
-    try await admin.execute("create database \(database.name)")
-    if !schemas.isEmpty {
-      let connection = try await database.connect()
-      for schema in schemas { _ = try await connection.migrate(schema) }
-      await connection.close()
-    }
     let result: Result<Void, any Error>
-    do {
-      try await FreshDatabase.$current.withValue(database) { try await function() }
-      result = .success(())
-    } catch { result = .failure(error) }
-    // Not dropped: that makes the server write everything out, for seconds, while other tests wait. The whole
-    // server goes before the next run.
-    try await admin.query("select pg_terminate_backend(pid) from pg_stat_activity where datname = \(database.name)")
+    do { result = .success(try await body(admin)) } catch { result = .failure(error) }
     await admin.close()
     try result.get()
   }
 }
 
 extension Trait where Self == FreshDatabaseTrait {
+  /// One database, for everything.
   public static func freshDatabase(_ schemas: Schema...) -> Self { FreshDatabaseTrait(schemas: schemas) }
+  /// A write store and a read store, in databases of their own.
+  public static var freshStores: Self { FreshDatabaseTrait(schemas: [], hasReadStore: true) }
 }
 
 extension Logger {

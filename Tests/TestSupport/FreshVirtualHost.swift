@@ -63,22 +63,20 @@ public struct FreshVirtualHostTrait: TestTrait, TestScoping {
     for test: Test, testCase: Test.Case?, performing function: @Sendable () async throws -> Void
   ) async throws {
     guard TestEnvironment.hasServers else { return try await function() }
-    try await Room.ofServers.run { try await provide(function) }
+    let host = FreshVirtualHost(name: TestEnvironment.uniqueName("test"))
+    try await TestScope.run(for: test, testCase) {
+      try await make(host)
+      try await FreshVirtualHost.$current.withValue(host) { try await function() }
+    } tearDown: {
+      try await Management.request("DELETE", "vhosts/\(host.name)")
+    }
   }
 
-  private func provide(_ function: @Sendable () async throws -> Void) async throws {
-    let host = FreshVirtualHost(name: TestEnvironment.uniqueName("test"))
+  private func make(_ host: FreshVirtualHost) async throws {
     try await Management.request("PUT", "vhosts/\(host.name)")
     let user = URLComponents(string: TestEnvironment.amqpURL)!.user!
     try await Management.request(
       "PUT", "permissions/\(host.name)/\(user)", body: #"{"configure":".*","write":".*","read":".*"}"#)
-    let result: Result<Void, any Error>
-    do {
-      try await FreshVirtualHost.$current.withValue(host) { try await function() }
-      result = .success(())
-    } catch { result = .failure(error) }
-    try await Management.request("DELETE", "vhosts/\(host.name)")
-    try result.get()
   }
 }
 

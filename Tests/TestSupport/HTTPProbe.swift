@@ -52,7 +52,7 @@ public struct HTTPProbe: Sendable {
     _ method: String, _ path: String, body: [UInt8]? = nil, contentType: String? = "application/json",
     headers: [String: String] = [:]
   ) async throws -> HTTPAnswer {
-    var request = URLRequest(url: URL(string: base + path)!, timeoutInterval: 30)
+    var request = URLRequest(url: URL(string: base + path)!, timeoutInterval: 120)
     request.httpMethod = method
     request.httpBody = body.map { Data($0) }
     if body != nil { request.setValue(contentType, forHTTPHeaderField: "Content-Type") }

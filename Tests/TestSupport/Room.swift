@@ -8,22 +8,16 @@ public import Testing
 actor Room {
   static let ofServers = Room(places: max(6, 3 * ProcessInfo.processInfo.activeProcessorCount))
 
-  @TaskLocal private static var isInside = false
-
   private var free: Int
   private var waiting: [CheckedContinuation<Void, Never>] = []
 
   init(places: Int) { free = places }
 
-  /// Runs `body` once there is room; a scope within a scope has it already.
+  /// Runs `body` once there is room.
   nonisolated func run(_ body: () async throws -> Void) async throws {
-    guard !Self.isInside else { return try await body() }
     await enter()
     let result: Result<Void, any Error>
-    do {
-      try await Self.$isInside.withValue(true) { try await body() }
-      result = .success(())
-    } catch { result = .failure(error) }
+    do { result = .success(try await body()) } catch { result = .failure(error) }
     await leave()
     try result.get()
   }
@@ -37,12 +31,14 @@ actor Room {
   }
 }
 
-/// Waits for room: for tests that start servers of their own.
-public struct RoomTrait: TestTrait, TestScoping {
+/// Waits for room: for tests that start processes, and need neither a database nor a virtual host.
+public struct RoomTrait: TestTrait, SuiteTrait, TestScoping {
+  public var isRecursive: Bool { true }
+
   public func provideScope(
     for test: Test, testCase: Test.Case?, performing function: @Sendable () async throws -> Void
   ) async throws {
-    try await Room.ofServers.run(function)
+    try await TestScope.run(for: test, testCase, function)
   }
 }
 

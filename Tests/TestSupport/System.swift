@@ -1,14 +1,20 @@
 internal import Foundation
 
-/// The four services as processes, on a test's own database and virtual host.
+/// The four services as processes, on a test's own databases and virtual host. They end with the test.
 ///
-/// Write and read store are two schemas of one database, which they may be: they share no table.
+/// With `.freshStores` write and read store have a database each; with `.freshDatabase()` they share one.
 public final class System: Sendable {
   public enum Service: String, Sendable, CaseIterable {
     case commandService = "command-service"
     case relay
     case projector
     case queryService = "query-service"
+  }
+
+  /// By the name of its setting.
+  public enum Store: String, Sendable {
+    case write = "WRITE_DATABASE_URL"
+    case read = "READ_DATABASE_URL"
   }
 
   /// The database role that a service has, and its password in tests.
@@ -19,10 +25,13 @@ public final class System: Sendable {
 
   private let environment: [String: String]
 
-  public init(writeURL: String? = nil, amqpURL: String? = nil, settings: [String: String] = [:]) {
-    let database = FreshDatabase.current?.url ?? ""
+  /// - Parameter readURL: of the read store; without, it is where `writeURL` says, if that says anything.
+  public init(
+    writeURL: String? = nil, readURL: String? = nil, amqpURL: String? = nil, settings: [String: String] = [:]
+  ) {
     environment = [
-      "WRITE_DATABASE_URL": writeURL ?? database, "READ_DATABASE_URL": writeURL ?? database,
+      Store.write.rawValue: writeURL ?? FreshDatabase.current?.url ?? "",
+      Store.read.rawValue: readURL ?? writeURL ?? FreshDatabase.readStore?.url ?? "",
       "AMQP_URL": amqpURL ?? FreshVirtualHost.current?.url ?? "", "AUTH": "off",
       "CONSISTENCY_TOKEN_KEY": "only-for-tests-only-for-tests-only-for-tests", "LEASE_DURATION": "3",
       "PROJECTION_HEAD_INTERVAL": "0.4",
@@ -40,22 +49,29 @@ public final class System: Sendable {
   public func migrate() async throws {
     let passwords = Self.roles.values.map { ("\($0.uppercased())_DATABASE_PASSWORD", Self.password) }
     let migrate = try run(
-      "counterflow", ["migrate"], settings: Dictionary(uniqueKeysWithValues: passwords))
+      "counterflow", ["migrate", "--wait", "120"], settings: Dictionary(uniqueKeysWithValues: passwords))
     guard try await migrate.wait() == 0 else { throw NeverHappened(description: "migrate: \(migrate.output)") }
   }
 
-  /// Of the database, with a service's role.
-  public func url(of service: Service) -> String {
-    var components = URLComponents(string: environment["WRITE_DATABASE_URL"] ?? "")
+  /// Of a store, with a service's role.
+  public func url(of service: Service, in store: Store = .write) -> String {
+    var components = URLComponents(string: environment[store.rawValue] ?? "")
     components?.user = "counterflow_\(Self.roles[service]!)"
     components?.password = Self.password
     return components?.string ?? ""
   }
 
+  /// Starts services, one after the other, and waits until each is ready.
+  public func startReady(_ services: [Service]) async throws {
+    for service in services { try await startReady(service) }
+  }
+
   /// Starts a service on a free port.
   public func start(_ service: Service, settings: [String: String] = [:]) async throws -> RunningService {
     // Each service has the rights of its own role, as it should be run.
-    let own = ["HTTP_PORT": "0", "WRITE_DATABASE_URL": url(of: service), "READ_DATABASE_URL": url(of: service)]
+    let own = [
+      "HTTP_PORT": "0", Store.write.rawValue: url(of: service), Store.read.rawValue: url(of: service, in: .read),
+    ]
     let process = try run(service.rawValue, settings: own.merging(settings) { $1 })
     var url: String?
     try await eventually("\(service.rawValue) listens") {
@@ -67,6 +83,7 @@ public final class System: Sendable {
   }
 
   /// Starts a service and waits until it is ready.
+  @discardableResult
   public func startReady(_ service: Service, settings: [String: String] = [:]) async throws -> RunningService {
     let running = try await start(service, settings: settings)
     try await running.becomesReady()

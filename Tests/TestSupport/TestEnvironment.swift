@@ -5,6 +5,9 @@ public import Testing
 public enum TestEnvironment {
   static let variables = ProcessInfo.processInfo.environment
 
+  /// What every process of a test gets. By `COUNTERFLOW_TEST_RUN` `scripts/test` finds what a test run leaves behind.
+  static let inherited = variables.filter { ["PATH", "COUNTERFLOW_TEST_RUN", "SERVERS_ROOT"].contains($0.key) }
+
   /// A superuser's URL of the database `postgres`.
   public static var postgresURL: String { variables["TEST_POSTGRES_URL"] ?? "" }
   /// The broker's default virtual host, and its management API, both as an administrator.
@@ -22,8 +25,8 @@ public enum TestEnvironment {
     fileURLWithPath: (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? "/"
   ).deletingLastPathComponent()
 
-  /// Where tests put what they make on disk.
-  public static let scratch = URL(fileURLWithPath: variables["TEST_SCRATCH"] ?? NSTemporaryDirectory())
+  /// Where the test that asks puts what it makes on disk.
+  public static var scratch: URL { TestScope.current.folder }
 
   public static func uniqueName(_ prefix: String) -> String {
     prefix + "_" + UUID().uuidString.lowercased().replacing("-", with: "").prefix(16)

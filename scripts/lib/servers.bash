@@ -1,19 +1,43 @@
 # A private PostgreSQL cluster and a private RabbitMQ node under $local_dir; source after common.bash.
 # Neither touches a server that runs already: own ports, own data, own Erlang port mapper.
 
+# With SERVERS_ROOT the servers run in that root folder, which has PostgreSQL and RabbitMQ installed; root alone can do that.
+
 pg_bin() {
   local newest
-  newest=$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -n 1)
-  [[ -n $newest ]] && echo "$newest" || dirname "$(command -v postgres)"
+  newest=$(ls -d "${SERVERS_ROOT:-}"/usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -n 1)
+  [[ -n $newest ]] && echo "${newest#"${SERVERS_ROOT:-}"}" || dirname "$(command -v postgres)"
+}
+
+# exec_as USER COMMAND...: becomes the command, which USER runs where root asks for it.
+exec_as() {
+  local user=$1 top=${local_dir#/}
+  shift
+  if [[ -n ${SERVERS_ROOT:-} ]]; then
+    # The mounts are the process's own, and go with it. What lies below $local_dir has the same path inside.
+    # shellcheck disable=SC2016
+    exec unshare --mount bash -euc '
+      mkdir -p "$1/$2"
+      for folder in proc dev "$2"; do mount --rbind "/$folder" "$1/$folder"; done
+      exec chroot --userspec="$3:$3" "$1" "${@:4}"' bash "$SERVERS_ROOT" "${top%%/*}" "$user" "$@"
+  elif ((EUID == 0)) && [[ $user != root ]]; then
+    exec setpriv --reuid "$user" --regid "$user" --init-groups "$@"
+  fi
+  exec "$@"
 }
 
 # PostgreSQL refuses to run as root: then its own user runs it.
-as_postgres_user() {
-  if ((EUID == 0)); then
-    setpriv --reuid postgres --regid postgres --init-groups "$@"
-  else
-    "$@"
-  fi
+as_postgres_user() { (exec_as postgres "$@"); }
+
+give_to_postgres() {
+  ((EUID != 0)) || chown -R "$(awk -F: '$1 == "postgres" { print $3 ":" $4 }' "${SERVERS_ROOT:-}/etc/passwd")" "$@"
+}
+
+# A certificate that proves to be localhost, to those who know it.
+make_certificate() { # FOLDER
+  mkdir -p "$1"
+  openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost \
+    -keyout "$1/key" -out "$1/certificate" 2>/dev/null
 }
 
 make_postgres() {
@@ -21,15 +45,13 @@ make_postgres() {
   [[ -s $data/PG_VERSION ]] && return
   rm -rf "$data"
   mkdir -p "$data"
-  if ((EUID == 0)); then
-    chown postgres: "$data"
-    as_postgres_user test -w "$data" ||
-      fail "the user postgres cannot reach $data: clone to a place that it can, or set COUNTERFLOW_LOCAL to one"
-  fi
+  give_to_postgres "$data"
+  as_postgres_user test -w "$data" ||
+    fail "the user postgres cannot reach $data: clone to a place that it can, or set COUNTERFLOW_LOCAL to one"
   chmod 700 "$data"
-  password_file=$(mktemp)
+  password_file=$(mktemp -p "$local_dir")
   secret postgres >"$password_file"
-  ((EUID != 0)) || chown postgres: "$password_file"
+  give_to_postgres "$password_file"
   as_postgres_user "$(pg_bin)/initdb" -D "$data" --username=counterflow --pwfile="$password_file" \
     --encoding=UTF8 --locale=C.UTF-8 --auth=scram-sha-256 --no-instructions >"$log_dir/initdb.log" 2>&1 || {
     rm -f "$password_file"
@@ -37,23 +59,28 @@ make_postgres() {
     fail 'initdb failed'
   }
   rm -f "$password_file"
+  if [[ -n ${POSTGRES_TLS:-} ]]; then
+    make_certificate "$local_dir/tls"
+    chmod 600 "$local_dir/tls/key"
+    give_to_postgres "$local_dir/tls"
+    # In the clear nobody gets in.
+    sed -i 's/^host /hostssl /' "$data/pg_hba.conf"
+    printf '%s\n' 'ssl = on' "ssl_cert_file = '$local_dir/tls/certificate'" "ssl_key_file = '$local_dir/tls/key'" \
+      >>"$data/postgresql.conf"
+  fi
 }
 
 # Runs PostgreSQL in the foreground.
 exec_postgres() {
   local data=$local_dir/postgres
   cd "$data"
-  # A postmaster that was killed leaves children that hold the shared memory for a moment.
-  if ((EUID == 0)); then
-    exec setpriv --reuid postgres --regid postgres --init-groups "$(pg_bin)/postgres" -D "$data" \
-      -p "$(kept_port postgres)" -c listen_addresses=127.0.0.1 -c unix_socket_directories= \
-      -c max_connections=1000 -c shared_buffers=256MB
-  fi
-  exec "$(pg_bin)/postgres" -D "$data" -p "$(kept_port postgres)" -c listen_addresses=127.0.0.1 \
+  exec_as postgres "$(pg_bin)/postgres" -D "$data" -p "$(kept_port postgres)" -c listen_addresses=127.0.0.1 \
     -c unix_socket_directories= -c max_connections=1000 -c shared_buffers=256MB
 }
 
 admin_url() { echo "postgres://counterflow:$(secret postgres)@127.0.0.1:$(kept_port postgres)/${1:-postgres}"; }
+# With POSTGRES_TLS.
+secure_admin_url() { echo "postgres://counterflow:$(secret postgres)@localhost:$(kept_port postgres)/postgres?sslmode=verify-full&sslrootcert=$local_dir/tls/certificate"; }
 
 # psql on a database, the password not among the arguments.
 admin_psql() {
@@ -104,9 +131,7 @@ disk_free_limit.absolute = 64MB
 vm_memory_high_watermark.relative = 0.4
 CONF
     if [[ -n ${RABBITMQ_TLS:-} ]]; then
-      mkdir -p "$base/tls"
-      openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost \
-        -keyout "$base/tls/key" -out "$base/tls/certificate" 2>/dev/null
+      make_certificate "$base/tls"
       cat >>"$base/rabbitmq.conf" <<CONF
 listeners.ssl.1 = 127.0.0.1:$(kept_port amqps)
 ssl_options.certfile = $base/tls/certificate
@@ -122,7 +147,8 @@ exec_rabbitmq() {
   rabbitmq_environment
   cd "$HOME"
   # As under systemd: the script becomes the Erlang machine, so that the pid is the broker's own.
-  RUNNING_UNDER_SYSTEMD=1 exec /usr/lib/rabbitmq/bin/rabbitmq-server
+  export RUNNING_UNDER_SYSTEMD=1
+  exec_as root /usr/lib/rabbitmq/bin/rabbitmq-server
 }
 
 amqp_url() { echo "amqp://counterflow:$(secret rabbitmq)@127.0.0.1:$(kept_port amqp)/${1:-%2F}"; }

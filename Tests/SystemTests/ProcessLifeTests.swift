@@ -1,0 +1,68 @@
+import Foundation
+import TestSupport
+import Testing
+
+/// What all other tests that start processes rely on.
+@Suite("The processes of a test")
+struct ProcessLifeTests {
+  /// What has ended may still wait for somebody to ask how.
+  private static func isAlive(_ pid: Int32) -> Bool {
+    let stat = try? String(contentsOfFile: "/proc/\(pid)/stat", encoding: .utf8)
+    return stat?.split(separator: ")").last.map { !$0.hasPrefix(" Z") } ?? false
+  }
+
+  /// Runs `body` as the body of a test runs.
+  private func asTest(_ body: @Sendable () async throws -> Void) async throws {
+    let test = try #require(Test.current)
+    try await RoomTrait.whenThereIsRoom.provideScope(for: test, testCase: Test.Case.current, performing: body)
+  }
+
+  /// Starts a process, and lets go of it.
+  private func start(_ script: String) throws -> Int32 {
+    try ChildProcess(URL(fileURLWithPath: "/bin/bash"), ["-c", script]).pid
+  }
+
+  @Test("a process lives until its test ends, though nothing holds it, and ends with it")
+  func life() async throws {
+    let notes = Notes()
+    try await asTest {
+      let pid = try start("sleep 1000 & echo $!; wait")
+      await notes.add(pid)
+      #expect(Self.isAlive(pid))
+      // The one that it has started is of the same test.
+      try await eventually("it has started another") {
+        let children = try String(contentsOfFile: "/proc/\(pid)/task/\(pid)/children", encoding: .utf8)
+        guard let child = Int32(children.trimmingCharacters(in: .whitespaces)) else { return false }
+        await notes.add(child)
+        return true
+      }
+    }
+    let all = await notes.pids
+    #expect(all.count == 2)
+    try await eventually("both are gone") { !all.contains(where: Self.isAlive) }
+  }
+
+  @Test("the files of a test that passed are removed, and those of one that failed stay")
+  func files() async throws {
+    let notes = Notes()
+    try await asTest { await notes.note(TestEnvironment.scratch.path) }
+    let passed = try #require(await notes.paths.first)
+    #expect(!FileManager.default.fileExists(atPath: passed))
+    await #expect(throws: NeverHappened.self) {
+      try await asTest {
+        await notes.note(TestEnvironment.scratch.path)
+        throw NeverHappened(description: "on purpose")
+      }
+    }
+    let failed = try #require(await notes.paths.last)
+    #expect(FileManager.default.fileExists(atPath: failed))
+    try FileManager.default.removeItem(atPath: failed)
+  }
+
+  private actor Notes {
+    private(set) var pids: [Int32] = []
+    private(set) var paths: [String] = []
+    func add(_ pid: Int32) { pids.append(pid) }
+    func note(_ path: String) { paths.append(path) }
+  }
+}

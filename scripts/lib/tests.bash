@@ -1,0 +1,54 @@
+# What scripts/test does around the tests; source after servers.bash.
+
+# The servers of a root folder, in place of those of this machine.
+use_servers() { # FOLDER
+  ((EUID == 0)) || fail '--servers needs root'
+  [[ -d $1 ]] && SERVERS_ROOT=$(realpath "$1") || fail '--servers takes a root folder'
+  [[ -x $SERVERS_ROOT/usr/lib/rabbitmq/bin/rabbitmq-server && -x $SERVERS_ROOT$(pg_bin)/postgres ]] ||
+    fail "$1 has no RabbitMQ or no PostgreSQL: install both in it, without starting them"
+  export SERVERS_ROOT
+}
+
+rabbitmq_version() {
+  printf 'user = "counterflow:%s"\n' "$(secret rabbitmq)" |
+    curl -sf -m 10 -K - "$(management_url)/api/overview" | sed -E 's/.*"rabbitmq_version":"([^"]*)".*/\1/'
+}
+
+# In the background, so that a signal to this script is not left to wait.
+run_tests() {
+  swift test --skip-build --disable-xctest "$@" &
+  wait $!
+}
+
+# Ends what a test has started, and what that has started, wherever it went; of this checkout's test runs alone.
+end_leftovers() {
+  local file
+  for file in $(grep -lzxF "COUNTERFLOW_TEST_RUN=$COUNTERFLOW_TEST_RUN" /proc/[0-9]*/environ 2>/dev/null); do
+    file=${file%/environ}
+    [[ ${file#/proc/} == "$$" ]] || kill -KILL "${file#/proc/}" 2>/dev/null || true
+  done
+}
+
+# A test that passes removes its folder. Of each other one the ends of its logs are shown, and its files kept: those of the
+# last five runs, without the data of servers, and no more than a megabyte of each.
+keep_failed() {
+  local test file kept=$local_dir/failed/$(date -u +%Y%m%dT%H%M%SZ) count=0 target
+  for test in "$TEST_SCRATCH"/*.*/; do
+    [[ -d $test ]] || continue
+    ((++count <= 20)) || break
+    target=$kept/$(basename "$test")
+    mkdir -p "$target"
+    while IFS= read -r file; do
+      tail -c 1000000 "$file" >"$target/$(basename "$file")"
+    done < <(find "$test" -type f \( -name '*.log' -o -name '*.png' \) -not -path '*/postgres/*' -not -path '*/rabbitmq/*')
+    printf '\n%s failed, or did not end. Its files: %s\n' "$(basename "$test")" "$target"
+    for file in "$target"/*.log; do
+      [[ -s $file ]] || continue
+      printf -- '--- the last lines of %s\n' "$(basename "$file")"
+      tail -n 12 "$file" | cut -c 1-400
+    done
+  done
+  ((count == 0)) || say "What the shared servers said: $log_dir/postgres.log, $log_dir/rabbitmq.log"
+  local runs=("$local_dir"/failed/*/)
+  ((${#runs[@]} <= 5)) || rm -rf "${runs[@]::${#runs[@]}-5}"
+}
