@@ -113,7 +113,10 @@ let package = Package(
     .target(name: "Consistency", dependencies: ["Base64URL", "EventSourcing", crypto]),
     .target(
       name: "PersonalKeys", dependencies: ["Postgres", crypto],
-      resources: [.embedInCode("Migrations/v0001_keys.sql"), .embedInCode("Migrations/privileges.sql")]),
+      resources: [
+        .embedInCode("Migrations/v0001_keys.sql"), .embedInCode("Migrations/v0002_discard.sql"),
+        .embedInCode("Migrations/privileges.sql"),
+      ]),
 
     // The commerce back end.
     .target(name: "Commerce", dependencies: ["EventSourcing", "JSON"]),

@@ -27,6 +27,8 @@ private func invalidRequest(_ error: InvalidRequest) -> Problem {
 
 /// Of a command that is to be tried again with what it needs read anew; see `CommandRoutes.again`.
 let changedMeanwhile = "changed-meanwhile"
+/// Of a command whose events may be stored or not.
+let outcomeUnknown = "outcome-unknown"
 
 private func rejection(_ rejection: CommerceRejection) -> Problem {
   switch rejection {
@@ -143,7 +145,7 @@ private func failure(_ error: CommandError) -> Problem {
     return .unavailable("The store cannot be reached; nothing was stored. Try again in a moment.", retryAfter: 2)
   case .outcomeUnknown:
     return Problem(
-      .gatewayTimeout, "outcome-unknown", title: "The outcome is unknown",
+      .gatewayTimeout, outcomeUnknown, title: "The outcome is unknown",
       detail:
         "The connection to the store was lost in the middle: the command may have taken effect. Repeat it with the same Idempotency-Key to learn what came of it.",
       headers: [.retryAfter: "2"])
