@@ -91,6 +91,12 @@ struct HTTPTests {
       statuses(try await commands.http.raw(post("/v1/orders", "Transfer-Encoding: gzip, chunked") + chunks)) == [
         "501 unknown-transfer-coding"
       ])
+    for coding in ["gzip", "chunked, gzip", "xchunked"] {
+      #expect(
+        statuses(try await commands.http.raw(post("/v1/orders", "Transfer-Encoding: \(coding)") + chunks)) == [
+          "400 malformed-request"
+        ], "\(coding)")
+    }
   }
 
   @Test("a body is JSON in UTF-8 as it is, also where there need be none", .freshDatabase())

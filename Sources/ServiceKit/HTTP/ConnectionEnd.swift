@@ -73,11 +73,7 @@ final class ConnectionEnd: ChannelDuplexHandler, RemovableChannelHandler {
   }
 
   private static func problem(_ failure: HTTPParserError) -> Problem {
-    guard failure == .headerOverflow else {
-      return Problem(
-        .badRequest, "malformed-request", title: "The request cannot be read", detail: "It is no request of HTTP/1.1."
-      ).closingConnection
-    }
+    guard failure == .headerOverflow else { return .malformedRequest("It is no request of HTTP/1.1.") }
     let limits = ServiceMain.headerLimits
     return Problem(
       .requestHeaderFieldsTooLarge, "header-fields-too-large", title: "The header fields are too large",

@@ -25,8 +25,13 @@ enum RequestRules {
   }
 
   private static func checkFraming(_ request: Request) throws(Problem) {
-    let codings = request.headers[values: .transferEncoding].joined(separator: ",").lowercased()
-    guard codings.isEmpty || codings == "chunked" else {
+    let codings = request.headers[values: .transferEncoding].flatMap { $0.split(separator: ",") }
+      .map { $0.trimmingCharacters(in: .whitespaces).lowercased() }
+    // RFC 9112, section 6.3: then nobody knows where the body ends.
+    guard codings.isEmpty || codings.last == "chunked" else {
+      throw .malformedRequest("Transfer-Encoding must end with chunked.")
+    }
+    guard codings.count < 2 else {
       // RFC 9112, section 6.1.
       throw Problem(
         .notImplemented, "unknown-transfer-coding", title: "The transfer coding is not known",
@@ -73,6 +78,10 @@ extension Problem {
   static let bodyTooLarge = Problem(
     .contentTooLarge, "body-too-large", title: "The body is too large",
     detail: "A body may have at most \(RequestLimits.bodySize) bytes; send less at a time.")
+
+  static func malformedRequest(_ detail: String) -> Problem {
+    Problem(.badRequest, "malformed-request", title: "The request cannot be read", detail: detail).closingConnection
+  }
 
   /// What the client sends behind it is not read; see `ConnectionEnd`.
   var closingConnection: Problem {
