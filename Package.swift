@@ -113,7 +113,10 @@ let package = Package(
     .target(name: "Consistency", dependencies: ["Base64URL", "EventSourcing", crypto]),
     .target(
       name: "PersonalKeys", dependencies: ["Postgres", crypto],
-      resources: [.embedInCode("Migrations/v0001_keys.sql"), .embedInCode("Migrations/privileges.sql")]),
+      resources: [
+        .embedInCode("Migrations/v0001_keys.sql"), .embedInCode("Migrations/v0002_discard.sql"),
+        .embedInCode("Migrations/privileges.sql"),
+      ]),
 
     // The commerce back end.
     .target(name: "Commerce", dependencies: ["EventSourcing", "JSON"]),
@@ -127,6 +130,9 @@ let package = Package(
         .embedInCode("Migrations/privileges.sql"),
       ]),
     .target(
+      name: "CommerceStore", dependencies: ["Postgres"],
+      resources: [.embedInCode("Migrations/v0001_currency.sql"), .embedInCode("Migrations/privileges.sql")]),
+    .target(
       name: "CommerceAPI", dependencies: ["Commerce", "EventSourcing", "JSON"],
       resources: [.embedInCode("openapi.yaml")]),
 
@@ -136,7 +142,8 @@ let package = Package(
     .executableTarget(
       name: "CommandService",
       dependencies: [
-        "Commerce", "CommerceAPI", "Consistency", "CommandProcessing", "EventSourcing", "JSON", "PersonalKeys",
+        "Commerce", "CommerceAPI", "CommerceStore", "Consistency", "CommandProcessing", "EventSourcing", "JSON",
+        "PersonalKeys",
         "Postgres",
         "PostgresEventStore", "ServiceKit", crypto, httpTypes, hummingbird, lifecycle, logging, metrics,
       ]),
@@ -170,7 +177,8 @@ let package = Package(
     .executableTarget(
       name: "Counterflow",
       dependencies: [
-        "Commerce", "CommerceReadModels", "EventSourcing", "JSON", "PersonalKeys", "Postgres", "PostgresEventStore",
+        "Commerce", "CommerceReadModels", "CommerceStore", "EventSourcing", "JSON", "PersonalKeys", "Postgres",
+        "PostgresEventStore",
         "Projections", "RetailImport", "ServiceKit", argumentParser, logging,
       ]),
 

@@ -17,7 +17,7 @@ struct ConstantAnswer {
     let size = try settings[Setting.integer("ANSWER_SIZE", default: 600, in: 20...1_000_000, help: "Bytes.")]
     let access = try await Access(settings, logger: logger)
     let answer = Array(#"{"text":"\#(String(repeating: "x", count: size - 11))"}"#.utf8)
-    let router = Router(context: ServiceContext.self)
+    let router = ServiceMain.router()
     try router.addHealth([], settings)
     router.group().add(middleware: Admission(access, scope: .queriesRead)).get("/v1/constant/{id}") { _, context in
       _ = try context.pathParameter("id")

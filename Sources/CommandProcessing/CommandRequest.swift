@@ -1,6 +1,20 @@
 public import EventSourcing
 public import FoundationEssentials
 
+/// What must hold of the version of a command's first stream.
+public enum VersionCondition: Sendable, Hashable {
+  /// The stream is there, at whatever version.
+  case exists
+  case oneOf(Set<Version>)
+
+  func holds(for version: Version) -> Bool {
+    switch self {
+    case .exists: version > .none
+    case .oneOf(let versions): versions.contains(version)
+    }
+  }
+}
+
 /// What surrounds a command: whose it is, and how it is known again.
 public struct CommandRequest: Sendable {
   /// Sent again with the same key it takes effect once, and is answered alike.
@@ -8,19 +22,19 @@ public struct CommandRequest: Sendable {
   /// Of all that the client asked: the same key with another fingerprint is a mistake.
   public let fingerprint: UUID
   public let metadata: EventMetadata
-  /// Versions that the command's first stream must have one of; nil for any.
-  public let expectedVersions: Set<Version>?
+  /// nil for none.
+  public let condition: VersionCondition?
   /// Bytes that the request takes while it waits, roughly.
   public let size: Int
 
   public init(
-    key: IdempotencyKey, fingerprint: UUID, metadata: EventMetadata, expectedVersions: Set<Version>? = nil,
+    key: IdempotencyKey, fingerprint: UUID, metadata: EventMetadata, condition: VersionCondition? = nil,
     size: Int = 1024
   ) {
     self.key = key
     self.fingerprint = fingerprint
     self.metadata = metadata
-    self.expectedVersions = expectedVersions
+    self.condition = condition
     self.size = size
   }
 }

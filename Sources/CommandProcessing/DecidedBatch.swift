@@ -91,7 +91,7 @@ struct DecidedBatch: Sendable {
   private static func decide(_ command: QueuedCommand, _ own: [StreamID: StreamState]) -> ((any Error)?, Decision) {
     var decision = Decision(states: own)
     let version = own[command.subject]!.version
-    if let expected = command.request.expectedVersions, !expected.contains(version) {
+    if let condition = command.request.condition, !condition.holds(for: version) {
       return (CommandError.preconditionFailed(command.subject, current: version), decision)
     }
     return (command.decide(&decision), decision)

@@ -1,5 +1,6 @@
 import CommandProcessing
 import CommerceAPI
+import CommerceStore
 import Consistency
 import Hummingbird
 import Logging
@@ -14,7 +15,7 @@ extension App {
 
   static let currency = Setting(
     "CURRENCY", default: "GBP", allowed: "three capital letters of ISO 4217, such as GBP",
-    help: "The currency of every price; one a store."
+    help: "The currency of every price. The first start stores it; a start with another one is refused."
   ) { text in
     text.utf8.count == 3 && text.utf8.allSatisfy { (UInt8(ascii: "A")...UInt8(ascii: "Z")).contains($0) } ? text : nil
   }
@@ -70,11 +71,15 @@ extension App {
     let processor = CommandProcessor(store, limits: limits, logger: logger)
 
     let access = try await Access(settings, logger: logger)
-    let router = Router(context: ServiceContext.self)
+    let router = ServiceMain.router()
     router.addDocument("/openapi.yaml", "application/yaml", CommerceRoutes.openAPI)
-    try router.addHealth([.database("writeStore", pool, [eventStoreSchema, personalSchema])], settings)
+    let currency = CurrencyCheck(try settings[currency], pool, logger: logger)
+    try router.addHealth(
+      [
+        .database("writeStore", pool, [eventStoreSchema, personalSchema, commerceStoreSchema]), currency.healthCheck,
+      ], settings)
     CommandRoutes(
-      processor: processor, store: store, keys: PersonalKeys(pool), currency: try settings[currency],
+      processor: processor, store: store, keys: PersonalKeys(pool), currencyCheck: currency,
       tokenKey: ConsistencyToken.Key(try settings[CommonSettings.consistencyTokenKey].utf8)
     ).add(
       to: router.group().add(middleware: Admission(access, scope: .commandsWrite)))
@@ -83,6 +88,6 @@ extension App {
       settings, port: port, logger: logger)
     let check = DurabilityCheck(pool: pool, logger: logger)
     let retention = KeyForgetting(store: store, retention: try settings[keyRetention], logger: logger)
-    return [pool, check, retention, processor, server]
+    return [pool, check, currency, retention, processor, server]
   }
 }

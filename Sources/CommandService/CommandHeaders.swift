@@ -21,7 +21,7 @@ extension CommandRequest {
   /// - Throws: a `Problem` for a header that is not as it should be.
   init(_ request: Request, body: [UInt8], by caller: Caller, hasSubject: Bool) throws {
     let key = try request.idempotencyKey() ?? UUID.v7().uuidString.lowercased()
-    let expectedVersions = try request.expectedVersions(hasSubject: hasSubject)
+    let condition = try request.condition(hasSubject: hasSubject)
     var hash = SHA256()
     hash.update(
       data: Array("\(request.method.rawValue) \(request.uri.path)\n\(request.headers[.ifMatch] ?? "")\n".utf8))
@@ -34,7 +34,7 @@ extension CommandRequest {
     self.init(
       // Where authentication is off all callers are one.
       key: IdempotencyKey(scope: caller.subject ?? "", key: key), fingerprint: fingerprint, metadata: metadata,
-      expectedVersions: expectedVersions, size: 1024 + body.count)
+      condition: condition, size: 1024 + body.count)
   }
 }
 
@@ -52,27 +52,28 @@ extension Request {
     return key
   }
 
-  private var ifMatchTags: [String]? {
-    headers[.ifMatch]?.split(separator: ",").map { $0.trimmingCharacters(in: .whitespaces) }
-  }
-
-  /// The versions in If-Match (RFC 9110, section 13.1.1); nil for any.
-  fileprivate func expectedVersions(hasSubject: Bool) throws -> Set<Version>? {
-    guard let tags = ifMatchTags else { return nil }
+  /// If-Match (RFC 9110, section 13.1.1); nil for none.
+  fileprivate func condition(hasSubject: Bool) throws -> VersionCondition? {
+    guard let header = headers[.ifMatch] else { return nil }
     guard hasSubject else {
       throw Problem.invalidHeader("If-Match", "is not possible here: what is to be made has no version yet")
     }
-    return Set(
-      try tags.map { tag in
-        // A query's tag has more behind the version.
-        guard tag.count > 2, tag.first == "\"", tag.last == "\"",
-          let version = Int64(tag.dropFirst().dropLast().prefix { $0 != "-" }), version > 0
-        else {
-          throw Problem.invalidHeader(
-            "If-Match", "must be the ETag of a command's answer or of one thing's, such as \"3\", in quotes")
-        }
-        return Version(version)
-      })
+    let tags = header.split(separator: ",", omittingEmptySubsequences: false).map {
+      $0.trimmingCharacters(in: .whitespaces)
+    }
+    guard tags != ["*"] else { return .exists }
+    return .oneOf(
+      Set(
+        try tags.map { tag in
+          // A query's tag has more behind the version.
+          guard tag.count > 2, tag.first == "\"", tag.last == "\"",
+            let version = Int64(tag.dropFirst().dropLast().prefix { $0 != "-" }), version > 0
+          else {
+            throw Problem.invalidHeader(
+              "If-Match", "must be * or the ETag of a command's answer or of one thing's, such as \"3\", in quotes")
+          }
+          return Version(version)
+        }))
   }
 
   fileprivate func correlationID() throws -> String? {

@@ -27,6 +27,8 @@ private func invalidRequest(_ error: InvalidRequest) -> Problem {
 
 /// Of a command that is to be tried again with what it needs read anew; see `CommandRoutes.again`.
 let changedMeanwhile = "changed-meanwhile"
+/// Of a command whose events may be stored or not.
+let outcomeUnknown = "outcome-unknown"
 
 private func rejection(_ rejection: CommerceRejection) -> Problem {
   switch rejection {
@@ -38,9 +40,9 @@ private func rejection(_ rejection: CommerceRejection) -> Problem {
     return exists("order", id, "/orderId", "choose another orderId, or leave it out")
   case .returnExists(let id):
     return exists("return", id, "/returnId", "choose another returnId, or leave it out")
-  case .productNotFound(let sku): return .notFound("There is no product \(sku).")
-  case .customerNotFound(let id): return .notFound("There is no customer \(id).")
-  case .orderNotFound(let id): return .notFound("There is no order \(id).")
+  case .productNotFound(let sku): return .notFound("The product \(sku) is not there.")
+  case .customerNotFound(let id): return .notFound("The customer \(id) is not there.")
+  case .orderNotFound(let id): return .notFound("The order \(id) is not there.")
   case .customerIsErased(let id):
     return Problem(
       .conflict, "customer-erased", title: "The customer's personal data is erased",
@@ -143,7 +145,7 @@ private func failure(_ error: CommandError) -> Problem {
     return .unavailable("The store cannot be reached; nothing was stored. Try again in a moment.", retryAfter: 2)
   case .outcomeUnknown:
     return Problem(
-      .gatewayTimeout, "outcome-unknown", title: "The outcome is unknown",
+      .gatewayTimeout, outcomeUnknown, title: "The outcome is unknown",
       detail:
         "The connection to the store was lost in the middle: the command may have taken effect. Repeat it with the same Idempotency-Key to learn what came of it.",
       headers: [.retryAfter: "2"])
@@ -155,7 +157,9 @@ private func failure(_ error: CommandError) -> Problem {
   case .preconditionFailed(let stream, let current):
     return Problem(
       .preconditionFailed, "precondition-failed", title: "The version is another",
-      detail: "\(stream) is at version \(current), which If-Match does not name; read it again, and decide anew.",
+      detail: current > .none
+        ? "\(stream) is at version \(current), which If-Match does not name; read it again, and decide anew."
+        : "\(stream) is not there, while If-Match asks that it be; make it first.",
       extensions: [.init("currentVersion", .integer(current.rawValue))])
   case .keyReused(let key):
     return Problem(

@@ -6,6 +6,7 @@ import Foundation
 import HTTPTypes
 import Hummingbird
 import JSON
+import Logging
 import PersonalKeys
 import Postgres
 import ServiceKit
@@ -15,11 +16,14 @@ extension CommandRoutes {
     router.post("/v1/customers") { request, context in
       let (json, bytes) = try await body(of: request)
       let body = try RegisterCustomerRequest(json)
-      let id = body.customerID ?? UUID.v7().uuidString.lowercased()
-      let sealed = try await reachingStore { try await keys.key(of: id)?.seal(body.personal.encoded, of: id) }
-      // Refused where the key was erased; but who repeats a request with its key gets its answer first.
-      let customer = CustomerRegistered(customerID: id, sealed: sealed ?? "", country: body.country)
-      return try await create(RegisterCustomer(customer), "/v1/customers", id, request, bytes, by: context.caller)
+      func register(_ id: String) async throws -> Response {
+        let sealed = try await reachingStore { try await keys.key(of: id)?.seal(body.personal.encoded, of: id) }
+        // Refused where the key was erased; but who repeats a request with its key gets its answer first.
+        let customer = CustomerRegistered(customerID: id, sealed: sealed ?? "", country: body.country)
+        return try await create(RegisterCustomer(customer), "/v1/customers", id, request, bytes, by: context.caller)
+      }
+      guard let id = body.customerID else { return try await registeringSomebodyNew(context.logger, register) }
+      return try await register(id)
     }
     router.patch("/v1/customers/{id}") { request, context in
       let (json, bytes) = try await body(of: request)
@@ -35,9 +39,9 @@ extension CommandRoutes {
       }
     }
     router.delete("/v1/customers/{id}/personal-data") { request, context in
-      try admit()
-      let bytes = try await request.jsonBytes(isOptional: true)
-      let body = try ReasonRequest(bytes.isEmpty ? [:] : JSON(requestBody: bytes))
+      try context.caller.require(.personalDataErase)
+      let (json, bytes) = try await body(of: request, isOptional: true)
+      let body = try ReasonRequest(json)
       let id = try customerID(context)
       return try await again {
         let customer = try await customer(id)
@@ -48,10 +52,32 @@ extension CommandRoutes {
         return try await change(ErasePersonalData(erased), id, request, bytes, by: context.caller) { json in
           json.member("erasedAt", erased.erasedAt.description)
           json.member("events", erased.events)
-          // In each generation of the one read table that has any.
-          json.member("rows", 1)
         }
       }
+    }
+  }
+
+  /// Registers under an id that nobody knows yet. Its key must be there before the event is; where it then shows that nothing
+  /// was stored under this id, nobody can need the key any more. What a crash leaves behind is a key too many, and never one
+  /// too few.
+  private func registeringSomebodyNew(
+    _ logger: Logger, _ register: (String) async throws -> Response
+  ) async throws -> Response {
+    let id = UUID.v7().uuidString.lowercased()
+    do {
+      let response = try await register(id)
+      // A repeated request is answered with the id of the first time.
+      if response.headers[.location]?.hasSuffix(id) != true { await discardKey(of: id, logger) }
+      return response
+    } catch let problem as Problem {
+      if problem.name != outcomeUnknown { await discardKey(of: id, logger) }
+      throw problem
+    }
+  }
+
+  private func discardKey(of id: String, _ logger: Logger) async {
+    do { try await keys.discard(of: id, events: "\(Customer.stream(id))") } catch {
+      logger.warning("an unused personal key stays", metadata: ["person": "\(id)", "error": "\(error)"])
     }
   }
 

@@ -15,8 +15,10 @@ struct CommandRoutes<Store: EventStore> {
   let processor: CommandProcessor<Store>
   let store: Store
   let keys: PersonalKeys
-  let currency: String
+  let currencyCheck: CurrencyCheck
   let tokenKey: ConsistencyToken.Key
+
+  var currency: String { currencyCheck.currency }
 
   func add(to router: some RouterMethods<ServiceContext>) {
     addProducts(to: router)
@@ -67,9 +69,10 @@ struct CommandRoutes<Store: EventStore> {
       try await product(request, context, ChangePriceRequest.init) { ChangePrice($0, unitPrice: $1.unitPrice) }
     }
     router.delete("/v1/products/{sku}") { request, context in
-      try admit()
+      let (json, bytes) = try await body(of: request, isOptional: true)
+      _ = try EmptyRequest(json)
       let sku = try sku(context)
-      return try await change(DiscontinueProduct(sku), sku.rawValue, request, [], by: context.caller)
+      return try await change(DiscontinueProduct(sku), sku.rawValue, request, bytes, by: context.caller)
     }
     router.post("/v1/products/{sku}/reinstatement") { request, context in
       try await product(request, context, EmptyRequest.init) { sku, _ in ReinstateProduct(sku) }
@@ -96,7 +99,7 @@ struct CommandRoutes<Store: EventStore> {
 
   private func sku(_ context: ServiceContext) throws -> SKU {
     let text = try context.pathParameter("sku")
-    guard let sku = SKU(text) else { throw Problem.notFound("There is no product \(text).") }
+    guard let sku = SKU(text) else { throw Problem.notFound("The product \(text) is not there.") }
     return sku
   }
 
@@ -142,37 +145,42 @@ struct CommandRoutes<Store: EventStore> {
 
   private func placeOrder(_ request: Request, by caller: Caller) async throws -> Response {
     let (json, bytes) = try await body(of: request)
-    let body = try PlaceOrderRequest(json)
+    let now = Timestamp.now
+    let body = try PlaceOrderRequest(json, now: now)
     if body.placedAt != nil || body.lines.contains(where: { $0.unitPrice != nil }) {
       try caller.require(.ordersOverride)
     }
     let orderID = body.orderID ?? UUID.v7().uuidString.lowercased()
     let command = PlaceOrder(
       orderID: orderID, customerID: body.customerID, country: body.country, lines: body.lines,
-      placedAt: body.placedAt ?? .now, currency: currency)
+      placedAt: body.placedAt ?? now, currency: currency)
     return try await create(command, "/v1/orders", orderID, request, bytes, by: caller)
   }
 
   private func recordReturn(_ request: Request, by caller: Caller) async throws -> Response {
     let (json, bytes) = try await body(of: request)
-    let body = try RecordReturnRequest(json)
-    if body.returnedAt != nil { try caller.require(.ordersOverride) }
+    let now = Timestamp.now
+    let body = try RecordReturnRequest(json, now: now)
+    // Without an order the request itself says how much is credited.
+    if body.returnedAt != nil || body.orderID == nil { try caller.require(.ordersOverride) }
     let returnID = body.returnID ?? UUID.v7().uuidString.lowercased()
     let command = RecordReturn(
       returnID: returnID, orderID: body.orderID, customerID: body.customerID, country: body.country,
-      reason: body.reason, lines: body.lines, returnedAt: body.returnedAt ?? .now, currency: currency)
+      reason: body.reason, lines: body.lines, returnedAt: body.returnedAt ?? now, currency: currency)
     return try await create(command, "/v1/returns", returnID, request, bytes, by: caller)
   }
 
   /// Sheds what would be refused anyway, before any work.
   func admit() throws {
+    try currencyCheck.requireConfirmed()
     guard !processor.isOverloaded else { throw processor.shed() }
   }
 
-  func body(of request: Request) async throws -> (JSON, [UInt8]) {
+  /// - Parameter isOptional: no body means an empty object.
+  func body(of request: Request, isOptional: Bool = false) async throws -> (JSON, [UInt8]) {
     try admit()
-    let bytes = try await request.jsonBytes()
-    return (try JSON(requestBody: bytes), bytes)
+    let bytes = try await request.jsonBytes(isOptional: isOptional)
+    return (isOptional && bytes.isEmpty ? [:] : try JSON(requestBody: bytes), bytes)
   }
 
   func create(

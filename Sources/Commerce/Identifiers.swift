@@ -1,3 +1,5 @@
+public import EventSourcing
+
 /// Rules for the names that clients may choose.
 public enum Identifier {
   public static let maximumLength = 128
@@ -8,7 +10,7 @@ public enum Identifier {
     guard text.utf8.count <= maximumLength else { return "must have at most \(maximumLength) bytes" }
     guard text.utf8.allSatisfy({ (0x20...0x7E).contains($0) }) else { return "must be printable ASCII" }
     // Clients and proxies take these out of a path.
-    guard text != "." && text != ".." else { return "must not be . or .." }
+    guard text != "." && text != ".." else { return #"must be neither "." nor "..""# }
     return nil
   }
 }
@@ -61,4 +63,9 @@ public enum Bounds {
   public static let nameLength = 1...200
   public static let textLength = 0...2_000
   public static let countryLength = 1...64
+  /// When something can have happened; clocks differ, and so do their zones, by a day at most.
+  public static func times(now: Timestamp) -> ClosedRange<Timestamp> {
+    let day: Int64 = 86_400_000_000
+    return Timestamp(microsecondsSince1970: 0)...Timestamp(microsecondsSince1970: now.microsecondsSince1970 + day)
+  }
 }

@@ -88,7 +88,7 @@ struct FieldReader {
 
   mutating func integer(_ name: String, isRequired: Bool = true, in range: ClosedRange<Int64>) -> Int64? {
     guard let value = value(name, isRequired: isRequired) else { return nil }
-    guard let integer = value.integer else {
+    guard let integer = value.wholeNumber else {
       fail(
         name, "must be a whole number from \(range.lowerBound) to \(range.upperBound), and is \(Self.describe(value))")
       return nil

@@ -91,12 +91,12 @@ public struct PlaceOrderRequest: Sendable, Hashable {
   public let lines: [PlaceOrder.Line]
   public let placedAt: Timestamp?
 
-  public init(_ json: JSON) throws(InvalidRequest) {
+  public init(_ json: JSON, now: Timestamp) throws(InvalidRequest) {
     var reader = FieldReader(json)
     orderID = reader.text("orderId", isRequired: false, problem: Identifier.problem)
     customerID = reader.text("customerId", isRequired: false, problem: Identifier.problem)
     country = reader.country()
-    placedAt = reader.time("placedAt")
+    placedAt = reader.time("placedAt", now: now)
     lines = reader.lines(isPriceRequired: false) { sku, quantity, unitPrice in
       PlaceOrder.Line(sku: sku, quantity: quantity, unitPrice: unitPrice)
     }
@@ -165,13 +165,13 @@ public struct RecordReturnRequest: Sendable, Hashable {
   public let reason: String?
   public let lines: [RecordReturn.Line]
 
-  public init(_ json: JSON) throws(InvalidRequest) {
+  public init(_ json: JSON, now: Timestamp) throws(InvalidRequest) {
     var reader = FieldReader(json)
     returnID = reader.text("returnId", isRequired: false, problem: Identifier.problem)
     orderID = reader.text("orderId", isRequired: false, problem: Identifier.problem)
     customerID = reader.text("customerId", isRequired: false, problem: Identifier.problem)
     country = reader.country()
-    returnedAt = reader.time("returnedAt")
+    returnedAt = reader.time("returnedAt", now: now)
     reason = reader.reason(isRequired: false)
     let isOfOrder = reader.has("orderId")
     for name in ["customerId", "country"] where isOfOrder && reader.has(name) {
@@ -255,9 +255,11 @@ extension FieldReader {
     text("country", isRequired: false, length: Bounds.countryLength)
   }
 
-  fileprivate mutating func time(_ name: String) -> Timestamp? {
-    let time = text(name, isRequired: false) {
-      Timestamp($0) == nil ? "must be a time as in RFC 3339, such as 2026-11-21T09:30:00Z" : nil
+  /// When something happened: one time in the year 9999 would head every list for ever.
+  fileprivate mutating func time(_ name: String, now: Timestamp) -> Timestamp? {
+    let time = text(name, isRequired: false) { text in
+      guard let time = Timestamp(text) else { return "must be a time as in RFC 3339, such as 2026-11-21T09:30:00Z" }
+      return Bounds.times(now: now).contains(time) ? nil : "must be from 1970 on, and at most a day ahead of now"
     }
     return time.flatMap { Timestamp($0) }
   }

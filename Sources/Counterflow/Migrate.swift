@@ -1,5 +1,6 @@
 import ArgumentParser
 import CommerceReadModels
+import CommerceStore
 import Foundation
 import PersonalKeys
 import Postgres
@@ -33,7 +34,8 @@ struct Migrate: AsyncParsableCommand {
       try settings[role.password].map { (role, $0) }
     }
     try await migrate(
-      "write store", try settings[CommonSettings.writeDatabaseURL], [eventStoreSchema, personalSchema],
+      "write store", try settings[CommonSettings.writeDatabaseURL],
+      [eventStoreSchema, personalSchema, commerceStoreSchema],
       passwords)
     try await migrate(
       "read store", try settings[CommonSettings.readDatabaseURL], [projectionsSchema, readModelsSchema],

@@ -34,6 +34,15 @@ public enum JSON: Sendable, Hashable {
 
   public var string: String? { if case .string(let value) = self { value } else { nil } }
   public var integer: Int64? { if case .integer(let value) = self { value } else { nil } }
+  /// A whole number as JSON Schema has it, however it is written: 1, 1.0 and 1e2. From 2^53 on only digits count, since a
+  /// fraction there would have been lost.
+  public var wholeNumber: Int64? {
+    switch self {
+    case .integer(let value): value
+    case .number(let value) where abs(value) < 0x1p53: Int64(exactly: value)
+    default: nil
+    }
+  }
   public var boolean: Bool? { if case .boolean(let value) = self { value } else { nil } }
   public var array: [JSON]? { if case .array(let value) = self { value } else { nil } }
   public var members: [Member]? { if case .object(let value) = self { value } else { nil } }

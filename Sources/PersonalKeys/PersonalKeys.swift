@@ -6,7 +6,8 @@ public import Postgres
 public let personalSchema = Schema(
   name: "personal",
   migrations: [
-    Migration(version: 1, name: "keys", sql: String(decoding: PackageResources.v0001_keys_sql, as: UTF8.self))
+    Migration(version: 1, name: "keys", sql: String(decoding: PackageResources.v0001_keys_sql, as: UTF8.self)),
+    Migration(version: 2, name: "discard", sql: String(decoding: PackageResources.v0002_discard_sql, as: UTF8.self)),
   ],
   afterwards: [String(decoding: PackageResources.privileges_sql, as: UTF8.self)])
 
@@ -51,6 +52,14 @@ public struct PersonalKeys: Sendable {
     // Another one made it at this moment, unseen by the statement.
     guard let first = rows.first else { return try await keys(of: [person])[person] }
     return first.map { PersonalKey($0.bytes) }
+  }
+
+  /// Takes back a key that nothing was sealed with.
+  /// - Parameters:
+  ///   - person: one whose id nobody else has: a command under way might need the key.
+  ///   - stream: of the person's events; where it is there, the key stays.
+  public func discard(of person: String, events stream: String) async throws {
+    try await pool.query("select personal.discard_key(\(person), \(stream))")
   }
 
   /// The keys that are there; of nobody else.

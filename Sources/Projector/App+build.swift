@@ -92,7 +92,7 @@ extension App {
       settings: projectorSettings,
       logger: logger)
 
-    let router = Router()
+    let router = ServiceMain.router()
     try router.addHealth(
       [
         .database("readStore", readStore, [projectionsSchema, readModelsSchema]),

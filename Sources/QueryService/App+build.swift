@@ -67,7 +67,7 @@ extension App {
       histories: Histories(eventsPool), cache: cacheBytes > 0 ? AnswerCache(capacity: cacheBytes) : nil)
 
     let access = try await Access(settings, logger: logger)
-    let router = Router(context: ServiceContext.self, options: .autoGenerateHeadEndpoints)
+    let router = ServiceMain.router()
     router.addDocument("/openapi.yaml", "application/yaml", CommerceRoutes.openAPI)
     try router.addHealth(
       [.anyDatabase("readStore", store.servers.map(\.pool), [projectionsSchema, readModelsSchema])], settings)

@@ -32,9 +32,12 @@ struct ChangeRoutes {
     router.get("/v1/changes") { request, _ in
       var parameters = Parameters(request)
       let types = try parameters.text("types") { text in
-        let names = text.split(separator: ",", omittingEmptySubsequences: false)
-        let isFine = (1...50).contains(names.count) && names.allSatisfy { $0.wholeMatch(of: /[A-Za-z]{1,64}/) != nil }
-        return isFine ? nil : "must be types of events with commas between them, such as OrderPlaced,OrderPaid"
+        let unknown = text.split(separator: ",", omittingEmptySubsequences: false).first {
+          !commerceEventTypes.contains(String($0))
+        }
+        return unknown.map { _ in
+          "must be types of events with commas between them, of these: \(commerceEventTypes.joined(separator: ", "))"
+        }
       }
       try parameters.finish()
       let wanted = types.map { Set($0.split(separator: ",").map(String.init)) }

@@ -14,8 +14,14 @@ struct Parameters {
 
   init(_ request: Request) {
     path = request.uri.path
-    given = request.uri.queryParameters.map { (String($0.key), String($0.value)) }
+    given = (request.uri.query ?? "").split(separator: "&").map { part in
+      let ends = part.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+      return (Self.decode(ends[0]), ends.count > 1 ? Self.decode(ends[1]) : "")
+    }
   }
+
+  /// What cannot be decoded does not come here (`RequestRules`).
+  private static func decode(_ text: Substring) -> String { text.removingPercentEncoding ?? String(text) }
 
   static func wrong(_ name: String, _ detail: String) -> Problem {
     Problem(
@@ -48,6 +54,13 @@ struct Parameters {
   /// What people type to search.
   mutating func search() throws -> String? {
     try text("q") { (1...200).contains($0.unicodeScalars.count) ? nil : "must have 1 to 200 characters" }
+  }
+
+  mutating func country() throws -> String? {
+    try text("country") { text in
+      let isFine = Bounds.countryLength.contains(text.unicodeScalars.count) && !text.allSatisfy(\.isWhitespace)
+      return isFine ? nil : "must have 1 to 64 characters, and not white space alone"
+    }
   }
 
   mutating func choice(_ name: String, _ allowed: [String]) throws -> String? {

@@ -30,9 +30,7 @@ struct QueryRoutes {
       var parameters = Parameters(request)
       var filter = OrderQueries.Filter()
       filter.customerID = try parameters.text("customerId", problem: Identifier.problem)
-      filter.country = try parameters.text("country") {
-        Bounds.countryLength.contains($0.unicodeScalars.count) ? nil : "must have 1 to 64 characters"
-      }
+      filter.country = try parameters.country()
       filter.text = try parameters.search()
       return try await page(request, filter, parameters)
     }
@@ -243,7 +241,7 @@ struct QueryRoutes {
     var filter = SalesQueries.Filter()
     filter.from = try parameters.day("from")
     filter.to = try parameters.day("to")
-    if hasCountry { filter.country = try parameters.text("country") { _ in nil } }
+    if hasCountry { filter.country = try parameters.country() }
     return filter
   }
 

@@ -61,7 +61,7 @@ extension App {
       ? RabbitMQPublisher(broker, exchanges: [IntegrationFeed.exchange], logger: logger) : nil
     let relay = EventRelay.Relay(pool, publisher, integration: integration, settings: relaySettings, logger: logger)
 
-    let router = Router()
+    let router = ServiceMain.router()
     try router.addHealth(
       [
         .database("writeStore", pool, [eventStoreSchema]),

@@ -43,7 +43,7 @@ public struct SettingDescription: Sendable, Hashable {
 public struct SettingError: Error, Sendable, CustomStringConvertible {
   public let description: String
 
-  init<Value>(_ setting: Setting<Value>, _ problem: String) {
+  public init<Value>(_ setting: Setting<Value>, _ problem: String) {
     description = "\(setting.name) \(problem); allowed: \(setting.allowed)"
   }
 }

@@ -36,6 +36,12 @@ struct CodecTests {
         total: 2034, currency: "GBP", placedAt: Timestamp("2026-11-21T09:30:00.123456Z")!))
   }
 
+  @Test("the list of types has every event that was ever stored, and no other")
+  func types() throws {
+    let files = try FileManager.default.contentsOfDirectory(atPath: Self.folder.path)
+    #expect(commerceEventTypes == Set(files.map { String($0.prefix { $0 != "." }) }).sorted())
+  }
+
   static let current: [(String, any DomainEvent)] = [
     ("ProductRegistered.2", registered(tracksStock: true)),
     (

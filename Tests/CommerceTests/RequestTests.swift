@@ -14,18 +14,20 @@ struct RequestTests {
     return []
   }
 
+  private let now = Timestamp("2026-11-24T12:00:00Z")!
   private let line: JSON = ["sku": "A", "quantity": 1]
 
   @Test("a full order is read, and null is the same as absent")
   func order() throws {
-    let request = try PlaceOrderRequest([
-      "orderId": "o", "customerId": "c", "placedAt": "2026-11-21T10:30:00+01:00",
-      "lines": [["sku": " a ", "quantity": 1_000_000]],
-    ])
+    let request = try PlaceOrderRequest(
+      [
+        "orderId": "o", "customerId": "c", "placedAt": "2026-11-21T10:30:00+01:00",
+        "lines": [["sku": " a ", "quantity": 1_000_000]],
+      ], now: now)
     #expect(
       request.orderID == "o" && request.customerID == "c" && request.placedAt == Timestamp("2026-11-21T09:30:00Z"))
     #expect(request.lines == [.init(sku: SKU("A")!, quantity: 1_000_000)])
-    let short = try PlaceOrderRequest(["lines": [line], "orderId": nil])
+    let short = try PlaceOrderRequest(["lines": [line], "orderId": nil], now: now)
     #expect(short.orderID == nil && short.customerID == nil && short.placedAt == nil)
   }
 
@@ -46,7 +48,7 @@ struct RequestTests {
       (
         [
           "lines": [
-            ["sku": "A", "quantity": 1_000_001], ["sku": "A", "quantity": "1"], ["sku": 1, "quantity": .number(1)],
+            ["sku": "A", "quantity": 1_000_001], ["sku": "A", "quantity": "1"], ["sku": 1, "quantity": .number(0.5)],
           ]
         ],
         ["/lines/0/quantity", "/lines/1/quantity", "/lines/2/quantity", "/lines/2/sku"]
@@ -62,7 +64,7 @@ struct RequestTests {
       (["lines": [["sku": "A", "quantity": 1]], "orderId": "a\tb", "customerId": 7], ["/customerId", "/orderId"]),
     ] as [(JSON, [String])])
   func wrongOrders(json: JSON, expected: [String]) {
-    #expect(pointers { _ = try PlaceOrderRequest(json) } == expected)
+    #expect(pointers { _ = try PlaceOrderRequest(json, now: now) } == expected)
   }
 
   @Test(
@@ -99,14 +101,54 @@ struct RequestTests {
     #expect(pointers { _ = try PayOrderRequest(["amount": 0, "reference": 1]) } == ["/amount", "/reference"])
   }
 
+  @Test("a whole number counts however it is written, and only where it is exact")
+  func wholeNumbers() throws {
+    for text in ["100", "100.0", "1e2", "1E+2", "1000e-1"] {
+      #expect(try ChangePriceRequest(JSON(parsing: Array(#"{"unitPrice":\#(text)}"#.utf8))).unitPrice == 100, "\(text)")
+    }
+    for text in ["100.5", "1e-2", "9007199254740993.0", "1e300", "-1e2"] {
+      let json = try JSON(parsing: Array(#"{"unitPrice":\#(text)}"#.utf8))
+      #expect(pointers { _ = try ChangePriceRequest(json) } == ["/unitPrice"], "\(text)")
+    }
+  }
+
+  @Test("orders are placed, and goods come back, from 1970 on and at most a day ahead")
+  func times() throws {
+    let cases = [
+      ("1970-01-01T00:00:00Z", true), ("2026-11-25T12:00:00Z", true), ("2026-11-25T13:00:00+01:00", true),
+      ("1969-12-31T23:59:59.999999Z", false), ("2026-11-25T12:00:00.000001Z", false), ("9999-12-31T23:59:59Z", false),
+    ]
+    for (time, isFine) in cases {
+      let order: JSON = ["lines": [line], "placedAt": .string(time)]
+      let back: JSON = ["orderId": "o", "lines": [line], "returnedAt": .string(time)]
+      #expect(pointers { _ = try PlaceOrderRequest(order, now: now) } == (isFine ? [] : ["/placedAt"]), "\(time)")
+      #expect(pointers { _ = try RecordReturnRequest(back, now: now) } == (isFine ? [] : ["/returnedAt"]), "\(time)")
+    }
+  }
+
+  @Test("no rule ends like a sentence: it is quoted inside of one", arguments: ["", ".", "..", "ü", "a\tb"])
+  func rules(id: String) throws {
+    let json: JSON = ["orderId": .string(id), "lines": [["sku": .string(id), "quantity": .string(id)]]]
+    do throws(InvalidRequest) {
+      _ = try PlaceOrderRequest(json, now: now)
+      Issue.record("\(id) was taken")
+    } catch {
+      for field in error.fields {
+        #expect(field.detail.last.map { !$0.isPunctuation || $0 == "\"" } == true, "\(field)")
+      }
+    }
+  }
+
   @Test("a return of an order takes its prices, a credit note has its own")
   func returns() throws {
     let priced: JSON = ["sku": "A", "quantity": 1, "unitPrice": 5]
-    #expect(try RecordReturnRequest(["lines": [priced], "country": "France"]).lines[0].unitPrice == 5)
-    #expect(try RecordReturnRequest(["orderId": "o", "lines": [line]]).orderID == "o")
-    #expect(pointers { _ = try RecordReturnRequest(["lines": [line]]) } == ["/lines/0/unitPrice"])
+    #expect(try RecordReturnRequest(["lines": [priced], "country": "France"], now: now).lines[0].unitPrice == 5)
+    #expect(try RecordReturnRequest(["orderId": "o", "lines": [line]], now: now).orderID == "o")
+    #expect(pointers { _ = try RecordReturnRequest(["lines": [line]], now: now) } == ["/lines/0/unitPrice"])
     #expect(
-      pointers { _ = try RecordReturnRequest(["orderId": "o", "customerId": "c", "country": "F", "lines": [priced]]) }
+      pointers {
+        _ = try RecordReturnRequest(["orderId": "o", "customerId": "c", "country": "F", "lines": [priced]], now: now)
+      }
         == ["/country", "/customerId", "/lines/0/unitPrice"])
   }
 }

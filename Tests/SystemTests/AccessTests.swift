@@ -66,6 +66,7 @@ struct TokenTests {
     let wrong: [(Claims, String)] = [
       (Claims(iss: "mallory"), "issuer"), (Claims(iss: nil), "issuer"), (Claims(aud: ["others"]), "audience"),
       (Claims(sub: nil), "sub"), (Claims(sub: ""), "sub"), (Claims(sub: "a\nb"), "sub"), (Claims(exp: nil), "exp"),
+      (Claims(exp: 253_402_300_800), "9999"), (Claims(exp: .max), "9999"),
     ]
     for (claims, reason) in wrong {
       #expect(refusal(try await sign(claims), verifier)?.contains(reason) == true, "\(claims)")

@@ -76,6 +76,39 @@ struct AuthenticationTests {
     #expect(!commands.process.output.contains(Self.secret) && !commands.process.output.contains("eyJ"))
   }
 
+  @Test("crediting without an order and erasing a person need scopes of their own", .freshDatabase())
+  func irrevocable() async throws {
+    let system = System(settings: ["AUTH": "jwt", "AUTH_KEY": Self.secret])
+    try await system.migrate()
+    let commands = try await system.startReady(.commandService)
+    let (ada, bob) = (try await token("ada", .commandsWrite), try await token("bob", .commandsWrite, .ordersOverride))
+    func send(_ method: String, _ path: String, _ body: JSON?, _ headers: [String: String]) async throws -> HTTPAnswer {
+      try await commands.http.send(method, path, body: body?.encoded, headers: headers)
+    }
+    #expect(try await send("POST", "/v1/products", Self.lantern, ada).status == 201)
+    let credit: JSON = ["returnId": "r", "lines": [["sku": "LANTERN", "quantity": 1, "unitPrice": 1_000_000_000]]]
+    let refused = try await send("POST", "/v1/returns", credit, ada)
+    #expect(refused.status == 403 && refused.headers["www-authenticate"]?.contains("orders:override") == true)
+    #expect(try await send("POST", "/v1/returns", credit, bob).status == 201)
+    // At an order's own prices nothing is given away.
+    let ofOrder: JSON = ["orderId": "none", "lines": [["sku": "LANTERN", "quantity": 1]]]
+    #expect(try await send("POST", "/v1/returns", ofOrder, ada).problem == "order-unknown")
+
+    #expect(try await send("POST", "/v1/customers", ["customerId": "c", "name": "Somebody"], ada).status == 201)
+    let personal = "/v1/customers/c/personal-data"
+    for headers in [ada, bob] {
+      let refused = try await send("DELETE", personal, nil, headers)
+      #expect(refused.status == 403 && refused.headers["www-authenticate"]?.contains("personal-data:erase") == true)
+    }
+    let made = try system.run(
+      "counterflow", ["token", "--subject", "eve", "--scope", "commands:write", "personal-data:erase"])
+    #expect(try await made.wait() == 0)
+    let eve = ["Authorization": "Bearer \(try #require(made.output.split(separator: "\n").first))"]
+    #expect(try await send("DELETE", personal, nil, eve).json["changed"] == true)
+    let alone = try await token("mallory", .personalDataErase)
+    #expect(try await send("DELETE", personal, nil, alone).status == 403)
+  }
+
   @Test(
     "more requests than are allowed answer 429, from a subject and from an address behind a proxy", .freshStores)
   func rates() async throws {
@@ -119,7 +152,7 @@ struct AuthenticationTests {
     let token = try #require(made.output.split(separator: "\n").first)
     let queries = try await system.startReady(.queryService)
     #expect(
-      try await queries.http.send("GET", "/v1/orders", headers: ["Authorization": "bearer \(token)"]).status == 200)
+      try await queries.http.send("GET", "/v1/orders", headers: ["Authorization": "bearer   \(token)"]).status == 200)
     let refused = try System(settings: ["AUTH_KEY": "short"]).run("counterflow", ["token"])
     #expect(try await refused.wait() == 78)
     #expect(refused.output.hasPrefix("counterflow: AUTH_KEY") && !refused.output.contains("short;"))

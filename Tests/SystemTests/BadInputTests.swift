@@ -4,23 +4,6 @@ import Postgres
 import TestSupport
 import Testing
 
-/// Sends bytes over a connection of its own, and reads until the server is silent.
-private func raw(_ request: String, to http: HTTPProbe) async throws -> String {
-  let file = FileManager.default.temporaryDirectory.appendingPathComponent(UUID().uuidString)
-  try Data(request.utf8).write(to: file)
-  defer { try? FileManager.default.removeItem(at: file) }
-  let address = http.base.replacing("http://", with: "").replacing(":", with: "/")
-  let process = try ChildProcess(
-    URL(fileURLWithPath: "/bin/bash"),
-    ["-c", "exec 3<>/dev/tcp/\(address); cat '\(file.path)' >&3 & exec timeout -s KILL 60 cat <&3"])
-  try await eventually("it is answered") { !process.isRunning || process.output.contains("\r\n\r\n") }
-  // For what should not come behind it.
-  if process.isRunning { try await Task.sleep(for: .seconds(1)) }
-  if process.isRunning { try await process.suspend().forEach { kill($0, SIGKILL) } }
-  try await process.wait()
-  return process.output
-}
-
 @Suite("Bad input", .tags(.system), .needsServers)
 struct BadInputTests {
   @Test(
@@ -121,14 +104,14 @@ struct BadInputTests {
     try await expect(400, "malformed-path", [], "GET", "/v1/products/%FF", on: queries.http)
 
     // What no client library sends, byte by byte.
-    let missing = try await raw(
-      "HEAD /v1/orders/missing HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", to: queries.http)
+    let missing = try await queries.http.raw(
+      "HEAD /v1/orders/missing HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
     #expect(missing.hasPrefix("HTTP/1.1 404") && missing.hasSuffix("\r\n\r\n"), "\(missing)")
     let chunk =
       "POST /v1/orders HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
-    #expect(try await raw(chunk + "zz\r\n", to: http).hasPrefix("HTTP/1.1 400"))
+    #expect(try await http.raw(chunk + "zz\r\n").hasPrefix("HTTP/1.1 400"))
     #expect(
-      try await raw(chunk + "40001\r\n" + String(repeating: " ", count: 0x40001) + "\r\n0\r\n\r\n", to: http).hasPrefix(
+      try await http.raw(chunk + "40001\r\n" + String(repeating: " ", count: 0x40001) + "\r\n0\r\n\r\n").hasPrefix(
         "HTTP/1.1 413"))
 
     #expect(try await database.query("select count(*) from event_store.events").value(Int.self) == before)

@@ -20,13 +20,13 @@ import Testing
 struct RouteTests {
   @Test("each service answers what the table of routes says, and no other")
   func table() async throws {
-    let commands = Router(context: ServiceContext.self)
-    let queries = Router(context: ServiceContext.self, options: .autoGenerateHeadEndpoints)
+    let commands = ServiceMain.router()
+    let queries = ServiceMain.router()
     let pool = PostgresPool(PostgresConfiguration(url: ""), logger: .quiet)
     let store = InMemoryEventStore()
     CommandRoutes(
-      processor: CommandProcessor(store, logger: .quiet), store: store, keys: PersonalKeys(pool), currency: "GBP",
-      tokenKey: ConsistencyToken.Key([])
+      processor: CommandProcessor(store, logger: .quiet), store: store, keys: PersonalKeys(pool),
+      currencyCheck: CurrencyCheck("GBP", pool, logger: .quiet), tokenKey: ConsistencyToken.Key([])
     ).add(to: commands)
     let (heads, activity) = (StoreHeads(pool, activity: Activity(), logger: .quiet), Activity())
     let progress = ReadProgress(pool, host: "local", heads: heads, activity: activity, logger: .quiet)

@@ -4,7 +4,7 @@ public import EventSourcing
 /// server.
 ///
 ///     try Given().event(ProductEvent.registered(…), of: Product.self, "A").when(command) == […]
-public struct Given {
+public struct Given: Sendable {
   private var history: [StreamID: [any DomainEvent]] = [:]
 
   public init() {}

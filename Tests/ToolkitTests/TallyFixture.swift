@@ -66,7 +66,7 @@ extension CommandRequest {
     let fingerprint = bytes.withUnsafeBytes { UUID(uuid: $0.loadUnaligned(as: uuid_t.self)) }
     return CommandRequest(
       key: IdempotencyKey(scope: "test", key: key), fingerprint: fingerprint,
-      metadata: EventMetadata(correlationID: key, causationID: key), expectedVersions: versions)
+      metadata: EventMetadata(correlationID: key, causationID: key), condition: versions.map { .oneOf($0) })
   }
 }
 

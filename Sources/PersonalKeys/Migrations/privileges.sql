@@ -1,6 +1,8 @@
--- command-service makes and uses keys, projectors use them; nobody but the trigger takes one away.
+-- command-service makes and uses keys, projectors use them; nobody takes one away but the trigger, and, where there are no
+-- events, the function.
 revoke all on all tables in schema personal from public;
 revoke all on all functions in schema personal from public;
 grant usage on schema personal to counterflow_command, counterflow_projector, counterflow_query;
 grant select, insert on personal.keys to counterflow_command;
 grant select on personal.keys to counterflow_projector, counterflow_query;
+grant execute on function personal.discard_key to counterflow_command;

@@ -8,11 +8,11 @@ public struct ServiceContext: RequestContext {
   public var coreContext: CoreRequestContextStorage
   /// Who sends it; set before any route that asks for a scope.
   public internal(set) var caller = Caller.anybody
-  let remoteAddress: SocketAddress?
+  let channel: any Channel
 
   public init(source: ApplicationRequestContextSource) {
     coreContext = .init(source: source)
-    remoteAddress = source.channel.remoteAddress
+    channel = source.channel
   }
 }
 
@@ -72,7 +72,10 @@ public struct Admission: RouterMiddleware {
       Self.refused("malformed")
       throw .unauthorized("Send one header Authorization: Bearer TOKEN.", challenge: #"Bearer error="invalid_request""#)
     }
-    do throws(TokenRefusal) { return try verifier.verify(String(parts[1])) } catch {
+    do throws(TokenRefusal) {
+      // One space or more (RFC 9110, section 11.6.2).
+      return try verifier.verify(String(parts[1].drop { $0 == " " }))
+    } catch {
       Self.refused("token")
       throw .unauthorized(
         "Get another token: \(error.reason).",
@@ -82,7 +85,7 @@ public struct Admission: RouterMiddleware {
 
   /// The client's address as the outermost proxy of ours saw it.
   private func address(of request: Request, _ context: ServiceContext) -> String {
-    let own = context.remoteAddress?.ipAddress ?? ""
+    let own = context.channel.remoteAddress?.ipAddress ?? ""
     guard access.proxies > 0 else { return own }
     let passed = request.headers[values: .forwardedFor].flatMap { $0.split(separator: ",") }
       .map { $0.trimmingPrefix(" ") }

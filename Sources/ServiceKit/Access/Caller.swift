@@ -6,6 +6,8 @@ public enum Scope: String, Sendable, CaseIterable {
   case queriesRead = "queries:read"
   /// Prices and times other than the store's own.
   case ordersOverride = "orders:override"
+  /// Erasing a person, which nothing undoes.
+  case personalDataErase = "personal-data:erase"
   case admin
 }
 

@@ -13,6 +13,8 @@ struct TokenRefusal: Error {
 public struct TokenVerifier: Sendable {
   /// Bytes that a token may have.
   static let maximumLength = 8 * 1024
+  /// 9999-12-31T23:59:59Z, in seconds since 1970. Beyond it no two libraries agree on what a time is.
+  private static let lastSecond = 253_402_300_799.0
   /// Tokens that are remembered, so that each is verified once.
   private static let memory = 10_000
 
@@ -93,6 +95,7 @@ public struct TokenVerifier: Sendable {
     let audiences = claims["aud"]?.array?.compactMap(\.string) ?? [claims["aud"]?.string].compactMap { $0 }
     guard audiences.contains(audience) else { throw TokenRefusal(reason: "the token is for another audience") }
     guard let expires = claims["exp"].flatMap(Self.seconds) else { throw TokenRefusal(reason: "the token has no exp") }
+    guard expires <= Self.lastSecond else { throw TokenRefusal(reason: "the token's exp is beyond the year 9999") }
     let notBefore: Double
     if let claim = claims["nbf"] {
       guard let seconds = Self.seconds(claim) else { throw TokenRefusal(reason: "the token's nbf is no time") }

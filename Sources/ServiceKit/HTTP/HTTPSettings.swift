@@ -71,6 +71,11 @@ extension ServiceMain {
   static let headerLimits = HTTP1Channel.Configuration.DecoderConfiguration(
     maxHeaderFieldSize: 16 * 1024, maxHeaderListSize: 32 * 1024, maxHeaderFieldCount: 100)
 
+  /// Routes that answer HEAD wherever they answer GET, in every process alike.
+  public static func router() -> Router<ServiceContext> {
+    Router(context: ServiceContext.self, options: .autoGenerateHeadEndpoints)
+  }
+
   /// An HTTP server over `responder`, as a service. It stops accepting at shutdown, and finishes the
   /// requests in hand.
   public static func httpServer<Responder: HTTPResponder>(
@@ -84,7 +89,8 @@ extension ServiceMain {
       answer: time(try settings[HTTPSettings.answerTimeout]))
     var server = HTTPServerBuilder.http1(
       configuration: .init(
-        additionalChannelHandlers: [ConnectionDeadlines(times)], httpDecoderConfiguration: headerLimits))
+        additionalChannelHandlers: [ConnectionDeadlines(times), ConnectionEnd()], httpDecoderConfiguration: headerLimits
+      ))
     if let tls = try HTTPSettings.tls(settings) {
       do { server = try .tls(server, tlsConfiguration: tls) } catch {
         throw SettingError(HTTPSettings.certificate, "cannot be used")

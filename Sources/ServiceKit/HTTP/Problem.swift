@@ -85,6 +85,13 @@ extension Problem {
       detail: "Send one JSON object in UTF-8: \(error).", errors: [.init(pointer: "", detail: "\(error)")])
   }
 
+  /// - Parameter requestID: as in the log.
+  func with(requestID: String) -> Problem {
+    var problem = self
+    problem.extensions.append(.init("requestId", .string(requestID)))
+    return problem
+  }
+
   public static let internalError = Problem(
     .internalServerError, "internal-error", title: "Internal error",
     detail: "Something went wrong on our side; the log of the service says what.")

@@ -3,7 +3,9 @@ public import Hummingbird
 internal import Logging
 
 /// Answers every failure of the routes with problem details, and tells a wrong method from a wrong path.
-public struct ProblemResponder<Context: RequestContext>: HTTPResponder {
+public struct ProblemResponder: HTTPResponder {
+  public typealias Context = ServiceContext
+
   private let responder: RouterResponder<Context>
   private typealias Route = (segments: [Substring], method: HTTPRequest.Method)
 
@@ -45,28 +47,45 @@ public struct ProblemResponder<Context: RequestContext>: HTTPResponder {
   }
 
   private func answer(_ request: Request, _ context: Context) async -> Response {
+    let awaited = AwaitedBody(of: request, context.channel)
+    var request = request
+    if let awaited { request.body = RequestBody(asyncSequence: awaited) }
+    var response: Response
     do {
-      guard request.uri.string.utf8.count <= RequestLimits.uriLength else {
-        throw Problem(
-          .uriTooLong, "uri-too-long", title: "The path or query is too long",
-          detail: "It may have \(RequestLimits.uriLength) bytes; ask for less at a time.")
-      }
-      let response = try await responder.respond(to: request, context: context)
+      try RequestRules.check(request)
+      try checkSegments(request)
+      response = try await responder.respond(to: request, context: context)
       // Routes throw what they do not find; this is the router's own answer, which has no body.
       if response.status == .notFound || response.status == .methodNotAllowed { try checkRoute(request) }
-      return response
     } catch {
       let problem = problem(for: error, request, context)
-      return request.method == .head ? problem.response.createHeadResponse() : problem.response
+      response = request.method == .head ? problem.response.createHeadResponse() : problem.response
     }
+    if let awaited, !awaited.wasAskedFor { response.headers[.connection] = "close" }
+    return response
   }
 
+  /// The same id is in the log lines of the request, and in the problem where the fault is ours.
   private func problem(for error: any Error, _ request: Request, _ context: Context) -> Problem {
-    if let problem = error as? Problem { return problem }
-    if let problem = translate(error) { return problem }
-    context.logger.error(
-      "a request failed", metadata: ["path": "\(request.uri.path)", "error": "\(error)"])
-    return .internalError
+    guard var problem = error as? Problem ?? translate(error) else {
+      context.logger.error("a request failed", metadata: ["path": "\(request.uri.path)", "error": "\(error)"])
+      return .internalError.with(requestID: context.id)
+    }
+    guard problem.status.kind == .serverError else { return problem }
+    problem = problem.with(requestID: context.id)
+    // Many are shed at a time, and the metrics count them.
+    let isShed = problem.status == .serviceUnavailable || problem.status == .notImplemented
+    context.logger.log(
+      level: isShed ? .debug : .error, "a request failed",
+      metadata: ["path": "\(request.uri.path)", "problem": "\(problem.name)", "error": "\(error)"])
+    return problem
+  }
+
+  /// The router takes no notice of empty segments.
+  private func checkSegments(_ request: Request) throws(Problem) {
+    let path = request.uri.path
+    guard path.count > 1, path.hasSuffix("/") || path.contains("//") else { return }
+    throw .notFound("At \(path) there is nothing; leave out the slashes that are too many.")
   }
 
   /// The router answers an unknown path and a wrong method alike, and without a body: both are found here.
@@ -77,7 +96,7 @@ public struct ProblemResponder<Context: RequestContext>: HTTPResponder {
     guard !there.contains(request.method) else {
       throw .notFound("\(request.method.rawValue) \(request.uri.path) is answered by another service.")
     }
-    guard !here.isEmpty || !there.isEmpty else { throw .notFound("There is nothing at \(request.uri.path).") }
+    guard !here.isEmpty || !there.isEmpty else { throw .notFound("At \(request.uri.path) there is nothing.") }
     let list = here.union(there).map(\.rawValue).sorted().joined(separator: ", ")
     throw Problem(
       .methodNotAllowed, "method-not-allowed", title: "Method not allowed",

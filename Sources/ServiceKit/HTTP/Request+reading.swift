@@ -13,10 +13,14 @@ extension Request {
   /// - Parameter isOptional: there may be none.
   public func jsonBytes(isOptional: Bool = false) async throws -> [UInt8] {
     let isJSON = headers[.contentType].map(Self.isJSON) ?? false
-    let refusal = Problem(
-      .unsupportedMediaType, "unsupported-media-type", title: "Unsupported media type",
-      detail: "Send the body as JSON, with the header Content-Type: application/json.")
-    guard isJSON || isOptional else { throw refusal }
+    guard isJSON || isOptional else { throw Problem.notJSON }
+    guard (headers[.contentEncoding] ?? "identity").lowercased() == "identity" else {
+      var problem = Problem.notJSON
+      problem.detail = "Send the body without a Content-Encoding."
+      // RFC 9110, section 12.5.3.
+      problem.headers[.acceptEncoding] = "identity"
+      throw problem
+    }
     let body: ByteBuffer
     do {
       body = try await self.body.collect(upTo: RequestLimits.bodySize)
@@ -27,20 +31,28 @@ extension Request {
           .badRequest, "unreadable-body", title: "The body cannot be read",
           detail: "It ended early, or its Transfer-Encoding or Content-Length is wrong.")
       }
-      throw Problem(
-        .contentTooLarge, "body-too-large", title: "The body is too large",
-        detail: "A body may have at most \(RequestLimits.bodySize) bytes; send less at a time.")
+      throw Problem.bodyTooLarge.closingConnection
     }
-    guard isJSON || body.readableBytes == 0 else { throw refusal }
+    guard isJSON || body.readableBytes == 0 else { throw Problem.notJSON }
     return Array(body.readableBytesView)
   }
 
-  /// application/json, and whatever is built on it (RFC 6838, section 4.2.8).
+  /// application/json, and whatever is built on it (RFC 6838, section 4.2.8), in UTF-8.
   private static func isJSON(_ contentType: String) -> Bool {
     if contentType == "application/json" { return true }
-    let type = contentType.prefix { $0 != ";" }.lowercased().filter { $0 != " " && $0 != "\t" }
-    return type == "application/json" || (type.hasPrefix("application/") && type.hasSuffix("+json"))
+    let parts = contentType.split(separator: ";", omittingEmptySubsequences: false).map {
+      $0.lowercased().filter { $0 != " " && $0 != "\t" && $0 != "\"" }
+    }
+    let charset = parts.dropFirst().first { $0.hasPrefix("charset=") }
+    guard charset == nil || charset == "charset=utf-8" else { return false }
+    return parts[0] == "application/json" || (parts[0].hasPrefix("application/") && parts[0].hasSuffix("+json"))
   }
+}
+
+extension Problem {
+  fileprivate static let notJSON = Problem(
+    .unsupportedMediaType, "unsupported-media-type", title: "Unsupported media type",
+    detail: "Send the body as JSON in UTF-8, with the header Content-Type: application/json.")
 }
 
 extension JSON {
@@ -54,13 +66,8 @@ extension RequestContext {
   /// A part of the path, percent-decoded.
   public func pathParameter(_ name: String) throws -> String {
     let raw = try parameters.require(name)
-    // Most have nothing to decode, and need not pass through Foundation.
-    guard raw.utf8.contains(UInt8(ascii: "%")) else { return raw }
-    guard let text = raw.removingPercentEncoding else {
-      throw Problem(
-        .badRequest, "malformed-path", title: "Malformed path", detail: "The path is not percent-encoded UTF-8.")
-    }
-    return text
+    // Most have nothing to decode, and need not pass through Foundation. What cannot be decoded does not come here.
+    return raw.utf8.contains(UInt8(ascii: "%")) ? raw.removingPercentEncoding ?? raw : raw
   }
 }
 

@@ -1,0 +1,7 @@
+/// The types of all events, in the order of the alphabet.
+public let commerceEventTypes = [
+  "CustomerChanged", "CustomerRegistered", "OrderCancelled", "OrderDelivered", "OrderItemsReturned", "OrderPaid",
+  "OrderPlaced", "OrderShipped", "PersonalDataErased", "ProductDetailsChanged", "ProductDiscontinued",
+  "ProductPriceChanged", "ProductRegistered", "ProductReinstated", "ReturnRecorded", "StockAdjusted", "StockReceived",
+  "StockReleased", "StockReserved", "StockReturned", "StockShipped",
+]

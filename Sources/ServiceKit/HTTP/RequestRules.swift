@@ -1,0 +1,92 @@
+internal import Foundation
+internal import HTTPTypes
+internal import Hummingbird
+
+/// What must hold of every request, whatever it asks for.
+enum RequestRules {
+  /// - Throws: a `Problem` that closes the connection where it is not sure, or not worth while, what follows the head.
+  static func check(_ request: Request) throws(Problem) {
+    try checkHost(request)
+    try checkFraming(request)
+    try checkTarget(request)
+  }
+
+  /// RFC 9112, section 3.2.
+  private static func checkHost(_ request: Request) throws(Problem) {
+    // The first Host is the authority; others stay where they were.
+    let others = request.headers[values: .host]
+    guard let host = request.head.authority, others.isEmpty, isHost(host) else {
+      throw .invalidHeader("Host", "must be given once, and name a host and nothing else").closingConnection
+    }
+  }
+
+  private static func isHost(_ text: String) -> Bool {
+    !text.isEmpty && text.utf8.allSatisfy { $0 > 0x20 && $0 != 0x7F && !#"/?#@\,"<>"#.utf8.contains($0) }
+  }
+
+  private static func checkFraming(_ request: Request) throws(Problem) {
+    let codings = request.headers[values: .transferEncoding].flatMap { $0.split(separator: ",") }
+      .map { $0.trimmingCharacters(in: .whitespaces).lowercased() }
+    // RFC 9112, section 6.3: then nobody knows where the body ends.
+    guard codings.isEmpty || codings.last == "chunked" else {
+      throw .malformedRequest("Transfer-Encoding must end with chunked.")
+    }
+    guard codings.count < 2 else {
+      // RFC 9112, section 6.1.
+      throw Problem(
+        .notImplemented, "unknown-transfer-coding", title: "The transfer coding is not known",
+        detail: "Send the body as it is, with Content-Length or with Transfer-Encoding: chunked."
+      ).closingConnection
+    }
+    if let length = request.headers[.contentLength].flatMap({ Int($0) }), length > RequestLimits.bodySize {
+      throw .bodyTooLarge.closingConnection
+    }
+    if let expectation = request.headers[.expect], expectation.lowercased() != "100-continue" {
+      throw Problem(
+        .expectationFailed, "unknown-expectation", title: "The expectation is not known",
+        detail: "Expect may be 100-continue; send that, or leave the header out.")
+    }
+  }
+
+  private static func checkTarget(_ request: Request) throws(Problem) {
+    guard request.uri.string.utf8.count <= RequestLimits.uriLength else {
+      throw Problem(
+        .uriTooLong, "uri-too-long", title: "The path or query is too long",
+        detail: "It may have \(RequestLimits.uriLength) bytes; ask for less at a time.")
+    }
+    guard isPercentEncoded(request.uri.path) else {
+      throw Problem(
+        .badRequest, "malformed-path", title: "Malformed path", detail: "The path is not percent-encoded UTF-8.")
+    }
+    guard isPercentEncoded(request.uri.query ?? "") else {
+      throw Problem(
+        .badRequest, "malformed-query", title: "Malformed query", detail: "The query is not percent-encoded UTF-8.")
+    }
+  }
+
+  private static func isPercentEncoded(_ text: String) -> Bool {
+    // Most have nothing to decode, and need not pass through Foundation.
+    !text.utf8.contains(UInt8(ascii: "%")) || text.removingPercentEncoding != nil
+  }
+}
+
+extension HTTPField.Name {
+  static let host = HTTPField.Name("Host")!
+}
+
+extension Problem {
+  static let bodyTooLarge = Problem(
+    .contentTooLarge, "body-too-large", title: "The body is too large",
+    detail: "A body may have at most \(RequestLimits.bodySize) bytes; send less at a time.")
+
+  static func malformedRequest(_ detail: String) -> Problem {
+    Problem(.badRequest, "malformed-request", title: "The request cannot be read", detail: detail).closingConnection
+  }
+
+  /// What the client sends behind it is not read; see `ConnectionEnd`.
+  var closingConnection: Problem {
+    var problem = self
+    problem.headers[.connection] = "close"
+    return problem
+  }
+}

@@ -1,0 +1,35 @@
+internal import Foundation
+internal import JSON
+
+extension HTTPProbe {
+  /// Bytes over a connection of its own: each of the parts is sent once the server has answered the one before, and what it
+  /// says is read until it is silent.
+  public func raw(_ parts: String...) async throws -> String {
+    let script = """
+      import json, socket, sys
+      host, port = sys.argv[1].removeprefix("http://").split(":")
+      with socket.create_connection((host, int(port)), timeout=60) as connection:
+          received = b""
+          for part in json.load(open(sys.argv[2])):
+              seen = len(received)
+              try:
+                  connection.sendall(part.encode())
+                  while b"\\r\\n\\r\\n" not in received[seen:] and (more := connection.recv(65536)):
+                      received += more
+              except (BrokenPipeError, ConnectionResetError):
+                  pass
+          connection.settimeout(1)
+          try:
+              while more := connection.recv(65536):
+                  received += more
+          except (TimeoutError, ConnectionResetError, BrokenPipeError):
+              pass
+      sys.stdout.buffer.write(received)
+      """
+    let file = TestEnvironment.scratch.appendingPathComponent(TestEnvironment.uniqueName("parts"))
+    try Data(JSON.array(parts.map { .string($0) }).encoded).write(to: file)
+    let client = try ChildProcess(URL(fileURLWithPath: "/usr/bin/python3"), ["-c", script, base, file.path])
+    guard try await client.wait() == 0 else { throw NeverHappened(description: client.output) }
+    return client.output
+  }
+}
