@@ -91,6 +91,18 @@ extension App {
 }
 
 @Sendable func queryProblem(_ error: any Error) -> Problem? {
-  guard let error = error as? PostgresError, error.isRetriable || error.code == .closed else { return nil }
+  guard let error = error as? PostgresError else { return nil }
+  // By our own time-out, or by one that the server or its administrator has set.
+  if error.code == .timeout || error.sqlState == .queryCanceled {
+    return Problem(
+      .serviceUnavailable, "query-too-slow", title: "The query took too long",
+      detail:
+        "The read store had no answer within DATABASE_TIMEOUT. Ask for less (a shorter time, longer words, a smaller limit), or try again later.",
+      headers: [.retryAfter: "5"])
+  }
+  if error.code == .poolExhausted {
+    return .unavailable("All connections to the read store are in use; try again in a moment.", retryAfter: 2)
+  }
+  guard error.isRetriable || error.code == .closed else { return nil }
   return .unavailable("The read store cannot be reached; try again in a moment.", retryAfter: 2)
 }
