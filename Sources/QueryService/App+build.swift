@@ -73,7 +73,10 @@ extension App {
       [.anyDatabase("readStore", store.servers.map(\.pool), [projectionsSchema, readModelsSchema])], settings)
     let admitted = router.group().add(middleware: Admission(access, scope: .queriesRead))
     QueryRoutes(answering: answering).add(to: admitted)
-    let log = ChangeLog(eventsPool, store, heads: heads, activity: activity, logger: logger)
+    let newest = try Databases.pool(url: writeURL, settings, name: "query-service changes", size: 1, logger: logger)
+    let older = try Databases.pool(url: writeURL, settings, name: "query-service followers", size: 2, logger: logger)
+    services += [newest, older]
+    let log = ChangeLog(newest: newest, older: older, store, heads: heads, activity: activity, logger: logger)
     ChangeRoutes(log: log, answering: answering, limit: try settings[followers]).add(to: admitted)
     let overview = Overview(
       ProcessWatch(try settings[ProcessWatch.processes], token: try settings[Observing.metricsToken]), store,
