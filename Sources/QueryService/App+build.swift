@@ -16,7 +16,7 @@ extension App {
     "HISTORY_POOL_SIZE", default: 4, in: 1...200, help: "Connections to the write store for histories, at most.")
 
   static let cacheSize = Setting.integer(
-    "QUERY_CACHE_MB", default: 0, in: 0...100_000,
+    "QUERY_CACHE_MB", default: 32, in: 0...100_000,
     help: "Megabytes of answers about one thing that are kept in memory, by estimate; 0 for none.")
 
   static let followers = Setting.integer(
@@ -34,9 +34,10 @@ extension App {
 
   /// Puts the process together: HTTP, the servers of the read store, and the write store for what the events alone tell.
   static func build(_ settings: Settings, _ logger: Logger) async throws -> [any Service] {
-    // What is in the cache is only as fresh as what is known of the read tables.
+    // What is in the cache is only as fresh as what is known of the read tables: forty looks a second, which take PostgreSQL 16 ms
+    // (docs/performance.md).
     let cacheBytes = try settings[cacheSize] * 1_000_000
-    let activity = Activity(busy: cacheBytes > 0 ? .milliseconds(10) : .milliseconds(100))
+    let activity = Activity(busy: cacheBytes > 0 ? .milliseconds(25) : .milliseconds(100))
     let headsActivity = Activity()
     let writeURL = try settings[CommonSettings.writeDatabaseURL]
     let headsPool = Databases.watch(url: writeURL, name: "query-service heads", timeout: .seconds(5), logger: logger)
