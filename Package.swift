@@ -127,6 +127,7 @@ let package = Package(
         .embedInCode("Migrations/v0001_orders_catalogue.sql"), .embedInCode("Migrations/v0002_generations.sql"),
         .embedInCode("Migrations/v0003_commerce.sql"), .embedInCode("Migrations/v0004_customers.sql"),
         .embedInCode("Migrations/v0005_typos.sql"), .embedInCode("Migrations/v0006_months.sql"),
+        .embedInCode("Migrations/v0007_lookups.sql"),
         .embedInCode("Migrations/privileges.sql"),
       ]),
     .target(
@@ -212,8 +213,8 @@ let package = Package(
     .testTarget(
       name: "CommerceTests",
       dependencies: [
-        "Commerce", "CommerceAPI", "CommerceReadModels", "EventSourcing", "JSON", "Projections", "RetailImport",
-        "TestSupport",
+        "Commerce", "CommerceAPI", "CommerceReadModels", "EventSourcing", "JSON", "Postgres", "Projections",
+        "RetailImport", "TestSupport",
       ]),
     .testTarget(
       name: "SystemTests",

@@ -20,6 +20,8 @@ public let readModelsSchema = Schema(
       version: 5, name: "typos", sql: String(decoding: PackageResources.v0005_typos_sql, as: UTF8.self)),
     Migration(
       version: 6, name: "months", sql: String(decoding: PackageResources.v0006_months_sql, as: UTF8.self)),
+    Migration(
+      version: 7, name: "lookups", sql: String(decoding: PackageResources.v0007_lookups_sql, as: UTF8.self)),
   ],
   afterwards: [String(decoding: PackageResources.privileges_sql, as: UTF8.self)])
 

@@ -3,17 +3,46 @@ import Metrics
 import Projections
 import Synchronization
 
-/// Answers about one stream each, kept in memory for as long as its partition stands where it stood when they were read.
+/// Answers about one thing each, kept in memory for as long as everything that they were made of stands where it stood when they
+/// were read.
 final class AnswerCache: Sendable {
   private struct Entry {
     let answer: Answer
     let tag: String
     let mark: ReadProgress.Mark
+
+    /// With its key, its mark, and its places in the tables, by estimate.
+    var cost: Int { answer.bytes.count + 600 }
   }
 
+  /// What was asked for lately is in the first table or comes back to it from the second; when the first is half of the
+  /// capacity it becomes the second, and what nobody has asked for since goes.
   private struct State {
-    var entries: [Reads: Entry] = [:]
-    var bytes = 0
+    var recent: [[Reads]: Entry] = [:]
+    var earlier: [[Reads]: Entry] = [:]
+    var recentBytes = 0
+    var earlierBytes = 0
+
+    var bytes: Int { recentBytes + earlierBytes }
+
+    /// Takes an entry out, wherever it is.
+    mutating func remove(_ reads: [Reads]) -> Entry? {
+      if let entry = recent.removeValue(forKey: reads) {
+        recentBytes -= entry.cost
+        return entry
+      }
+      let entry = earlier.removeValue(forKey: reads)
+      earlierBytes -= entry?.cost ?? 0
+      return entry
+    }
+
+    mutating func insert(_ entry: Entry, _ reads: [Reads], atMost capacity: Int) {
+      if recentBytes + entry.cost > capacity / 2 {
+        (earlier, earlierBytes, recent, recentBytes) = (recent, recentBytes, [:], 0)
+      }
+      recent[reads] = entry
+      recentBytes += entry.cost
+    }
   }
 
   private let capacity: Int
@@ -25,26 +54,28 @@ final class AnswerCache: Sendable {
   /// - Parameter capacity: bytes of answers.
   init(capacity: Int) { self.capacity = capacity }
 
-  func find(_ reads: Reads, at mark: ReadProgress.Mark) -> (answer: Answer, tag: String)? {
-    let entry = state.withLock { $0.entries[reads] }
-    guard let entry, entry.mark == mark else {
-      misses.increment()
-      return nil
+  /// - Parameters:
+  ///   - reads: everything that the answer is made of, the one thing that it is about first.
+  ///   - mark: where that stands.
+  func find(_ reads: [Reads], at mark: ReadProgress.Mark) -> (answer: Answer, tag: String)? {
+    let found = state.withLock { state -> Entry? in
+      if let entry = state.recent[reads] { return entry.mark == mark ? entry : nil }
+      // What is stale makes room.
+      guard let entry = state.remove(reads), entry.mark == mark else { return nil }
+      state.insert(entry, reads, atMost: capacity)
+      return entry
     }
-    hits.increment()
-    return (entry.answer, entry.tag)
+    (found == nil ? misses : hits).increment()
+    return found.map { ($0.answer, $0.tag) }
   }
 
   /// - Parameter mark: of before the answer was read.
-  func keep(_ answer: Answer, _ tag: String, of reads: Reads, at mark: ReadProgress.Mark) {
-    let cost = answer.bytes.count + 200
+  func keep(_ answer: Answer, _ tag: String, of reads: [Reads], at mark: ReadProgress.Mark) {
+    let entry = Entry(answer: answer, tag: tag, mark: mark)
+    guard entry.cost <= capacity / 2 else { return }
     let bytes = state.withLock { state in
-      // Most of it is stale, or nobody asks for it: all goes, and what is asked for comes back.
-      if state.bytes + cost > capacity { (state.entries, state.bytes) = ([:], 0) }
-      if let old = state.entries.updateValue(Entry(answer: answer, tag: tag, mark: mark), forKey: reads) {
-        state.bytes -= old.answer.bytes.count + 200
-      }
-      state.bytes += cost
+      _ = state.remove(reads)
+      state.insert(entry, reads, atMost: capacity)
       return state.bytes
     }
     size.record(bytes)

@@ -49,7 +49,8 @@ struct Answering: Sendable {
   }
 
   /// - Parameters:
-  ///   - reads: everything that `body` reads.
+  ///   - reads: everything that `body` reads. Where the first is one stream's row, the answer is about that alone, and no other
+  ///     answer reads just the same: it may be kept in memory.
   ///   - missing: what is said where `body` finds nothing.
   ///   - isShared: the same query is asked once for all who ask it at a time. Not for a body that sees to that itself.
   func answer(
@@ -84,16 +85,16 @@ struct Answering: Sendable {
     }
   }
 
-  /// Where an answer may be in memory: one that is made of one stream's row.
+  /// Where an answer may be in memory: one about one thing.
   private struct Place {
     let cache: AnswerCache
-    let reads: Reads
+    let reads: [Reads]
     /// Of before the query.
     let mark: ReadProgress.Mark
 
     init?(_ reads: [Reads], cache: AnswerCache?, _ progress: ReadProgress) {
-      guard let cache, reads.count == 1, let mark = progress.mark(of: reads[0]) else { return nil }
-      (self.cache, self.reads, self.mark) = (cache, reads[0], mark)
+      guard let cache, reads.first?.stream != nil, let mark = progress.mark(of: reads) else { return nil }
+      (self.cache, self.reads, self.mark) = (cache, reads, mark)
     }
 
     var found: (answer: Answer, tag: String)? { cache.find(reads, at: mark) }

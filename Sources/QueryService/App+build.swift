@@ -16,7 +16,7 @@ extension App {
     "HISTORY_POOL_SIZE", default: 4, in: 1...200, help: "Connections to the write store for histories, at most.")
 
   static let cacheSize = Setting.integer(
-    "QUERY_CACHE_MB", default: 0, in: 0...100_000,
+    "QUERY_CACHE_MB", default: 32, in: 0...100_000,
     help: "Megabytes of answers about one thing that are kept in memory, by estimate; 0 for none.")
 
   static let followers = Setting.integer(
@@ -34,9 +34,10 @@ extension App {
 
   /// Puts the process together: HTTP, the servers of the read store, and the write store for what the events alone tell.
   static func build(_ settings: Settings, _ logger: Logger) async throws -> [any Service] {
-    // What is in the cache is only as fresh as what is known of the read tables.
+    // What is in the cache is only as fresh as what is known of the read tables: forty looks a second, which take PostgreSQL 16 ms
+    // (docs/performance.md).
     let cacheBytes = try settings[cacheSize] * 1_000_000
-    let activity = Activity(busy: cacheBytes > 0 ? .milliseconds(10) : .milliseconds(100))
+    let activity = Activity(busy: cacheBytes > 0 ? .milliseconds(25) : .milliseconds(100))
     let headsActivity = Activity()
     let writeURL = try settings[CommonSettings.writeDatabaseURL]
     let headsPool = Databases.watch(url: writeURL, name: "query-service heads", timeout: .seconds(5), logger: logger)
@@ -73,7 +74,10 @@ extension App {
       [.anyDatabase("readStore", store.servers.map(\.pool), [projectionsSchema, readModelsSchema])], settings)
     let admitted = router.group().add(middleware: Admission(access, scope: .queriesRead))
     QueryRoutes(answering: answering).add(to: admitted)
-    let log = ChangeLog(eventsPool, store, heads: heads, activity: activity, logger: logger)
+    let newest = try Databases.pool(url: writeURL, settings, name: "query-service changes", size: 1, logger: logger)
+    let older = try Databases.pool(url: writeURL, settings, name: "query-service followers", size: 2, logger: logger)
+    services += [newest, older]
+    let log = ChangeLog(newest: newest, older: older, store, heads: heads, activity: activity, logger: logger)
     ChangeRoutes(log: log, answering: answering, limit: try settings[followers]).add(to: admitted)
     let overview = Overview(
       ProcessWatch(try settings[ProcessWatch.processes], token: try settings[Observing.metricsToken]), store,
@@ -91,6 +95,18 @@ extension App {
 }
 
 @Sendable func queryProblem(_ error: any Error) -> Problem? {
-  guard let error = error as? PostgresError, error.isRetriable || error.code == .closed else { return nil }
+  guard let error = error as? PostgresError else { return nil }
+  // By our own time-out, or by one that the server or its administrator has set.
+  if error.code == .timeout || error.sqlState == .queryCanceled {
+    return Problem(
+      .serviceUnavailable, "query-too-slow", title: "The query took too long",
+      detail:
+        "The read store had no answer within DATABASE_TIMEOUT. Ask for less (a shorter time, longer words, a smaller limit), or try again later.",
+      headers: [.retryAfter: "5"])
+  }
+  if error.code == .poolExhausted {
+    return .unavailable("All connections to the read store are in use; try again in a moment.", retryAfter: 2)
+  }
+  guard error.isRetriable || error.code == .closed else { return nil }
   return .unavailable("The read store cannot be reached; try again in a moment.", retryAfter: 2)
 }

@@ -40,19 +40,29 @@ final class ChangeLog: Service {
     /// Counts up when all must begin anew: another history, or the end.
     var epoch = 0
     var incarnation: UUID?
+    /// All that was to be seen then is in.
+    var isComplete = ContinuousClock.now
   }
 
-  private let store: PostgresEventStore
+  private let newest: PostgresEventStore
+  private let older: PostgresEventStore
   private let readStore: ReadStore
   private let heads: StoreHeads
   private let activity: Activity
   private let logger: Logger
   private let state = Mutex(State())
   private let following = Gauge(label: "query_followers")
+  private let lag = Gauge(label: "query_changes_lag_seconds")
 
-  /// - Parameter writeStore: where the events are.
-  init(_ writeStore: PostgresPool, _ readStore: ReadStore, heads: StoreHeads, activity: Activity, logger: Logger) {
-    store = PostgresEventStore(writeStore)
+  /// - Parameters:
+  ///   - newest: on the write store, for the events that become visible, which no other read holds up.
+  ///   - older: on the write store, for followers who are further behind than what is in memory.
+  init(
+    newest: PostgresPool, older: PostgresPool, _ readStore: ReadStore, heads: StoreHeads, activity: Activity,
+    logger: Logger
+  ) {
+    self.newest = PostgresEventStore(newest)
+    self.older = PostgresEventStore(older)
     self.readStore = readStore
     self.heads = heads
     self.activity = activity
@@ -84,7 +94,7 @@ final class ChangeLog: Service {
   var tail: Position? { state.withLock { $0.tail } ?? visible() }
 
   /// Where the write store ends.
-  func head() async throws -> Position { try await store.head() }
+  func head() async throws -> Position { try await older.head() }
 
   private var isOver: Bool { state.withLock { $0.isOver } }
 
@@ -107,7 +117,7 @@ final class ChangeLog: Service {
       }
       if let found {
         if found.isInMemory { return (found.changes, found.changes.last?.position ?? found.tail) }
-        let read = try await read(after: position, upTo: found.tail)
+        let read = try await read(older, after: position, upTo: found.tail)
         return (read, read.last?.position ?? found.tail)
       }
       guard ContinuousClock.now < deadline, !isOver, !Task.isCancelled else { return ([], position) }
@@ -117,7 +127,9 @@ final class ChangeLog: Service {
     }
   }
 
-  private func read(after position: Position, upTo last: Position) async throws -> [Change] {
+  private func read(
+    _ store: PostgresEventStore, after position: Position, upTo last: Position
+  ) async throws -> [Change] {
     let limit = Int(min(Int64(Self.readSize), last.rawValue - position.rawValue))
     guard limit > 0 else { return [] }
     let mark = Self.mark(of: heads.incarnation)
@@ -150,16 +162,22 @@ final class ChangeLog: Service {
           // Who comes next begins with what is visible then.
           self.state.withLock { state in
             guard state.followers.isEmpty else { return }
-            (state.recent, state.tail) = ([], nil)
+            (state.recent, state.tail, state.isComplete) = ([], nil, .now)
           }
         }
+        self.recordLag()
         try? await Task.sleep(for: Self.interval)
       }
     }
     tellAll { ($0.isOver, $0.epoch) = (true, $0.epoch + 1) }
   }
 
+  private func recordLag() {
+    lag.record((ContinuousClock.now - state.withLock { $0.isComplete }) / .seconds(1))
+  }
+
   private func look() async throws {
+    let began = ContinuousClock.now
     guard let visible = visible(), let incarnation = heads.incarnation else { return }
     guard state.withLock({ $0.incarnation ?? incarnation }) == incarnation else {
       return tellAll { state in
@@ -170,13 +188,33 @@ final class ChangeLog: Service {
     guard let tail = state.withLock({ $0.tail }) else {
       return tellAll { $0.tail = visible }
     }
-    guard visible > tail else { return }
-    let read = try await read(after: tail, upTo: visible)
-    guard let last = read.last else { return }
-    tellAll { state in
-      state.recent += read
-      if state.recent.count > Self.memory { state.recent.removeFirst(state.recent.count - Self.memory) }
-      state.tail = last.position
+    try await Self.pages(after: tail, upTo: visible) { position in
+      guard heads.incarnation == incarnation else { return [] }
+      return try await read(newest, after: position, upTo: visible)
+    } tell: { page, last in
+      tellAll { state in
+        state.recent += page
+        if state.recent.count > Self.memory { state.recent.removeFirst(state.recent.count - Self.memory) }
+        state.tail = last
+      }
+      recordLag()
+    }
+    state.withLock { $0.isComplete = began }
+  }
+
+  /// Reads page by page up to the last position: however many events there are, none waits for the next look.
+  static func pages(
+    after first: Position, upTo last: Position, _ read: (Position) async throws -> [Change],
+    tell: ([Change], _ upTo: Position) -> Void
+  ) async throws {
+    var position = first
+    while position < last {
+      try Task.checkCancellation()
+      let page = try await read(position)
+      // The positions are dense: none are left, should the store have been restored meanwhile.
+      guard let end = page.last?.position else { return }
+      tell(page, end)
+      position = end
     }
   }
 

@@ -98,7 +98,9 @@ struct Histories: Sendable {
   private func reading<Result>(_ body: () async throws -> Result) async throws -> Result {
     do { return try await body() } catch {
       guard error is EventStoreError || (error as? PostgresError)?.isRetriable == true else { throw error }
-      throw Problem.unavailable("The write store cannot be reached, and it alone has histories; try again in a moment.")
+      throw Problem.unavailable(
+        "The write store cannot be reached or did not answer in time, and it alone has histories; try again in a moment."
+      )
     }
   }
 

@@ -35,7 +35,7 @@ struct RouteTests {
     let answering = Answering(
       store: readStore, heads: heads, tokenKey: ConsistencyToken.Key([]), histories: Histories(pool), cache: nil)
     QueryRoutes(answering: answering).add(to: queries)
-    let log = ChangeLog(pool, readStore, heads: heads, activity: activity, logger: .quiet)
+    let log = ChangeLog(newest: pool, older: pool, readStore, heads: heads, activity: activity, logger: .quiet)
     ChangeRoutes(log: log, answering: answering, limit: 1).add(to: queries)
     for (router, table) in [(commands, CommerceRoutes.commands), (queries, CommerceRoutes.queries)] {
       _ = router.buildResponder()

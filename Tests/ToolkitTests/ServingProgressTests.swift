@@ -1,5 +1,8 @@
 import EventSourcing
 import Foundation
+import Postgres
+import Synchronization
+import TestSupport
 import Testing
 
 @testable import Projections
@@ -57,5 +60,31 @@ struct ServingProgressTests {
     let later = progress([30, 31], head: [30, 31], parked: [stream.wideHash: 12], before: waiting)
     #expect(later.freshness(of: all) == waiting.freshness(of: all))
     #expect(progress([30, 31], head: [30, 31], parked: [stream.wideHash: 12]).freshness(of: all).asOf == nil)
+  }
+
+  @Test(
+    "a mark changes when anything does that is read: the one partition, any of all, a parked stream, the generation")
+  func marks() {
+    let pool = PostgresPool(PostgresConfiguration(url: ""), logger: .quiet)
+    let heads = StoreHeads(pool, activity: Activity(), logger: .quiet)
+    let reader = ReadProgress(pool, host: "local", heads: heads, activity: Activity(), logger: .quiet)
+    let stream = StreamID(rawValue: "customer-ada")
+    let own = two.partition(ofHash: UInt16(stream.wideHash >> 48)).index
+    func mark(_ customers: [Int64], _ orders: [Int64], parked: [UInt64: Int64] = [:]) -> ReadProgress.Mark? {
+      reader.state.withLock {
+        $0.serving = ["customers": progress(customers), "orders": progress(orders, parked: parked)]
+      }
+      return reader.mark(of: [Reads("customers", stream), Reads("orders")])
+    }
+    #expect(reader.mark(of: [Reads("customers", stream)]) == nil)
+    let first = mark([7, 7], [3, 4])
+    #expect(first != nil && mark([7, 7], [3, 4]) == first)
+    // Of another customer.
+    #expect(mark(own == 0 ? [7, 8] : [8, 7], [3, 4]) == first)
+    #expect(mark(own == 0 ? [8, 7] : [7, 8], [3, 4]) != first)
+    // The sums are alike.
+    for orders: [Int64] in [[3, 5], [4, 4], [4, 3], [2, 5]] { #expect(mark([7, 7], orders) != first, "\(orders)") }
+    #expect(mark([7, 7], [3, 4], parked: [1: 3]) != first)
+    #expect(reader.mark(of: [Reads("customers", stream), Reads("sales")]) == nil)
   }
 }

@@ -58,7 +58,7 @@ public struct ProductDocument: Sendable, Hashable {
 /// One row a product.
 public struct CatalogueProjection: Projection {
   public let name = "catalogue"
-  public let version = 2
+  public let version = 3
   public let categories: Set = [Product.category]
 
   public let table = DocumentTable<ProductDocument>(
@@ -70,6 +70,7 @@ public struct CatalogueProjection: Projection {
       // What is not tracked does not run out.
       .init("is_in_stock", "boolean") { !$0.tracksStock || $0.available > 0 },
       .init("search", "text") { SearchText.normal("\($0.sku) \($0.name)") },
+      .init("details", "text") { SearchText.normal($0.description ?? "") },
     ],
     encode: { $0.json }, decode: { try ProductDocument.parse($0) })
 

@@ -7,9 +7,11 @@ public struct CatalogueQueries: Sendable {
 
   public init(_ pool: PostgresPool) { self.pool = pool }
 
-  /// For the read store's connections: how much a long word must look like one that is there, to be looked at for a typo.
+  /// For connections that search: how much a long word must look like one that is there, to be looked at for a typo; and a
+  /// plan for each search as it is, since rare and common words, first and later pages want different ones.
   @Sendable public static func prepare(_ connection: PostgresConnection) async throws {
-    try await connection.execute("set pg_trgm.word_similarity_threshold = 0.2")
+    try await connection.execute(
+      "set pg_trgm.word_similarity_threshold = 0.2; set plan_cache_mode = force_custom_plan")
   }
 
   /// One product by its normal sku; nil where there is none.
@@ -33,7 +35,7 @@ public struct CatalogueQueries: Sendable {
 
   /// What is asked for; nil asks for nothing in particular.
   public struct Filter: Sendable, Hashable {
-    /// Words of names and skus.
+    /// Words of names and skus, and behind these of descriptions.
     public var text: String?
     public var isOnSale: Bool?
     public var isInStock: Bool?
@@ -68,7 +70,9 @@ public struct CatalogueQueries: Sendable {
     var conditions = Conditions()
     var rank = "0::bigint"
     if let text = filter.text {
-      guard let found = SearchText.match(text, "search", &conditions) else { return Page(items: [], next: nil) }
+      guard let found = SearchText.match(text, "search", orIn: "details", &conditions) else {
+        return Page(items: [], next: nil)
+      }
       conditions.add(found.condition)
       rank = found.rank
     }
@@ -93,8 +97,9 @@ public struct CatalogueQueries: Sendable {
         bound = conditions.bind(cursor.value)
       }
       let sku = conditions.bind(cursor.sku)
-      conditions.add(
-        "(\(value) \(isDescending ? "<" : ">") \(bound) or (\(value) = \(bound) and key > \(sku)))")
+      let sign = isDescending ? "<" : ">"
+      // The first comparison is one that an index begins with.
+      conditions.add("(\(value) \(sign)= \(bound) and (\(value) \(sign) \(bound) or key > \(sku)))")
     }
     let count = conditions.bind(Int64(limit + 1))
     let rows = try await pool.query(

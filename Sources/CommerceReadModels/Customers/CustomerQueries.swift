@@ -60,10 +60,7 @@ public struct CustomerQueries: Sendable {
     let rows = try await pool.query(
       Query(
         """
-        select c.document, c.key, c.rank,
-          (select coalesce(sum(orders), 0)::bigint from read_models.sales_customers s where s.customer_id = c.key),
-          (select coalesce(sum(gross), 0)::bigint from read_models.sales_customers s where s.customer_id = c.key),
-          (select coalesce(sum(returned), 0)::bigint from read_models.sales_customers s where s.customer_id = c.key),
+        select c.document, c.key, c.rank, s.orders, s.gross, s.returned,
           (select min(placed_at) from read_models.orders o
             where o.customer_id = c.key and o.status <> 'cancelled'),
           (select max(placed_at) from read_models.orders o
@@ -72,6 +69,10 @@ public struct CustomerQueries: Sendable {
         from (
           select document, key, version, \(rank) as rank from read_models.customers where \(conditions.sql)
           order by \(order) limit \(count)) c
+        cross join lateral (
+          select coalesce(sum(orders), 0)::bigint as orders, coalesce(sum(gross), 0)::bigint as gross,
+            coalesce(sum(returned), 0)::bigint as returned
+          from read_models.sales_customers where customer_id = c.key) s
         order by \(order)
         """, conditions.binds)
     ).decode((PostgresBytes, String, Int64, Int64, Int64, Int64, PostgresTimestamp?, PostgresTimestamp?, Int64).self)

@@ -42,7 +42,7 @@ public struct CustomerDocument: Sendable, Hashable {
 /// One row a customer. Names and addresses are opened with the persons' keys; whose key is gone has none.
 public struct CustomersProjection: Projection {
   public let name = "customers"
-  public let version = 1
+  public let version = 2
   public let categories: Set = [Customer.category]
 
   public let table = DocumentTable<CustomerDocument>(

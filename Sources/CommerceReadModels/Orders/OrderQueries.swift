@@ -91,14 +91,7 @@ public struct OrderQueries: Sendable {
     if let text = filter.text {
       let id = conditions.bind(
         text.replacing("\\", with: "\\\\").replacing("%", with: "\\%").replacing("_", with: "\\_") + "%")
-      var either = ["key like \(id)"]
-      if let product = SearchText.match(text, "p.search", &conditions) {
-        either.append(
-          "string_to_array(skus, '|') && array(select p.key from read_models.catalogue p where \(product.condition))")
-      }
-      if let customer = SearchText.match(text, "c.search", &conditions) {
-        either.append("customer_id = any(array(select c.key from read_models.customers c where \(customer.condition)))")
-      }
+      let either = ["key like \(id)"] + (try await names(text, &conditions))
       conditions.add("(\(either.joined(separator: " or ")))")
     }
     if let cursor {
@@ -120,6 +113,36 @@ public struct OrderQueries: Sendable {
       next: next.map {
         Cursor(placedAt: Timestamp(microsecondsSince1970: $0.1.microsecondsSince1970), orderID: $0.2)
       })
+  }
+
+  /// Products or customers that are looked up by name before their orders are.
+  private static let fewNames = 1_000
+
+  /// Conditions on orders: that a product's or the customer's name has the words of the text.
+  private func names(_ text: String, _ conditions: inout Conditions) async throws -> [String] {
+    var own = Conditions()
+    guard let matches = SearchText.match(text, "search", &own) else { return [] }
+    let few = own.bind(Int64(Self.fewNames + 1))
+    let found = try await pool.query(
+      Query(
+        """
+        (select true, key from read_models.catalogue where \(matches.condition) limit \(few))
+        union all (select false, key from read_models.customers where \(matches.condition) limit \(few))
+        """, own.binds)
+    ).decode((Bool, String).self)
+    // With the keys of few the planner knows how many orders to expect: it looks these up. With those of many it reads the newest
+    // orders until a page is full.
+    func keys(_ areProducts: Bool, in table: String) -> String? {
+      let keys = found.filter { $0.0 == areProducts }.map(\.1)
+      guard !keys.isEmpty else { return nil }
+      guard keys.count > Self.fewNames, let all = SearchText.match(text, "n.search", &conditions) else {
+        return conditions.bind(PostgresArray(keys))
+      }
+      return "array(select n.key from read_models.\(table) n where \(all.condition))"
+    }
+    let skus = keys(true, in: "catalogue").map { "string_to_array(skus, '|') && \($0)" }
+    let customers = keys(false, in: "customers").map { "customer_id = any(\($0))" }
+    return [skus, customers].compactMap { $0 }
   }
 
   private func time(_ time: Timestamp) -> PostgresTimestamp {

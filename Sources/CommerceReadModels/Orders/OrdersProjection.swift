@@ -6,7 +6,7 @@ public import Projections
 /// One row an order.
 public struct OrdersProjection: Projection {
   public let name = "orders"
-  public let version = 2
+  public let version = 3
   public let categories: Set = [Order.category]
 
   public let table = DocumentTable<OrderDocument>(

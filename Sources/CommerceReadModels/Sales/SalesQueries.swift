@@ -128,10 +128,11 @@ public struct SalesQueries: Sendable {
   /// The customers with the largest sums over all time.
   public func customers(by measure: Measure, limit: Int) async throws -> [[UInt8]] {
     let order = measure == .gross ? "sum(gross)" : "sum(gross - returned)"
+    // The whole table is read as it lies: `offset 0` keeps the planner from following an index, a block for each row.
     let rows = try await pool.query(
       """
       select customer_id, sum(orders)::bigint, sum(gross)::bigint, sum(returned)::bigint
-      from read_models.sales_customers group by customer_id
+      from (select * from read_models.sales_customers offset 0) s group by customer_id
       order by \(unescaped: order) desc, customer_id limit \(limit)
       """
     ).decode((String, Int64, Int64, Int64).self)

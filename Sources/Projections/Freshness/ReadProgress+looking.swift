@@ -87,11 +87,12 @@ extension ReadProgress {
       let rows = try await pool.query(
         """
         select g.projection, g.generation, g.partition_count,
-          case when min(c.incarnation::text) = max(c.incarnation::text) then min(c.incarnation::text) end,
+          case when min(i.incarnation) = max(i.incarnation) then min(i.incarnation) end,
           string_agg((case when \(optional: known.incarnation) is null or c.incarnation = \(optional: known.incarnation)
             then c.position else -1 end)::text, ' ' order by c.partition)
         from projections.generations g
         join projections.checkpoints c on c.projection = g.projection and c.generation = g.generation
+        cross join lateral (select case when \(optional: known.incarnation) is null then c.incarnation::text end) i(incarnation)
         where g.state = 'serving' group by g.projection, g.generation, g.partition_count
         """
       ).decode((String, Int, Int, String?, String).self)

@@ -83,22 +83,36 @@ public final class ReadProgress: Service {
     state.withLock { state in !state.isFailing && state.readAt != nil }
   }
 
-  /// Where a partition stood: as long as it stands there, none of its rows has changed.
+  /// Where partitions stood: as long as they stand there, none of their rows has changed.
   public struct Mark: Sendable, Hashable {
-    let generation: Int
-    let incarnation: UUID?
-    let position: Int64
-    let parked: UInt64
+    struct Part: Sendable, Hashable {
+      let generation: Int
+      let incarnation: UUID?
+      /// The position of the one partition, or what stands for those of all.
+      let position: Int64
+      let parked: UInt64
+    }
+
+    let parts: [Part]
   }
 
-  /// Where the partition of the stream stands; nil while that is not known.
-  public func mark(of reads: Reads) -> Mark? {
-    guard let stream = reads.stream else { return nil }
-    return state.withLock { state in
-      guard !state.isFailing, let progress = state.serving[reads.projection] else { return nil }
-      return Mark(
-        generation: progress.generation, incarnation: progress.incarnation,
-        position: progress.positions[progress.partition(of: stream.wideHash)], parked: progress.parkedMark)
+  /// Where everything stands that is read: the partition of one stream, or all partitions of a projection. Nil while that is not
+  /// known.
+  public func mark(of reads: [Reads]) -> Mark? {
+    state.withLock { state in
+      guard !state.isFailing else { return nil }
+      var parts: [Mark.Part] = []
+      parts.reserveCapacity(reads.count)
+      for read in reads {
+        guard let progress = state.serving[read.projection] else { return nil }
+        parts.append(
+          Mark.Part(
+            generation: progress.generation, incarnation: progress.incarnation,
+            position: read.stream.map { progress.positions[progress.partition(of: $0.wideHash)] }
+              ?? progress.positionsMark,
+            parked: progress.parkedMark))
+      }
+      return Mark(parts: parts)
     }
   }
 

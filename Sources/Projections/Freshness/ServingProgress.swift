@@ -33,9 +33,11 @@ struct ServingProgress: Sendable {
   let parked: [UInt64: Int64]
   /// What was known of a stream's partition before it was seen to wait.
   private let parkedSince: [UInt64: ContinuousClock.Instant]
-  /// By partition: up to where everything is in, events of other partitions included.
   /// Stands for which streams are parked where: a row may change when that does.
   let parkedMark: UInt64
+  /// Stands for all positions: a hash, in this process alone.
+  let positionsMark: Int64
+  /// By partition: up to where everything is in, events of other partitions included.
   private(set) var complete: [Int64]
   private(set) var asOf: [ContinuousClock.Instant?]
 
@@ -50,6 +52,9 @@ struct ServingProgress: Sendable {
     self.positions = positions
     self.parked = parked
     parkedMark = parked.reduce(0) { $0 &+ $1.key &* 31 &+ UInt64(bitPattern: $1.value) }
+    var hasher = Hasher()
+    hasher.combine(positions)
+    positionsMark = Int64(hasher.finalize())
     complete = positions
     asOf = Array(repeating: nil, count: positions.count)
     var since: [UInt64: ContinuousClock.Instant] = [:]

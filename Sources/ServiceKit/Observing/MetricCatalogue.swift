@@ -74,6 +74,9 @@ public enum MetricCatalogue {
       .init("counterflow_query_cache_misses_total", .counter, "Answers that were not."),
       .init("counterflow_query_cache_bytes", .gauge, "Answers in memory, in bytes."),
       .init("counterflow_query_followers", .gauge, "Clients that follow changes."),
+      .init(
+        "counterflow_query_changes_lag_seconds", .gauge,
+        "For how long followers have not been told of everything that queries show."),
       // Servers
       .init("counterflow_postgres_pool_leased", .gauge, "Database connections in use."),
       .init("counterflow_postgres_pool_wait_seconds", .histogram, "Waiting for a free connection, where one had to."),

@@ -1,0 +1,102 @@
+import EventSourcing
+import Postgres
+import Projections
+import TestSupport
+import Testing
+
+@testable import CommerceReadModels
+
+/// The queries of every read model, over one pool.
+struct AllQueries {
+  let orders: OrderQueries
+  let customers: CustomerQueries
+  let catalogue: CatalogueQueries
+  let returns: ReturnQueries
+  let sales: SalesQueries
+
+  init(_ pool: PostgresPool) {
+    orders = OrderQueries(pool)
+    customers = CustomerQueries(pool)
+    catalogue = CatalogueQueries(pool)
+    returns = ReturnQueries(pool)
+    sales = SalesQueries(pool)
+  }
+}
+
+@Suite("What queries cost", .tags(.integration), .needsServers)
+struct QueryCostTests {
+  @Test(
+    "every id has the collation C, so that a join of any two finds its index",
+    .freshDatabase(projectionsSchema, readModelsSchema))
+  func collations() async throws {
+    let connection = try await FreshDatabase.current.connect()
+    let ids = try await connection.query(
+      """
+      select table_name || '.' || column_name, coalesce(collation_name, 'the default') from information_schema.columns
+      where table_schema = 'read_models' and table_name like '%\\_shape' and column_name in ('key', 'customer_id', 'sku')
+      """
+    ).decode((String, String).self)
+    #expect(ids.count == 9)
+    #expect(ids.filter { $0.1 != "C" }.isEmpty)
+    await connection.close()
+  }
+
+  @Test(
+    "with 200,000 orders no query touches more blocks than it has to, and every index is one that some query needs",
+    .freshDatabase(projectionsSchema, readModelsSchema))
+  func blocks() async throws {
+    let filling = FreshDatabase.current.pool()
+    try await FullTables.fill(filling)
+    let all = try await excesses(of: QueryCost.all)
+    #expect(all.isEmpty)
+    for index in try await filling.query(Self.indexes).decode(String.self) {
+      // The planner takes no notice of it.
+      try await filling.query(
+        "update pg_index set indisvalid = false where indexrelid = \(untyped: index)::regclass")
+      let missing = try await excesses(of: QueryCost.all, untilFirst: true)
+      #expect(!missing.isEmpty, "no query misses \(index)")
+      try await filling.query(
+        "update pg_index set indisvalid = true where indexrelid = \(untyped: index)::regclass")
+    }
+    await filling.close()
+  }
+
+  private static let indexes: Query = """
+    select format('%I.%I', n.nspname, i.relname) from pg_index x join pg_class i on i.oid = x.indexrelid
+    join pg_class t on t.oid = x.indrelid join pg_namespace n on n.oid = t.relnamespace
+    where n.nspname = 'read_models' and t.relname like '%\\_g1' and t.relname <> 'sale_g1' order by 1
+    """
+
+  /// Queries that touch more blocks than they may.
+  private func excesses(of costs: [QueryCost], untilFirst: Bool = false) async throws -> [String] {
+    var found: [String] = []
+    for cost in costs {
+      // A connection of its own: what was planned before does not count.
+      let pool = PostgresPool(
+        FreshDatabase.current.configuration, limits: .init(size: 1, acquireTimeout: .seconds(20)), logger: .quiet
+      ) { connection in
+        if !cost.isByKey { try await CatalogueQueries.prepare(connection) }
+        // Workers would count for themselves.
+        try await connection.execute("set max_parallel_workers_per_gather = 0")
+      }
+      let (queries, count) = (AllQueries(pool), BlockCount(pool: pool))
+      // From the sixth time on one plan may serve for all parameters.
+      for _ in 1...(untilFirst ? 1 : 7) {
+        let blocks: Int64
+        do { blocks = try await count.touched { try await cost.run(queries) } } catch let nothing
+          as QueryCost.FoundNothing
+        {
+          found.append("\(cost.name) found \(nothing.name)")
+          break
+        }
+        if blocks > cost.bound {
+          found.append("\(cost.name): \(blocks) blocks, \(cost.bound) allowed")
+          break
+        }
+      }
+      await pool.close()
+      if untilFirst, !found.isEmpty { break }
+    }
+    return found
+  }
+}

@@ -1,0 +1,103 @@
+import EventSourcing
+import JSON
+import TestSupport
+import Testing
+
+@testable import Projections
+@testable import QueryService
+
+@Suite("Answers in memory")
+struct AnswerCacheTests {
+  private func reads(_ number: Int) -> [Reads] { [Reads("orders", StreamID(rawValue: "order-\(number)"))] }
+
+  private func mark(_ position: Int64) -> ReadProgress.Mark {
+    ReadProgress.Mark(parts: [.init(generation: 1, incarnation: nil, position: position, parked: 0)])
+  }
+
+  private let answer = Answer(bytes: Array(repeating: 0x20, count: 400))
+
+  @Test("an answer is found until what it was made of has moved")
+  func marks() {
+    let cache = AnswerCache(capacity: 100_000)
+    #expect(cache.find(reads(1), at: mark(1)) == nil)
+    cache.keep(answer, "tag", of: reads(1), at: mark(1))
+    #expect(cache.find(reads(1), at: mark(1))?.tag == "tag")
+    #expect(cache.find(reads(2), at: mark(1)) == nil)
+    #expect(cache.find(reads(1) + [Reads("sales")], at: mark(1)) == nil)
+    #expect(cache.find(reads(1), at: mark(2)) == nil)
+    cache.keep(answer, "later", of: reads(1), at: mark(2))
+    #expect(cache.find(reads(1), at: mark(2))?.tag == "later")
+  }
+
+  @Test("the bound holds; what is asked for stays, what nobody asks for goes")
+  func bound() {
+    // Ten answers with what belongs to them.
+    let cache = AnswerCache(capacity: 10_000)
+    for number in 1...200 {
+      cache.keep(answer, "tag", of: reads(number), at: mark(1))
+      #expect(cache.find(reads(1), at: mark(1)) != nil, "\(number)")
+    }
+    let found = (1...200).filter { cache.find(reads($0), at: mark(1)) != nil }
+    #expect((5...10).contains(found.count) && found.first == 1 && found.last == 200)
+    cache.keep(Answer(bytes: Array(repeating: 0x20, count: 6_000)), "too large", of: reads(300), at: mark(1))
+    #expect(cache.find(reads(300), at: mark(1)) == nil && cache.find(reads(200), at: mark(1)) != nil)
+  }
+
+  @Test(
+    "an order, a return, a product and a customer are answered from memory, and anew once anything in them has changed",
+    .tags(.system), .needsServers, .freshDatabase(), .freshVirtualHost)
+  func coherence() async throws {
+    let system = System()
+    try await system.migrate()
+    let commands = try await system.startReady(.commandService)
+    let relay = try await system.startReady(.relay)
+    let projector = try await system.startReady(.projector)
+    let queries = try await system.startReady(.queryService)
+    func post(_ path: String, _ json: JSON) async throws -> String {
+      let answer = try await commands.http.post(path, json)
+      #expect(answer.status < 300, "\(path): \(answer.text)")
+      return try #require(answer.headers["consistency-token"])
+    }
+    func get(_ path: String, _ token: String) async throws -> JSON {
+      let answer = try await queries.http.send(
+        "GET", path, headers: ["Consistency-Token": token, "Prefer": "wait=30"])
+      #expect(answer.status == 200, "\(path): \(answer.text)")
+      return answer.json
+    }
+    func hits() async throws -> Int {
+      let text = try await queries.http.get("/metrics").text
+      return text.firstMatch(of: /(?m)^counterflow_query_cache_hits_total (\d+)/).flatMap { Int($0.output.1) } ?? 0
+    }
+    _ = try await post("/v1/products", ["sku": "LAMP", "name": "Lamp", "unitPrice": 5, "tracksStock": false])
+    let registered = try await post("/v1/customers", ["customerId": "ada", "name": "Ada", "country": "France"])
+    func order(_ id: String) -> JSON {
+      ["orderId": .string(id), "customerId": "ada", "lines": [["sku": "LAMP", "quantity": 1]]]
+    }
+    let placed = try await post("/v1/orders", order("o-1"))
+    let returned: JSON = ["returnId": "r-1", "lines": [["sku": "LAMP", "quantity": 1, "unitPrice": 5]]]
+    var token = try await post("/v1/returns", returned)
+    for (path, token) in [
+      ("/v1/customers/ada", registered), ("/v1/customers/ada", placed), ("/v1/orders/o-1", placed),
+      ("/v1/products/LAMP", placed), ("/v1/products/LAMP", token), ("/v1/returns/r-1", token),
+    ] { _ = try await get(path, token) }
+    for round in 2...4 {
+      for path in ["/v1/orders/o-1", "/v1/returns/r-1", "/v1/products/LAMP", "/v1/customers/ada"] {
+        let (before, first) = (try await hits(), try await get(path, token))
+        try await eventually("\(path) is in memory") {
+          #expect(try await get(path, token) == first)
+          return try await hits() > before
+        }
+      }
+      token = try await post("/v1/orders", order("o-\(round)"))
+      #expect(try await get("/v1/customers/ada", token)["orders"] == .integer(Int64(round)))
+      #expect(try await get("/v1/products/LAMP", token)["unitsSold"] == .integer(Int64(round)))
+      let price: JSON = ["unitPrice": .integer(Int64(round) * 5)]
+      let changed = try await commands.http.send("PUT", "/v1/products/LAMP/price", body: price.encoded)
+      token = try #require(changed.headers["consistency-token"])
+      #expect(try await get("/v1/products/LAMP", token)["unitPrice"] == .integer(Int64(round) * 5))
+    }
+    token = try await post("/v1/orders/o-1/payment", ["amount": 5])
+    #expect(try await get("/v1/orders/o-1", token)["status"] == "paid")
+    withExtendedLifetime((relay, projector)) {}
+  }
+}

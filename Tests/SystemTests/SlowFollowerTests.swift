@@ -1,0 +1,134 @@
+import EventSourcing
+import Foundation
+import JSON
+import Postgres
+import PostgresEventStore
+import TestSupport
+import Testing
+
+@testable import QueryService
+
+@Suite("Slow followers of changes", .tags(.system), .needsServers)
+struct SlowFollowerTests {
+  /// More than are in memory, so that whoever comes late reads the store; and more than the kernel keeps for a client.
+  private static let count = 50_000
+  private static let sku = "LAMP-" + String(repeating: "X", count: 59)
+
+  /// Follows with a small window, and takes a few bytes now and then; what is left once a line comes on standard input.
+  private static let slowClient = """
+    import select, socket, sys
+    host, port = sys.argv[1].removeprefix("http://").split(":")
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    connection.connect((host, int(port)))
+    connection.sendall(b"GET /v1/changes HTTP/1.1\\r\\nHost: a\\r\\n\\r\\n")
+    isSlow = True
+    while True:
+        if isSlow and select.select([sys.stdin], [], [], 0.05)[0]:
+            isSlow = False
+        try:
+            taken = connection.recv(200 if isSlow else 65536)
+        except ConnectionResetError:
+            break
+        if not taken:
+            break
+        sys.stdout.buffer.write(taken)
+        sys.stdout.flush()
+    """
+
+  /// The ids of whole messages.
+  private func ids(in text: String) -> [String] {
+    let blocks = text.replacing("\r\n", with: "\n").components(separatedBy: "\n\n").dropLast()
+    return blocks.compactMap { block in
+      block.split(separator: "\n").first { $0.hasPrefix("id: ") }.map { String($0.dropFirst(4)) }
+    }
+  }
+
+  private func positions(_ ids: [String]) -> [Int] { ids.compactMap { Int($0.prefix { $0 != "-" }) } }
+
+  private func append(_ events: [(type: String, data: String)], to store: PostgresEventStore) async throws {
+    for start in stride(from: 0, to: events.count, by: 500) {
+      let new = events[start..<min(start + 500, events.count)].map { event in
+        NewEvent(
+          stream: StreamID(rawValue: "product-\(Self.sku)"), id: .v7(), type: event.type,
+          schemaVersion: event.type == "ProductRegistered" ? 2 : 1, data: Array(event.data.utf8),
+          metadata: Array("{}".utf8))
+      }
+      _ = try await store.append(AppendBatch(guards: [:], events: Array(new)))
+    }
+  }
+
+  @Test(
+    "who reads slowly is cut off, goes on by the last id without a loss, and holds up nobody", .freshDatabase(),
+    .freshVirtualHost)
+  func slow() async throws {
+    let system = System(settings: ["HTTP_ANSWER_TIMEOUT": "3"])
+    try await system.migrate()
+    let relay = try await system.startReady(.relay)
+    let projector = try await system.startReady(.projector)
+    let queries = try await system.startReady(.queryService)
+    let pool = FreshDatabase.current.pool()
+    let store = PostgresEventStore(pool)
+    let lamp =
+      #"{"sku":"\#(Self.sku)","name":"Lamp","description":null,"unitPrice":1,"currency":"GBP","tracksStock":false}"#
+    try await append([("ProductRegistered", lamp)], to: store)
+    _ = try await queries.http.get("/v1/products/\(Self.sku)", until: 200)
+
+    let slow = try ChildProcess(
+      URL(fileURLWithPath: "/usr/bin/python3"), ["-c", Self.slowClient, queries.http.base], takesInput: true)
+    let fast = try ChildProcess(URL(fileURLWithPath: "/usr/bin/curl"), ["-sN", "\(queries.http.base)/v1/changes"])
+    try await eventually("both follow") { slow.output.contains("retry") && fast.output.contains("retry") }
+    let price = #"{"sku":"\#(Self.sku)","unitPrice":2}"#
+    try await append(Array(repeating: ("ProductPriceChanged", price), count: Self.count), to: store)
+
+    let last = Self.count + 1
+    try await eventually("the other one hears of everything") { positions(ids(in: fast.output)).last == last }
+    let heard = positions(ids(in: fast.output)).filter { $0 > 1 }
+    #expect(heard == Array(2...last))
+    // What nobody takes is not kept for them: else there would be nothing to cut off.
+    try await eventually("the slow one is cut off") {
+      try await queries.http.get("/metrics").text.contains("counterflow_http_slow_clients_total{")
+    }
+    slow.say("take the rest")
+    try await slow.wait()
+    let before = ids(in: slow.output).filter { positions([$0]) != [1] }
+    let place = try #require(before.last)
+    #expect(positions(before) == Array(2...before.count + 1) && before.count < Self.count)
+
+    let rest = try ChildProcess(
+      URL(fileURLWithPath: "/usr/bin/curl"),
+      ["-sN", "-H", "Last-Event-ID: \(place)", "\(queries.http.base)/v1/changes"])
+    try await eventually("the rest comes") { positions(ids(in: rest.output)).last == last }
+    #expect(positions(ids(in: rest.output)) == Array(before.count + 2...last))
+    try await eventually("what followers hear of is complete") {
+      let metrics = try await queries.http.get("/metrics").text
+      let lag = metrics.firstMatch(of: /(?m)^counterflow_query_changes_lag_seconds (\S+)/)
+      return lag.flatMap { Double($0.output.1) }.map { $0 < 10 } ?? false
+    }
+    await pool.close()
+    withExtendedLifetime((relay, projector)) {}
+  }
+
+  @Test("all pages are read at one look, each is told at once, and none is read beyond the end")
+  func pages() async throws {
+    var (asked, told): ([Int64], [Int64]) = ([], [])
+    try await ChangeLog.pages(after: Position(10), upTo: Position(1_700)) { position in
+      asked.append(position.rawValue)
+      let last = min(position.rawValue + 500, 1_700)
+      return (position.rawValue + 1...last).map {
+        Change(position: Position($0), stream: StreamID(rawValue: "order-1"), type: "OrderPlaced", message: [])
+      }
+    } tell: { page, last in
+      told += page.map(\.position.rawValue)
+      #expect(told.last == last.rawValue)
+    }
+    #expect(asked == [10, 510, 1_010, 1_510])
+    #expect(told == Array(11...1_700))
+    // A store that was restored has none left.
+    try await ChangeLog.pages(after: Position(10), upTo: Position(20)) { _ in
+      []
+    } tell: { _, _ in
+      Issue.record("there is nothing to tell")
+    }
+  }
+}

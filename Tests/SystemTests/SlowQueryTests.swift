@@ -1,0 +1,50 @@
+import HTTPTypes
+import JSON
+import Postgres
+import ServiceKit
+import TestSupport
+import Testing
+
+@testable import QueryService
+
+@Suite("Slow queries")
+struct SlowQueryTests {
+  @Test(
+    "a query that takes too long says so, and what to do; others go on", .tags(.system), .needsServers,
+    .freshDatabase())
+  func locked() async throws {
+    let system = System(settings: ["DATABASE_TIMEOUT": "0.5"])
+    try await system.migrate()
+    let queries = try await system.startReady(.queryService)
+    let connection = try await FreshDatabase.current.connect()
+    try await connection.execute("begin; lock table read_models.orders_shape in access exclusive mode")
+    for path in ["/v1/orders", "/v1/orders/o-1"] {
+      let answer = try await queries.http.get(path)
+      #expect(answer.status == 503 && answer.problem == "query-too-slow", "\(path): \(answer.text)")
+      #expect(answer.headers["retry-after"] != nil)
+      #expect(answer.json["detail"]?.string?.contains("Ask for less") == true)
+    }
+    #expect(try await queries.http.get("/v1/products").status == 200)
+    try await connection.execute("rollback")
+    #expect(try await queries.http.get("/v1/orders", until: 200).status == 200)
+    await connection.close()
+  }
+
+  @Test(
+    "what went wrong with the read store is told apart",
+    arguments: [
+      (PostgresError(.timeout, "no answer in the time allowed"), "query-too-slow", "took"),
+      (PostgresError(.server(.queryCanceled), "statement timeout"), "query-too-slow", "DATABASE_TIMEOUT"),
+      (PostgresError(.poolExhausted, "no connection free"), "unavailable", "in use"),
+      (PostgresError(.connectionFailed, "refused"), "unavailable", "cannot be reached"),
+      (PostgresError(.server(.adminShutdown), "terminated"), "unavailable", "cannot be reached"),
+    ])
+  func causes(error: PostgresError, name: String, part: String) throws {
+    let problem = try #require(queryProblem(error))
+    #expect(problem.status == .serviceUnavailable && problem.name == name)
+    #expect((problem.title + problem.detail).contains(part))
+  }
+
+  @Test("an error that is no outage stays one")
+  func others() { #expect(queryProblem(PostgresError(.decoding, "not a number")) == nil) }
+}
