@@ -141,8 +141,12 @@ struct UpTests {
     func script(_ name: String, _ arguments: String..., settings: [String: String] = [:]) async throws -> (
       Int32, String
     ) {
+      // A thread of a task may block signals, and a shell keeps blocked what it was started with; its supervisors wait for SIGTERM.
+      let unblocked =
+        "import os, signal, sys; signal.pthread_sigmask(signal.SIG_SETMASK, []); os.execv(sys.argv[1], sys.argv[1:])"
       let process = try ChildProcess(
-        TestEnvironment.root.appendingPathComponent("scripts/\(name)"), arguments,
+        URL(fileURLWithPath: "/usr/bin/python3"),
+        ["-c", unblocked, TestEnvironment.root.appendingPathComponent("scripts/\(name)").path] + arguments,
         environment: environment.merging(settings) { $1 })
       return (try await process.wait(within: .seconds(600)), process.output)
     }
