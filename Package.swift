@@ -11,6 +11,7 @@ let hummingbird = Target.Dependency.product(name: "Hummingbird", package: "hummi
 let hummingbirdCore = Target.Dependency.product(name: "HummingbirdCore", package: "hummingbird")
 let hummingbirdTLS = Target.Dependency.product(name: "HummingbirdTLS", package: "hummingbird")
 let jwt = Target.Dependency.product(name: "JWTKit", package: "jwt-kit")
+let nioEmbedded = Target.Dependency.product(name: "NIOEmbedded", package: "swift-nio")
 let lifecycle = Target.Dependency.product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
 let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
 let coreMetrics = Target.Dependency.product(name: "CoreMetrics", package: "swift-metrics")
@@ -46,6 +47,7 @@ let package = Package(
     .package(url: "https://github.com/apple/swift-http-types", from: "1.8.0"),
     .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
     .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
+    .package(url: "https://github.com/apple/swift-nio", from: "2.101.0"),
     .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", from: "0.2.0"),
     .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.0"),
     .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
@@ -185,7 +187,9 @@ let package = Package(
 
     .executableTarget(
       name: "LoadTest",
-      dependencies: ["CLinux", "JSON", "Observability", "ServiceKit", argumentParser, deque, histogram],
+      dependencies: [
+        "CLinux", "CommerceAPI", "JSON", "Observability", "ServiceKit", argumentParser, deque, histogram, nioEmbedded,
+      ],
       resources: [.embedInCode("report.html")]),
 
     // Measured by scripts/bench.
@@ -220,11 +224,11 @@ let package = Package(
       name: "SystemTests",
       dependencies: [
         "Base64URL", "CommandProcessing", "CommandService", "CommerceAPI", "Consistency", "Projections", "PersonalKeys",
-        "CommerceReadModels", "Counterflow",
-        "EventSourcing",
+        "CommerceReadModels", "Counterflow", "EventRelay",
+        "EventSourcing", "RabbitMQ",
         "JSON", "LoadTest", "Observability",
         "Postgres", "PostgresEventStore", "Projector", "QueryService", "Relay", "ServiceKit", "TestSupport", httpTypes,
-        crypto, hummingbird, jwt, logging,
+        crypto, histogram, hummingbird, jwt, logging,
       ]),
   ],
   swiftLanguageModes: [.v6]

@@ -1,5 +1,7 @@
 import CLinux
 import Glibc
+import NIOCore
+import NIOSSL
 
 /// One connection, kept alive; one request at a time.
 final class Connection {
@@ -20,6 +22,8 @@ final class Connection {
   /// When the request was handed to the connection.
   private(set) var since: Nanoseconds = 0
   private var socket: Int32 = -1
+  /// nil in the clear.
+  private var tls: TLSSession?
   private var unsent: ArraySlice<UInt8> = []
   private var received: [UInt8] = []
   private var scratch = [UInt8](repeating: 0, count: 64 * 1024)
@@ -55,17 +59,26 @@ final class Connection {
 
   func close() {
     if socket >= 0 { Glibc.close(socket) }
-    (socket, state, unsent, request, answers) = (-1, .closed, [], nil, 0)
+    (socket, state, unsent, request, answers, tls) = (-1, .closed, [], nil, 0, nil)
     received.removeAll(keepingCapacity: true)
   }
 
   func send(_ request: Request, at now: Nanoseconds) throws(Lost) {
     (self.request, since, state) = (request, now, .busy)
-    unsent = request.bytes[...]
+    if let tls {
+      try secured { () throws(TLSSession.Failed) in try tls.encrypt(request.bytes) }
+    } else {
+      unsent = request.bytes[...]
+    }
     try flush()
   }
 
+  private func secured<Value>(_ body: () throws(TLSSession.Failed) -> Value) throws(Lost) -> Value {
+    do { return try body() } catch { throw Lost(reason: error.reason) }
+  }
+
   private func flush() throws(Lost) {
+    if let tls { unsent += try secured { () throws(TLSSession.Failed) in try tls.takeEncrypted() } }
     while !unsent.isEmpty {
       let count = unsent.withUnsafeBytes { Glibc.send(socket, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL)) }
       guard count > 0 else {
@@ -90,13 +103,21 @@ final class Connection {
         getpeername(socket, $0.baseAddress!.assumingMemoryBound(to: sockaddr.self), &length) == 0
       }
       guard isConnected else { return nil }
-      state = .idle
+      if endpoint.tls == nil {
+        state = .idle
+      } else if tls == nil {
+        tls = try secured { () throws(TLSSession.Failed) in try endpoint.session() }
+      }
     }
     try flush()
     while true {
       let count = recv(socket, &scratch, scratch.count, 0)
       if count > 0 {
-        received += scratch[..<count]
+        if let tls {
+          received += try secured { () throws(TLSSession.Failed) in try tls.decrypt(scratch[..<count]) }
+        } else {
+          received += scratch[..<count]
+        }
         if count < scratch.count { break }
       } else if count == 0 {
         throw Lost(reason: "the server closed the connection")
@@ -105,6 +126,10 @@ final class Connection {
       } else if errno != EINTR {
         throw Lost(reason: String(cString: strerror(errno)))
       }
+    }
+    if let tls {
+      try flush()
+      if state == .connecting, tls.isEstablished { state = .idle }
     }
     guard state == .busy, !received.isEmpty else {
       guard !isEnding else { throw Lost(reason: "the server closed the connection") }
@@ -126,16 +151,31 @@ struct Endpoint {
   let family: Int32
   /// A `sockaddr`.
   let address: [UInt8]
+  /// What is trusted there, and the name that the server must prove; nil in the clear.
+  fileprivate let tls: (context: NIOSSLContext, name: String?, peer: SocketAddress)?
 
   struct Unknown: Error, CustomStringConvertible { let description: String }
 
-  private init(_ entry: addrinfo, _ address: UnsafePointer<sockaddr>) {
+  private init(
+    _ entry: addrinfo, _ address: UnsafePointer<sockaddr>, host: String, port: Int, _ context: NIOSSLContext?
+  ) {
     family = entry.ai_family
     self.address = Array(UnsafeRawBufferPointer(start: address, count: Int(entry.ai_addrlen)))
+    var text = [CChar](repeating: 0, count: Int(NI_MAXHOST))
+    getnameinfo(address, entry.ai_addrlen, &text, socklen_t(text.count), nil, 0, NI_NUMERICHOST)
+    let peer = text.withUnsafeBufferPointer { String(cString: $0.baseAddress!) }
+    tls = context.flatMap { context in
+      (try? SocketAddress(ipAddress: peer, port: port)).map { (context, peer == host ? nil : host, $0) }
+    }
+  }
+
+  fileprivate func session() throws(TLSSession.Failed) -> TLSSession {
+    try TLSSession(tls!.context, name: tls!.name, address: tls!.peer)
   }
 
   /// Each address that the name stands for.
-  static func all(host: String, port: Int) throws(Unknown) -> [Endpoint] {
+  /// - Parameter context: for TLS; nil in the clear.
+  static func all(host: String, port: Int, _ context: NIOSSLContext?) throws(Unknown) -> [Endpoint] {
     var hints = addrinfo()
     hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
     var list: UnsafeMutablePointer<addrinfo>?
@@ -144,7 +184,7 @@ struct Endpoint {
     var found: [Endpoint] = []
     var next = list
     while let entry = next?.pointee {
-      if let address = entry.ai_addr { found.append(Endpoint(entry, address)) }
+      if let address = entry.ai_addr { found.append(Endpoint(entry, address, host: host, port: port, context)) }
       next = entry.ai_next
     }
     guard result == 0, !found.isEmpty else {

@@ -30,7 +30,8 @@ struct LoadTest: AsyncParsableCommand {
       a read with its token), checkout (an order's whole life), hot (all orders take from one product's stock).
 
       Where the services ask for a token, COUNTERFLOW_TOKEN, or the file that COUNTERFLOW_TOKEN_FILE names, holds one with \
-      the scopes commands:write and queries:read. METRICS_TOKEN is for the projections' lag.
+      the scopes commands:write and queries:read. METRICS_TOKEN is for the projections' lag. \
+      For https URLs TLS_CA_FILE names the certificates of the authorities to trust, unless the system knows them.
       """)
 
   @Argument(help: "What to do: \(Profile.allCases.map(\.rawValue).joined(separator: ", ")).") var profile: Profile?
@@ -111,11 +112,12 @@ struct LoadTest: AsyncParsableCommand {
 
   private func urls(_ text: String, _ option: String) throws -> [URL] {
     let urls = try text.split(separator: ",", omittingEmptySubsequences: false).map { part -> URL in
-      guard var parts = URLComponents(string: String(part)), parts.scheme == "http", parts.host?.isEmpty == false,
-        ["", "/"].contains(parts.path), (1...65_535).contains(parts.port ?? 80)
+      guard var parts = URLComponents(string: String(part)), ["http", "https"].contains(parts.scheme),
+        parts.host?.isEmpty == false,
+        ["", "/"].contains(parts.path), (1...65_535).contains(parts.port ?? 80), let url = parts.url
       else { throw ValidationError("\(option) takes URLs such as http://127.0.0.1:8081, not '\(part)'") }
       parts.path = ""
-      parts.port = parts.port ?? 80
+      parts.port = ProcessClient.port(of: url)
       return parts.url!
     }
     return urls
@@ -123,22 +125,27 @@ struct LoadTest: AsyncParsableCommand {
 
   func run() async throws {
     let interruption = Interruption()
+    let settings = Settings()
+    let https = try [commands, queries, metrics ?? queries].contains {
+      try urls($0, "").contains { $0.scheme == "https" }
+    }
     var session = try Session(
       commands: try urls(commands, "--commands"), queries: try urls(queries, "--queries"),
-      token: try Settings()[Self.token], metricsToken: try Settings()[Observing.metricsToken],
-      metrics: try metrics.map { try urls($0, "--metrics") }, title: title, interruption: interruption)
+      token: try settings[Self.token], metricsToken: try settings[Observing.metricsToken],
+      metrics: try metrics.map { try urls($0, "--metrics") }, title: title, interruption: interruption,
+      client: try ProcessClient(settings), tls: https ? try ClientTLS.context(settings) : nil)
     for file in [json, report] { try file.map(Session.checkWritable) }
     let profiles = compare ? [Profile.write, .read, .mixed] : [profile!]
     try await session.prepare(profiles, orders: path == nil ? orders : 0, weights: try weights())
-    let settings = Trial.Settings(
+    let trial = Trial.Settings(
       schedule: try schedule(), warmUp: warmUp, duration: duration, timeout: timeout, visibility: visibility,
       connections: connections)
     for profile in profiles where !interruption.isRequested {
       let workload = { [prepared = session] in try prepared.workload(profile, ratio: ratio, path: path) }
       if let findMax {
-        try await session.search(findMax, try schedule(), settings, workload)
+        try await session.search(findMax, try schedule(), trial, workload)
       } else {
-        try session.measure(try workload(), settings)
+        try session.measure(try workload(), trial)
       }
     }
     if let marks { try session.readMarks(marks) }

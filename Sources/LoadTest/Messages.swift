@@ -1,3 +1,5 @@
+import JSON
+
 /// Where a request goes. Each side has connections of its own, so that none waits for another's answers.
 enum Side: Int, CaseIterable, Sendable {
   case command, query
@@ -31,6 +33,12 @@ struct Response {
   let body: ArraySlice<UInt8>
 
   var isSuccess: Bool { (200..<300).contains(status) }
+
+  /// What an answer that is no success is called in the results: its status and, of a problem document, the type.
+  var error: String {
+    let type = (try? JSON(parsing: Array(body)))?["type"]?.string
+    return "HTTP \(status)" + (type.map { " \($0.split(separator: ":").last ?? "")" } ?? "")
+  }
 }
 
 /// Makes requests in HTTP/1.1.

@@ -31,6 +31,7 @@ final class Output: Sendable {
     say(
       "\(attempt.rate.plain)/s: \(promise.figure) \(milliseconds(attempt.value)), \(attempt.errors) errors, "
         + (attempt.isKept ? "kept" : "not kept"))
+    show(attempt.reasons)
   }
 
   func showFound(_ rate: Double?, _ promise: Promise, _ name: String) {
@@ -49,12 +50,16 @@ final class Output: Sendable {
         + ["count", "p50", "p90", "p99", "p99.9", "max"].map { pad($0, 10) }.joined())
     for operation in result.operations {
       say(row(operation.name, operation.latency, width))
-      for (reason, count) in operation.errors.sorted(by: { $0.value > $1.value }).prefix(5) {
-        say("    \(count) times: \(reason)")
-      }
+      show(operation.errors)
     }
     if let visibility = result.visibility { say(row("visible after", visibility, width)) }
     say("  the load itself took \((result.ownCores * 100).rounded().plain) % of a core")
+  }
+
+  private func show(_ reasons: [String: Int]) {
+    for (reason, count) in reasons.sorted(by: { ($1.value, $0.key) < ($0.value, $1.key) }).prefix(5) {
+      say("    \(count) times: \(reason)")
+    }
   }
 
   func showSideBySide(_ results: [TrialResult]) {
@@ -75,7 +80,7 @@ final class Output: Sendable {
   }
 
   private func milliseconds(_ value: Double?) -> String {
-    guard let value else { return "-" }
+    guard let value else { return "–" }
     return value >= 100 ? "\(Int(value.rounded())) ms" : "\(value.plain) ms"
   }
 

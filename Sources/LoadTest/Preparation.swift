@@ -1,12 +1,13 @@
 import Foundation
-import FoundationNetworking
 import JSON
+import ServiceKit
 
 /// Makes what the workloads need, and finds what there is to read.
 struct Preparation {
   let commands: URL
   let queries: URL
   let token: String?
+  let client: ProcessClient
 
   /// What there is to read.
   struct Found {
@@ -74,32 +75,25 @@ struct Preparation {
   }
 
   private func post(_ path: String, _ body: String, accepting: Set<Int>) async throws {
-    var request = URLRequest(url: URL(string: commands.absoluteString + path)!)
-    request.httpMethod = "POST"
-    request.httpBody = Data(body.utf8)
-    request.setValue("application/json", forHTTPHeaderField: "Content-Type")
-    let (status, answer) = try await send(request)
+    let (status, answer) = try await send("POST", commands.absoluteString + path, body)
     guard accepting.contains(status) else { throw Failed(description: "POST \(path) answered \(status): \(answer)") }
   }
 
   private func get(_ path: String) async throws -> JSON {
-    let (status, answer) = try await send(URLRequest(url: URL(string: queries.absoluteString + path)!))
+    let (status, answer) = try await send("GET", queries.absoluteString + path)
     guard status == 200, let json = try? JSON(parsing: Array(answer.utf8)) else {
       throw Failed(description: "GET \(path) answered \(status): \(answer)")
     }
     return json
   }
 
-  private func send(_ request: URLRequest) async throws -> (Int, String) {
-    var request = request
-    request.timeoutInterval = 30
-    if let token { request.setValue("Bearer \(token)", forHTTPHeaderField: "Authorization") }
+  private func send(_ method: String, _ url: String, _ body: String? = nil) async throws -> (Int, String) {
     do {
-      let (data, response) = try await URLSession.shared.data(for: request)
-      guard let response = response as? HTTPURLResponse else { throw URLError(.badServerResponse) }
-      return (response.statusCode, String(decoding: data, as: UTF8.self))
+      let answer = try await client.send(
+        method, URL(string: url)!, body: body.map { Array($0.utf8) }, token: token, within: .seconds(30))
+      return (answer.status, String(decoding: answer.body, as: UTF8.self))
     } catch {
-      throw Failed(description: "\(request.url!) does not answer: \(error.localizedDescription)")
+      throw Failed(description: "\(url) does not answer: \(error.description)")
     }
   }
 }

@@ -8,7 +8,8 @@ struct Latency: Codable, Sendable {
   let p90: Double
   let p95: Double
   let p99: Double
-  let p999: Double
+  /// nil where there are too few to tell: fewer than a thousand have no thousandth part.
+  let p999: Double?
   let max: Double
   /// Pairs of a percentile and its latency, for a curve.
   let curve: [[Double]]
@@ -19,16 +20,20 @@ struct Latency: Codable, Sendable {
     func at(_ percentile: Double) -> Double { Double(histogram.valueAtPercentile(percentile)) / 1000 }
     count = histogram.totalCount
     mean = histogram.mean / 1000
-    (p50, p90, p95, p99, p999) = (at(50), at(90), at(95), at(99), at(99.9))
+    (p50, p90, p95, p99) = (at(50), at(90), at(95), at(99))
+    p999 = count < 1000 ? nil : at(99.9)
     max = Double(histogram.max) / 1000
-    curve = Self.percentiles.map { [$0, at($0)] }
+    // The slowest one is as far out as that many can tell.
+    let last = 100 - 100 / Double(count)
+    curve = Self.percentiles.filter { $0 < last }.map { [$0, at($0)] } + [[last, max]]
   }
 
   private static let percentiles =
-    Array(stride(from: 0.0, to: 90, by: 5)) + [90, 92.5, 95, 97, 98, 99, 99.5, 99.8, 99.9, 99.95, 99.98, 99.99, 100]
+    Array(stride(from: 0.0, to: 90, by: 5)) + [90, 92.5, 95, 97, 98, 99, 99.5, 99.8, 99.9, 99.95, 99.98, 99.99]
 
+  /// - Parameter name: as an objective names it. What too few were measured for is no better than their maximum.
   subscript(name: String) -> Double? {
-    ["mean": mean, "p50": p50, "p90": p90, "p95": p95, "p99": p99, "p99.9": p999, "max": max][name]
+    ["mean": mean, "p50": p50, "p90": p90, "p95": p95, "p99": p99, "p99.9": p999 ?? max, "max": max][name]
   }
 }
 
@@ -81,6 +86,9 @@ struct TrialResult: Codable, Sendable {
   /// Of the load generator: processor time as a share of one core.
   let ownCores: Double
 
+  /// How often each went wrong, whatever the request was.
+  var reasons: [String: Int] { operations.reduce(into: [:]) { $0.merge($1.errors, uniquingKeysWith: +) } }
+
   var errorShare: Double { Double(errors) / max(1, Double(errors) + Double(latency?.count ?? 0)) }
 }
 
@@ -89,6 +97,8 @@ struct Report: Codable, Sendable {
   struct Search: Codable, Sendable {
     let profile: String
     let promise: String
+    /// What the promise is about, such as `p99`.
+    let figure: String
     /// The highest rate that kept it; nil for none.
     let found: Double?
     let attempts: [Attempt]
@@ -99,6 +109,8 @@ struct Report: Codable, Sendable {
     let answeredPerSecond: Double
     let value: Double?
     let errors: Int
+    /// How often each of them came.
+    let reasons: [String: Int]
     let isKept: Bool
   }
 

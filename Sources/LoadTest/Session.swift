@@ -1,5 +1,7 @@
 import ArgumentParser
 import Foundation
+import NIOSSL
+import ServiceKit
 
 /// The trials of one run, against one system.
 struct Session {
@@ -10,6 +12,7 @@ struct Session {
   private let preparation: Preparation
   private let metricsToken: String?
   private let interruption: Interruption
+  private let tls: NIOSSLContext?
   private let output = Output()
   private(set) var report: Report
   private var toRead = Preparation.Found()
@@ -17,14 +20,15 @@ struct Session {
 
   init(
     commands: [URL], queries: [URL], token: String?, metricsToken: String?, metrics: [URL]?, title: String,
-    interruption: Interruption
+    interruption: Interruption, client: ProcessClient, tls: NIOSSLContext?
   ) throws {
+    self.tls = tls
     self.metrics = metrics ?? queries
     (self.commands, self.queries, self.metricsToken, self.interruption) = (
       commands, queries, metricsToken, interruption
     )
     format = RequestFormat(token: token)
-    preparation = Preparation(commands: commands[0], queries: queries[0], token: token)
+    preparation = Preparation(commands: commands[0], queries: queries[0], token: token, client: client)
     report = Report(
       title: title, began: Date.now.formatted(.iso8601), machine: Self.machine,
       commands: commands.map(\.absoluteString), queries: queries.map(\.absoluteString))
@@ -57,13 +61,13 @@ struct Session {
   }
 
   private func trial(_ workload: any Workload, _ settings: Trial.Settings) throws -> TrialResult {
-    var endpoints: [Side: [Endpoint]] = [
-      .watch: try queries.flatMap(Self.endpoints), .probe: try metrics.flatMap(Self.endpoints),
+    var places: [Side: [Endpoint]] = [
+      .watch: try queries.flatMap(endpoints), .probe: try metrics.flatMap(endpoints),
     ]
-    if workload.sides.contains(.command) { endpoints[.command] = try commands.flatMap(Self.endpoints) }
-    if workload.sides.contains(.query) { endpoints[.query] = try queries.flatMap(Self.endpoints) }
+    if workload.sides.contains(.command) { places[.command] = try commands.flatMap(endpoints) }
+    if workload.sides.contains(.query) { places[.query] = try queries.flatMap(endpoints) }
     let driver = try Driver(
-      endpoints,
+      places,
       connections: [.command: settings.connections, .query: settings.connections, .watch: 8, .probe: 1],
       timeout: settings.timeout)
     output.begin(workload.name, settings)
@@ -74,9 +78,9 @@ struct Session {
     ).run(on: driver)
   }
 
-  private static func endpoints(_ url: URL) throws -> [Endpoint] {
+  private func endpoints(_ url: URL) throws -> [Endpoint] {
     let host = url.host!.trimmingCharacters(in: ["[", "]"])
-    return try Endpoint.all(host: host, port: url.port!)
+    return try Endpoint.all(host: host, port: url.port!, url.scheme == "https" ? tls : nil)
   }
 
   /// Before there is anything to lose.
@@ -106,14 +110,15 @@ struct Session {
       attempts.append(
         Report.Attempt(
           rate: rate, answeredPerSecond: result.answeredPerSecond, value: result.latency?[promise.figure],
-          errors: result.errors, isKept: isKept))
+          errors: result.errors, reasons: result.reasons, isKept: isKept))
       output.show(attempts.last!, promise)
       // What the last one left behind is not the next one's to carry.
       try await Task.sleep(for: .seconds(isKept ? 0.5 : 3))
     }
     let name = try workload().name
     report.searches.append(
-      Report.Search(profile: name, promise: promise.description, found: search.kept, attempts: attempts))
+      Report.Search(
+        profile: name, promise: promise.description, figure: promise.figure, found: search.kept, attempts: attempts))
     output.showFound(search.kept, promise, name)
     if let best {
       report.trials.append(best)

@@ -187,7 +187,7 @@ final class Trial: Traffic {
     default: break
     }
     guard response.isSuccess else {
-      fail(request, "HTTP \(response.status)")
+      fail(request, response.error)
       return watch(nil, response, now)
     }
     record(request, now)

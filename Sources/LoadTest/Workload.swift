@@ -1,3 +1,4 @@
+import CommerceAPI
 import Foundation
 
 /// What is asked for, again and again.
@@ -87,6 +88,7 @@ final class Reading: Workload {
   let name = "read"
   let side = Side.query
   private let format: RequestFormat
+  // Ids, as segments of a path.
   private let orders: [String]
   private let customers: [String]
   private let products: [String]
@@ -94,7 +96,10 @@ final class Reading: Workload {
 
   /// - Parameter weights: how often each kind comes, relative to the others.
   init(_ format: RequestFormat, _ found: Preparation.Found, weights: [Kind: Int]) {
-    (self.format, orders, customers, products) = (format, found.orders, found.customers, found.products)
+    self.format = format
+    orders = found.orders.map(\.percentEncodedSegment)
+    customers = found.customers.map(\.percentEncodedSegment)
+    products = found.products.map(\.percentEncodedSegment)
     kinds = weights.sorted { $0.key.rawValue < $1.key.rawValue }.flatMap { Array(repeating: $0.key, count: $0.value) }
   }
 

@@ -26,6 +26,7 @@ extension App {
   static let settings =
     [
       cacheSize.description, followers.description, ProcessWatch.processes.description,
+      ClientTLS.authorities.description,
       CommonSettings.readDatabaseURL.description, CommonSettings.writeDatabaseURL.description,
       CommonSettings.poolSize.description, writePoolSize.description,
       CommonSettings.statementTimeout.description, CommonSettings.acquireTimeout.description,
@@ -80,7 +81,9 @@ extension App {
     let log = ChangeLog(newest: newest, older: older, store, heads: heads, activity: activity, logger: logger)
     ChangeRoutes(log: log, answering: answering, limit: try settings[followers]).add(to: admitted)
     let overview = Overview(
-      ProcessWatch(try settings[ProcessWatch.processes], token: try settings[Observing.metricsToken]), store,
+      ProcessWatch(
+        try settings[ProcessWatch.processes], token: try settings[Observing.metricsToken],
+        client: try ProcessClient(settings)), store,
       heads: heads,
       logger: logger)
     ConsoleRoutes.addPage(to: router)

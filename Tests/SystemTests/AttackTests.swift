@@ -131,30 +131,20 @@ struct AttackTests {
 
   @Test("over TLS, with a certificate of one's own; half of the settings is refused", .freshStores)
   func tls() async throws {
-    let folder = FileManager.default.temporaryDirectory.appendingPathComponent(UUID().uuidString)
-    try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
-    defer { try? FileManager.default.removeItem(at: folder) }
-    func path(_ name: String) -> String { folder.appendingPathComponent(name).path }
-    let made = try ChildProcess(
-      URL(fileURLWithPath: "/usr/bin/openssl"),
-      [
-        "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "1", "-subj",
-        "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", path("key"), "-out", path("certificate"),
-      ], environment: [:])
-    #expect(try await made.wait() == 0)
+    let authority = try await TestAuthority()
+    let (settings, certificate) = (authority.serverSettings, authority.clientSettings["TLS_CA_FILE"]!)
     let system = System()
     try await system.migrate()
-    let settings = ["TLS_CERTIFICATE_FILE": path("certificate"), "TLS_KEY_FILE": path("key")]
     let service = try await system.start(.queryService, settings: settings)
     let url = service.http.base.replacing("http://", with: "https://") + "/healthz"
     let curl = URL(fileURLWithPath: "/usr/bin/curl")
-    let good = try ChildProcess(curl, ["-sS", "-m", "10", "--cacert", path("certificate"), url], environment: [:])
+    let good = try ChildProcess(curl, ["-sS", "-m", "10", "--cacert", certificate, url], environment: [:])
     #expect(try await good.wait() == 0)
     #expect(good.output.contains("alive"))
     let old = try ChildProcess(
-      curl, ["-sS", "-m", "10", "--tls-max", "1.1", "--cacert", path("certificate"), url], environment: [:])
+      curl, ["-sS", "-m", "10", "--tls-max", "1.1", "--cacert", certificate, url], environment: [:])
     #expect(try await old.wait() != 0)
-    for wrong in [["TLS_KEY_FILE": path("key")], ["TLS_CERTIFICATE_FILE": path("certificate"), "TLS_KEY": "x"]] {
+    for wrong in [settings.filter { $0.key == "TLS_KEY_FILE" }, ["TLS_CERTIFICATE_FILE": certificate, "TLS_KEY": "x"]] {
       let refused = try system.run("query-service", settings: wrong.merging(["HTTP_PORT": "0"]) { $1 })
       #expect(try await refused.wait() == 78)
       #expect(refused.output.contains("TLS_"))

@@ -5,8 +5,48 @@ import ServiceKit
 import TestSupport
 import Testing
 
+@testable import QueryService
+
+@Suite("Figures of the console")
+struct ConsoleFiguresTests {
+  @Test("two minutes of rates are kept, a value a second, however far apart the looks are")
+  func history() {
+    var history = RateHistory()
+    let start = ContinuousClock.now
+    history.add(writes: 2.04, reads: nil, over: .seconds(5), at: start)
+    #expect(history.writes.suffix(6) == [nil, 2, 2, 2, 2, 2] && history.reads.allSatisfy { $0 == nil })
+    // Looks that are a little late each do not add up.
+    for look in 1...10 { history.add(writes: 3, reads: 1, over: .seconds(1), at: start + .seconds(1.04) * look) }
+    #expect(
+      history.writes.suffix(12) == [2, 2] + Array(repeating: 3, count: 10)
+        && history.reads.suffix(11).first == .some(nil))
+    history.add(writes: 4, reads: 1, over: .seconds(600), at: start + .seconds(700))
+    #expect(history.writes == Array(repeating: 4, count: RateHistory.seconds))
+  }
+}
+
 @Suite("Console", .tags(.system), .needsServers)
 struct ConsoleTests {
+  @Test("processes that serve HTTP over TLS are seen where their certificate is trusted", .freshDatabase())
+  func tls() async throws {
+    let system = System()
+    try await system.migrate()
+    let authority = try await TestAuthority()
+    let running = try await system.start(.queryService, settings: authority.serverSettings)
+    let place = running.http.base.replacing("http://", with: "https://")
+    func look(_ settings: [String: String]) async throws -> ProcessWatch.Seen? {
+      let watch = ProcessWatch([place], token: nil, client: try ProcessClient(Settings(settings)))
+      return await watch.look().now[place]
+    }
+    try await eventually("its metrics are seen") {
+      try await look(authority.clientSettings)?.service == "query-service"
+    }
+    let stranger = try #require(try await look([:]))
+    #expect(
+      stranger.metrics == nil
+        && stranger.why == "its certificate is not trusted; set TLS_CA_FILE to the authority's certificate")
+  }
+
   @Test(
     "in a real browser: live, searched, by keyboard, on a phone, in the dark; a parked stream is tried again",
     .freshStores, .freshVirtualHost, arguments: [false, true])

@@ -98,6 +98,19 @@ try:
     cell.parent.switch_to.active_element.send_keys(Keys.ARROW_RIGHT)
     eventually("arrow keys move in the grid", lambda: "partition 2: live, run by " in text("cell"))
 
+    # Amounts of minor units by ISO 4217; by Intl alone IQD would have none, and MGA neither.
+    for total, currency, shown in (
+        (2500, "GBP", "£25.00"), (2500, "JPY", "¥2,500"), (2500, "KWD", "KWD\u00a02.500"), (2500, "IQD", "IQD\u00a02.500"),
+        (25000, "CLF", "CLF\u00a02.5000"), (2500, "MGA", "MGA\u00a025.00"),
+    ):
+        found = browser.execute_async_script(
+            "const done = arguments[2]; import('/console/app.js').then(page => done(page.money({ total: arguments[0], currency: arguments[1] })), done)",
+            total, currency)
+        expect(found == shown, f"{total} of {currency} is shown as {found}")
+    edges = browser.execute_script(
+        "return [...document.querySelectorAll('#orders button > :nth-child(even)')].map(e => Math.round(e.getBoundingClientRect().right))")
+    expect(len(edges) > 4 and len(set(edges)) == 1, f"prices and dates end at {edges}")
+
     # Who has the focus keeps it while orders come.
     browser.execute_script("document.querySelector('#orders button').focus()")
     held = browser.switch_to.active_element.text
@@ -105,6 +118,13 @@ try:
         expect(post("/v1/orders", {"orderId": f"late-{number}", "lines": [{"sku": "LAMP", "quantity": 1}]}) == 201, "order")
         eventually("it has come", lambda: any(e.text == f"late-{number}" for e in all_of("#orders .id")))
     expect(browser.switch_to.active_element.text == held, f"the focus went to {browser.switch_to.active_element.text}")
+
+    # Opened anew, the charts have what was before.
+    browser.refresh()
+    points = lambda: browser.execute_script("return document.querySelector('#writes .line')?.getAttribute('d').match(/[ML]/g)?.length ?? 0")
+    eventually("the charts are drawn", lambda: points() > 0)
+    expect(points() > 8, f"the chart begins with {points()} seconds")
+    eventually("all is there again", lambda: text("state") == "all is well" and len(all_of("#orders li")) > 4)
 
     # Everything came from here, nothing went wrong, and there is a name for everything.
     hosts = set()
@@ -127,6 +147,11 @@ try:
     browser.set_window_size(390, 844)
     wide = browser.execute_script("return document.documentElement.scrollWidth - document.documentElement.clientWidth")
     expect(wide <= 0, f"{wide} pixels too wide for a phone")
+    broken = browser.execute_script("return [...document.querySelectorAll('#processes .name')].filter(e => e.getClientRects().length > 1).map(e => e.textContent)")
+    expect(not broken, f"broken on a phone: {broken}")
+    cut = browser.execute_script("""
+      return [...document.querySelectorAll('.scroll')].filter(e => e.scrollWidth > e.clientWidth).map(e => e.innerText)""")
+    expect(not cut and "Up for" in browser.execute_script("return getComputedStyle(document.querySelector('#processes td:last-child'), '::before').content"), f"cut off on a phone: {cut}")
     browser.save_screenshot(f"{folder}/console-phone.png")
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": "dark"}]})
     browser.set_window_size(1280, 1400)

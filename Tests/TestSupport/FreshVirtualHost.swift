@@ -27,6 +27,17 @@ public struct FreshVirtualHost: Sendable {
 
   public func connect() async throws -> RabbitMQConnection { try await RabbitMQConnection.connect(configuration) }
 
+  /// Purges or deletes a queue of the live feed, or has the broker cancel its consumer.
+  /// - Parameter attack: `purge`, `delete` or `cancel`.
+  /// - Returns: the queue's name.
+  public func attackQueue(_ attack: String) async throws -> String {
+    let script = try ChildProcess(
+      TestEnvironment.root.appendingPathComponent("scripts/lib/attack-queue"), [attack, name],
+      environment: ["COUNTERFLOW_LOCAL": TestEnvironment.variables["COUNTERFLOW_LOCAL"] ?? ""])
+    guard try await script.wait() == 0 else { throw NeverHappened(description: "\(attack): \(script.output)") }
+    return script.output.trimmingCharacters(in: .whitespacesAndNewlines)
+  }
+
   /// Closes every connection to this virtual host, as an administrator would.
   public func closeConnections() async throws {
     let (data, _) = try await Management.request("GET", "vhosts/\(name)/connections")

@@ -94,6 +94,31 @@ struct EngineTests {
   }
 
   @Test(
+    "a projector whose queue is purged or deleted, or whose consumer the broker cancels, goes on and misses nothing",
+    .freshVirtualHost, .freshDatabase(eventStoreSchema, projectionsSchema, tables),
+    arguments: ["purge", "delete", "cancel"])
+  func attackedQueue(attack: String) async throws {
+    let engine = Engine()
+    // Nobody compares with the heads: what the queue loses is found by the gap before the next event that comes through it.
+    let projector = engine.projector(headInterval: .seconds(3600))
+    try await withServices([engine.relay(), projector]) {
+      try await engine.expectFeed(of: projector)
+      var rounds = 0
+      try await engine.expectFlow(&rounds)
+      async let attacked = FreshVirtualHost.current.attackQueue(attack)
+      // Before, while and after it happens.
+      for _ in 0..<50 {
+        try await engine.append(20)
+        rounds += 1
+        try await Task.sleep(for: .milliseconds(50))
+      }
+      #expect(try await attacked.isEmpty == false)
+      try await engine.expectFlow(&rounds)
+      try await engine.expectComplete(of: rounds)
+    }
+  }
+
+  @Test(
     "a feed whose exchange was deleted flows again", .freshVirtualHost,
     .freshDatabase(eventStoreSchema, projectionsSchema, tables))
   func deletedExchange() async throws {

@@ -1,6 +1,6 @@
 # The read side under attack. Sourced by scripts/chaos.
 
-binaries=$(cd "$root" && swift build -c release --show-bin-path)
+have_products counterflow projector
 counterflow() { "$binaries/counterflow" "$@"; }
 export WRITE_DATABASE_URL READ_DATABASE_URL AMQP_URL
 management() { # METHOD PATH
@@ -34,6 +34,8 @@ alive_projector() { # a random one
   local names=("$run_dir"/projector-*.pid)
   basename "${names[RANDOM % ${#names[@]}]}" .pid
 }
+# Fails while RabbitMQ is away, or no projector has a queue.
+attack_queue() { "$root/scripts/lib/attack-queue" "$1" / >/dev/null 2>&1; }
 attacks=0
 extra=0
 deadline=$((SECONDS + seconds))
@@ -42,7 +44,7 @@ while ((SECONDS < deadline)) && kill -0 "$load" 2>/dev/null; do
   sleep "$((RANDOM % 6 + 3))"
   victim=$(alive_projector)
   pid=$(cat "$run_dir/$victim.pid" 2>/dev/null) || continue
-  case $((RANDOM % 10)) in
+  case $((RANDOM % 13)) in
     0 | 1) what="SIGKILL of $victim" && kill -KILL "$pid" ;;
     2 | 3 | 4)
       what="SIGSTOP of $victim for 8 s"
@@ -74,6 +76,9 @@ while ((SECONDS < deadline)) && kill -0 "$load" 2>/dev/null; do
       kill -KILL "$(cat "$run_dir/postgres.pid")" 2>/dev/null || continue
       wait_until 60 is_postgres_ready || fail 'PostgreSQL was not started again'
       ;;
+    10) what='a queue purged' && attack_queue purge || continue ;;
+    11) what='a queue deleted' && attack_queue delete || continue ;;
+    12) what='a consumer cancelled by the broker' && attack_queue cancel || continue ;;
   esac
   attacks=$((attacks + 1))
   count[${what%% of *}]=$((${count[${what%% of *}]:-0} + 1))

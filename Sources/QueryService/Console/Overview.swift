@@ -10,7 +10,7 @@ import ServiceKit
 import ServiceLifecycle
 import Synchronization
 
-/// The state of the whole system, once a second while anybody looks on.
+/// The state of the whole system, once a second while anybody looks on. The rates are kept up also while nobody does.
 final class Overview: Service {
   private struct State {
     var viewers: [ObjectIdentifier: Wakeup] = [:]
@@ -18,9 +18,12 @@ final class Overview: Service {
     var isOver = false
     /// What the read store showed last, and when; nil where it did not answer.
     var picture: (seen: Picture?, at: ContinuousClock.Instant)?
+    var history = RateHistory()
   }
 
   private static let interval = Duration.seconds(1)
+  /// How often the processes are looked at while nobody looks on, in such intervals.
+  private static let idleIntervals = 5
   /// How old what the read store showed may be before it is said that it does not answer.
   private static let patience = Duration.seconds(4)
   /// Parked streams that are shown, of however many.
@@ -56,14 +59,19 @@ final class Overview: Service {
   func run() async {
     await cancelWhenGracefulShutdown {
       // By itself, so that a server that hangs does not keep the rest from being told.
-      async let reading: Void = self.eachSecond {
+      async let reading: Void = self.eachSecond { isWatched in
+        guard isWatched else { return }
         let picture = await self.read()
         self.state.withLock { $0.picture = (picture, .now) }
       }
-      var number = 0
-      await self.eachSecond {
+      var (number, idle) = (0, 0)
+      await self.eachSecond { isWatched in
+        idle = isWatched ? 0 : idle + 1
+        guard idle % Self.idleIntervals == 0 else { return }
+        let processes = await self.lookAtProcesses()
+        guard isWatched else { return }
         self.heads.note()
-        guard let text = await self.look() else { return }
+        guard let text = self.text(processes) else { return }
         number += 1
         self.tellAll { $0.latest = (number, text) }
       }
@@ -72,12 +80,20 @@ final class Overview: Service {
     tellAll { $0.isOver = true }
   }
 
-  /// While there are viewers.
-  private func eachSecond(_ body: () async -> Void) async {
+  /// - Parameter body: told whether there are viewers.
+  private func eachSecond(_ body: (_ isWatched: Bool) async -> Void) async {
     while !Task.isCancelled {
-      if state.withLock({ !$0.viewers.isEmpty }) { await body() }
+      await body(state.withLock { !$0.viewers.isEmpty })
       try? await Task.sleep(for: Self.interval)
     }
+  }
+
+  private func lookAtProcesses() async -> ProcessWatch.Looks {
+    let looks = await processes.look()
+    guard let span = looks.span else { return looks }
+    let rates = Rates(looks.before, looks.now)
+    state.withLock { $0.history.add(writes: rates["writes"], reads: rates["reads"], over: span, at: .now) }
+    return looks
   }
 
   private func tellAll(_ change: (inout State) -> Void) {
@@ -89,9 +105,10 @@ final class Overview: Service {
   }
 
   /// - Returns: nil before the read store was looked at.
-  private func look() async -> [UInt8]? {
-    let (before, now) = await processes.look()
-    guard let last = state.withLock({ $0.picture }) else { return nil }
+  private func text(_ looks: ProcessWatch.Looks) -> [UInt8]? {
+    let (before, now) = (looks.before, looks.now)
+    let (picture, history) = state.withLock { ($0.picture, $0.history) }
+    guard let last = picture else { return nil }
     var troubles: [String] = []
     var projections = ProjectionOverview(entries: [])
     var (parked, parkedCount): ([ParkedStream], Int) = ([], 0)
@@ -123,6 +140,7 @@ final class Overview: Service {
       }
       json.member("troubles") { $0.array(troubles) { $0.write($1) } }
       json.member("rates") { rates.write(to: &$0) }
+      json.member("history") { history.write(to: &$0) }
       json.member("processes") { json in
         json.array(now.values.sorted { ($0.service ?? "~", $0.address) < ($1.service ?? "~", $1.address) }) {
           json, seen in

@@ -26,6 +26,9 @@ struct Rates {
     values["waiting"] = now.values.compactMap { $0.metrics?.sum("counterflow_command_queue") }.reduce(0, +)
   }
 
+  /// nil where nobody could be asked twice.
+  subscript(name: String) -> Double? { values[name] }
+
   func write(to json: inout JSONWriter) {
     json.object { json in
       json.member("writes") { Self.write(values["writes"], to: &$0) }
@@ -78,7 +81,7 @@ struct ProcessLine {
     let uptime = metrics?.sum("process_start_time_seconds").map { Date().timeIntervalSince1970 - $0 }
     json.object { json in
       json.member("service", ifPresent: seen.service)
-      json.member("address", String(seen.address.dropFirst("http://".count)))
+      json.member("address", String(seen.address.split(separator: "://").last ?? ""))
       json.member("isUp", metrics != nil)
       json.member("why", ifPresent: seen.why)
       json.member("doing", ifPresent: doing)

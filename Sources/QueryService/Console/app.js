@@ -1,7 +1,5 @@
 // The console: everything on it comes from the stream of overviews, and from the same queries that clients ask.
 const $ = id => document.getElementById(id);
-const points = 120;
-const rates = { writes: [], reads: [] };
 let token = sessionStorage.getItem('token');
 let latest = null, chosen = null, connection = null;
 
@@ -22,7 +20,15 @@ function span(seconds) {
   if (seconds < 5400) return `${Math.round(seconds / 60)} min`;
   return seconds < 172800 ? `${Math.round(seconds / 3600)} h` : `${Math.round(seconds / 86400)} days`;
 }
-const money = order => (order.total / 100).toLocaleString('en', { style: 'currency', currency: order.currency || 'GBP' });
+// Digits of a currency's minor unit by ISO 4217, where they are not two. Intl follows CLDR, which drops those that are out of use.
+const minorDigits = {
+  BIF: 0, CLP: 0, DJF: 0, GNF: 0, ISK: 0, JPY: 0, KMF: 0, KRW: 0, PYG: 0, RWF: 0, UGX: 0, UYI: 0, VND: 0, VUV: 0, XAF: 0, XOF: 0, XPF: 0,
+  BHD: 3, IQD: 3, JOD: 3, KWD: 3, LYD: 3, OMR: 3, TND: 3, CLF: 4, UYW: 4,
+};
+export function money({ total, currency = 'GBP' }) {
+  const digits = minorDigits[currency] ?? 2;
+  return (total / 10 ** digits).toLocaleString('en', { style: 'currency', currency, minimumFractionDigits: digits, maximumFractionDigits: digits });
+}
 
 // Requests carry the token, where there is one.
 async function ask(path, options = {}) {
@@ -108,15 +114,13 @@ function show(overview) {
   const troubles = overview.troubles;
   say(troubles.length ? 'trouble' : 'sound', troubles.length ? troubles.join(' · ') : 'all is well');
   $('position').textContent = overview.head == null ? 'the write store does not answer' : `${number(overview.head)} events`;
-  for (const [name, value] of [['writes', overview.rates.writes], ['reads', overview.rates.reads]]) {
-    rates[name].push(value ?? 0);
-    if (rates[name].length > points) rates[name].shift();
-    $(`${name}-now`).textContent = number(value);
-    chart($(name), rates[name]);
+  for (const name of ['writes', 'reads']) {
+    $(`${name}-now`).textContent = number(overview.rates[name]);
+    chart($(name), overview.history[name]);
   }
   const { rejected, failed, waiting } = overview.rates;
   $('writes-detail').textContent = `${number(rejected)} rejected, ${number(failed)} failed a second; ${number(waiting)} under way`;
-  $('reads-detail').textContent = `highest of the last two minutes: ${number(Math.max(...rates.reads))}`;
+  $('reads-detail').textContent = `highest of the last two minutes: ${number(Math.max(0, ...overview.history.reads))}`;
   showGrid(overview);
   showRebuilds(overview.rebuilds);
   showParked(overview.parked, overview.parkedCount);
@@ -124,17 +128,24 @@ function show(overview) {
   if (!document.hidden) showOrders();
 }
 
+// A value a second, the newest at the right; null where nobody looked.
 function chart(svg, values) {
-  const highest = Math.max(1, ...values), step = 600 / (points - 1), first = points - values.length;
-  const at = values.map((value, index) => `${((first + index) * step).toFixed(1)} ${(116 - value / highest * 110).toFixed(1)}`);
+  const highest = Math.max(1, ...values), step = 600 / (values.length - 1);
+  const runs = [];
+  values.forEach((value, index) => {
+    if (value == null) return;
+    if (index === 0 || values[index - 1] == null) runs.push([]);
+    runs.at(-1).push([(index * step).toFixed(1), (116 - value / highest * 110).toFixed(1)]);
+  });
+  const line = run => run.map(point => point.join(' ')).join('L');
   const draw = (name, path) => {
     let element = svg.querySelector(`.${name}`);
     if (!element) svg.append(element = Object.assign(document.createElementNS('http://www.w3.org/2000/svg', 'path'), {}));
     element.setAttribute('class', name);
     element.setAttribute('d', path);
   };
-  draw('area', `M${(first * step).toFixed(1)} 118L${at.join('L')}L600 118Z`);
-  draw('line', `M${at.join('L')}`);
+  draw('area', runs.map(run => `M${run[0][0]} 118L${line(run)}L${run.at(-1)[0]} 118Z`).join(''));
+  draw('line', runs.map(run => `M${line(run)}`).join(''));
 }
 
 // The grid is made once for a generation, and then only changed: who has the focus keeps it.
@@ -208,6 +219,13 @@ function showRebuilds(rebuilds) {
   }
 }
 
+// On a phone each cell has the head of its column beside it, and the table is none any more but for its roles.
+function tableRow(table, key, head, ...cells) {
+  const heads = [...table.tHead.rows[0].cells].slice(1);
+  return make('tr', { role: 'row', 'data-key': key }, make('th', { role: 'rowheader', scope: 'row' }, head),
+    ...cells.map((cell, index) => make('td', { role: 'cell', 'data-head': heads[index].textContent }, cell)));
+}
+
 function showParked(parked, count) {
   $('parked-count').textContent = count;
   $('parked-count').className = count ? 'count bad' : 'count';
@@ -219,9 +237,8 @@ function showParked(parked, count) {
   parked.forEach((one, index) => {
     let row = [...body.rows].find(row => row.dataset.key === keys[index]);
     if (!row) {
-      row = make('tr', { 'data-key': keys[index] }, make('th', { scope: 'row' }, one.stream), make('td', {}, one.projection), make('td', {}, one.type),
-        make('td', {}, number(one.position)), make('td', {}), make('td', {}),
-        make('td', {}, make('button', { type: 'button', 'aria-label': `Retry ${one.stream} in ${one.projection}`, onclick: () => retry(one) }, 'Retry')));
+      row = tableRow($('parked'), keys[index], one.stream, one.projection, one.type, number(one.position), '', '',
+        make('button', { type: 'button', 'aria-label': `Retry ${one.stream} in ${one.projection}`, onclick: () => retry(one) }, 'Retry'));
       body.append(row);
     }
     row.cells[4].textContent = one.error;
@@ -244,14 +261,14 @@ function showProcesses(processes) {
   processes.forEach((one, index) => {
     let row = [...body.rows].find(row => row.dataset.key === one.address);
     if (!row) {
-      row = make('tr', { 'data-key': one.address }, make('th', { scope: 'row' }), ...Array.from({ length: 5 }, () => make('td', {})));
+      row = tableRow($('processes'), one.address, '', '', '', '', '', '');
       body.insertBefore(row, body.rows[index] ?? null);
     }
     const texts = [one.isUp ? 'up' : one.why || 'does not answer', one.doing || '',
       one.cpu == null ? '–' : `${Math.round(one.cpu * 100)} %`, size(one.memory), span(one.uptime)];
     if (row.cells[0].dataset.service !== (one.service ?? '')) {
       row.cells[0].dataset.service = one.service ?? '';
-      row.cells[0].replaceChildren(one.service ? `${one.service} ` : '', make('small', { class: 'quiet' }, one.address));
+      row.cells[0].replaceChildren(make('span', { class: 'name' }, one.service ?? ''), ' ', make('small', { class: 'quiet' }, one.address));
     }
     texts.forEach((text, cell) => { if (row.cells[cell + 1].textContent !== text) row.cells[cell + 1].textContent = text; });
     row.cells[1].className = one.isUp ? '' : 'bad';
@@ -291,7 +308,7 @@ function entry(order) {
   return make('li', {}, make('button', { type: 'button', onclick: () => showOrder(order.orderId) },
     make('span', { class: 'id' }, order.orderId), make('span', {}, money(order)),
     make('small', {}, `${order.status} · ${order.lines.map(line => `${line.quantity} × ${line.name || line.sku}`).join(', ').slice(0, 80)}`),
-    make('small', {}, new Date(order.placedAt).toLocaleString())));
+    make('small', {}, new Date(order.placedAt).toLocaleString([], { dateStyle: 'short', timeStyle: 'short' }))));
 }
 
 $('find').addEventListener('submit', async event => {

@@ -1,0 +1,37 @@
+public import NIOSSL
+
+/// TLS toward the system's own processes, for those that ask them over https.
+public enum ClientTLS {
+  public static let authorities = Setting.optional(
+    "TLS_CA", allowed: "certificates in PEM",
+    help:
+      "The authorities that vouch for https processes which the console watches; without it those that the system trusts."
+  )
+
+  /// Which servers are trusted.
+  public static func context(_ settings: Settings) throws(SettingError) -> NIOSSLContext {
+    var configuration = TLSConfiguration.makeClientConfiguration()
+    configuration.minimumTLSVersion = .tlsv12
+    if let text = try settings[authorities] {
+      do {
+        configuration.trustRoots = .certificates(try NIOSSLCertificate.fromPEMBytes(Array(text.utf8)))
+      } catch { throw SettingError(authorities, "holds no certificate in PEM") }
+    }
+    do { return try NIOSSLContext(configuration: configuration) } catch {
+      throw SettingError(authorities, "cannot be used")
+    }
+  }
+
+  /// What went wrong, where the server did not prove who it is; nil for any other error.
+  public static func distrust(_ error: any Error) -> String? {
+    if let error = error as? NIOSSLExtraError, error == .failedToValidateHostname {
+      return "its certificate is not for the host of the URL"
+    }
+    guard case .handshakeFailed(let reason)? = error as? NIOSSLError else { return nil }
+    let text = "\(reason)"
+    if text.contains("CERTIFICATE_VERIFY_FAILED") {
+      return "its certificate is not trusted; set TLS_CA_FILE to the authority's certificate"
+    }
+    return text.contains("WRONG_VERSION_NUMBER") ? "it does not speak TLS" : "TLS failed: \(text)"
+  }
+}

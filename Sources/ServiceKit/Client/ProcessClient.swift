@@ -1,0 +1,121 @@
+public import FoundationEssentials
+internal import NIOCore
+internal import NIOHTTP1
+internal import NIOPosix
+internal import NIOSSL
+internal import Synchronization
+
+/// Asks processes over HTTP/1.1, each request on a connection of its own; https where the URL says so.
+public final class ProcessClient: Sendable {
+  public struct Answer: Sendable {
+    public let status: Int
+    public let body: [UInt8]
+  }
+
+  public struct Failure: Error, CustomStringConvertible {
+    /// The server is there and did not prove who it is.
+    public let isAboutTrust: Bool
+    public let description: String
+  }
+
+  private typealias Parts = NIOAsyncChannel<HTTPClientResponsePart, HTTPClientRequestPart>
+
+  private let settings: Settings
+  /// Made for the first https request: reading the system's authorities takes memory that most processes can spare.
+  private let context = Mutex<NIOSSLContext?>(nil)
+
+  /// - Throws: where `TLS_CA` is wrong.
+  public init(_ settings: Settings) throws(SettingError) {
+    self.settings = settings
+    if try settings[ClientTLS.authorities] != nil { _ = try tls() }
+  }
+
+  public static func port(of url: URL) -> Int { url.port ?? (url.scheme == "https" ? 443 : 80) }
+
+  private func tls() throws(SettingError) -> NIOSSLContext {
+    if let known = context.withLock({ $0 }) { return known }
+    let made = try ClientTLS.context(settings)
+    context.withLock { $0 = made }
+    return made
+  }
+
+  /// - Parameters:
+  ///   - address: where to connect to, for a host name that stands for several.
+  ///   - token: sent as a bearer token.
+  ///   - bound: for all of it.
+  public func send(
+    _ method: String, _ url: URL, at address: String? = nil, body: [UInt8]? = nil, token: String? = nil,
+    within bound: Duration
+  ) async throws(Failure) -> Answer {
+    do {
+      let host = (url.host ?? "").replacing("[", with: "").replacing("]", with: "")
+      let channel = try await connect(host, at: address ?? host, url, bound)
+      let deadline = channel.channel.eventLoop.scheduleTask(in: .nanoseconds(bound.nanoseconds)) {
+        [channel = channel.channel] in
+        channel.close(promise: nil)
+      }
+      defer { deadline.cancel() }
+      let head = Self.head(method, url, host, body, token)
+      return try await channel.executeThenClose { inbound, outbound in
+        try await outbound.write(.head(head))
+        if let body { try await outbound.write(.body(.byteBuffer(ByteBuffer(bytes: body)))) }
+        try await outbound.write(.end(nil))
+        return try await Self.answer(inbound)
+      }
+    } catch let failure as Failure {
+      throw failure
+    } catch {
+      let distrust = ClientTLS.distrust(error)
+      throw Failure(isAboutTrust: distrust != nil, description: distrust ?? "\(error)")
+    }
+  }
+
+  private func connect(_ host: String, at address: String, _ url: URL, _ bound: Duration) async throws -> Parts {
+    let context = url.scheme == "https" ? try tls() : nil
+    // An address is proved by the certificate's addresses, without a name.
+    let name = (try? SocketAddress(ipAddress: host, port: 0)) == nil ? host : nil
+    return try await ClientBootstrap(group: .singletonMultiThreadedEventLoopGroup)
+      .connectTimeout(.nanoseconds(bound.nanoseconds))
+      .connect(host: address, port: Self.port(of: url)) { channel in
+        channel.eventLoop.makeCompletedFuture {
+          let pipeline = channel.pipeline.syncOperations
+          if let context { try pipeline.addHandler(NIOSSLClientHandler(context: context, serverHostname: name)) }
+          try pipeline.addHTTPClientHandlers()
+          return try Parts(wrappingChannelSynchronously: channel)
+        }
+      }
+  }
+
+  private static func head(_ method: String, _ url: URL, _ host: String, _ body: [UInt8]?, _ token: String?)
+    -> HTTPRequestHead
+  {
+    let shown = host.contains(":") ? "[\(host)]" : host
+    var headers: HTTPHeaders = ["Host": "\(shown):\(port(of: url))", "Connection": "close"]
+    if let token { headers.add(name: "Authorization", value: "Bearer \(token)") }
+    if let body {
+      headers.add(name: "Content-Type", value: "application/json")
+      headers.add(name: "Content-Length", value: String(body.count))
+    }
+    let path = url.path(percentEncoded: true)
+    let query = url.query(percentEncoded: true).map { "?" + $0 } ?? ""
+    return HTTPRequestHead(
+      version: .http1_1, method: HTTPMethod(rawValue: method), uri: (path.isEmpty ? "/" : path) + query,
+      headers: headers)
+  }
+
+  private static func answer(_ parts: NIOAsyncChannelInboundStream<HTTPClientResponsePart>) async throws -> Answer {
+    var (status, body) = (0, [UInt8]())
+    for try await part in parts {
+      switch part {
+      case .head(let head): status = Int(head.status.code)
+      case .body(let bytes): body += Array(bytes.readableBytesView)
+      case .end: return Answer(status: status, body: body)
+      }
+    }
+    throw Failure(isAboutTrust: false, description: "no answer in time, or the connection ended before it was whole")
+  }
+}
+
+extension Duration {
+  fileprivate var nanoseconds: Int64 { Int64(self / .nanoseconds(1)) }
+}

@@ -1,0 +1,179 @@
+import Foundation
+import TestSupport
+import Testing
+
+/// A checkout with one source and a `swift` that only notes what it is asked to build.
+private struct FakeCheckout {
+  let folder: URL
+  var source: URL { folder.appendingPathComponent("Sources/App/main.swift") }
+  var isLocked: URL { folder.appendingPathComponent("locked") }
+  var fails: URL { folder.appendingPathComponent("fails") }
+
+  init() throws {
+    folder = TestEnvironment.scratch.appendingPathComponent(TestEnvironment.uniqueName("checkout"))
+    for part in ["Sources/App", "Benchmarks", "bin", "out"] {
+      try FileManager.default.createDirectory(
+        at: folder.appendingPathComponent(part), withIntermediateDirectories: true)
+    }
+    try write("", to: folder.appendingPathComponent("Package.swift"))
+    try write("one", to: source)
+    let swift = folder.appendingPathComponent("bin/swift")
+    try write(
+      """
+      #!/bin/bash
+      cd \(folder.path)
+      case "$*" in
+        --version) echo 1 ;;
+        'package resolve') touch Package.resolved ;;
+        *--show-bin-path) echo \(folder.path)/out ;;
+        *)
+          if [[ -e locked ]]; then echo 'error: build database is locked'; exit 1; fi
+          if [[ -e fails ]]; then echo 'error: no such module'; exit 1; fi
+          echo "$*" >>builds
+          sleep 0.3
+          # In its place, as a linker may.
+          cat Sources/App/main.swift >out/app
+          chmod +x out/app
+      esac
+      """, to: swift)
+    try FileManager.default.setAttributes([.posixPermissions: 0o755], ofItemAtPath: swift.path)
+  }
+
+  func write(_ text: String, to file: URL) throws { try Data(text.utf8).write(to: file) }
+
+  /// Has the product built where that is needed, for a system of that name.
+  func start(_ system: String = "one") throws -> ChildProcess {
+    let lib = TestEnvironment.root.appendingPathComponent("scripts/lib").path
+    let script = """
+      set -euo pipefail
+      source \(lib)/common.bash
+      source \(lib)/products.bash
+      root=\(folder.path) local_dir=\(folder.path)/\(system) log_dir=\(folder.path)/\(system)/log
+      mkdir -p "$log_dir"
+      have_products app
+      """
+    return try ChildProcess(
+      URL(fileURLWithPath: "/bin/bash"), ["-c", script],
+      environment: ["PATH": "\(folder.path)/bin:/usr/bin:/bin"])
+  }
+
+  func run(_ system: String = "one") async throws -> String {
+    let process = try start(system)
+    #expect(try await process.wait() == 0, "\(process.output)")
+    return process.output
+  }
+
+  func builds() throws -> Int {
+    try String(contentsOf: folder.appendingPathComponent("builds"), encoding: .utf8).split(separator: "\n").count
+  }
+  func product(_ system: String = "one") throws -> String {
+    try String(contentsOf: folder.appendingPathComponent("\(system)/bin/app"), encoding: .utf8)
+  }
+}
+
+@Suite("Scripts")
+struct ScriptsTests {
+  @Test("a product is built when a source changed, tracked or not, and only then; what runs keeps its executable")
+  func building() async throws {
+    let checkout = try FakeCheckout()
+    #expect(try await checkout.run().contains("building") && checkout.product() == "one")
+    #expect(try await checkout.run() == "" && checkout.builds() == 1)
+    // Another system in the same checkout.
+    #expect(try await checkout.run("other") == "" && checkout.builds() == 1)
+    try checkout.write("two", to: checkout.source)
+    #expect(try await checkout.run().contains("building") && checkout.product() == "two")
+    #expect(try checkout.product("other") == "one", "the executable of another system was changed under it")
+    try checkout.write("", to: checkout.folder.appendingPathComponent("Sources/App/new.swift"))
+    #expect(try await checkout.run().contains("building") && checkout.builds() == 3)
+    #expect(try await checkout.run() == "")
+  }
+
+  @Test("who finds another build waits for it and says so; two at once build once")
+  func waiting() async throws {
+    let checkout = try FakeCheckout()
+    try checkout.write("", to: checkout.isLocked)
+    let first = try checkout.start()
+    try await eventually("it says that it waits") {
+      first.output.contains("another build uses this checkout; waiting for it")
+    }
+    let second = try checkout.start("other")
+    try await eventually("so does the second") {
+      second.output.contains("another script builds in this checkout; waiting for it")
+    }
+    try FileManager.default.removeItem(at: checkout.isLocked)
+    for process in [first, second] { #expect(try await process.wait() == 0, "\(process.output)") }
+    #expect(try checkout.builds() == 1 && checkout.product() == "one" && checkout.product("other") == "one")
+  }
+
+  @Test("a build that fails says why, and nothing is installed")
+  func failing() async throws {
+    let checkout = try FakeCheckout()
+    try checkout.write("", to: checkout.fails)
+    let process = try checkout.start()
+    #expect(try await process.wait() == 1 && process.output.contains("no such module"), "\(process.output)")
+    #expect(throws: (any Error).self) { try checkout.product() }
+  }
+}
+
+@Suite("scripts/up", .tags(.system), .needsServers)
+struct UpTests {
+  @Test(
+    "starts a system, over TLS too; started again it says what runs, or what differs; .local/env is enough for the commands",
+    .whenThereIsRoom)
+  func up() async throws {
+    let folder = TestEnvironment.scratch.appendingPathComponent(TestEnvironment.uniqueName("up"))
+    let authority = try await TestAuthority()
+    func free() throws -> String {
+      let process = Process()
+      let output = Pipe()
+      process.executableURL = URL(fileURLWithPath: "/usr/bin/python3")
+      process.arguments = [
+        "-c", "import socket; s = socket.socket(); s.bind(('127.0.0.1', 0)); print(s.getsockname()[1])",
+      ]
+      process.standardOutput = output
+      try process.run()
+      return String(decoding: output.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self).filter(\.isNumber)
+    }
+    let environment = [
+      "COUNTERFLOW_LOCAL": folder.path, "COUNTERFLOW_BINARIES": TestEnvironment.binaries.path, "HOME": folder.path,
+      "COMMAND_PORT": try free(), "QUERY_PORT": try free(),
+    ].merging(authority.serverSettings) { $1 }.merging(authority.clientSettings) { $1 }
+    func script(_ name: String, _ arguments: String..., settings: [String: String] = [:]) async throws -> (
+      Int32, String
+    ) {
+      // A thread of a task may block signals, and a shell keeps blocked what it was started with; its supervisors wait for SIGTERM.
+      let unblocked =
+        "import os, signal, sys; signal.pthread_sigmask(signal.SIG_SETMASK, []); os.execv(sys.argv[1], sys.argv[1:])"
+      let process = try ChildProcess(
+        URL(fileURLWithPath: "/usr/bin/python3"),
+        ["-c", unblocked, TestEnvironment.root.appendingPathComponent("scripts/\(name)").path] + arguments,
+        environment: environment.merging(settings) { $1 })
+      return (try await process.wait(within: .seconds(600)), process.output)
+    }
+    let result: Result<Void, any Error>
+    do {
+      let first = try await script("up", "--detach")
+      #expect(first.0 == 0 && first.1.contains("Ready:"), "\(first.1)")
+      let again = try await script("up", "--detach")
+      #expect(again.0 == 0 && again.1.contains("It runs already, as asked for"), "\(again.1)")
+      let more = try await script("up", "--detach", "--replicas", "projector=2", settings: ["LOG_LEVEL": "debug"])
+      #expect(more.0 == 1 && more.1.contains("asked for: replicas of projector: 2"), "\(more.1)")
+      #expect(more.1.contains("it runs with: replicas of projector: 1") && more.1.contains("asked for: LOG_LEVEL"))
+      try await eventually("counterflow status is content") {
+        let status = try ChildProcess(
+          URL(fileURLWithPath: "/bin/bash"), ["-c", ". \(folder.path)/env && counterflow status && counterflow verify"])
+        return try await status.wait() == 0
+      }
+      let load = try ChildProcess(
+        URL(fileURLWithPath: "/bin/bash"),
+        [
+          "-c",
+          ". \(folder.path)/env && exec loadtest read-your-writes --rate 20 --duration 1 --warm-up 0 --commands $COMMAND_URL --queries $QUERY_URL",
+        ], environment: authority.clientSettings)
+      #expect(try await load.wait() == 0 && load.output.contains("/s answered, 0 errors"), "\(load.output)")
+      result = .success(())
+    } catch { result = .failure(error) }
+    _ = try await script("down", "--quiet")
+    try result.get()
+  }
+}
