@@ -7,7 +7,7 @@ extension PostgresEventStore {
     let timeout = appendTimeout
     return try await translating {
       let seen = try await seen()
-      let query = appendQuery(batch, seen)
+      let query = try appendQuery(batch, seen)
       // Never cancelled: past the time-out the connection is dropped, and the outcome unknown.
       let rows = try await pool.withConnection { try await $0.query(query, timeout: timeout, cancellable: false) }
       return try understand(rows, batch, seen)
@@ -32,7 +32,7 @@ extension PostgresEventStore {
           try await connection.query("rollback")
           return nil
         }
-        let rows = try await connection.endTurns(appendQuery(batch, seen), timeout: timeout)
+        let rows = try await connection.endTurns(try appendQuery(batch, seen), timeout: timeout)
         return try understand(rows, batch, seen)
       }
     }
@@ -44,7 +44,10 @@ extension PostgresEventStore {
     return history.seen
   }
 
-  private func appendQuery(_ batch: AppendBatch, _ seen: KnownHistory.Seen) -> Query {
+  private func appendQuery(_ batch: AppendBatch, _ seen: KnownHistory.Seen) throws -> Query {
+    if let size = batch.events.map({ $0.data.count + $0.metadata.count }).max(), size > Self.maximumEventSize {
+      throw EventStoreError.refused("an event of \(size) bytes; allowed: \(Self.maximumEventSize)")
+    }
     let (events, commands) = (batch.events, batch.commands)
     let turns = Self.turns(of: Self.continued(batch))
     // What this process has seen since of another history says nothing about the one that the batch is of.

@@ -7,6 +7,10 @@ public struct PostgresEventStore: EventStore {
   /// The channel on which an append notifies; the payload is its last position.
   public static let channel = "event_store"
 
+  /// Of data and metadata together, in bytes. The feeds send an event in one message, and RabbitMQ 4 refuses messages
+  /// of more than 16 MiB: an event that cannot be sent would hold up all that follow it.
+  public static let maximumEventSize = 8 * 1024 * 1024
+
   let pool: PostgresPool
   let appendTimeout: Duration
   let history = KnownHistory()

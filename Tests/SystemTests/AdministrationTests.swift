@@ -56,6 +56,9 @@ struct AdministrationTests {
     for n in 0..<20 { _ = try await shop.queries.http.get("/v1/orders/o-\(n)", until: 200) }
     #expect(try await shop.queries.http.get("/v1/orders/bad").status == 404)
     _ = try await shop.commands.http.post("/v1/orders/bad/cancellation", ["reason": "late"])
+    try await eventually("it is parked") {
+      try await shop.database.query("select 1 from projections.parked").count == 1
+    }
 
     let status = try await shop.counterflow("status")
     #expect(status.status == 1 && status.output.contains("orders"), "\(status.output)")

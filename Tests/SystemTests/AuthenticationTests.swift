@@ -114,7 +114,7 @@ struct AuthenticationTests {
   func rates() async throws {
     let system = System(
       settings: [
-        "AUTH": "jwt", "AUTH_KEY": Self.secret, "RATE_LIMIT_PER_SUBJECT": "1", "RATE_LIMIT_PER_ADDRESS": "3",
+        "AUTH": "jwt", "AUTH_KEY": Self.secret, "RATE_LIMIT_PER_SUBJECT": "1", "RATE_LIMIT_PER_ADDRESS": "1",
         "TRUSTED_PROXIES": "1",
       ])
     try await system.migrate()
@@ -139,7 +139,7 @@ struct AuthenticationTests {
       for _ in 0..<40 { group.addTask { try await get([:], from: "10.0.2.2").status } }
       for try await status in group { guesses.append(status) }
     }
-    #expect(guesses.filter { $0 == 401 }.count >= 6 && guesses.contains(429))
+    #expect(guesses.filter { $0 == 401 }.count >= 2 && guesses.contains(429))
     #expect(try await get(bob, from: "10.0.3.3").status != 401)
   }
 

@@ -97,7 +97,7 @@ struct ConsoleTests {
     func goesOn() throws {
       guard browser.isRunning else { throw NeverHappened(description: "the browser ended: \(browser.output)") }
     }
-    try await eventually("the browser is through with what is sound", within: .seconds(300)) {
+    try await eventually("the browser is through with what is sound", within: .seconds(900)) {
       try goesOn()
       return browser.output.contains("ready to park")
     }
@@ -109,19 +109,19 @@ struct ConsoleTests {
       try await writer.post("/v1/orders", ["orderId": "refused", "lines": [["sku": "LAMP", "quantity": 1]]]).status
         == 201)
     browser.say("go")
-    try await eventually("it has seen the parked stream", within: .seconds(200)) {
+    try await eventually("it has seen the parked stream", within: .seconds(600)) {
       try goesOn()
       return browser.output.contains("\nparked")
     }
     try await owner.execute("alter table read_models.orders_g1 drop constraint refuse")
     browser.say("go")
-    try await eventually("it has tried again", within: .seconds(200)) {
+    try await eventually("it has tried again", within: .seconds(600)) {
       try goesOn()
       return browser.output.contains("retried")
     }
     queries.process.signal(SIGKILL)
     browser.say("go")
-    #expect(try await browser.wait(within: .seconds(200)) == 0, "\(browser.output)")
+    #expect(try await browser.wait(within: .seconds(600)) == 0, "\(browser.output)")
     for picture in ["console", "console-phone", "console-dark", "console-parked"] {
       #expect(FileManager.default.fileExists(atPath: folder.appendingPathComponent("\(picture).png").path))
     }

@@ -145,7 +145,7 @@ struct ProcessMetricsTests {
     }
     let rules = try String(contentsOf: folder.appendingPathComponent("alerts.yml"), encoding: .utf8)
     let alerts = Set(rules.matches(of: /alert: (\w+)/).map { String($0.1) })
-    #expect(alerts == tested)
+    #expect(alerts == tested && !alerts.isEmpty)
     let document = try String(
       contentsOf: TestEnvironment.root.appendingPathComponent("docs/operations.md"), encoding: .utf8)
     for alert in alerts { #expect(document.contains("`\(alert)`"), "\(alert) is not in docs/operations.md") }

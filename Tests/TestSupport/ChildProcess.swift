@@ -9,10 +9,14 @@ public final class ChildProcess: @unchecked Sendable {
   private let input: Pipe?
   /// Standard output and error, in one file.
   public let log: URL
+  private let lastSignal: Int32
 
+  /// - Parameter lastSignal: ends it with its test.
   public init(
-    _ executable: URL, _ arguments: [String] = [], environment: [String: String] = [:], takesInput: Bool = false
+    _ executable: URL, _ arguments: [String] = [], environment: [String: String] = [:], takesInput: Bool = false,
+    lastSignal: Int32 = SIGKILL
   ) throws {
+    self.lastSignal = lastSignal
     input = takesInput ? Pipe() : nil
     let scope = TestScope.current
     log = scope.folder.appendingPathComponent(TestEnvironment.uniqueName(executable.lastPathComponent) + ".log")
@@ -28,11 +32,13 @@ public final class ChildProcess: @unchecked Sendable {
     scope.keep(self)
   }
 
-  /// Ends it with SIGKILL, and what it has started in its process group.
-  func end() {
+  /// Ends it, and what it has started in its process group.
+  func end(with signal: Int32? = nil) {
     guard process.isRunning else { return }
-    let pid = process.processIdentifier
-    if getpgid(pid) == pid { kill(-pid, SIGKILL) } else { kill(pid, SIGKILL) }
+    let target = getpgid(pid) == pid ? -pid : pid
+    kill(target, signal ?? lastSignal)
+    // One that is stopped hears of it.
+    kill(target, SIGCONT)
   }
 
   /// Writes a line to its standard input.
@@ -103,7 +109,9 @@ public final class PrivateServer: Sendable {
       earlier?.folder ?? TestEnvironment.scratch.appendingPathComponent(TestEnvironment.uniqueName(kind.rawValue))
     process = try ChildProcess(
       TestEnvironment.root.appendingPathComponent("scripts/lib/serve"), [kind.rawValue],
-      environment: ["COUNTERFLOW_LOCAL": folder.path, "HOME": folder.path].merging(settings) { $1 })
+      environment: ["COUNTERFLOW_LOCAL": folder.path, "HOME": folder.path].merging(settings) { $1 },
+      // At once as well, but PostgreSQL gives its shared memory back.
+      lastSignal: kind == .rabbitmq ? SIGKILL : SIGQUIT)
   }
 
   /// Stops it as an administrator would.

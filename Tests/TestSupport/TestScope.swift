@@ -87,6 +87,8 @@ final class TestScope: Sendable {
       return processes ?? []
     }
     for process in all.reversed() { process.end() }
+    try? await eventually("all end", within: .seconds(10)) { all.allSatisfy { !$0.isRunning } }
+    for process in all { process.end(with: SIGKILL) }
     try? await eventually("all have ended") { all.allSatisfy { !$0.isRunning } }
   }
 }

@@ -148,6 +148,9 @@ struct EngineTests {
         try await engine.pool.query("select 1 from counting where count = 5 and key = any(\(array: others))").count
           == others.count
       }
+      try await eventually("it is parked") {
+        try await engine.pool.query("select 1 from projections.parked").count == 1
+      }
       let parked = try await engine.pool.query("select stream, version, error from projections.parked")
         .decode((String, Int, String).self)
       #expect(parked.count == 1 && parked[0].0 == "thing-7" && parked[0].1 == 3 && parked[0].2.contains("refuse"))

@@ -240,6 +240,11 @@ struct PostgresEventStoreTests {
     await #expect {
       _ = try await store.append(AppendBatch(guards: [:], events: [event(a, "not json")]))
     } throws: { if case .refused = $0 as? EventStoreError { true } else { false } }
+    // Larger than what the feeds can send.
+    let large = event(a, "\"\(String(repeating: "x", count: PostgresEventStore.maximumEventSize))\"")
+    await #expect { _ = try await store.append(AppendBatch(guards: [:], events: [event(a), large])) } throws: {
+      if case .refused(let reason) = $0 as? EventStoreError { reason.contains("8388608") } else { false }
+    }
     guard case .appended(let first, _, _, _) = try await store.append(AppendBatch(guards: [:], events: [event(a)]))
     else { return #expect(Bool(false), "not appended") }
     #expect(first == Position(1))

@@ -75,6 +75,34 @@ struct IntegrationFeedTests {
   }
 
   @Test(
+    "the largest event that the store takes comes through both feeds", .freshVirtualHost,
+    .freshDatabase(eventStoreSchema, projectionsSchema, tables))
+  func largest() async throws {
+    let engine = Engine()
+    let connection = try await FreshVirtualHost.current.connect()
+    let name = try await queue(on: connection)
+    let projector = engine.projector(headInterval: .seconds(3600))
+    try await withServices([engine.relay(integrating: true), projector]) {
+      try await engine.expectFeed(of: projector)
+      var rounds = 0
+      try await engine.expectFlow(&rounds)
+      let text = String(repeating: "x", count: PostgresEventStore.maximumEventSize - 4)
+      let events = (0..<20).map { n in
+        NewEvent(
+          stream: StreamID(rawValue: "thing-\(n)"), id: .v7(), type: "Happened", schemaVersion: 1,
+          data: Array((n == 7 ? "\"\(text)\"" : "{}").utf8), metadata: Array("{}".utf8))
+      }
+      _ = try await engine.store.append(AppendBatch(guards: [:], events: events))
+      rounds += 1
+      // What comes behind it comes too.
+      try await engine.expectFlow(&rounds)
+      try await engine.expectComplete(of: rounds)
+      let taken = try await take(rounds * 20, from: name, on: connection)
+      #expect(taken.contains { $0["data"]?.string?.utf8.count == text.utf8.count })
+    }
+  }
+
+  @Test(
     "a queue that refuses holds this feed back and no other, and loses nothing", .freshVirtualHost,
     .freshDatabase(eventStoreSchema, projectionsSchema, tables))
   func refusal() async throws {

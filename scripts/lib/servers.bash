@@ -74,8 +74,9 @@ make_postgres() {
 exec_postgres() {
   local data=$local_dir/postgres
   cd "$data"
+  # shellcheck disable=SC2086
   exec_as postgres "$(pg_bin)/postgres" -D "$data" -p "$(kept_port postgres)" -c listen_addresses=127.0.0.1 \
-    -c unix_socket_directories= -c max_connections=1000 -c shared_buffers=256MB
+    -c unix_socket_directories= -c max_connections=1000 -c shared_buffers=256MB ${POSTGRES_OPTIONS:-}
 }
 
 admin_url() { echo "postgres://counterflow:$(secret postgres)@127.0.0.1:$(kept_port postgres)/${1:-postgres}"; }

@@ -20,13 +20,28 @@ run_tests() {
   wait $!
 }
 
-# Ends what a test has started, and what that has started, wherever it went; of this checkout's test runs alone.
-end_leftovers() {
-  local file
-  for file in $(grep -lzxF "COUNTERFLOW_TEST_RUN=$COUNTERFLOW_TEST_RUN" /proc/[0-9]*/environ 2>/dev/null); do
-    file=${file%/environ}
-    [[ ${file#/proc/} == "$$" ]] || kill -KILL "${file#/proc/}" 2>/dev/null || true
+# Ends the servers, what a test has started, and what that has started, wherever it went; of this checkout's test runs alone.
+# Nothing is written out: the data go at the next run, and so many databases would take PostgreSQL a minute.
+end_all() {
+  local round file pid found
+  for round in {1..100}; do
+    found=false
+    for file in $(grep -lzxF "COUNTERFLOW_TEST_RUN=$COUNTERFLOW_TEST_RUN" /proc/[0-9]*/environ 2>/dev/null); do
+      pid=${file#/proc/}
+      pid=${pid%/environ}
+      [[ -e /proc/$pid && $pid != "$$" ]] || continue
+      found=true
+      # PostgreSQL gives its shared memory back, if it is asked.
+      if [[ $(cat "/proc/$pid/comm" 2>/dev/null) == postgres ]] && ((round < 50)); then
+        kill -QUIT "$pid" 2>/dev/null || true
+      else
+        kill -KILL "$pid" 2>/dev/null || true
+      fi
+    done
+    $found || break
+    sleep 0.1
   done
+  "$root/scripts/down" --quiet
 }
 
 # A test that passes removes its folder. Of each other one the ends of its logs are shown, and its files kept: those of the
