@@ -36,6 +36,7 @@ alive_projector() { # a random one
 }
 # Fails while RabbitMQ is away, or no projector has a queue.
 attack_queue() { "$root/scripts/lib/attack-queue" "$1" / >/dev/null 2>&1; }
+deck=()
 attacks=0
 extra=0
 deadline=$((SECONDS + seconds))
@@ -44,7 +45,11 @@ while ((SECONDS < deadline)) && kill -0 "$load" 2>/dev/null; do
   sleep "$((RANDOM % 6 + 3))"
   victim=$(alive_projector)
   pid=$(cat "$run_dir/$victim.pid" 2>/dev/null) || continue
-  case $((RANDOM % 13)) in
+  # Each of them once, in a random order, and so again: that none is left out.
+  ((${#deck[@]})) || mapfile -t deck < <(shuf -i 0-12)
+  attack=${deck[0]}
+  deck=("${deck[@]:1}")
+  case $attack in
     0 | 1) what="SIGKILL of $victim" && kill -KILL "$pid" ;;
     2 | 3 | 4)
       what="SIGSTOP of $victim for 8 s"
