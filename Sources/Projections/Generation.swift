@@ -1,4 +1,5 @@
 public import EventSourcing
+public import Failures
 public import FoundationEssentials
 public import Postgres
 public import PostgresEventStore
@@ -138,7 +139,8 @@ extension PostgresError {
 }
 
 /// Something that a person has to mend.
-public struct ProjectionsError: Error, CustomStringConvertible {
+public struct ProjectionsError: ClassifiedError, CustomStringConvertible {
   public let description: String
+  public var failureKind: FailureKind { .programmingError }
   public init(_ description: String) { self.description = description }
 }

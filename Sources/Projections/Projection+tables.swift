@@ -7,7 +7,9 @@ extension Projection {
     let target = generation.table(table.name)
     let changes = try fold(events) { keys in
       let rows = try connection.query(table.select(keys, from: target)).decode((String, PostgresBytes).self)
-      return Dictionary(uniqueKeysWithValues: try rows.map { ($0.0, try table.decode($0.1.bytes)) })
+      return try ProjectionFault.blaming {
+        Dictionary(uniqueKeysWithValues: try rows.map { ($0.0, try table.decode($0.1.bytes)) })
+      }
     }
     let rows = { (isNew: Bool) in
       changes.compactMap { change in
@@ -119,7 +121,9 @@ extension AggregateTable {
           for (index, amount) in contribution.amounts.enumerated() {
             let (sum, overflows) =
               add ? row[index].addingReportingOverflow(amount) : row[index].subtractingReportingOverflow(amount)
-            guard !overflows else { throw ProjectionsError("a sum in \(name) does not fit in 64 bits") }
+            guard !overflows else {
+              throw ProjectionFault(underlying: ProjectionsError("a sum in \(name) does not fit in 64 bits"))
+            }
             row[index] = sum
           }
           sums[key] = row

@@ -1,6 +1,7 @@
 import CommerceAPI
 import CommerceReadModels
 import Consistency
+import Failures
 import Hummingbird
 import Logging
 import Postgres
@@ -91,6 +92,6 @@ extension App {
 }
 
 @Sendable func queryProblem(_ error: any Error) -> Problem? {
-  guard let error = error as? PostgresError, error.isRetriable || error.code == .closed else { return nil }
+  guard let error = error as? PostgresError, error.failureKind == .retry else { return nil }
   return .unavailable("The read store cannot be reached; try again in a moment.", retryAfter: 2)
 }

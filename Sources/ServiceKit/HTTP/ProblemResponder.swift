@@ -1,3 +1,4 @@
+internal import Failures
 internal import HTTPTypes
 public import Hummingbird
 internal import Logging
@@ -14,8 +15,8 @@ public struct ProblemResponder<Context: RequestContext>: HTTPResponder {
 
   /// - Parameters:
   ///   - elsewhere: routes that another service behind the same address answers.
-  ///   - translate: what a service's own errors mean; nil for an error that it does not know,
-  ///     which is logged and answered with 500.
+  ///   - translate: what a service's own errors mean; nil for an error that it does not know: that is answered by its
+  ///     `FailureKind`.
   public init(
     _ router: Router<Context>, elsewhere: [(method: String, path: String)] = [],
     translate: @escaping @Sendable (any Error) -> Problem? = { _ in nil }
@@ -64,9 +65,17 @@ public struct ProblemResponder<Context: RequestContext>: HTTPResponder {
   private func problem(for error: any Error, _ request: Request, _ context: Context) -> Problem {
     if let problem = error as? Problem { return problem }
     if let problem = translate(error) { return problem }
-    context.logger.error(
-      "a request failed", metadata: ["path": "\(request.uri.path)", "error": "\(error)"])
-    return .internalError
+    let kind = FailureKind(error)
+    if kind != .retry {
+      context.logger.error(
+        "a request failed", metadata: ["path": "\(request.uri.path)", "error": "\(error)"])
+    }
+    switch kind {
+    case .retry: return .unavailable("A server that this service needs does not answer; try again in a moment.")
+    case .historyChanged: return .historyChanged
+    // What a route refuses it says itself.
+    case .refused, .programmingError: return .internalError
+    }
   }
 
   /// The router answers an unknown path and a wrong method alike, and without a body: both are found here.
