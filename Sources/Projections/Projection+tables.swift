@@ -26,31 +26,6 @@ extension Projection {
       if !sums.isEmpty { try connection.query(aggregate.add(sums, to: generation.table(aggregate.name))) }
     }
   }
-
-  /// What `events`, whole streams from their beginning, come to, without a database.
-  func replay(_ events: [RecordedEvent], _ generation: Generation) throws -> ReplayedRows {
-    let changes = try fold(events) { _ in [:] }
-    var rows = ReplayedRows()
-    for change in changes {
-      guard let document = change.after else { continue }
-      rows.documents[change.key] = ReplayedRows.Document(version: change.version, bytes: table.encode(document))
-    }
-    for aggregate in aggregates { rows.sums[aggregate.name] = try aggregate.sums(of: changes, generation) }
-    return rows
-  }
-}
-
-/// Rows as they ought to be.
-struct ReplayedRows: Sendable {
-  struct Document: Sendable, Hashable {
-    let version: Version
-    let bytes: [UInt8]
-  }
-
-  /// By key.
-  var documents: [String: Document] = [:]
-  /// By table; sums that are all 0 are left out.
-  var sums: [String: [AggregateKey: [Int64]]] = [:]
 }
 
 struct AggregateKey: Hashable, Sendable {

@@ -189,10 +189,11 @@ public struct AnyProjection: Sendable {
   /// What folds some events, with what it needs for them.
   struct Prepared: Sendable {
     let write: @Sendable (isolated PostgresConnection, [RecordedEvent], Generation) throws -> Void
-    let replay: @Sendable ([RecordedEvent], Generation) throws -> ReplayedRows
   }
 
   let prepared: @Sendable ([RecordedEvent], Generation) async throws -> Prepared
+  /// Folds events anew, for comparison.
+  let replaying: @Sendable () -> any AnyReplay
   /// For each table SQL that gives the rows' keys (k) and contents (c) as text: of all columns, or of the document; and
   /// their versions (v), null in sums.
   let contents: [@Sendable (_ table: String, _ isWhole: Bool) -> String]
@@ -218,9 +219,9 @@ public struct AnyProjection: Sendable {
     sums = projection.aggregates.map { aggregate in { aggregate.contents(of: $0, partition: $1) } }
     prepared = { events, generation in
       let projection = try await projection.prepared(for: events, in: generation)
-      return Prepared(
-        write: { try projection.write($1, to: $2, on: $0) }, replay: { try projection.replay($0, $1) })
+      return Prepared { try projection.write($1, to: $2, on: $0) }
     }
+    replaying = { Replay(projection) }
   }
 
   func takes(_ event: RecordedEvent) -> Bool { categories.contains(String(event.stream.category)) }
