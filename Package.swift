@@ -175,7 +175,7 @@ let package = Package(
     .executableTarget(
       name: "Counterflow",
       dependencies: [
-        "Commerce", "CommerceReadModels", "EventSourcing", "Failures", "JSON", "PersonalKeys",
+        "Commerce", "CommerceReadModels", "EventSourcing", "Failures", "JSON", "Observability", "PersonalKeys",
         "Postgres", "PostgresEventStore", "Projections", "RetailImport", "ServiceKit", argumentParser, logging,
       ]),
 
