@@ -36,7 +36,7 @@ let package = Package(
     .library(name: "RabbitMQ", targets: ["RabbitMQ"]),
     .library(
       name: "CounterflowToolkit",
-      targets: ["EventSourcing", "PostgresEventStore", "CommandProcessing", "EventRelay", "Projections"]),
+      targets: ["Failures", "EventSourcing", "PostgresEventStore", "CommandProcessing", "EventRelay", "Projections"]),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
@@ -61,38 +61,41 @@ let package = Package(
       name: "CRabbitMQ", pkgConfig: "librabbitmq", providers: [.apt(["librabbitmq-dev"]), .brew(["rabbitmq-c"])]),
     .systemLibrary(name: "CLinux"),
     .target(name: "EventLoop"),
+    // What an error means, for every layer above.
+    .target(name: "Failures"),
     .target(
       name: "Postgres",
-      dependencies: ["CLibPQ", "EventLoop", deque, lifecycle, logging, metrics]),
-    .target(name: "RabbitMQ", dependencies: ["CRabbitMQ", "EventLoop", deque, lifecycle, logging, metrics]),
+      dependencies: ["CLibPQ", "EventLoop", "Failures", deque, lifecycle, logging, metrics]),
+    .target(
+      name: "RabbitMQ", dependencies: ["CRabbitMQ", "EventLoop", "Failures", deque, lifecycle, logging, metrics]),
 
     // The toolkit: no word of any business.
     .target(name: "JSON"),
-    .target(name: "EventSourcing", dependencies: ["JSON"]),
+    .target(name: "EventSourcing", dependencies: ["Failures", "JSON"]),
     .target(
       name: "PostgresEventStore",
-      dependencies: ["EventSourcing", "Postgres"],
+      dependencies: ["EventSourcing", "Failures", "Postgres"],
       resources: [
         .embedInCode("Migrations/v0001_events.sql"), .embedInCode("Migrations/v0002_write_path.sql"),
         .embedInCode("Migrations/v0003_turns.sql"),
         .embedInCode("Migrations/v0004_cursors.sql"), .embedInCode("Migrations/v0005_pages.sql"),
-        .embedInCode("Migrations/functions.sql"),
+        .embedInCode("Migrations/v0006_generated_keys.sql"), .embedInCode("Migrations/functions.sql"),
         .embedInCode("Migrations/privileges.sql"),
       ]),
     .target(
       name: "CommandProcessing",
-      dependencies: ["EventSourcing", "JSON", deque, lifecycle, logging, metrics, tracing]),
+      dependencies: ["EventSourcing", "Failures", "JSON", deque, lifecycle, logging, metrics, tracing]),
     .target(
       name: "EventRelay",
       dependencies: [
-        "EventSourcing", "JSON", "PostgresEventStore", "Postgres", "RabbitMQ", lifecycle, logging, metrics,
+        "EventSourcing", "Failures", "JSON", "PostgresEventStore", "Postgres", "RabbitMQ", lifecycle, logging, metrics,
         tracing,
       ]),
     .target(
       name: "Projections",
       dependencies: [
-        "EventSourcing", "EventRelay", "JSON", "Postgres", "PostgresEventStore", "RabbitMQ", deque, lifecycle,
-        logging, metrics, tracing,
+        "EventSourcing", "EventRelay", "Failures", "JSON", "Postgres", "PostgresEventStore", "RabbitMQ", deque,
+        lifecycle, logging, metrics, tracing,
       ],
       resources: [
         .embedInCode("Migrations/v0001_projections.sql"), .embedInCode("Migrations/v0002_generations.sql"),
@@ -102,7 +105,8 @@ let package = Package(
     .target(
       name: "ServiceKit",
       dependencies: [
-        "Base64URL", "JSON", "Observability", "Postgres", "RabbitMQ", configuration, httpTypes, hummingbird,
+        "Base64URL", "Failures", "JSON", "Observability", "Postgres", "RabbitMQ", configuration, httpTypes,
+        hummingbird,
         hummingbirdCore,
         hummingbirdTLS, jwt, lifecycle, logging,
         metrics, tracing,
@@ -114,7 +118,7 @@ let package = Package(
     .target(name: "Observability", dependencies: ["JSON", coreMetrics, logging, tracing]),
     .target(name: "Consistency", dependencies: ["Base64URL", "EventSourcing", crypto]),
     .target(
-      name: "PersonalKeys", dependencies: ["Postgres", crypto],
+      name: "PersonalKeys", dependencies: ["Failures", "Postgres", crypto],
       resources: [
         .embedInCode("Migrations/v0001_keys.sql"), .embedInCode("Migrations/v0002_discard.sql"),
         .embedInCode("Migrations/privileges.sql"),
@@ -124,7 +128,7 @@ let package = Package(
     .target(name: "Commerce", dependencies: ["EventSourcing", "JSON"]),
     .target(
       name: "CommerceReadModels",
-      dependencies: ["Commerce", "EventSourcing", "JSON", "PersonalKeys", "Postgres", "Projections"],
+      dependencies: ["Commerce", "EventSourcing", "Failures", "JSON", "PersonalKeys", "Postgres", "Projections"],
       resources: [
         .embedInCode("Migrations/v0001_orders_catalogue.sql"), .embedInCode("Migrations/v0002_generations.sql"),
         .embedInCode("Migrations/v0003_commerce.sql"), .embedInCode("Migrations/v0004_customers.sql"),
@@ -145,9 +149,8 @@ let package = Package(
     .executableTarget(
       name: "CommandService",
       dependencies: [
-        "Commerce", "CommerceAPI", "CommerceStore", "Consistency", "CommandProcessing", "EventSourcing", "JSON",
-        "PersonalKeys",
-        "Postgres",
+        "Commerce", "CommerceAPI", "CommerceStore", "Consistency", "CommandProcessing", "EventSourcing", "Failures",
+        "JSON", "PersonalKeys", "Postgres",
         "PostgresEventStore", "ServiceKit", crypto, httpTypes, hummingbird, lifecycle, logging, metrics,
       ]),
     .executableTarget(
@@ -168,7 +171,8 @@ let package = Package(
     .executableTarget(
       name: "QueryService",
       dependencies: [
-        "Base64URL", "Commerce", "CommerceAPI", "Consistency", "EventLoop", "PersonalKeys", "PostgresEventStore",
+        "Base64URL", "Commerce", "CommerceAPI", "Consistency", "EventLoop", "Failures", "PersonalKeys",
+        "PostgresEventStore",
         "CommerceReadModels", "EventSourcing", "JSON", "Postgres", "Projections",
         "ServiceKit",
         "Observability", crypto, httpTypes,
@@ -180,9 +184,9 @@ let package = Package(
     .executableTarget(
       name: "Counterflow",
       dependencies: [
-        "Commerce", "CommerceReadModels", "CommerceStore", "EventSourcing", "JSON", "PersonalKeys", "Postgres",
-        "PostgresEventStore",
-        "Projections", "RetailImport", "ServiceKit", argumentParser, logging,
+        "Commerce", "CommerceReadModels", "CommerceStore", "EventSourcing", "Failures", "JSON", "Observability",
+        "PersonalKeys", "Postgres", "PostgresEventStore", "Projections", "RetailImport", "ServiceKit", argumentParser,
+        logging,
       ]),
 
     .executableTarget(
@@ -206,13 +210,13 @@ let package = Package(
       name: "TestSupport",
       dependencies: ["EventSourcing", "JSON", "Postgres", "PostgresEventStore", "Projections", "RabbitMQ", logging],
       path: "Tests/TestSupport"),
-    .testTarget(name: "PostgresTests", dependencies: ["EventLoop", "Postgres", "TestSupport", logging]),
-    .testTarget(name: "RabbitMQTests", dependencies: ["RabbitMQ", "TestSupport", logging]),
+    .testTarget(name: "PostgresTests", dependencies: ["EventLoop", "Failures", "Postgres", "TestSupport", logging]),
+    .testTarget(name: "RabbitMQTests", dependencies: ["Failures", "RabbitMQ", "TestSupport", logging]),
     .testTarget(
       name: "ToolkitTests",
       dependencies: [
-        "CommandProcessing", "EventRelay", "EventSourcing", "JSON", "Postgres", "PostgresEventStore", "Projections",
-        "RabbitMQ", "TestSupport", lifecycle, logging,
+        "CommandProcessing", "EventRelay", "EventSourcing", "Failures", "JSON", "Postgres", "PostgresEventStore",
+        "Projections", "RabbitMQ", "TestSupport", lifecycle, logging,
       ]),
     .testTarget(
       name: "CommerceTests",
@@ -224,8 +228,7 @@ let package = Package(
       name: "SystemTests",
       dependencies: [
         "Base64URL", "CommandProcessing", "CommandService", "CommerceAPI", "Consistency", "Projections", "PersonalKeys",
-        "CommerceReadModels", "Counterflow", "EventRelay",
-        "EventSourcing", "RabbitMQ",
+        "CommerceReadModels", "Counterflow", "EventRelay", "EventSourcing", "Failures", "RabbitMQ",
         "JSON", "LoadTest", "Observability",
         "Postgres", "PostgresEventStore", "Projector", "QueryService", "Relay", "ServiceKit", "TestSupport", httpTypes,
         crypto, histogram, hummingbird, jwt, logging,

@@ -7,7 +7,8 @@ struct BatchesUnderWay {
   private var count = 0
   private var commands = 0
   private var isTurn = false
-  private var written: Set<StreamID> = []
+  /// Each with how many batches write it.
+  private var written: [StreamID: Int] = [:]
 
   var isAlone: Bool { count == 0 }
 
@@ -16,12 +17,21 @@ struct BatchesUnderWay {
     waiting > 0 && (count == 0 || count < Self.limit && !isTurn && waiting >= commands)
   }
 
-  func writes(_ stream: StreamID) -> Bool { written.contains(stream) }
+  func writes(_ stream: StreamID) -> Bool { written[stream] != nil }
 
-  mutating func begin(_ batch: DecidedBatch) {
+  mutating func begin(commands: Int, writing streams: Set<StreamID>) {
     count += 1
-    commands += batch.commands.count
-    for event in batch.append.events { written.insert(event.stream) }
+    self.commands += commands
+    for stream in streams { written[stream, default: 0] += 1 }
+  }
+
+  mutating func end(commands: Int, writing streams: Set<StreamID>) {
+    count -= 1
+    self.commands -= commands
+    for stream in streams {
+      guard let count = written[stream] else { continue }
+      written[stream] = count > 1 ? count - 1 : nil
+    }
   }
 
   mutating func beginTurn() {
@@ -29,11 +39,8 @@ struct BatchesUnderWay {
     isTurn = true
   }
 
-  /// - Parameter batch: nil for a turn.
-  mutating func end(_ batch: DecidedBatch?) {
+  mutating func endTurn() {
     count -= 1
-    guard let batch else { return isTurn = false }
-    commands -= batch.commands.count
-    for event in batch.append.events { written.remove(event.stream) }
+    isTurn = false
   }
 }

@@ -1,7 +1,8 @@
 public import EventSourcing
+public import Failures
 
 /// Why a command was not carried out, other than by its own rules.
-public enum CommandError: Error, Sendable, CustomStringConvertible {
+public enum CommandError: ClassifiedError, Sendable, CustomStringConvertible {
   /// Too many commands wait, or this one has waited too long: it was not decided. Try again later.
   case overloaded
   /// The store could not be reached: nothing was stored. Try again later.
@@ -21,13 +22,34 @@ public enum CommandError: Error, Sendable, CustomStringConvertible {
   case unreadable(EventDecodingError)
   /// The store is not the one it was, and nobody has said that this is meant: nothing was stored.
   case historyChanged(String)
+  /// The program, or the store's schema, is at fault: nothing was stored, and trying again does not help.
+  case defect(String)
   /// The processor is shutting down: the command was not decided.
   case stopping
+
+  /// What came of reading the store means for the command that needs it: nothing was stored of that.
+  public init(reading error: EventStoreError) {
+    switch error {
+    case .unavailable(let reason), .outcomeUnknown(let reason): self = .unavailable(reason)
+    case .refused(let reason): self = .refused(reason)
+    case .historyChanged(let reason): self = .historyChanged(reason)
+    case .failed(let reason): self = .defect(reason)
+    }
+  }
+
+  public var failureKind: FailureKind {
+    switch self {
+    case .overloaded, .unavailable, .outcomeUnknown, .stopping: .retry
+    case .conflict, .preconditionFailed, .keyReused, .refused: .refused
+    case .historyChanged: .historyChanged
+    case .unreadable, .defect: .programmingError
+    }
+  }
 
   /// Says of one attempt that it stored nothing, without having asked the store for the command's key.
   var meansNothingStored: Bool {
     switch self {
-    case .overloaded, .unavailable, .historyChanged, .stopping, .unreadable: true
+    case .overloaded, .unavailable, .historyChanged, .stopping, .unreadable, .defect: true
     case .outcomeUnknown, .conflict, .preconditionFailed, .keyReused, .refused: false
     }
   }
@@ -43,7 +65,7 @@ public enum CommandError: Error, Sendable, CustomStringConvertible {
     case .keyReused(let key): "the key \(key) was used for another request"
     case .refused(let reason): "the store refused a value: \(reason)"
     case .unreadable(let error): "\(error)"
-    case .historyChanged(let reason): reason
+    case .historyChanged(let reason), .defect(let reason): reason
     case .stopping: "the service is shutting down"
     }
   }

@@ -17,20 +17,21 @@ extension CommandProcessor {
     let decided: DecidedBatch?
   }
 
-  func prepare(_ commands: [PendingCommand]) -> Batch? {
+  /// - Parameter isHalf: of a batch that was refused; what has to wait stays together, and goes first.
+  func prepare(_ commands: [PendingCommand], isHalf: Bool = false) -> Batch? {
     let (commands, states) = gather(commands)
     guard !commands.isEmpty else { return nil }
     let contended = states.filter { contention.contains($0.key) }
     guard contended.isEmpty else {
       guard underWay.isAlone else {
-        for pending in commands.reversed() { ready.prepend(pending) }
+        if isHalf { halves.prepend(commands) } else { for pending in commands.reversed() { ready.prepend(pending) } }
         return nil
       }
       underWay.beginTurn()
       return Batch(commands: commands, states: states, contended: contended, decided: nil)
     }
     let decided = decide(commands, states)
-    underWay.begin(decided)
+    underWay.begin(commands: decided.commands.count, writing: decided.written)
     putBack(decided.rest)
     return Batch(commands: commands, states: states, contended: [:], decided: decided)
   }
@@ -51,13 +52,16 @@ extension CommandProcessor {
     }
     metrics.commit.record(duration: ContinuousClock.now - start)
     trace(batch, since: begun)
-    underWay.end(batch.decided)
+    if let decided = batch.decided {
+      underWay.end(commands: decided.commands.count, writing: decided.written)
+    } else {
+      underWay.endTurn()
+    }
     // Half by half, so that one value that the store does not take fails alone.
     guard !refused.isEmpty else { return }
     let middle = refused.count / 2
-    for half in [refused[..<middle], refused[middle...]] {
-      if let batch = prepare(Array(half)) { await carryOut(batch) }
-    }
+    halves.prepend(Array(refused[middle...]))
+    halves.prepend(Array(refused[..<middle]))
   }
 
   /// A span for each command whose own is known: that it was appended, and with how many others.

@@ -92,11 +92,7 @@ extension CommandProcessor {
       }
     } catch {
       logger.error("cannot load streams", metadata: ["error": "\(error)"])
-      if case .historyChanged(let reason) = error {
-        fail(waiting, .historyChanged(reason))
-      } else {
-        fail(waiting, .unavailable("\(error)"))
-      }
+      fail(waiting, CommandError(reading: error))
     }
   }
 

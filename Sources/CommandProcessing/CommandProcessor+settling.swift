@@ -36,6 +36,7 @@ extension CommandProcessor {
     restores += 1
     for index in ready.indices { ready[index].loaded = [:] }
     for index in cold.indices { cold[index].loaded = [:] }
+    for index in halves.indices { for place in halves[index].indices { halves[index][place].loaded = [:] } }
   }
 
   func commit(_ decided: DecidedBatch, _ first: Position, _ repeats: [Int: StoredAnswer]) {
@@ -46,6 +47,8 @@ extension CommandProcessor {
     for (index, command) in decided.commands.enumerated() {
       if let stored = repeats[index] {
         finish(command.pending, repeated: stored)
+      } else if case .defect(let reason) = command.rejection as? CommandError {
+        fail([command.pending], defect(reason))
       } else if let rejection = command.rejection {
         command.pending.command.counters.rejected.increment()
         finish(command.pending, .failure(rejection))
@@ -118,6 +121,7 @@ extension CommandProcessor {
     switch error {
     case .unavailable(let reason): fail(batch, .unavailable(reason))
     case .historyChanged(let reason): fail(batch, .historyChanged(reason))
+    case .failed(let reason): fail(batch, .defect(reason))
     case .outcomeUnknown(let reason):
       for pending in batch {
         pending.command.counters.unknown.increment()

@@ -44,6 +44,8 @@ public actor CommandProcessor<Store: EventStore>: Service {
   let metrics = ProcessorMetrics()
 
   var ready: Deque<PendingCommand> = []
+  /// Halves of batches in which the store refused a value. They go before what is ready.
+  var halves: Deque<[PendingCommand]> = []
   /// Commands whose streams are to be loaded first.
   var cold: Deque<PendingCommand> = []
   /// For each key that is under way, the commands that came with it meanwhile.
@@ -83,6 +85,12 @@ public actor CommandProcessor<Store: EventStore>: Service {
     return .overloaded
   }
 
+  /// Has it logged: who sent the command learns only that something went wrong here.
+  func defect(_ reason: String) -> CommandError {
+    logger.error("a command is not as it should be; it failed alone", metadata: ["error": "\(reason)"])
+    return .defect(reason)
+  }
+
   private func shed(_ pending: PendingCommand) -> CommandError {
     pending.command.counters.overloaded.increment()
     return .overloaded
@@ -100,6 +108,7 @@ public actor CommandProcessor<Store: EventStore>: Service {
       CommandCounters.of(type(of: command)).overloaded.increment()
       throw CommandError.overloaded
     }
+    guard !command.streams.isEmpty else { throw defect("\(type(of: command)) names no stream: give it one") }
     return try await withCheckedThrowingContinuation { continuation in
       unanswered.add(1, ordering: .relaxed)
       metrics.unanswered.increment()
@@ -131,17 +140,18 @@ public actor CommandProcessor<Store: EventStore>: Service {
       self.arrival.yield()
     }
     isStopping.store(true, ordering: .relaxed)
+    while let half = halves.popFirst() { fail(half, .stopping) }
     while let pending = ready.popFirst() ?? cold.popFirst() { fail([pending], .stopping) }
   }
 
   private func processBatches() async {
     await withDiscardingTaskGroup { group in
       for await _ in arrivals {
-        while underWay.leavesRoom(for: ready.count) {
-          let waiting = ready.count
+        while underWay.leavesRoom(for: waiting) {
+          let before = waiting
           guard let batch = nextBatch() else {
             // All of those looked at have to be loaded again; there may be others.
-            guard ready.count < waiting else { break }
+            guard waiting < before else { break }
             continue
           }
           group.addTask {
@@ -199,16 +209,27 @@ public actor CommandProcessor<Store: EventStore>: Service {
       return
     }
     first ? ready.prepend(pending) : ready.append(pending)
-    if underWay.leavesRoom(for: ready.count) { arrival.yield() }
+    if underWay.leavesRoom(for: waiting) { arrival.yield() }
   }
+
+  /// Commands that can be decided as soon as there is room.
+  private var waiting: Int { ready.count + halves.reduce(0) { $0 + $1.count } }
 
   /// The commands of the next batch, decided unless that takes a turn; nil when it is better to wait.
   private func nextBatch() -> Batch? {
-    guard underWay.leavesRoom(for: ready.count) else { return nil }
-    var commands: [PendingCommand] = []
+    guard underWay.leavesRoom(for: waiting) else { return nil }
     // In the order of arrival, stream by stream: what waits for a stream is not overtaken on any of its own.
-    var heldBack: [PendingCommand] = []
     var awaited: Set<StreamID> = []
+    for (index, half) in halves.enumerated() {
+      let streams = Set(half.lazy.flatMap { $0.command.streams.lazy.map(\.stream) })
+      if underWay.isAlone || !streams.contains(where: { underWay.writes($0) || awaited.contains($0) }) {
+        halves.remove(at: index)
+        return prepare(half, isHalf: true)
+      }
+      awaited.formUnion(streams)
+    }
+    var commands: [PendingCommand] = []
+    var heldBack: [PendingCommand] = []
     while commands.count < limits.batchSize, heldBack.count < limits.batchSize, let pending = ready.popFirst() {
       let streams = pending.command.streams.lazy.map(\.stream)
       if ContinuousClock.now > pending.command.deadline {

@@ -19,6 +19,8 @@ public enum VersionCondition: Sendable, Hashable {
 public struct CommandRequest: Sendable {
   /// Sent again with the same key it takes effect once, and is answered alike.
   public let key: IdempotencyKey
+  /// Whether the client sent no key, so that this one was made for it.
+  public let isKeyGenerated: Bool
   /// Of all that the client asked: the same key with another fingerprint is a mistake.
   public let fingerprint: UUID
   public let metadata: EventMetadata
@@ -28,10 +30,11 @@ public struct CommandRequest: Sendable {
   public let size: Int
 
   public init(
-    key: IdempotencyKey, fingerprint: UUID, metadata: EventMetadata, condition: VersionCondition? = nil,
-    size: Int = 1024
+    key: IdempotencyKey, isKeyGenerated: Bool = false, fingerprint: UUID, metadata: EventMetadata,
+    condition: VersionCondition? = nil, size: Int = 1024
   ) {
     self.key = key
+    self.isKeyGenerated = isKeyGenerated
     self.fingerprint = fingerprint
     self.metadata = metadata
     self.condition = condition

@@ -25,6 +25,7 @@ struct DecidedBatch: Sendable {
   /// What did not fit any more.
   private(set) var rest: ArraySlice<PendingCommand> = []
   private(set) var append = AppendBatch(guards: [:], events: [])
+  var written: Set<StreamID> { Set(append.events.lazy.map(\.stream)) }
 
   /// - Parameters:
   ///   - batch: at least the first is decided, whatever the bounds.
@@ -82,7 +83,8 @@ struct DecidedBatch: Sendable {
       let events = first..<append.events.count
       append.commands.append(
         AppendBatch.Command(
-          key: command.request.key, fingerprint: command.request.fingerprint, eventCount: events.count, answer: answer))
+          key: command.request.key, isKeyGenerated: command.request.isKeyGenerated,
+          fingerprint: command.request.fingerprint, eventCount: events.count, answer: answer))
       commands.append(
         DecidedCommand(pending: pending, rejection: rejection, events: events, states: own, answer: answer))
     }
@@ -94,6 +96,8 @@ struct DecidedBatch: Sendable {
     if let condition = command.request.condition, !condition.holds(for: version) {
       return (CommandError.preconditionFailed(command.subject, current: version), decision)
     }
-    return (command.decide(&decision), decision)
+    let rejection = command.decide(&decision)
+    if let misuse = decision.misuse { return (CommandError.defect("\(command.name): \(misuse)"), decision) }
+    return (rejection, decision)
   }
 }

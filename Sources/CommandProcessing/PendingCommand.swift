@@ -4,6 +4,7 @@ internal import Instrumentation
 
 /// A command as it came, and whoever waits for it.
 final class QueuedCommand: Sendable {
+  let name: String
   let streams: [AggregateReference]
   let decide: @Sendable (inout Decision) -> (any Error)?
   let answer: @Sendable (Decided) -> [UInt8]
@@ -19,6 +20,7 @@ final class QueuedCommand: Sendable {
     _ answer: @escaping @Sendable (Decided) -> [UInt8],
     _ continuation: CheckedContinuation<CommandOutcome, any Error>
   ) {
+    name = "\(Requested.self)"
     streams = command.streams
     decide = { decision in
       do { try command.decide(&decision) } catch { return error }
@@ -30,7 +32,6 @@ final class QueuedCommand: Sendable {
     span = .current
     self.deadline = deadline
     self.continuation = continuation
-    precondition(!streams.isEmpty, "a command reads or writes at least one stream")
   }
 
   /// What the command is about.

@@ -40,12 +40,19 @@ extension App {
     help:
       "How long an append whose outcome was lost is sent again, in seconds from the loss; past it the answer is 504.")
 
-  static let keyRetention = Setting(
-    "IDEMPOTENCY_RETENTION", default: "unlimited", allowed: "unlimited, or days from 1 to 36500",
-    help: "How long the answer to an Idempotency-Key is kept."
-  ) { text -> KeyRetention? in
-    if text == "unlimited" { return .unlimited }
-    return Int(text).flatMap { (1...36_500).contains($0) ? .days($0) : nil }
+  static let keyRetention = retention(
+    "IDEMPOTENCY_RETENTION", default: "unlimited", help: "How long the answer to an Idempotency-Key is kept.")
+
+  static let generatedKeyRetention = retention(
+    "IDEMPOTENCY_RETENTION_GENERATED", default: "1",
+    help: "The same for commands that came without an Idempotency-Key and were given one; never longer than the others."
+  )
+
+  private static func retention(_ name: String, default value: String, help: String) -> Setting<KeyRetention> {
+    Setting(name, default: value, allowed: "unlimited, or days from 1 to 36500", help: help) { text in
+      if text == "unlimited" { return .unlimited }
+      return Int(text).flatMap { (1...36_500).contains($0) ? .days($0) : nil }
+    }
   }
 
   static let settings =
@@ -53,7 +60,8 @@ extension App {
       CommonSettings.writeDatabaseURL.description, CommonSettings.poolSize.description,
       CommonSettings.statementTimeout.description, CommonSettings.acquireTimeout.description, batchSize.description,
       queueSize.description, patience.description, cacheSize.description, resendPatience.description,
-      keyRetention.description, currency.description, CommonSettings.consistencyTokenKey.description, port.description,
+      keyRetention.description, generatedKeyRetention.description, currency.description,
+      CommonSettings.consistencyTokenKey.description, port.description,
     ] + AccessSettings.all + CommonSettings.ofEveryProcess
 
   /// Puts the process together: HTTP, the command processor, and its connections.
@@ -87,7 +95,9 @@ extension App {
       ProblemResponder(router, elsewhere: CommerceRoutes.queries, translate: commandProblem),
       settings, port: port, logger: logger)
     let check = DurabilityCheck(pool: pool, logger: logger)
-    let retention = KeyForgetting(store: store, retention: try settings[keyRetention], logger: logger)
+    let retention = KeyForgetting(
+      store: store, retention: try settings[keyRetention], ofGenerated: try settings[generatedKeyRetention],
+      logger: logger)
     return [pool, check, currency, retention, processor, server]
   }
 }

@@ -20,7 +20,8 @@ extension CommandRequest {
   /// - Parameter body: as it came.
   /// - Throws: a `Problem` for a header that is not as it should be.
   init(_ request: Request, body: [UInt8], by caller: Caller, hasSubject: Bool) throws {
-    let key = try request.idempotencyKey() ?? UUID.v7().uuidString.lowercased()
+    let ownKey = try request.idempotencyKey()
+    let key = ownKey ?? UUID.v7().uuidString.lowercased()
     let condition = try request.condition(hasSubject: hasSubject)
     var hash = SHA256()
     hash.update(
@@ -33,8 +34,8 @@ extension CommandRequest {
       traceParent: Spans.current ?? request.traceParent)
     self.init(
       // Where authentication is off all callers are one.
-      key: IdempotencyKey(scope: caller.subject ?? "", key: key), fingerprint: fingerprint, metadata: metadata,
-      condition: condition, size: 1024 + body.count)
+      key: IdempotencyKey(scope: caller.subject ?? "", key: key), isKeyGenerated: ownKey == nil,
+      fingerprint: fingerprint, metadata: metadata, condition: condition, size: 1024 + body.count)
   }
 }
 

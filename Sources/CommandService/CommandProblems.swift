@@ -165,10 +165,7 @@ private func failure(_ error: CommandError) -> Problem {
     return Problem(
       .unprocessableContent, "idempotency-key-reused", title: "The key was used for another request",
       detail: "Idempotency-Key \(key) belongs to another request; choose a new key for this one.")
-  case .historyChanged:
-    return .unavailable(
-      "The store is not the one it was; nothing was stored. The log of the service says what an operator has to do.",
-      retryAfter: 30)
+  case .historyChanged: return .historyChanged
   case .refused:
     return Problem(
       .unprocessableContent, "value-refused", title: "A value is refused",
@@ -177,5 +174,6 @@ private func failure(_ error: CommandError) -> Problem {
     return Problem(
       .internalServerError, "unreadable-history", title: "The history cannot be read",
       detail: "An earlier event is unknown to this build of the service; its log names the position.")
+  case .defect: return .internalError
   }
 }

@@ -2,6 +2,7 @@ import CommandProcessing
 import Commerce
 import CommerceAPI
 import EventSourcing
+import Failures
 import Foundation
 import HTTPTypes
 import Hummingbird
@@ -82,7 +83,13 @@ extension CommandRoutes {
   }
 
   private func reachingStore<Answer>(_ body: () async throws -> Answer) async throws -> Answer {
-    do { return try await body() } catch let error as PostgresError { throw CommandError.unavailable("\(error)") }
+    do { return try await body() } catch {
+      switch FailureKind(error) {
+      case .retry: throw CommandError.unavailable("\(error)")
+      case .historyChanged: throw CommandError.historyChanged("\(error)")
+      case .refused, .programmingError: throw error
+      }
+    }
   }
 
   private func customerID(_ context: ServiceContext) throws -> String {

@@ -140,7 +140,7 @@ struct CommandRoutes<Store: EventStore> {
   func read(_ stream: StreamID, after version: Version, limit: Int) async throws -> [RecordedEvent] {
     do throws(EventStoreError) {
       return try await store.events(in: stream, after: version, limit: limit)
-    } catch { throw CommandError.unavailable("\(error)") }
+    } catch { throw CommandError(reading: error) }
   }
 
   private func placeOrder(_ request: Request, by caller: Caller) async throws -> Response {

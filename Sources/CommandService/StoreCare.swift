@@ -59,21 +59,24 @@ struct KeyForgetting: Service {
 
   let store: PostgresEventStore
   let retention: KeyRetention
+  let ofGenerated: KeyRetention
   let logger: Logger
 
   func run() async throws {
     await cancelWhenGracefulShutdown {
       while !Task.isCancelled {
-        if case .days(let days) = retention {
-          do {
-            let count = try await store.forgetKeys(olderThan: .seconds(days * 86_400))
-            Counter(label: "idempotency_keys_forgotten_total").increment(by: count)
-          } catch {
-            logger.warning("old idempotency keys were not removed", metadata: ["error": "\(error)"])
-          }
-        }
+        await forget(retention, generated: false)
+        await forget(ofGenerated, generated: true)
         try? await Task.sleep(for: Self.interval)
       }
     }
+  }
+
+  private func forget(_ retention: KeyRetention, generated: Bool) async {
+    guard case .days(let days) = retention else { return }
+    do {
+      let count = try await store.forgetKeys(olderThan: .seconds(days * 86_400), generated: generated)
+      Counter(label: "idempotency_keys_forgotten_total").increment(by: count)
+    } catch { logger.warning("old idempotency keys were not removed", metadata: ["error": "\(error)"]) }
   }
 }

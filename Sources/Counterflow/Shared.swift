@@ -1,4 +1,5 @@
 import ArgumentParser
+import Failures
 import Foundation
 import Postgres
 import ServiceKit
@@ -19,7 +20,7 @@ func connectPatiently(_ url: String, for patience: Duration) async throws -> Pos
     do {
       return try await PostgresConnection.connect(PostgresConfiguration(url: url, applicationName: "counterflow"))
     } catch {
-      guard error.isRetriable, ContinuousClock.now < deadline else { throw error }
+      guard error.failureKind == .retry, ContinuousClock.now < deadline else { throw error }
       try await Task.sleep(for: .milliseconds(250))
     }
   }

@@ -1,6 +1,7 @@
 import ArgumentParser
 import CommerceReadModels
 import Logging
+import Observability
 import PersonalKeys
 import Postgres
 import PostgresEventStore
@@ -17,7 +18,7 @@ struct Stores {
 
   init(_ settings: Settings = Settings()) throws {
     readURL = try settings[CommonSettings.readDatabaseURL]
-    let logger = Logger(label: "counterflow") { StreamLogHandler.standardError(label: $0) }
+    let logger = Logger(label: "counterflow") { StreamLogHandler(label: $0, stream: LogLines(), metadataProvider: nil) }
     let pool = { (url: String) in
       PostgresPool(
         PostgresConfiguration(url: url, applicationName: "counterflow", statementTimeout: .seconds(60)),

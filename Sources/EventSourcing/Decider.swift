@@ -1,3 +1,4 @@
+public import Failures
 public import FoundationEssentials
 internal import JSON
 
@@ -81,11 +82,13 @@ public struct StreamState: Sendable {
     }
   }
 
-  mutating func apply<State: Aggregate>(_ event: State.Event, as _: State.Type) {
-    guard var typed = state as? State else { preconditionFailure("\(State.self) does not fold this stream") }
+  /// - Returns: false when another aggregate folds this stream; nothing is changed then.
+  mutating func apply<State: Aggregate>(_ event: State.Event, as _: State.Type) -> Bool {
+    guard var typed = state as? State else { return false }
     typed.apply(event)
     state = typed
     version = version.advanced(by: 1)
+    return true
   }
 
   /// Where the events that were decided have come to stand.
@@ -111,7 +114,7 @@ public struct StreamState: Sendable {
 public protocol Command: Sendable {
   associatedtype Rejection: Error & Sendable
 
-  /// Every stream that `decide` reads or writes.
+  /// Every stream that `decide` reads or writes; at least one. A command that uses another one fails, by itself.
   var streams: [AggregateReference] { get }
 
   /// Emits events, or none where nothing is to be done, or throws: pure, and quick. It may be called
@@ -129,24 +132,36 @@ public struct Decision: Sendable {
 
   public private(set) var states: [StreamID: StreamState]
   public private(set) var emitted: [Emitted] = []
+  /// The first stream that the command used without naming it: whatever it decided is void then.
+  public private(set) var misuse: UndeclaredStream?
 
   public init(states: [StreamID: StreamState]) { self.states = states }
 
-  /// The state of one of the command's streams, what it has emitted so far included.
-  /// - Precondition: the stream is one of the command's `streams`.
-  public func state<State: Aggregate>(_: State.Type, _ id: String) -> State {
-    guard let state = states[State.stream(id)]?.state as? State else {
-      preconditionFailure("\(State.stream(id)) is not among the streams that the command names")
-    }
-    return state
+  /// The state of one of the command's streams, what it has emitted so far included; of any other stream the state before
+  /// the first event, which makes the whole decision void.
+  public mutating func state<State: Aggregate>(_: State.Type, _ id: String) -> State {
+    if let state = states[State.stream(id)]?.state as? State { return state }
+    misused(State.self, id)
+    return State()
   }
 
-  /// Emits an event.
-  /// - Precondition: the stream is one of the command's `streams`.
+  /// Emits an event to one of the command's streams; to any other stream it makes the whole decision void.
   public mutating func emit<State: Aggregate>(_ event: State.Event, to type: State.Type, _ id: String) {
     let stream = State.stream(id)
-    precondition(states[stream] != nil, "\(stream) is not among the streams that the command names")
-    states[stream]!.apply(event, as: type)
+    guard states[stream]?.apply(event, as: type) == true else { return misused(type, id) }
     emitted.append(Emitted(stream: stream, event: event))
   }
+
+  private mutating func misused<State: Aggregate>(_ type: State.Type, _ id: String) {
+    misuse = misuse ?? UndeclaredStream(stream: State.stream(id), aggregate: "\(type)")
+  }
+}
+
+/// A command used a stream that is not among its `streams`, or is there as another aggregate.
+public struct UndeclaredStream: ClassifiedError, Hashable, CustomStringConvertible {
+  public let stream: StreamID
+  public let aggregate: String
+
+  public var failureKind: FailureKind { .programmingError }
+  public var description: String { "\(stream) is not among the command's streams as \(aggregate): add it to them" }
 }

@@ -1,3 +1,4 @@
+public import Failures
 public import FoundationEssentials
 public import JSON
 
@@ -118,10 +119,19 @@ public struct Upcaster: Sendable {
   }
 }
 
-public enum EventDecodingError: Error, Sendable, Hashable, CustomStringConvertible {
+public enum EventDecodingError: ClassifiedError, Sendable, Hashable, CustomStringConvertible {
   case unknownType(String, schemaVersion: Int)
   case malformed(String)
   indirect case at(Position, EventDecodingError)
+
+  /// A type that is not known is no fault of the event's: another build knows it.
+  public var failureKind: FailureKind {
+    switch self {
+    case .unknownType: .programmingError
+    case .malformed: .refused
+    case .at(_, let error): error.failureKind
+    }
+  }
 
   public var description: String {
     switch self {

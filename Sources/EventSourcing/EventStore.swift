@@ -1,3 +1,4 @@
+public import Failures
 public import FoundationEssentials
 
 /// Names one request of one caller, so that it takes effect once however often it is sent.
@@ -61,6 +62,8 @@ public struct StoredAnswer: Sendable, Hashable {
 public struct AppendBatch: Sendable {
   public struct Command: Sendable {
     public let key: IdempotencyKey
+    /// Whether no client has chosen the key: it need not be kept for long.
+    public let isKeyGenerated: Bool
     /// Of the request: what is sent again with the same key has the same.
     public let fingerprint: UUID
     /// How many of the batch's events are its own.
@@ -68,8 +71,11 @@ public struct AppendBatch: Sendable {
     /// Stored with the key; nil for a rejection, of which nothing is stored.
     public let answer: CommandAnswer?
 
-    public init(key: IdempotencyKey, fingerprint: UUID, eventCount: Int, answer: CommandAnswer?) {
+    public init(
+      key: IdempotencyKey, isKeyGenerated: Bool = false, fingerprint: UUID, eventCount: Int, answer: CommandAnswer?
+    ) {
       self.key = key
+      self.isKeyGenerated = isKeyGenerated
       self.fingerprint = fingerprint
       self.eventCount = eventCount
       self.answer = answer
@@ -109,7 +115,7 @@ public enum AppendResult: Sendable, Equatable {
   case restored(afterLoss: Bool = false)
 }
 
-public enum EventStoreError: Error, Sendable, CustomStringConvertible {
+public enum EventStoreError: ClassifiedError, Sendable, CustomStringConvertible {
   /// The store could not be reached, or refused for now: nothing was appended.
   case unavailable(String)
   /// The connection was lost in the middle: the batch may or may not have been appended, now or soon.
@@ -118,6 +124,17 @@ public enum EventStoreError: Error, Sendable, CustomStringConvertible {
   case refused(String)
   /// The store is not the one it was, and nobody has said that this is meant: nothing was appended.
   case historyChanged(String)
+  /// The program or the store's schema is at fault: nothing was appended, and trying again does not help.
+  case failed(String)
+
+  public var failureKind: FailureKind {
+    switch self {
+    case .unavailable, .outcomeUnknown: .retry
+    case .refused: .refused
+    case .historyChanged: .historyChanged
+    case .failed: .programmingError
+    }
+  }
 
   public var description: String {
     switch self {
@@ -125,6 +142,7 @@ public enum EventStoreError: Error, Sendable, CustomStringConvertible {
     case .outcomeUnknown(let reason): "the outcome of an append is unknown: \(reason)"
     case .refused(let reason): "the event store refused a value: \(reason)"
     case .historyChanged(let reason): "the event store's history has changed: \(reason)"
+    case .failed(let reason): "the event store cannot be used as it is: \(reason)"
     }
   }
 }

@@ -1,4 +1,5 @@
 internal import Crypto
+public import Failures
 internal import FoundationEssentials
 public import Postgres
 
@@ -20,16 +21,25 @@ public struct PersonalKey: Sendable {
   /// - Returns: base64 of nonce, ciphertext and tag; another one each time.
   public func seal(_ bytes: [UInt8], of person: String) throws -> String {
     let box = try AES.GCM.seal(bytes, using: key, authenticating: Array(person.utf8))
-    guard let combined = box.combined else { throw CryptoKitError.incorrectParameterSize }
+    guard let combined = box.combined else { throw SealError(reason: "there is no nonce of the usual size") }
     return combined.base64EncodedString()
   }
 
-  /// - Throws: for what was sealed with another key, or of another person.
-  public func open(_ sealed: String, of person: String) throws -> [UInt8] {
-    guard let combined = Data(base64Encoded: sealed) else { throw CryptoKitError.incorrectParameterSize }
-    let box = try AES.GCM.SealedBox(combined: combined)
-    return Array(try AES.GCM.open(box, using: key, authenticating: Array(person.utf8)))
+  /// - Throws: `SealError` for what was sealed with another key, or of another person.
+  public func open(_ sealed: String, of person: String) throws(SealError) -> [UInt8] {
+    guard let combined = Data(base64Encoded: sealed) else { throw SealError(reason: "it is no base64") }
+    do {
+      let box = try AES.GCM.SealedBox(combined: combined)
+      return Array(try AES.GCM.open(box, using: key, authenticating: Array(person.utf8)))
+    } catch { throw SealError(reason: "\(error)") }
   }
+}
+
+/// What is sealed cannot be opened with this person's key: what holds it is at fault.
+public struct SealError: ClassifiedError, CustomStringConvertible {
+  let reason: String
+  public var failureKind: FailureKind { .refused }
+  public var description: String { "what is sealed cannot be opened: \(reason)" }
 }
 
 /// The keys of persons. A person whose key was erased has none, and gets no other.

@@ -1,5 +1,7 @@
+public import Failures
+
 /// What went wrong, and what is known about the statement's effect.
-public struct PostgresError: Error, Sendable, CustomStringConvertible {
+public struct PostgresError: ClassifiedError, Sendable, CustomStringConvertible {
   /// The closed set of reasons.
   public enum Code: Sendable, Equatable {
     /// No connection could be made: nothing was sent.
@@ -40,13 +42,13 @@ public struct PostgresError: Error, Sendable, CustomStringConvertible {
     if case .server(let state) = code { state } else { nil }
   }
 
-  /// True when the same work may succeed later without a change: the server or the way to it is at
-  /// fault. For `connectionLost` and `timeout` the work may have been done all the same.
-  public var isRetriable: Bool {
+  /// For `connectionLost` and `timeout` the work may have been done all the same.
+  public var failureKind: FailureKind {
     switch code {
-    case .connectionFailed, .connectionLost, .timeout, .poolExhausted: true
-    case .server(let state): state.isInfrastructure
-    case .cancelled, .closed, .decoding, .misuse: false
+    // A pool closes, and tasks are cancelled, when the process ends: the work waits for the next one.
+    case .connectionFailed, .connectionLost, .timeout, .poolExhausted, .cancelled, .closed: .retry
+    case .server(let state): state.failureKind
+    case .decoding, .misuse: .programmingError
     }
   }
 

@@ -1,5 +1,6 @@
 internal import DequeModule
 internal import EventLoop
+internal import Failures
 public import Logging
 internal import Metrics
 public import ServiceLifecycle
@@ -176,8 +177,7 @@ extension PostgresPool {
       } catch {
         failedConnects.increment()
         let pause = backoff.next()
-        let isRetriable = (error as? PostgresError)?.isRetriable ?? false
-        guard isRetriable, !Task.isCancelled, ContinuousClock.now + pause < deadline else {
+        guard FailureKind(error) == .retry, !Task.isCancelled, ContinuousClock.now + pause < deadline else {
           freeSlot()
           throw error
         }

@@ -1,3 +1,5 @@
+public import Failures
+
 /// A five-character SQLSTATE code as PostgreSQL reports it (PostgreSQL documentation, appendix A).
 public struct SQLState: RawRepresentable, Hashable, Sendable, CustomStringConvertible {
   public let rawValue: String
@@ -27,8 +29,17 @@ public struct SQLState: RawRepresentable, Hashable, Sendable, CustomStringConver
   public static let undefinedSchema = SQLState(rawValue: "3F000")
   static let invalidStatementName = SQLState(rawValue: "26000")
 
-  /// True for the classes that speak of the server's state and not of the statement: connection (08),
-  /// rollback (40), resources (53), object state (55), operator intervention (57), system (58).
-  /// The same statement may succeed later.
-  public var isInfrastructure: Bool { ["08", "40", "53", "55", "57", "58"].contains(category) }
+  /// By the class of the condition: PostgreSQL's list is open, so that one that is not named here is a programming error.
+  public var failureKind: FailureKind {
+    switch category {
+    // Of the server's state: connection (08), transaction state (25: a primary that has become a standby, a transaction
+    // that was idle for too long), rollback (40), resources (53), object state (55), operator (57), system (58).
+    case "08", "25", "40", "53", "55", "57", "58": .retry
+    // Of values and rules: cardinality (21), data (22), integrity (23), external routines (38, 39), check option (44),
+    // what PL/pgSQL raises (P0); and of limits that only smaller values keep, such as an index row's (54).
+    case "21", "22", "23", "38", "39", "44", "54", "P0": .refused
+    // Of the statement, the schema, rights or the log-in.
+    default: .programmingError
+    }
+  }
 }

@@ -9,6 +9,7 @@ public let eventStoreSchema = Schema(
     Migration(version: 3, name: "turns", sql: text(PackageResources.v0003_turns_sql)),
     Migration(version: 4, name: "cursors", sql: text(PackageResources.v0004_cursors_sql)),
     Migration(version: 5, name: "pages", sql: text(PackageResources.v0005_pages_sql)),
+    Migration(version: 6, name: "generated keys", sql: text(PackageResources.v0006_generated_keys_sql)),
   ],
   afterwards: [text(PackageResources.functions_sql), text(PackageResources.privileges_sql)])
 

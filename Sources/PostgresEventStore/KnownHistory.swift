@@ -1,4 +1,5 @@
 public import EventSourcing
+public import Failures
 public import FoundationEssentials
 public import Postgres
 internal import Synchronization
@@ -40,8 +41,9 @@ final class KnownHistory: Sendable {
 }
 
 /// The server is not the one that the store was declared to live on.
-public struct ForeignServer: Error, CustomStringConvertible {
+public struct ForeignServer: ClassifiedError, CustomStringConvertible {
   public let description: String
+  public var failureKind: FailureKind { .historyChanged }
 }
 
 extension PostgresEventStore {

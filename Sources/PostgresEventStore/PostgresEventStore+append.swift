@@ -5,7 +5,7 @@ internal import Postgres
 extension PostgresEventStore {
   public func append(_ batch: AppendBatch) async throws(EventStoreError) -> AppendResult {
     let timeout = appendTimeout
-    return try await translating {
+    return try await translating(isAppend: true) {
       let seen = try await seen()
       let query = try appendQuery(batch, seen)
       // Never cancelled: past the time-out the connection is dropped, and the outcome unknown.
@@ -19,7 +19,7 @@ extension PostgresEventStore {
     _ decide: @escaping @Sendable ([StreamID: [RecordedEvent]]) -> AppendBatch?
   ) async throws(EventStoreError) -> AppendResult? {
     let timeout = appendTimeout
-    return try await translating {
+    return try await translating(isAppend: true) {
       let seen = try await seen()
       return try await pool.withConnection { connection in
         let new = try await connection.takeTurns(
@@ -58,7 +58,8 @@ extension PostgresEventStore {
       from event_store.append(
         \(optional: seen.incarnation), \(seen.position.rawValue), \(optional: seen.eventID),
         \(array: batch.guards.keys.map(\.rawValue)), \(array: batch.guards.values.map(\.rawValue)),
-        \(array: commands.map(\.key.scope)), \(array: commands.map(\.key.key)), \(array: commands.map(\.fingerprint)),
+        \(array: commands.map(\.key.scope)), \(array: commands.map(\.key.key)),
+        \(array: commands.map(\.isKeyGenerated)), \(array: commands.map(\.fingerprint)),
         \(array: commands.map { Int32($0.eventCount) }),
         \(array: commands.map { $0.answer.map { PostgresText(utf8: $0.text) } }),
         \(array: commands.map { $0.answer?.offset.map { Int32($0) } }),
@@ -74,10 +75,18 @@ extension PostgresEventStore {
     Set(batch.events.map(\.stream)).filter { batch.guards[$0] != Version.none }
   }
 
-  /// The turns of these streams, in the order in which they are to be taken.
-  private static func turns(of streams: some Sequence<StreamID>) -> [Int32] { Set(streams.map(turn)).sorted() }
+  /// Turns of one append, at most: each is a lock in PostgreSQL's shared table, which has room for some thousand.
+  private static var maximumTurns: Int { 1_024 }
 
-  private static func turn(of stream: StreamID) -> Int32 { Int32(stream.hash % 64) }
+  /// The turns of these streams, in the order in which they are to be taken. Of very many some go without one.
+  private static func turns(of streams: some Sequence<StreamID>) -> [Int32] {
+    Array(Set(streams.map(turn)).sorted().prefix(maximumTurns))
+  }
+
+  /// So many that streams hardly ever share one: who shares the turn of a busy stream waits for it in vain (decision 2).
+  package static func turn(of stream: StreamID) -> Int32 {
+    Int32(bitPattern: UInt32(truncatingIfNeeded: stream.wideHash >> 32))
+  }
 
   /// An answer that cannot be read, as after a migration to another form, says nothing of what was stored.
   private func understand(_ rows: ResultSet, _ batch: AppendBatch, _ seen: KnownHistory.Seen) throws -> AppendResult {

@@ -42,15 +42,20 @@ extension PostgresEventStore {
     }
   }
 
-  /// Removes idempotency keys that are older than `age`, in small steps.
+  /// Removes idempotency keys that are older than `age`, a day at least, in small steps.
+  /// - Parameter generated: only those that no client has chosen.
   /// - Returns: how many were removed.
-  public func forgetKeys(olderThan age: Duration) async throws(EventStoreError) -> Int {
+  public func forgetKeys(olderThan age: Duration, generated: Bool = false) async throws(EventStoreError) -> Int {
+    let function = generated ? "event_store.forget_generated_keys" : "event_store.forget_keys"
     var removed = 0
     while !Task.isCancelled {
       let step = try await translating {
         Int(
           try await pool.query(
-            "select event_store.forget_keys(clock_timestamp() - make_interval(secs => \(Double(age.components.seconds))), 1000)"
+            """
+            select \(unescaped: function)(
+              clock_timestamp() - make_interval(secs => \(Double(age.components.seconds))), 1000)
+            """
           ).value(Int64.self))
       }
       removed += step

@@ -81,6 +81,24 @@ extension PostgresEventStore {
     }
   }
 
+  /// Streams that begin behind a position in one of the 64 ranges of hashes, in the order of their first events.
+  package func streams(
+    inBucket bucket: Int, beginningAfter position: Position, upTo end: Position, categories: Set<String>, limit: Int
+  ) async throws(EventStoreError) -> [(stream: StreamID, position: Position)] {
+    try await translating {
+      // Its order is asked for whole, so that no plan can choose to walk along all positions.
+      try await pool.query(
+        """
+        select stream, position from event_store.events
+        where ((hash >> 10), position) > (\(Int32(bucket)), \(position.rawValue)) and (hash >> 10) <= \(Int32(bucket))
+          and position <= \(end.rawValue) and version = 1
+          and split_part(stream, '-', 1) = any(\(array: Array(categories)))
+        order by (hash >> 10), position limit \(limit)
+        """, timeout: .seconds(600)
+      ).decode((String, Int64).self).map { (StreamID(rawValue: $0.0), Position($0.1)) }
+    }
+  }
+
   /// The last position that was recorded at or before a time.
   public func position(at time: Timestamp) async throws(EventStoreError) -> Position {
     var (low, high) = (Int64(0), try await head().rawValue)

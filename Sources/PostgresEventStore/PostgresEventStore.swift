@@ -1,4 +1,5 @@
 public import EventSourcing
+internal import Failures
 public import FoundationEssentials
 public import Postgres
 
@@ -53,36 +54,48 @@ public struct PostgresEventStore: EventStore {
     }
   }
 
-  /// Gives PostgreSQL's errors their meaning for an append or a read.
+  /// Gives errors their meaning for a store of events.
+  /// - Parameter isAppend: whether anybody's events depend on what became of the statement; a read that was cut off is
+  ///   made again, and so is what is kept beside the events.
   func translating<Answer: Sendable>(
-    _ body: () async throws -> Answer
+    isAppend: Bool = false, _ body: () async throws -> Answer
   ) async throws(EventStoreError) -> Answer {
     do {
       return try await body()
     } catch let error as EventStoreError {
       throw error
     } catch let error as PostgresError {
-      throw EventStoreError(error)
-    } catch let error as ForeignServer {
-      throw .historyChanged(error.description)
+      throw EventStoreError(error, isAppend: isAppend)
     } catch {
-      throw .unavailable("\(error)")
+      switch FailureKind(error) {
+      case .retry: throw .unavailable("\(error)")
+      case .refused: throw .refused("\(error)")
+      case .historyChanged: throw .historyChanged("\(error)")
+      case .programmingError: throw .failed("\(error)")
+      }
     }
   }
 }
 
 extension EventStoreError {
-  init(_ error: PostgresError) {
+  init(_ error: PostgresError, isAppend: Bool) {
     let reason = error.description
-    // What a value brings about. Not so a duplicate, which the append has ruled out in a sound store, nor a
-    // limit of the server's, such as a full queue of notifications.
-    let refusals = [SQLState.checkViolation, .notNullViolation, .statementTooComplex]
-    if let state = error.sqlState, state.category == "22" || refusals.contains(state) {
-      self = .refused(reason)
-    } else if error.outcomeIsUnknown {
-      self = .outcomeUnknown(reason)
-    } else {
-      self = .unavailable(reason)
+    switch error.failureKind {
+    case .retry: self = isAppend && error.outcomeIsUnknown ? .outcomeUnknown(reason) : .unavailable(reason)
+    case .refused: self = error.sqlState.map { Self.refusal($0, reason) } ?? .refused(reason)
+    case .historyChanged: self = .historyChanged(reason)
+    case .programmingError: self = .failed(reason)
+    }
+  }
+
+  private static func refusal(_ state: SQLState, _ reason: String) -> EventStoreError {
+    switch state.category {
+    case "22": .refused(reason)
+    // A duplicate the append has ruled out in a sound store.
+    case "23": [.checkViolation, .notNullViolation].contains(state) ? .refused(reason) : .failed(reason)
+    // The others are limits of the server's, such as a full queue of notifications.
+    case "54": state == .statementTooComplex ? .refused(reason) : .unavailable(reason)
+    default: .failed(reason)
     }
   }
 }

@@ -1,4 +1,5 @@
 public import EventSourcing
+public import Failures
 public import FoundationEssentials
 public import Postgres
 public import PostgresEventStore
@@ -81,25 +82,16 @@ public struct Generations: Sendable {
   public func activate(
     _ generation: Generation, of store: PostgresEventStore, byItself: Bool = false
   ) async throws -> String? {
+    let (name, number) = (generation.projection, Int32(generation.number))
+    // No lock is held while the write store is asked: however long that takes, what serves goes on.
+    var heads = try await store.heads(of: generation.partitioning).map(\.position.rawValue)
+    let reason = try await pool.query("select projections.look(\(name), \(number), \(byItself), \(array: heads))")
+      .value(String?.self)
+    guard reason == nil else { return reason }
+    heads = try await store.heads(of: generation.partitioning).map(\.position.rawValue)
     do {
-      return try await pool.withConnection { connection in
-        try await connection.query("begin")
-        do {
-          try await connection.query("select projections.hold(\(generation.projection))")
-          let heads = try await store.heads(of: generation.partitioning).map(\.position.rawValue)
-          let reason = try await connection.query(
-            """
-            select projections.activate(\(generation.projection), \(Int32(generation.number)), \(byItself), \(array: heads))
-            """
-          ).value(String?.self)
-          try await connection.query("commit")
-          return reason
-        } catch {
-          // Best effort: the pool drops a connection that comes back inside a transaction.
-          _ = try? await connection.query("rollback")
-          throw error
-        }
-      }
+      return try await pool.query("select projections.activate(\(name), \(number), \(byItself), \(array: heads))")
+        .value(String?.self)
     } catch let error as PostgresError where error.isOthersInTheWay {
       return "queries that are under way hold its tables"
     }
@@ -138,7 +130,8 @@ extension PostgresError {
 }
 
 /// Something that a person has to mend.
-public struct ProjectionsError: Error, CustomStringConvertible {
+public struct ProjectionsError: ClassifiedError, CustomStringConvertible {
   public let description: String
+  public var failureKind: FailureKind { .programmingError }
   public init(_ description: String) { self.description = description }
 }

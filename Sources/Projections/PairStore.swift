@@ -1,10 +1,12 @@
 internal import EventSourcing
+internal import Failures
 internal import FoundationEssentials
 internal import Postgres
 
 /// Another worker has taken pairs over: this one must not write for them any more.
-struct FencedError: Error, CustomStringConvertible {
+struct FencedError: ClassifiedError, CustomStringConvertible {
   let projection: String
+  var failureKind: FailureKind { .retry }
   var description: String { "another worker owns some of the pairs of \(projection) now" }
 }
 

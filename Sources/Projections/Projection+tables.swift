@@ -7,7 +7,9 @@ extension Projection {
     let target = generation.table(table.name)
     let changes = try fold(events) { keys in
       let rows = try connection.query(table.select(keys, from: target)).decode((String, PostgresBytes).self)
-      return Dictionary(uniqueKeysWithValues: try rows.map { ($0.0, try table.decode($0.1.bytes)) })
+      return try ProjectionFault.blaming {
+        Dictionary(uniqueKeysWithValues: try rows.map { ($0.0, try table.decode($0.1.bytes)) })
+      }
     }
     let rows = { (isNew: Bool) in
       changes.compactMap { change in
@@ -24,31 +26,6 @@ extension Projection {
       if !sums.isEmpty { try connection.query(aggregate.add(sums, to: generation.table(aggregate.name))) }
     }
   }
-
-  /// What `events`, whole streams from their beginning, come to, without a database.
-  func replay(_ events: [RecordedEvent], _ generation: Generation) throws -> ReplayedRows {
-    let changes = try fold(events) { _ in [:] }
-    var rows = ReplayedRows()
-    for change in changes {
-      guard let document = change.after else { continue }
-      rows.documents[change.key] = ReplayedRows.Document(version: change.version, bytes: table.encode(document))
-    }
-    for aggregate in aggregates { rows.sums[aggregate.name] = try aggregate.sums(of: changes, generation) }
-    return rows
-  }
-}
-
-/// Rows as they ought to be.
-struct ReplayedRows: Sendable {
-  struct Document: Sendable, Hashable {
-    let version: Version
-    let bytes: [UInt8]
-  }
-
-  /// By key.
-  var documents: [String: Document] = [:]
-  /// By table; sums that are all 0 are left out.
-  var sums: [String: [AggregateKey: [Int64]]] = [:]
 }
 
 struct AggregateKey: Hashable, Sendable {
@@ -119,7 +96,9 @@ extension AggregateTable {
           for (index, amount) in contribution.amounts.enumerated() {
             let (sum, overflows) =
               add ? row[index].addingReportingOverflow(amount) : row[index].subtractingReportingOverflow(amount)
-            guard !overflows else { throw ProjectionsError("a sum in \(name) does not fit in 64 bits") }
+            guard !overflows else {
+              throw ProjectionFault(underlying: ProjectionsError("a sum in \(name) does not fit in 64 bits"))
+            }
             row[index] = sum
           }
           sums[key] = row

@@ -30,12 +30,13 @@ public protocol Projection: Sendable {
   func key(of event: RecordedEvent) throws -> String?
 
   /// The projection with what it needs besides for these events: where it has to ask somebody, before they are folded. They are
-  /// asked again for each batch.
+  /// asked again for each batch. What it throws is taken for what it is (`FailureKind`), and is never the event's fault
+  /// unless it says so: give errors of your own a `ClassifiedError`.
   func prepared(for events: [RecordedEvent], in generation: Generation) async throws -> Self
 
   /// Folds one event into its row: nil before the first event; set to nil to delete the row.
   /// - Throws: `EventDecodingError.unknownType` for an event that this build does not know, which stops the
-  ///   partition until a build comes that does; any other error parks the stream.
+  ///   partition until a build comes that does; any other error parks the stream (decision 16).
   func apply(_ event: RecordedEvent, to document: inout Document?) throws
 }
 
@@ -136,6 +137,7 @@ public struct RowChange<Document: Sendable>: Sendable {
 
 extension Projection {
   /// Folds events into rows; pure.
+  /// - Throws: `ProjectionFault`, or what `load` throws.
   /// - Parameter load: gives the documents as they are stored.
   /// - Returns: every row that the events concern, in the order of their first ones.
   public func fold(
@@ -144,10 +146,13 @@ extension Projection {
     var order: [String] = []
     var firsts: [String: RecordedEvent] = [:]
     let keyed = try events.compactMap { event -> (key: String, event: RecordedEvent)? in
-      guard categories.contains(String(event.stream.category)), let key = try key(of: event) else { return nil }
+      guard categories.contains(String(event.stream.category)),
+        let key = try ProjectionFault.blaming({ try key(of: event) })
+      else { return nil }
       if let first = firsts[key] {
         guard first.stream == event.stream else {
-          throw ProjectionsError("\(first.stream) and \(event.stream) claim the same row, \(key)")
+          throw ProjectionFault(
+            underlying: ProjectionsError("\(first.stream) and \(event.stream) claim the same row, \(key)"))
         }
       } else {
         firsts[key] = event
@@ -162,7 +167,7 @@ extension Projection {
     var versions: [String: Version] = [:]
     for (key, event) in keyed {
       var document = after[key]
-      try apply(event, to: &document)
+      try ProjectionFault.blaming { try apply(event, to: &document) }
       after[key] = document
       versions[key] = event.version
     }
@@ -184,10 +189,11 @@ public struct AnyProjection: Sendable {
   /// What folds some events, with what it needs for them.
   struct Prepared: Sendable {
     let write: @Sendable (isolated PostgresConnection, [RecordedEvent], Generation) throws -> Void
-    let replay: @Sendable ([RecordedEvent], Generation) throws -> ReplayedRows
   }
 
   let prepared: @Sendable ([RecordedEvent], Generation) async throws -> Prepared
+  /// Folds events anew, for comparison.
+  let replaying: @Sendable () -> any AnyReplay
   /// For each table SQL that gives the rows' keys (k) and contents (c) as text: of all columns, or of the document; and
   /// their versions (v), null in sums.
   let contents: [@Sendable (_ table: String, _ isWhole: Bool) -> String]
@@ -213,9 +219,9 @@ public struct AnyProjection: Sendable {
     sums = projection.aggregates.map { aggregate in { aggregate.contents(of: $0, partition: $1) } }
     prepared = { events, generation in
       let projection = try await projection.prepared(for: events, in: generation)
-      return Prepared(
-        write: { try projection.write($1, to: $2, on: $0) }, replay: { try projection.replay($0, $1) })
+      return Prepared { try projection.write($1, to: $2, on: $0) }
     }
+    replaying = { Replay(projection) }
   }
 
   func takes(_ event: RecordedEvent) -> Bool { categories.contains(String(event.stream.category)) }

@@ -1,4 +1,5 @@
 internal import EventSourcing
+internal import Failures
 internal import Logging
 internal import Metrics
 internal import Postgres
@@ -50,7 +51,12 @@ extension ProjectionRunner {
           }
         }
       } catch {
-        guard Self.isRefusal(error), let first = page.first else { throw error }
+        switch FailureKind(error) {
+        case .retry, .historyChanged: throw error
+        // It waits already, and goes on waiting: what is at fault here stops nobody else.
+        case .refused, .programmingError: break
+        }
+        guard let first = page.first else { throw error }
         guard page.count == 1 || (discards && page.count == 2) else {
           limit = discards ? 2 : 1
           continue

@@ -1,5 +1,6 @@
 internal import EventRelay
 internal import EventSourcing
+internal import Failures
 internal import Logging
 internal import Metrics
 internal import Postgres
@@ -8,27 +9,39 @@ internal import Tracing
 
 // Writes rows, and finds what is refused.
 extension ProjectionRunner {
-  /// Writes rows and checkpoints of all `work` in one transaction. When an event is refused, the others
-  /// go on: first each pair by itself, then, in the pair that fails, half by half.
+  /// Writes rows and checkpoints of all `work` in one transaction. When an event is refused, or shows a defect, the
+  /// others go on.
   func apply(_ work: [Work]) async throws {
     do {
       try await write(work)
     } catch {
-      guard Self.isRefusal(error) else { throw error }
-      if work.count > 1 {
-        for one in work { try await apply([one]) }
-      } else if work[0].events.count > 1 {
-        let events = work[0].events
-        let middle = events.startIndex + events.count / 2
-        for half in [events[..<middle], events[middle...]] {
-          guard pairs[work[0].pair.partition.index]?.trouble == nil else { return }
-          var pair = work[0].pair
-          pair.checkpoint = Checkpoint(position: half.last!.position, eventID: half.last!.id)
-          try await apply([Work(pair: pair, events: half)])
-        }
-      } else {
-        try await refuse(work[0].events.first!, work[0].pair, error)
+      switch FailureKind(error) {
+      // Nothing is wrong with the events: all of it comes again, once the servers answer, or somebody has said which
+      // history this is.
+      case .retry, .historyChanged: throw error
+      case .refused: try await divide(work) { try await self.park($0, $1, error) }
+      case .programmingError: try await divide(work) { self.halt($0, $1, "\(error)") }
       }
+    }
+  }
+
+  /// Applies each pair by itself, then, in the pair that fails, half by half.
+  /// - Parameter fail: called when only one event is left.
+  private func divide(_ work: [Work], _ fail: (RecordedEvent, Pair) async throws -> Void) async throws {
+    if work.count > 1 {
+      for one in work { try await apply([one]) }
+    } else if work[0].events.count > 1 {
+      let events = work[0].events
+      let middle = events.startIndex + events.count / 2
+      for half in [events[..<middle], events[middle...]] {
+        guard pairs[work[0].pair.partition.index]?.trouble == nil else { return }
+        var pair = work[0].pair
+        pair.checkpoint = Checkpoint(position: half.last!.position, eventID: half.last!.id)
+        try await apply([Work(pair: pair, events: half)])
+      }
+    } else {
+      metrics.refused.increment()
+      try await fail(work[0].events.first!, work[0].pair)
     }
   }
 
@@ -66,25 +79,13 @@ extension ProjectionRunner {
     try await Task { try await readStore.transaction(body) }.value
   }
 
-  /// Parks the stream of an event that was refused, or halts the pair where the event is not at fault.
-  private func refuse(_ event: RecordedEvent, _ pair: Pair, _ error: any Error) async throws {
-    metrics.refused.increment()
+  /// Parks the stream of an event that was refused, or halts the pair where that happens to many.
+  private func park(_ event: RecordedEvent, _ pair: Pair, _ error: any Error) async throws {
     let index = pair.partition.index
     let minuteAgo = ContinuousClock.now - .seconds(60)
     recentlyParked[index, default: []].removeAll { $0 < minuteAgo }
-    let place: Logger.Metadata = [
-      "partition": "\(pair.partition)", "position": "\(event.position)", "stream": "\(event.stream)",
-      "type": "\(event.type)", "error": "\(error)",
-    ]
-    if Self.isUnknown(error) || recentlyParked[index]!.count >= settings.parkLimit {
-      let reason = Self.isUnknown(error) ? "\(error)" : "many streams were parked within a minute; the last: \(error)"
-      logger.critical("this partition stops here and is tried again later", metadata: place)
-      var halted = pairs[index]!
-      halted.halt(at: event.position, reason, retryAt: .now + settings.haltRetry)
-      halted.checkpoint = stored[index]!
-      pairs[index] = halted
-      nextHeadCheck = .now
-      return
+    guard recentlyParked[index]!.count < settings.parkLimit else {
+      return halt(event, pair, "many streams were parked within a minute; the last: \(error)")
     }
     let advance = PairStore.Advance(
       partition: pair.partition, from: stored[index]!, to: pair.checkpoint, applied: [])
@@ -96,25 +97,25 @@ extension ProjectionRunner {
     recentlyParked[index]!.append(.now)
     pairs[index] = pair
     stored[index] = pair.checkpoint
-    logger.critical("an event was refused; its stream is parked, all others go on", metadata: place)
+    logger.critical(
+      "an event was refused; its stream is parked, all others go on", metadata: place(event, pair, "\(error)"))
   }
 
-  /// True when the events, and not a server, are at fault.
-  static func isRefusal(_ error: any Error) -> Bool {
-    switch error {
-    case let error as PostgresError:
-      guard case .server(let state) = error.code else { return error.code == .decoding }
-      // What values and rules bring about. The others speak of the server's state, of rights or of the schema.
-      return ["21", "22", "23", "38", "39", "44", "54", "P0"].contains(state.category)
-    case is FencedError, is CancellationError, is EventStoreError: return false
-    default: return true
-    }
+  /// Stops a pair at an event: the event is not at fault, or is not alone in it.
+  private func halt(_ event: RecordedEvent, _ pair: Pair, _ reason: String) {
+    logger.critical("this partition stops here and is tried again later", metadata: place(event, pair, reason))
+    let index = pair.partition.index
+    var halted = pairs[index]!
+    halted.halt(at: event.position, reason, retryAt: .now + settings.haltRetry)
+    halted.checkpoint = stored[index]!
+    pairs[index] = halted
+    nextHeadCheck = .now
   }
 
-  private static func isUnknown(_ error: any Error) -> Bool {
-    switch error as? EventDecodingError {
-    case .unknownType, .at(_, .unknownType): true
-    default: false
-    }
+  private func place(_ event: RecordedEvent, _ pair: Pair, _ reason: String) -> Logger.Metadata {
+    [
+      "partition": "\(pair.partition)", "position": "\(event.position)", "stream": "\(event.stream)",
+      "type": "\(event.type)", "error": "\(reason)",
+    ]
   }
 }

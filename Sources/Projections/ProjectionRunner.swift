@@ -1,6 +1,7 @@
 internal import EventLoop
 internal import EventRelay
 internal import EventSourcing
+internal import Failures
 internal import FoundationEssentials
 internal import Logging
 internal import Metrics
@@ -109,7 +110,7 @@ actor ProjectionRunner {
           logger.warning("others have taken pairs over", metadata: ["error": "\(error)"])
         } else {
           metrics.retries.increment()
-          logger.error("interrupted; trying again", metadata: ["error": "\(error)"])
+          logInterruption(error)
           failingSince = failingSince ?? .now
           if ContinuousClock.now - failingSince! > settings.patience { await standAside() }
         }
@@ -162,10 +163,10 @@ actor ProjectionRunner {
       let index = order[(firstToCatchUp + offset) % order.count]
       guard var pair = next[index], pair.mode == .catchingUp, work[index] == nil, room > 0, bytes > 0
       else { continue }
-      // The checkpoint's own event comes again, as proof of the history.
-      let page = try await events.page(
-        of: pair.partition, from: pair.checkpoint.position, categories: projection.categories,
-        limit: PageLimit(events: settings.batchSize + 1, bytes: bytes))
+      guard let page = try await page(behind: &pair, bytes: bytes) else {
+        next[index] = pair
+        continue
+      }
       let verdict = pair.catchUp(page)
       next[index] = pair
       if case .apply(let events) = verdict {
@@ -191,6 +192,37 @@ actor ProjectionRunner {
     }
     try await apply(due.sorted { $0.key < $1.key }.map { Work(pair: next[$0.key]!, events: $0.value[...]) })
     return true
+  }
+
+  /// What a pair has not come to; nil where it cannot be read, which stops the pair.
+  private func page(behind pair: inout Pair, bytes: Int) async throws -> PartitionPage? {
+    do throws(EventStoreError) {
+      // The checkpoint's own event comes again, as proof of the history.
+      return try await events.page(
+        of: pair.partition, from: pair.checkpoint.position, categories: projection.categories,
+        limit: PageLimit(events: settings.batchSize + 1, bytes: bytes))
+    } catch {
+      switch error.failureKind {
+      case .retry, .historyChanged: throw error
+      case .refused, .programmingError:
+        logger.critical(
+          "this partition cannot be read; it stops here and is tried again later",
+          metadata: ["partition": "\(pair.partition)", "error": "\(error)"])
+        pair.halt(at: pair.checkpoint.position, "\(error)", retryAt: .now + settings.haltRetry)
+        return nil
+      }
+    }
+  }
+
+  private func logInterruption(_ error: any Error) {
+    let metadata: Logger.Metadata = ["error": "\(error)"]
+    switch FailureKind(error) {
+    case .retry: logger.error("interrupted; trying again", metadata: metadata)
+    case .historyChanged:
+      logger.critical("the write store's history has changed: nothing is applied until it is known", metadata: metadata)
+    case .refused, .programmingError:
+      logger.critical("interrupted by what looks like a defect; trying again", metadata: metadata)
+    }
   }
 
   private func concernsRows(_ events: [RecordedEvent], _ index: Int) -> Bool {

@@ -110,7 +110,10 @@ public struct Projector: Service {
         try await worker.renew(running: crew.services)
         alarm.look(at: try await worker.unowned())
       } catch {
-        if !Task.isCancelled { logger.error("cannot renew this worker's row", metadata: ["error": "\(error)"]) }
+        guard !Task.isCancelled else { break }
+        logger.error("cannot renew this worker's row; trying again", metadata: ["error": "\(error)"])
+        try? await Task.sleep(for: min(.milliseconds(200), settings.leaseDuration / 3))
+        continue
       }
       try? await Task.sleep(for: settings.leaseDuration / 3)
     }

@@ -13,6 +13,7 @@ struct Worker: Sendable {
   let leaseDuration: Duration
   let pool: PostgresPool
 
+  /// A connection that hangs is given up while there is time to try another.
   /// - Parameter services: what it runs now, as `Generation.service` spells it: of these it is counted for a share.
   func renew(running services: [String]) async throws {
     let seconds = Double(leaseDuration.components.seconds) + Double(leaseDuration.components.attoseconds) * 1e-18
@@ -21,7 +22,7 @@ struct Worker: Sendable {
       insert into projections.workers as w (id, name, serves, expires_at)
       values (\(id), \(name), \(array: services), clock_timestamp() + make_interval(secs => \(seconds)))
       on conflict (id) do update set expires_at = excluded.expires_at, serves = excluded.serves
-      """)
+      """, timeout: leaseDuration / 3)
     try await pool.query("delete from projections.workers where expires_at < clock_timestamp() - interval '1 hour'")
   }
 

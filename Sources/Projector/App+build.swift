@@ -28,6 +28,12 @@ extension App {
     "PROJECTION_HALT_RETRY", default: 30, in: 0.1...3600,
     help: "When a partition that stopped is tried again, in seconds.")
 
+  static let timeout = Setting.seconds(
+    "PROJECTION_TIMEOUT", default: 5, in: 0.5...600,
+    help:
+      "Bound on one statement in the read store, in seconds: a server process that hangs holds its lane up for one more."
+  )
+
   static let lanes = Setting.integer(
     "PROJECTION_LANES", default: 2, in: 1...16,
     help: "Transactions of one projection that may be under way at once in this process.")
@@ -59,7 +65,7 @@ extension App {
       CommonSettings.amqpURL.description, CommonSettings.poolSize.description,
       CommonSettings.statementTimeout.description, CommonSettings.acquireTimeout.description,
       CommonSettings.partitions.description, CommonSettings.leaseDuration.description, batchSize.description,
-      headInterval.description, haltRetry.description, lanes.description, parkLimit.description,
+      headInterval.description, haltRetry.description, timeout.description, lanes.description, parkLimit.description,
       memory.description,
       projections.description, port.description,
     ] + CommonSettings.ofEveryProcess
@@ -71,6 +77,7 @@ extension App {
     let connections = chosen.count * (try settings[lanes]) * 3 + 3
     let readStore = try Databases.pool(
       CommonSettings.readDatabaseURL, settings, name: "projector", logger: logger, atLeast: connections,
+      timeout: try settings[timeout],
       onConnect: Projections.Projector.prepare(leaseDuration: try settings[CommonSettings.leaseDuration]))
     let writeStore = try Databases.pool(
       CommonSettings.writeDatabaseURL, settings, name: "projector", logger: logger,

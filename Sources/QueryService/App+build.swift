@@ -1,6 +1,7 @@
 import CommerceAPI
 import CommerceReadModels
 import Consistency
+import Failures
 import Hummingbird
 import Logging
 import Postgres
@@ -98,7 +99,7 @@ extension App {
 }
 
 @Sendable func queryProblem(_ error: any Error) -> Problem? {
-  guard let error = error as? PostgresError else { return nil }
+  guard let error = error as? PostgresError, error.failureKind == .retry else { return nil }
   // By our own time-out, or by one that the server or its administrator has set.
   if error.code == .timeout || error.sqlState == .queryCanceled {
     return Problem(
@@ -110,6 +111,5 @@ extension App {
   if error.code == .poolExhausted {
     return .unavailable("All connections to the read store are in use; try again in a moment.", retryAfter: 2)
   }
-  guard error.isRetriable || error.code == .closed else { return nil }
   return .unavailable("The read store cannot be reached; try again in a moment.", retryAfter: 2)
 }

@@ -1,6 +1,7 @@
 import Commerce
 import CommerceReadModels
 import EventSourcing
+import Failures
 import Foundation
 import HTTPTypes
 import JSON
@@ -97,10 +98,13 @@ struct Histories: Sendable {
 
   private func reading<Result>(_ body: () async throws -> Result) async throws -> Result {
     do { return try await body() } catch {
-      guard error is EventStoreError || (error as? PostgresError)?.isRetriable == true else { throw error }
-      throw Problem.unavailable(
-        "The write store cannot be reached or did not answer in time, and it alone has histories; try again in a moment."
-      )
+      switch FailureKind(error) {
+      case .retry:
+        throw Problem.unavailable(
+          "The write store cannot be reached or did not answer in time, and it alone has histories; try again in a moment."
+        )
+      case .refused, .historyChanged, .programmingError: throw error
+      }
     }
   }
 

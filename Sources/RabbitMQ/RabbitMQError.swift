@@ -1,5 +1,7 @@
+public import Failures
+
 /// What went wrong between us and the broker.
-public struct RabbitMQError: Error, Sendable, CustomStringConvertible {
+public struct RabbitMQError: ClassifiedError, Sendable, CustomStringConvertible {
   /// The closed set of reasons.
   public enum Code: Sendable, Equatable {
     /// The URL is not `amqp://user:password@host:port/vhost`.
@@ -31,12 +33,12 @@ public struct RabbitMQError: Error, Sendable, CustomStringConvertible {
     self.message = message
   }
 
-  /// True when the same call may succeed on a new connection or a little later.
-  public var isRetriable: Bool {
+  public var failureKind: FailureKind {
     switch code {
-    case .invalidURL, .closed: false
-    case .refused(let reply): reply == 404 || reply == 405 || reply >= 500
-    default: true
+    case .connectionFailed, .connectionLost, .timeout, .blocked, .tooMuchInFlight, .consumerCancelled, .closed: .retry
+    // Not there, or another connection's, for now; or an error of the broker's own.
+    case .refused(let reply): reply == 404 || reply == 405 || reply >= 500 ? .retry : .programmingError
+    case .invalidURL: .programmingError
     }
   }
 

@@ -3,14 +3,16 @@ public import Postgres
 
 /// Pools on the two databases, as the settings say.
 public enum Databases {
-  /// - Parameter size: connections, at most.
+  /// - Parameters:
+  ///   - size: connections, at most.
+  ///   - timeout: bound on one statement; nil for what the settings say of all databases.
   public static func pool(
-    url: String, _ settings: Settings, name: String, size: Int, logger: Logger,
+    url: String, _ settings: Settings, name: String, size: Int, timeout: Duration? = nil, logger: Logger,
     onConnect: @escaping @Sendable (PostgresConnection) async throws -> Void = { _ in }
   ) throws(SettingError) -> PostgresPool {
-    PostgresPool(
-      PostgresConfiguration(
-        url: url, applicationName: name, statementTimeout: try settings[CommonSettings.statementTimeout]),
+    let usual = try settings[CommonSettings.statementTimeout]
+    return PostgresPool(
+      PostgresConfiguration(url: url, applicationName: name, statementTimeout: timeout ?? usual),
       limits: PostgresPool.Limits(size: size, acquireTimeout: try settings[CommonSettings.acquireTimeout]),
       logger: logger, onConnect: onConnect)
   }
@@ -26,11 +28,12 @@ public enum Databases {
   /// - Parameter minimum: connections that the process cannot do without, whatever the setting says.
   public static func pool(
     _ url: Setting<String>, _ settings: Settings, name: String, logger: Logger,
-    atLeast minimum: Int = 0, onConnect: @escaping @Sendable (PostgresConnection) async throws -> Void = { _ in }
+    atLeast minimum: Int = 0, timeout: Duration? = nil,
+    onConnect: @escaping @Sendable (PostgresConnection) async throws -> Void = { _ in }
   ) throws(SettingError) -> PostgresPool {
     try pool(
       url: try settings[url], settings, name: name, size: max(try settings[CommonSettings.poolSize], minimum),
-      logger: logger, onConnect: onConnect)
+      timeout: timeout, logger: logger, onConnect: onConnect)
   }
 }
 

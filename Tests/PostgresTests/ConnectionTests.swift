@@ -1,3 +1,4 @@
+import Failures
 import Foundation
 import Postgres
 import Synchronization
@@ -28,7 +29,7 @@ struct ConnectionTests {
       try await connection.query("insert into t values (\(1))")
     } throws: {
       let error = $0 as? PostgresError
-      return error?.sqlState == .uniqueViolation && error?.constraint == "t_key" && error?.isRetriable == false
+      return error?.sqlState == .uniqueViolation && error?.constraint == "t_key" && error?.failureKind == .refused
     }
     #expect(try await connection.query("select count(*) from t").value(Int.self) == 1)
   }
@@ -156,7 +157,7 @@ struct ConnectionTests {
       try await task.value
     } throws: {
       let error = $0 as? PostgresError
-      return error?.code == .connectionLost && error?.outcomeIsUnknown == true && error?.isRetriable == true
+      return error?.code == .connectionLost && error?.outcomeIsUnknown == true && error?.failureKind == .retry
     }
     #expect(await connection.isUsable == false)
     await #expect { try await connection.query("select 1") } throws: { ($0 as? PostgresError)?.code == .closed }

@@ -1,4 +1,5 @@
 import EventLoop
+import Failures
 import Foundation
 import Postgres
 import TestSupport
@@ -168,7 +169,7 @@ struct KilledServerTests {
     try await server.process.wait()
     let impatient = PostgresPool(
       PostgresConfiguration(url: url), limits: .init(size: 1, acquireTimeout: .milliseconds(300)), logger: .quiet)
-    await #expect { try await impatient.query("select 1") } throws: { ($0 as? PostgresError)?.isRetriable == true }
+    await #expect { try await impatient.query("select 1") } throws: { ($0 as? PostgresError)?.failureKind == .retry }
 
     let restarted = try PrivateServer(.postgres, inPlaceOf: server)
     #expect(try await pool.query("select n from t").value(Int.self) == 1)

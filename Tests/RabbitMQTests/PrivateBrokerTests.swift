@@ -1,3 +1,4 @@
+import Failures
 import Foundation
 import RabbitMQ
 import TestSupport
@@ -31,7 +32,7 @@ struct KilledBrokerTests {
     stopped.forEach { kill($0, SIGKILL) }
     try await server.process.wait()
     await #expect { _ = try await publisher.publish([message("durable", [2])]) } throws: {
-      ($0 as? RabbitMQError)?.isRetriable == true
+      ($0 as? RabbitMQError)?.failureKind == .retry
     }
 
     let restarted = try PrivateServer(.rabbitmq, inPlaceOf: server)

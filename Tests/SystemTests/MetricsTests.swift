@@ -133,6 +133,21 @@ struct MetricsTests {
     #expect(json["time"]?.string?.wholeMatch(of: /\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z/) != nil, "\(text)")
   }
 
+  @Test("a log entry is one line of text, whatever its message and metadata hold")
+  func textLogs() {
+    let written = Lines()
+    let logger = Logger(label: "relay") {
+      StreamLogHandler(label: $0, stream: LogLines(write: written.add), metadataProvider: nil)
+    }
+    logger.error(
+      "no\r\nconnection", metadata: ["error": "refused:\n\tis it \u{1B}[31mrunning\u{2028}there?\n", "naïve": "ü"])
+    #expect(written.all.count == 1)
+    let text = String(decoding: written.all[0], as: UTF8.self)
+    #expect(
+      text.hasSuffix(#"no\r\nconnection"# + "\n") && text.unicodeScalars.count { $0.value < 0x20 } == 1, "\(text)")
+    #expect(text.contains(#"error=refused:\n is it \u{1b}[31mrunning\u{2028}there?\n naïve=ü"#), "\(text)")
+  }
+
   private final class Lines: @unchecked Sendable {
     var all: [[UInt8]] = []
     @Sendable func add(_ line: [UInt8]) { all.append(line) }

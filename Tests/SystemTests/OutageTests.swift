@@ -61,6 +61,33 @@ struct OutageTests {
     }
   }
 
+  @Test(
+    "after a failover that nobody has declared, commands on customers are refused like all others", .freshStores,
+    .freshVirtualHost)
+  func foreignServer() async throws {
+    let system = System()
+    try await system.migrate()
+    let commands = try await system.startReady(.commandService)
+    let customer: JSON = ["customerId": "ada", "name": "Ada", "email": "ada@example.org"]
+    #expect(try await commands.http.post("/v1/customers", customer).status == 201)
+    let database = try await FreshDatabase.current.connect()
+    try await database.query("update event_store.identity set timeline = 'another'")
+    try await database.query(
+      """
+      select pg_terminate_backend(pid) from pg_stat_activity
+      where datname = current_database() and usename = 'counterflow_command'
+      """)
+    try await eventually("orders are refused") { try await commands.http.post("/v1/orders", order("a")).status == 503 }
+    for answer in [
+      try await commands.http.post("/v1/customers", ["name": "Bob"]),
+      try await commands.http.send("PATCH", "/v1/customers/ada", body: (["name": "Ada L."] as JSON).encoded),
+      try await commands.http.send("DELETE", "/v1/customers/ada/personal-data"),
+    ] {
+      #expect(answer.status == 503 && answer.problem == "unavailable", "\(answer.text)")
+      #expect(answer.text.contains("not the one it was"), "\(answer.text)")
+    }
+  }
+
   @Test("searches that hang, however many, hold up no read by key", .freshStores, .freshVirtualHost)
   func searches() async throws {
     let system = System()

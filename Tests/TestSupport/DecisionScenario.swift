@@ -43,7 +43,8 @@ public struct Given: Sendable {
       states[reference.stream] = state
     }
     var decision = Decision(states: states)
-    try command.decide(&decision)
+    do { try command.decide(&decision) } catch { throw decision.misuse ?? error }
+    if let misuse = decision.misuse { throw misuse }
     return decision.emitted
   }
 }

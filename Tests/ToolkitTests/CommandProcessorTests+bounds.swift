@@ -1,6 +1,7 @@
 import EventSourcing
 import Foundation
 import JSON
+import Logging
 import Postgres
 import PostgresEventStore
 import ServiceLifecycle
@@ -9,6 +10,10 @@ import TestSupport
 import Testing
 
 @testable import CommandProcessing
+
+extension CommandProcessor {
+  fileprivate var commandsWithoutAnswer: Int { unanswered.load(ordering: .relaxed) }
+}
 
 // Batches beside one another, and bounds.
 extension CommandProcessorTests {
@@ -32,6 +37,61 @@ extension CommandProcessorTests {
       _ = try await (first, second, third)
     }
     #expect(await store.inner.head() == Position(6))
+  }
+
+  @Test("halves of a refused batch go before what came later, and no two batches under way write the same stream")
+  func refusedHalves() async throws {
+    let store = GatedStore { $0.data == Array(#"{"amount":13}"#.utf8) }
+    try await withProcessor(store) { processor in
+      let answered = LogRecorder()
+      @Sendable func send(_ id: String, _ amount: Int64 = 1) async {
+        _ = try? await processor.execute(Count(ids: [id], amount: amount))
+        answered.logger.info("\(id) \(amount)")
+      }
+      // Known streams: nothing waits to be loaded.
+      for id in ["a", "b", "x", "y", "z"] { await send(id, 0) }
+      await store.close()
+      // Two that keep both places until the others have gathered.
+      async let first: Void = send("x")
+      try await eventually("it is under way") { await store.held == [["x"]] }
+      async let second: Void = send("y")
+      try await eventually("both are") { await store.held == [["x"], ["y"]] }
+      async let good: Void = send("a")
+      async let bad: Void = send("b", 13)
+      try await eventually("both wait") { await processor.commandsWithoutAnswer == 4 }
+      await store.letGo(of: "x")
+      await store.letGo(of: "y")
+      try await eventually("they go together") { await store.held == [["a", "b"]] }
+      // This one waits for what the refused one may write.
+      async let later: Void = send("b", 2)
+      try await eventually("it waits") { await processor.commandsWithoutAnswer == 3 }
+      await store.letGo(of: "a")
+      try await eventually("a half has begun") { await store.held.contains(["a"]) }
+      // Has the processor look whether there is room.
+      async let other: Void = send("z")
+      try await eventually("it has looked") {
+        let (held, unanswered) = (await store.held, await processor.commandsWithoutAnswer)
+        return held.count == 2 && unanswered >= 3
+      }
+      await store.letGoOfAll()
+      _ = await (first, second, good, bad, later, other)
+      let order = answered.lines
+      #expect(try #require(order.firstIndex(of: "info b 13")) < #require(order.firstIndex(of: "info b 2")))
+    }
+    #expect(await store.overlaps.isEmpty)
+    #expect(await store.most <= BatchesUnderWay.limit)
+  }
+
+  @Test("a stream that two batches write is free only when both have ended")
+  func writtenTwice() {
+    var underWay = BatchesUnderWay()
+    let stream = Tally.stream("a")
+    underWay.begin(commands: 1, writing: [stream])
+    underWay.begin(commands: 1, writing: [stream])
+    underWay.end(commands: 1, writing: [stream])
+    #expect(underWay.writes(stream))
+    underWay.end(commands: 1, writing: [stream])
+    #expect(!underWay.writes(stream))
   }
 
   @Test("a batch makes one snapshot of a stream, however many of its commands came after the due one")

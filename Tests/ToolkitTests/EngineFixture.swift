@@ -22,6 +22,8 @@ struct CountingProjection: Projection {
   var name = "counting"
   var version = 1
   var tableName = "public.counting"
+  /// Called for each batch, before it is folded.
+  var preparing: @Sendable () throws -> Void = {}
   let categories: Set = ["thing"]
   var table: DocumentTable<Document> {
     DocumentTable<Document>(
@@ -30,14 +32,22 @@ struct CountingProjection: Projection {
       decode: { try JSONDecoder().decode(Document.self, from: Data($0)) })
   }
 
-  let aggregates = [
-    AggregateTable<Document>("public.digits", keys: [("digit", "text")], sums: ["streams", "events"]) { document in
-      [.init([document.digit], [1, Int64(document.count)])]
-    }
-  ]
+  var sumsName = "public.digits"
+  var aggregates: [AggregateTable<Document>] {
+    [
+      AggregateTable(sumsName, keys: [("digit", "text")], sums: ["streams", "events"]) { document in
+        [.init([document.digit], [1, Int64(document.count)])]
+      }
+    ]
+  }
 
   func key(of event: RecordedEvent) throws -> String? {
     event.type == "Ignored" ? nil : event.type == "Shared" ? "shared" : event.stream.rawValue
+  }
+
+  func prepared(for events: [RecordedEvent], in generation: Generation) async throws -> Self {
+    try preparing()
+    return self
   }
 
   func apply(_ event: RecordedEvent, to document: inout Document?) throws {
@@ -71,7 +81,7 @@ let tables = Schema(
 
 /// A store, a broker, a relay and a projector, in one database and one virtual host of a test's own.
 struct Engine: Sendable {
-  let pool = FreshDatabase.current.pool(.init(size: 24, acquireTimeout: .seconds(60)))
+  var pool = FreshDatabase.current.pool(.init(size: 24, acquireTimeout: .seconds(60)))
   let broker = FreshVirtualHost.current.configuration
   var store: PostgresEventStore { PostgresEventStore(pool) }
 
@@ -90,7 +100,7 @@ struct Engine: Sendable {
   func projector(
     headInterval: Duration = .milliseconds(300), batchSize: Int = 50, version: Int = 1,
     partitioning: Partitioning = .standard, parkLimit: Int = 20, memory: Int? = nil,
-    beside other: CountingProjection? = nil
+    beside other: CountingProjection? = nil, preparing: @escaping @Sendable () throws -> Void = {}
   ) -> Projector {
     var settings = Projector.Settings()
     // Long enough for a busy machine to renew in time.
@@ -104,6 +114,7 @@ struct Engine: Sendable {
     if let memory { settings.memory = memory }
     var projection = CountingProjection()
     projection.version = version
+    projection.preparing = preparing
     return Projector(
       (other.map { [AnyProjection($0)] } ?? []) + [AnyProjection(projection)], readStore: pool, writeStore: pool,
       broker: broker, settings: settings,

@@ -134,7 +134,12 @@ extension EngineTests {
     let projector = engine.projector()
     try await withServices([projector]) {
       try await engine.expectFeed(of: projector)
-      try await Task.sleep(for: .milliseconds(500))
+      try await eventually("every partition says that its history has forked") {
+        try await engine.pool.query(
+          "select 1 from projections.checkpoints where mode = 'forked' and error like '%incarnation%'"
+        ).count == 64
+      }
+      // Nothing can be written any more.
       #expect(try await engine.pool.query("select sum(count)::bigint from counting").value(Int.self) == 100)
     }
   }

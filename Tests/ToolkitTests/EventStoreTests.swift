@@ -271,6 +271,15 @@ struct PostgresEventStoreTests {
     await #expect { _ = try await append.value } throws: {
       if case .outcomeUnknown = $0 as? EventStoreError { true } else { false }
     }
+    // Of a read nothing is unknown but what is there.
+    try await blocker.execute("rollback; begin; lock table event_store.events in access exclusive mode")
+    let read = Task { try await store.events(after: .start, limit: 1) }
+    try await eventually("the read waits") { try await observer.query(waiting).count == 1 }
+    let reader = try await observer.query(waiting).value(Int32.self)
+    try await observer.query("select pg_terminate_backend(\(reader))")
+    await #expect { _ = try await read.value } throws: {
+      if case .unavailable = $0 as? EventStoreError { true } else { false }
+    }
     let nowhere = PostgresPool(
       PostgresConfiguration(url: "postgres://a:b@127.0.0.1:1/c"),
       limits: .init(size: 1, acquireTimeout: .milliseconds(100)),

@@ -2,6 +2,7 @@ import CommandProcessing
 import EventSourcing
 import Foundation
 import JSON
+import Logging
 import PostgresEventStore
 import ServiceLifecycle
 import TestSupport
@@ -90,13 +91,13 @@ extension CommandProcessor {
 /// Runs a processor in a service group while `body` lasts.
 @discardableResult
 func withProcessor<Store: EventStore, Answer: Sendable>(
-  _ store: Store, _ limits: CommandProcessor<Store>.Limits = .init(),
+  _ store: Store, _ limits: CommandProcessor<Store>.Limits = .init(), logger: Logger = .quiet,
   _ body: (CommandProcessor<Store>) async throws -> Answer
 ) async throws -> Answer {
   var limits = limits
   // A busy machine is no reason to refuse a command: tests of patience set one of their own.
   if limits.patience == CommandProcessor<Store>.Limits().patience { limits.patience = .seconds(120) }
-  let processor = CommandProcessor(store, limits: limits, logger: .quiet)
+  let processor = CommandProcessor(store, limits: limits, logger: logger)
   let group = ServiceGroup(services: [processor], logger: .quiet)
   return try await withThrowingTaskGroup(of: Void.self) { tasks in
     tasks.addTask { try await group.run() }
@@ -156,6 +157,75 @@ actor FaultyStore: EventStore {
     savedSnapshots += 1
     await inner.save(snapshot)
   }
+  func events(after position: Position, limit: Int) async -> [RecordedEvent] {
+    await inner.events(after: position, limit: limit)
+  }
+  func page(
+    of partition: Partition, from position: Position, categories: Set<String>, limit: PageLimit
+  ) async -> PartitionPage {
+    await inner.page(of: partition, from: position, categories: categories, limit: limit)
+  }
+  func head() async -> Position { await inner.head() }
+  func heads(of partitioning: Partitioning) async -> [PartitionHead] { await inner.heads(of: partitioning) }
+  func incarnation() async -> UUID { await inner.incarnation() }
+}
+
+/// A store that holds appends back once it is closed, and looks at what is under way at once.
+actor GatedStore: EventStore {
+  let inner = InMemoryEventStore()
+  nonisolated var knownIncarnation: UUID? { inner.knownIncarnation }
+  private let refuses: @Sendable (NewEvent) -> Bool
+  private var isClosed = false
+  private var waiting: [(ids: [String], continuation: CheckedContinuation<Void, Never>)] = []
+  private var underWay: [Set<StreamID>] = []
+  /// Streams that two batches wrote at once.
+  private(set) var overlaps: Set<StreamID> = []
+  /// Batches that were under way at once.
+  private(set) var most = 0
+
+  init(refusing refuses: @escaping @Sendable (NewEvent) -> Bool) { self.refuses = refuses }
+
+  /// The ids of the streams that each append which is held back writes.
+  var held: [[String]] { waiting.map(\.ids) }
+  func close() { isClosed = true }
+
+  /// Lets the append go on that writes this stream.
+  func letGo(of id: String) {
+    guard let index = waiting.firstIndex(where: { $0.ids.contains(id) }) else { return }
+    waiting.remove(at: index).continuation.resume()
+  }
+
+  func letGoOfAll() {
+    isClosed = false
+    while let first = waiting.popLast() { first.continuation.resume() }
+  }
+
+  func append(_ batch: AppendBatch) async throws(EventStoreError) -> AppendResult {
+    let streams = Set(batch.events.map(\.stream))
+    for others in underWay { overlaps.formUnion(others.intersection(streams)) }
+    underWay.append(streams)
+    most = max(most, underWay.count)
+    defer { underWay.remove(at: underWay.firstIndex(of: streams)!) }
+    if isClosed { await withCheckedContinuation { waiting.append((batch.events.map { String($0.stream.id) }, $0)) } }
+    if batch.events.contains(where: refuses) { throw .refused("poison") }
+    return await inner.append(batch)
+  }
+
+  func appendInTurn(
+    refreshing streams: [StreamID: StreamCursor], limit: Int,
+    _ decide: @escaping @Sendable ([StreamID: [RecordedEvent]]) -> AppendBatch?
+  ) async throws(EventStoreError) -> AppendResult? {
+    guard let batch = decide(await inner.events(in: streams, limit: limit)) else { return nil }
+    return try await append(batch)
+  }
+  func events(in stream: StreamID, after version: Version, limit: Int) async -> [RecordedEvent] {
+    await inner.events(in: stream, after: version, limit: limit)
+  }
+  func events(in streams: [StreamID: StreamCursor], limit: Int) async -> [StreamID: [RecordedEvent]] {
+    await inner.events(in: streams, limit: limit)
+  }
+  func snapshots(of streams: [StreamID: Int]) async -> [StreamID: Snapshot] { await inner.snapshots(of: streams) }
+  func save(_ snapshot: Snapshot) async { await inner.save(snapshot) }
   func events(after position: Position, limit: Int) async -> [RecordedEvent] {
     await inner.events(after: position, limit: limit)
   }

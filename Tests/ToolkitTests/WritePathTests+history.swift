@@ -13,12 +13,12 @@ extension WriteStoreTests {
     let database = FreshDatabase.current!
     let store = PostgresEventStore(database.pool())
     let other = try #require(
-      (1...).lazy.map { StreamID(rawValue: "thing-\($0)") }.first { $0.hash % 64 != a.hash % 64 })
+      (1...).lazy.map { StreamID(rawValue: "thing-\($0)") }.first { $0.hash != a.hash })
     let streams = [a, other]
     _ = try await store.append(AppendBatch(guards: [:], events: streams.map(event)))
     let holder = try await database.connect()
     try await holder.execute("begin")
-    try await holder.query("select pg_advisory_xact_lock(731002920, \(Int32(a.hash % 64)))")
+    try await holder.query("select pg_advisory_xact_lock(731002920, \(PostgresEventStore.turn(of: a)))")
     let guards = [a: Version(1), other: Version(1)]
     guard
       case .appended(_, _, _, let contended) = try await store.append(
@@ -33,9 +33,39 @@ extension WriteStoreTests {
       return #expect(Bool(false), "\(String(describing: isHeld))")
     }
     let waiter = try await database.connect()
-    #expect(try await !waiter.query("select event_store.take_turns(array[\(Int32(a.hash % 64))])").value(Bool.self))
+    #expect(
+      try await !waiter.query("select event_store.take_turns(array[\(PostgresEventStore.turn(of: a))])").value(
+        Bool.self))
     try await holder.execute("rollback")
-    #expect(try await waiter.query("select event_store.take_turns(array[\(Int32(a.hash % 64))])").value(Bool.self))
+    #expect(
+      try await waiter.query("select event_store.take_turns(array[\(PostgresEventStore.turn(of: a))])").value(Bool.self)
+    )
+  }
+
+  @Test("whoever holds the turn of a busy stream marks none of ten thousand others", .freshDatabase(eventStoreSchema))
+  func unrelatedStreams() async throws {
+    let database = FreshDatabase.current!
+    let store = PostgresEventStore(database.pool())
+    let streams = (0..<10_000).map { StreamID(rawValue: "product-\($0)") }
+    let hot = streams[4_711]
+    func write() async throws -> Set<StreamID> {
+      var contended: Set<StreamID> = []
+      for start in stride(from: 0, to: streams.count, by: 1_000) {
+        let result = try await store.append(
+          AppendBatch(guards: [:], events: streams[start..<start + 1_000].map(event)))
+        guard case .appended(_, _, _, let held) = result else { throw NeverHappened(description: "\(result)") }
+        contended.formUnion(held)
+      }
+      return contended
+    }
+    #expect(try await write() == [])
+    let holder = try await database.connect()
+    try await holder.execute("begin")
+    #expect(
+      try await holder.query("select event_store.take_turns(array[\(PostgresEventStore.turn(of: hot))])").value(
+        Bool.self))
+    #expect(try await write() == [hot])
+    try await holder.execute("rollback")
   }
 
   @Test("what a store held before there were partitions is kept, and goes on", .freshDatabase())
@@ -76,7 +106,7 @@ extension WriteStoreTests {
       ("command", "alter table event_store.events disable trigger all"),
       (
         "relay",
-        "select event_store.append(null,null,null,null,null,null,null,null,null,null,null,null,null,null,null,null,null,null,null)"
+        "select event_store.append(null,null,null,null,null,null,null,null,null,null,null,null,null,null,null,null,null,null,null,null)"
       ),
       ("relay", "select answer from event_store.idempotency_keys"), ("projector", "delete from event_store.leases"),
       ("projector", "insert into event_store.snapshots values ('x-1',1,1,1,gen_random_uuid(),'{}')"),
@@ -190,5 +220,27 @@ extension WriteStoreTests {
     #expect(try await store.forgetKeys(olderThan: .seconds(3 * 86_400)) == 0)
     #expect(try await store.forgetKeys(olderThan: .seconds(86_400)) == 1)
     #expect(try await pool.query("select key from event_store.idempotency_keys").value(String.self) == "new")
+  }
+
+  @Test(
+    "keys that no client chose are removed by their own retention, and clients' keys stay",
+    .freshDatabase(eventStoreSchema))
+  func generatedKeys() async throws {
+    let pool = FreshDatabase.current.pool()
+    let store = PostgresEventStore(pool)
+    let commands = ["client", "young", "old"].map { key in
+      AppendBatch.Command(
+        key: IdempotencyKey(scope: "", key: key), isKeyGenerated: key != "client", fingerprint: UUID(), eventCount: 0,
+        answer: CommandAnswer(Array("x".utf8)))
+    }
+    _ = try await store.append(AppendBatch(guards: [:], events: [], commands: commands))
+    try await pool.query(
+      "update event_store.idempotency_keys set recorded_at = recorded_at - interval '2 days' where key <> 'young'")
+    #expect(try await store.forgetKeys(olderThan: .seconds(3 * 86_400), generated: true) == 0)
+    #expect(try await store.forgetKeys(olderThan: .seconds(86_400), generated: true) == 1)
+    let left = try await pool.query("select key from event_store.idempotency_keys order by key").decode(String.self)
+    #expect(left == ["client", "young"])
+    // Also where a caller asks for less than a day.
+    #expect(try await store.forgetKeys(olderThan: .zero, generated: true) == 0)
   }
 }

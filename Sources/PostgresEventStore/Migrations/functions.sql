@@ -15,8 +15,8 @@ create or replace function event_store.append(
   guard_streams text[], guard_versions bigint[],
   -- A null answer stands for a rejection. Where answer_offsets is not null, U+0001 in the answer becomes
   -- the position of the batch's event with that offset.
-  command_scopes text[], command_keys text[], command_fingerprints uuid[], command_events integer[],
-  command_answers text[], answer_offsets integer[],
+  command_scopes text[], command_keys text[], command_generated boolean[], command_fingerprints uuid[],
+  command_events integer[], command_answers text[], answer_offsets integer[],
   event_streams text[], event_hashes integer[], event_ids uuid[], event_types text[],
   event_schema_versions integer[], event_data text[], event_metadata text[],
   -- Of the streams that are written and were there before; see take_turns.
@@ -129,13 +129,14 @@ begin
   end if;
 
   if cardinality(command_keys) > 0 then
-    insert into event_store.idempotency_keys (scope, key, fingerprint, answer, recorded_at)
-    select u.scope, u.key, u.fingerprint,
+    insert into event_store.idempotency_keys (scope, key, is_generated, fingerprint, answer, recorded_at)
+    select u.scope, u.key, u.generated, u.fingerprint,
       case when u.place is null then u.answer
         else replace(u.answer, chr(1), (append.first_position + u.place)::text) end,
       recorded
-    from unnest(command_scopes, command_keys, command_fingerprints, command_answers, answer_offsets)
-      with ordinality as u(scope, key, fingerprint, answer, place, ordinal)
+    from unnest(
+        command_scopes, command_keys, command_generated, command_fingerprints, command_answers, answer_offsets)
+      with ordinality as u(scope, key, generated, fingerprint, answer, place, ordinal)
     where u.answer is not null and (known_commands is null or u.ordinal <> all(known_commands));
   end if;
 end
@@ -153,7 +154,20 @@ language sql volatile security definer set search_path = pg_catalog, pg_temp as 
   select count(*) from gone
 $$;
 
--- Streams that several replicas write at once: who holds their turns (64, by the streams' hashes) decides on
+-- The same, of the keys that command-service made itself; the oldest first.
+create or replace function event_store.forget_generated_keys(older_than timestamptz, at_most integer) returns bigint
+language sql volatile security definer set search_path = pg_catalog, pg_temp as $$
+  with gone as (
+    delete from event_store.idempotency_keys k
+    where k.ctid = any(array(
+      select o.ctid from event_store.idempotency_keys o
+      where o.is_generated and o.recorded_at < least(older_than, clock_timestamp() - interval '1 day')
+      order by o.recorded_at limit at_most))
+    returning 1)
+  select count(*) from gone
+$$;
+
+-- Streams that several replicas write at once: who holds their turns (32 bits of the streams' hashes) decides on
 -- what is new, so that the others need not decide in vain. A hint: false when they are not had in time, and
 -- nothing depends on it. In ascending order, so that nobody waits in a circle.
 create or replace function event_store.take_turns(turns integer[]) returns boolean language plpgsql security definer volatile

@@ -23,6 +23,9 @@ public struct Verification: Sendable {
 
   public var holds: Bool { findingCount == 0 }
 
+  /// Events and rows that were in memory at once, at most: they do not grow with the partition.
+  var most: (events: Int, rows: Int) = (0, 0)
+
   static let findingLimit = 20
 
   mutating func find(_ finding: String) {
@@ -32,11 +35,6 @@ public struct Verification: Sendable {
 }
 
 extension Verification {
-  private struct Lost: Hashable {
-    let key: Ledger.Key
-    let entry: Ledger.Entry
-  }
-
   /// - Parameters:
   ///   - connection: on the read store, for this alone: one snapshot is held until the end.
   ///   - partitions: those whose rows are folded anew, counted from 0; nil for all.
@@ -59,7 +57,7 @@ extension Verification {
     return result
   }
 
-  private struct Snapshot {
+  struct Snapshot {
     let checkpoints: [(position: Position, eventID: UUID?, incarnation: UUID)]
     let ledger: [Ledger.Key: Ledger.Entry]
     let parked: [StreamID: Version]
@@ -158,82 +156,6 @@ extension Verification {
     for (key, entry) in accounted where entry.count != 0 {
       find(
         "partition \(key.partition), block \(key.block): \(entry.count) events are accounted for, the store has none")
-    }
-  }
-
-  private mutating func checkRows(
-    _ snapshot: Snapshot, _ projection: AnyProjection, _ generation: Generation, _ connection: PostgresConnection,
-    _ store: PostgresEventStore, _ chosen: Set<Int>?
-  ) async throws {
-    let table = generation.table(projection.tables[0])
-    let given = Set(snapshot.discarded.map(\.position))
-    var known: Set<Int> = []
-    for partition in generation.partitioning.partitions where chosen?.contains(partition.index) ?? true {
-      var history: [RecordedEvent] = []
-      var from = Position(1)
-      let end = snapshot.checkpoints[partition.index].position
-      while from <= end {
-        let page = try await store.page(
-          of: partition, from: from, categories: projection.categories, limit: PageLimit(events: 5_000))
-        history += page.events.filter { event in
-          event.position <= end && projection.takes(event) && !given.contains(event.position)
-            && (snapshot.parked[event.stream].map { event.version < $0 } ?? true)
-        }
-        guard !page.isLast, let last = page.events.last else { break }
-        from = last.position.advanced(by: 1)
-      }
-      let expected = try await projection.prepared(history, generation).replay(history, generation)
-      partitionsReplayed += 1
-      for key in expected.documents.keys { known.insert(key.hashValue) }
-      let keys = Array(expected.documents.keys)
-      for start in stride(from: 0, to: keys.count, by: 2_000) {
-        let some = Array(keys[start..<min(start + 2_000, keys.count)])
-        let found = try await connection.query(
-          "select key, version, document from \(unescaped: table) where key = any(\(array: some))"
-        ).decode((String, Int64, PostgresBytes).self)
-        let rows = Dictionary(uniqueKeysWithValues: found.map { ($0.0, (Version($0.1), $0.2.bytes)) })
-        self.rows += rows.count
-        for key in some {
-          let wanted = expected.documents[key]!
-          guard let row = rows[key] else {
-            find("\(table) has no row \(key)")
-            continue
-          }
-          if row.0 != wanted.version {
-            find("\(table), row \(key): version \(row.0), the events come to version \(wanted.version)")
-          } else if row.1 != wanted.bytes {
-            find("\(table), row \(key): the document is not what its events come to")
-          }
-        }
-      }
-      for (index, name) in projection.tables.dropFirst().enumerated() {
-        let found = try await connection.query(
-          projection.sums[index](generation.table(name), partition.index)
-        ).decode((String, String).self)
-        let wanted = expected.sums[name] ?? [:]
-        let rows = Dictionary(uniqueKeysWithValues: found.map { ($0.0, $0.1) })
-        let texts = Dictionary(
-          uniqueKeysWithValues: wanted.map { key, sums in
-            (key.key.joined(separator: " / "), sums.map(String.init).joined(separator: ","))
-          })
-        for key in Set(rows.keys).union(texts.keys) where rows[key] != texts[key] {
-          find(
-            "\(generation.table(name)), partition \(partition.index), row \(key): \(rows[key] ?? "nothing"), the events come to \(texts[key] ?? "nothing")"
-          )
-        }
-      }
-    }
-    guard chosen == nil else { return }
-    let count = try await connection.query("select count(*) from \(unescaped: table)").value(Int.self)
-    guard count != rows else { return }
-    var after = ""
-    while true {
-      let keys = try await connection.query(
-        "select key from \(unescaped: table) where key > \(after) order by key limit 5000"
-      ).decode(String.self)
-      for key in keys where !known.contains(key.hashValue) { find("\(table) has a row \(key) that no event made") }
-      guard let last = keys.last else { break }
-      after = last
     }
   }
 }

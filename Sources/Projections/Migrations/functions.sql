@@ -55,32 +55,18 @@ begin
 end
 $$;
 
--- Lets what serves stand still until the transaction ends, so that nobody sees an older row after a newer one.
-create or replace function projections.hold(name text) returns void
-  language plpgsql volatile security definer set search_path = pg_catalog, pg_temp set lock_timeout = '2s' as $$
-begin
-  perform pg_advisory_xact_lock(731002921, hashtext(name));
-  perform from projections.checkpoints o
-  join projections.generations g on g.projection = o.projection and g.generation = o.generation and g.state = 'serving'
-  where o.projection = name order by o.partition for update of o;
-end
-$$;
-
 drop function if exists projections.activate(text, integer, boolean);
--- Lets a generation serve, and keeps the one that did, which must stand still; heads are the last positions in the store
--- in each of its partitions, looked up since then. Null when it serves now; otherwise why it does not.
-create or replace function projections.activate(name text, number integer, by_itself boolean, heads bigint[]) returns text
-  language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
-  -- The views wait for queries that are under way, and whoever comes later waits for the views.
-  set lock_timeout = '2s'
-as $$
+drop function if exists projections.hold(text);
+
+-- What keeps a generation from serving, but for how far it has come; null where nothing does.
+create or replace function projections.obstacle(name text, number integer, by_itself boolean) returns text
+  language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 declare
   waiting bigint;
 begin
-  perform pg_advisory_xact_lock(731002921, hashtext(name));
-  perform from projections.generations g
-  where g.projection = name and g.generation = number and g.state in ('building', 'kept') for update;
-  if not found then
+  if not exists (
+    select from projections.generations g
+    where g.projection = name and g.generation = number and g.state in ('building', 'kept')) then
     return 'it serves already, or is not there';
   end if;
   select count(*) into waiting from projections.checkpoints n
@@ -97,16 +83,77 @@ begin
     where p.projection = name) then
     return 'streams are parked in it that are not in the one that serves';
   end if;
+  return null;
+end
+$$;
+
+-- Where the generation that serves has come to, by partition.
+create or replace function projections.served(name text) returns bigint[]
+  language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+  select array_agg(o.position order by o.partition) from projections.checkpoints o
+  join projections.generations g on g.projection = o.projection and g.generation = o.generation and g.state = 'serving'
+  where o.projection = name
+$$;
+
+-- Whether each partition of a generation has come as far as every one of the serving generation that it shares streams
+-- with had at those positions, or stands at its own last event. heads are the last positions in the store in each of its
+-- partitions, at one moment: they say nothing of what was appended since then.
+create or replace function projections.has_passed(name text, number integer, served bigint[], heads bigint[]) returns boolean
+  language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+  select not exists (
+    select from projections.checkpoints o
+    join projections.generations g on g.projection = o.projection and g.generation = o.generation and g.state = 'serving'
+    join projections.checkpoints n on n.projection = name and n.generation = number and n.incarnation = o.incarnation
+      and case when n.partition_count > o.partition_count
+        then n.partition * o.partition_count / n.partition_count = o.partition
+        else n.partition = o.partition * n.partition_count / o.partition_count end
+    where o.projection = name and n.position < served[o.partition + 1]
+      and not (n.position >= heads[n.partition + 1] and served[o.partition + 1] <= (select max(h) from unnest(heads) as h)))
+$$;
+
+-- Looks whether a generation may serve, without a lock: it must pass where the serving one is now. Null when it has;
+-- otherwise why it may not.
+create or replace function projections.look(name text, number integer, by_itself boolean, heads bigint[]) returns text
+  language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  reason text := projections.obstacle(name, number, by_itself);
+  served bigint[] := projections.served(name);
+begin
+  if reason is not null then
+    return reason;
+  end if;
   for attempt in 1..100 loop
-    -- Each partition as far as every one that it shares streams with, or at its own last event.
-    if not exists (
-      select from projections.checkpoints o
-      join projections.generations g on g.projection = o.projection and g.generation = o.generation and g.state = 'serving'
-      join projections.checkpoints n on n.projection = name and n.generation = number and n.incarnation = o.incarnation
-        and case when n.partition_count > o.partition_count
-          then n.partition * o.partition_count / n.partition_count = o.partition
-          else n.partition = o.partition * n.partition_count / o.partition_count end
-      where o.projection = name and n.position < least(o.position, heads[n.partition + 1])) then
+    if projections.has_passed(name, number, served, heads) then
+      return null;
+    end if;
+    perform pg_sleep(0.02);
+  end loop;
+  return 'it has not come as far as the one that serves';
+end
+$$;
+
+-- Lets a generation serve, and keeps the one that did. What serves stands still until the transaction ends, so that nobody
+-- sees an older row after a newer one: only for who has looked before, and never while another server is asked. Null when
+-- it serves now; otherwise why it does not.
+create or replace function projections.activate(name text, number integer, by_itself boolean, heads bigint[]) returns text
+  language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
+  -- The views wait for queries that are under way, and whoever comes later waits for the views.
+  set lock_timeout = '2s'
+as $$
+declare
+  reason text;
+begin
+  perform pg_advisory_xact_lock(731002921, hashtext(name));
+  perform from projections.generations g where g.projection = name and g.generation = number for update;
+  reason := projections.obstacle(name, number, by_itself);
+  if reason is not null then
+    return reason;
+  end if;
+  perform from projections.checkpoints o
+  join projections.generations g on g.projection = o.projection and g.generation = o.generation and g.state = 'serving'
+  where o.projection = name order by o.partition for update of o;
+  for attempt in 1..50 loop
+    if projections.has_passed(name, number, projections.served(name), heads) then
       update projections.generations g set state = 'kept' where g.projection = name and g.state = 'serving';
       update projections.generations g set state = 'serving', activated_at = clock_timestamp()
       where g.projection = name and g.generation = number;

@@ -92,6 +92,10 @@ extension Problem {
     return problem
   }
 
+  public static let historyChanged = Problem.unavailable(
+    "The store is not the one it was; nothing was stored. The log of the service says what an operator has to do.",
+    retryAfter: 30)
+
   public static let internalError = Problem(
     .internalServerError, "internal-error", title: "Internal error",
     detail: "Something went wrong on our side; the log of the service says what.")

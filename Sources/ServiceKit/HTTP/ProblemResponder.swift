@@ -1,3 +1,4 @@
+internal import Failures
 internal import HTTPTypes
 public import Hummingbird
 internal import Logging
@@ -16,8 +17,8 @@ public struct ProblemResponder: HTTPResponder {
 
   /// - Parameters:
   ///   - elsewhere: routes that another service behind the same address answers.
-  ///   - translate: what a service's own errors mean; nil for an error that it does not know,
-  ///     which is logged and answered with 500.
+  ///   - translate: what a service's own errors mean; nil for an error that it does not know: that is answered by its
+  ///     `FailureKind`.
   public init(
     _ router: Router<Context>, elsewhere: [(method: String, path: String)] = [],
     translate: @escaping @Sendable (any Error) -> Problem? = { _ in nil }
@@ -67,10 +68,7 @@ public struct ProblemResponder: HTTPResponder {
 
   /// The same id is in the log lines of the request, and in the problem where the fault is ours.
   private func problem(for error: any Error, _ request: Request, _ context: Context) -> Problem {
-    guard var problem = error as? Problem ?? translate(error) else {
-      context.logger.error("a request failed", metadata: ["path": "\(request.uri.path)", "error": "\(error)"])
-      return .internalError.with(requestID: context.id)
-    }
+    var problem = error as? Problem ?? translate(error) ?? Self.problem(of: FailureKind(error))
     guard problem.status.kind == .serverError else { return problem }
     problem = problem.with(requestID: context.id)
     // Many are shed at a time, and the metrics count them.
@@ -79,6 +77,16 @@ public struct ProblemResponder: HTTPResponder {
       level: isShed ? .debug : .error, "a request failed",
       metadata: ["path": "\(request.uri.path)", "problem": "\(problem.name)", "error": "\(error)"])
     return problem
+  }
+
+  /// For an error that neither a route nor the service's translation has answered.
+  private static func problem(of kind: FailureKind) -> Problem {
+    switch kind {
+    case .retry: .unavailable("A server that this service needs does not answer; try again in a moment.")
+    case .historyChanged: .historyChanged
+    // What a route refuses it says itself.
+    case .refused, .programmingError: .internalError
+    }
   }
 
   /// The router takes no notice of empty segments.

@@ -41,7 +41,7 @@ public enum Observing {
     let format = try settings[logFormat]
     let bootstrap: @Sendable (String, Logger.MetadataProvider?) -> any LogHandler = { label, metadata in
       switch format {
-      case .text: StreamLogHandler.standardError(label: label, metadataProvider: metadata)
+      case .text: StreamLogHandler(label: label, stream: LogLines(), metadataProvider: metadata)
       case .json: JSONLogHandler(label: label, metadataProvider: metadata)
       }
     }

@@ -1,0 +1,139 @@
+internal import EventSourcing
+internal import Postgres
+internal import PostgresEventStore
+
+// The rows as they ought to be, folded anew some streams at a time: what is held in memory does not grow with the events.
+extension Verification {
+  /// Streams that are folded at once, and events that are read of them at a time.
+  static let streamsAtOnce = 250
+  static let eventsAtOnce = 2_000
+  private static let sumsAtOnce = 5_000
+
+  mutating func checkRows(
+    _ snapshot: Snapshot, _ projection: AnyProjection, _ generation: Generation, _ connection: PostgresConnection,
+    _ store: PostgresEventStore, _ chosen: Set<Int>?
+  ) async throws {
+    let table = generation.table(projection.tables[0])
+    for partition in generation.partitioning.partitions where chosen?.contains(partition.index) ?? true {
+      let replay = projection.replaying()
+      try await forEachGroup(of: partition, snapshot, projection, generation, store, replay) { result in
+        try await result.compare(replay.takeRows(), with: table, on: connection)
+      }
+      partitionsReplayed += 1
+      for (index, name) in projection.tables.dropFirst().enumerated() {
+        try await compare(
+          replay.sums(of: name), with: projection.sums[index](generation.table(name), partition.index),
+          "\(generation.table(name)), partition \(partition.index)", on: connection)
+      }
+    }
+    guard chosen == nil else { return }
+    let count = try await connection.query("select count(*) from \(unescaped: table)").value(Int.self)
+    guard count != rows else { return }
+    try await findStrangers(in: table, snapshot, projection, generation, connection, store)
+  }
+
+  /// Folds the streams of a partition group by group, each to its end.
+  private mutating func forEachGroup(
+    of partition: Partition, _ snapshot: Snapshot, _ projection: AnyProjection, _ generation: Generation,
+    _ store: PostgresEventStore, _ replay: any AnyReplay, _ body: (inout Verification) async throws -> Void
+  ) async throws {
+    let end = snapshot.checkpoints[partition.index].position
+    let given = Set(snapshot.discarded.map(\.position))
+    var buckets = partition.buckets.makeIterator()
+    var (bucket, from) = (buckets.next(), Position.start)
+    while let current = bucket {
+      let begun = try await store.streams(
+        inBucket: current, beginningAfter: from, upTo: end, categories: projection.categories,
+        limit: Self.streamsAtOnce)
+      guard let last = begun.last else {
+        (bucket, from) = (buckets.next(), .start)
+        continue
+      }
+      var open = Dictionary(uniqueKeysWithValues: begun.map { ($0.stream, StreamCursor(version: .none)) })
+      while !open.isEmpty {
+        let limit = max(1, Self.eventsAtOnce / open.count)
+        let pages = try await store.events(in: open, limit: limit)
+        let counted = pages.mapValues { page in
+          page.prefix { event in
+            event.position <= end && (snapshot.parked[event.stream].map { event.version < $0 } ?? true)
+          }
+        }
+        most.events = max(most.events, pages.values.reduce(0) { $0 + $1.count })
+        try await replay.apply(counted.values.flatMap { $0.filter { !given.contains($0.position) } }, generation)
+        for stream in open.keys {
+          let (page, counted) = (pages[stream] ?? [], counted[stream] ?? [])
+          open[stream] = counted.last.flatMap { event in
+            page.count == limit && counted.count == limit
+              ? StreamCursor(version: event.version, position: event.position) : nil
+          }
+        }
+      }
+      most.rows = max(most.rows, replay.rowCount)
+      try await body(&self)
+      from = last.position
+    }
+  }
+
+  private mutating func compare(
+    _ expected: [String: ReplayedDocument], with table: String, on connection: PostgresConnection
+  ) async throws {
+    let found = try await connection.query(
+      "select key, version, document from \(unescaped: table) where key = any(\(array: Array(expected.keys)))"
+    ).decode((String, Int64, PostgresBytes).self)
+    let rows = Dictionary(uniqueKeysWithValues: found.map { ($0.0, (Version($0.1), $0.2.bytes)) })
+    self.rows += rows.count
+    for (key, wanted) in expected {
+      guard let row = rows[key] else {
+        find("\(table) has no row \(key)")
+        continue
+      }
+      if row.0 != wanted.version {
+        find("\(table), row \(key): version \(row.0), the events come to version \(wanted.version)")
+      } else if row.1 != wanted.bytes {
+        find("\(table), row \(key): the document is not what its events come to")
+      }
+    }
+  }
+
+  /// Compares sums as they come from the server, so that only those are held that ought to be there.
+  private mutating func compare(
+    _ expected: [String: String], with query: Query, _ place: String, on connection: PostgresConnection
+  ) async throws {
+    var left = expected
+    try await connection.query(Query("declare sums no scroll cursor for \(query.sql)", query.binds))
+    while true {
+      let found = try await connection.query("fetch \(unescaped: String(Self.sumsAtOnce)) from sums")
+        .decode((String, String).self)
+      for (key, sums) in found {
+        let wanted = left.removeValue(forKey: key)
+        if wanted != sums { find("\(place), row \(key): \(sums), the events come to \(wanted ?? "nothing")") }
+      }
+      if found.count < Self.sumsAtOnce { break }
+    }
+    try await connection.query("close sums")
+    for (key, sums) in left { find("\(place), row \(key): nothing, the events come to \(sums)") }
+  }
+
+  /// Names the rows that no event made. Only here is something held of every row: eight bytes each.
+  private mutating func findStrangers(
+    in table: String, _ snapshot: Snapshot, _ projection: AnyProjection, _ generation: Generation,
+    _ connection: PostgresConnection, _ store: PostgresEventStore
+  ) async throws {
+    var known: Set<Int> = []
+    for partition in generation.partitioning.partitions {
+      let replay = projection.replaying()
+      try await forEachGroup(of: partition, snapshot, projection, generation, store, replay) { _ in
+        for key in replay.takeRows().keys { known.insert(key.hashValue) }
+      }
+    }
+    var after = ""
+    while true {
+      let keys = try await connection.query(
+        "select key from \(unescaped: table) where key > \(after) order by key limit 5000"
+      ).decode(String.self)
+      for key in keys where !known.contains(key.hashValue) { find("\(table) has a row \(key) that no event made") }
+      guard let last = keys.last else { break }
+      after = last
+    }
+  }
+}

@@ -1,0 +1,10 @@
+/// Holds one task up until a test lets it go on.
+public final class Gate: Sendable {
+  private let (stream, continuation) = AsyncStream.makeStream(of: Void.self)
+
+  public init() {}
+
+  public func open() { continuation.finish() }
+
+  public func wait() async { for await _ in stream {} }
+}

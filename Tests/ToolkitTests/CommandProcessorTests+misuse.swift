@@ -1,0 +1,60 @@
+import CommandProcessing
+import EventSourcing
+import TestSupport
+import Testing
+
+/// A command with a mistake in it.
+struct Mistaken: Command {
+  enum Mistake: CaseIterable, Sendable { case reads, emits, usesAnotherAggregate, namesNone }
+
+  let mistake: Mistake
+
+  var streams: [AggregateReference] { mistake == .namesNone ? [] : [AggregateReference(Tally.self, "own")] }
+
+  func decide(_ decision: inout Decision) throws(TallyRejection) {
+    decision.emit(Counted(amount: 1), to: Tally.self, "own")
+    switch mistake {
+    case .reads: guard decision.state(Tally.self, "other").sum > 0 else { throw .wouldExceed(limit: 0) }
+    case .emits: decision.emit(Counted(amount: 1), to: Tally.self, "other")
+    case .usesAnotherAggregate: _ = decision.state(OtherTally.self, "own")
+    case .namesNone: break
+    }
+  }
+}
+
+struct OtherTally: Aggregate {
+  static let category = "tally"
+  mutating func apply(_ event: Counted) {}
+}
+
+extension CommandProcessorTests {
+  @Test(
+    "a command that uses a stream it does not name fails alone, and the log names both",
+    arguments: Mistaken.Mistake.allCases)
+  func misuse(mistake: Mistaken.Mistake) async throws {
+    let store = FaultyStore()
+    let recorder = LogRecorder()
+    try await withProcessor(store, logger: recorder.logger) { processor in
+      // While the first is under way, the others gather to one batch.
+      let gate = Gate()
+      await store.before { _ async throws(EventStoreError) in await gate.wait() }
+      async let first = processor.execute(Count(ids: ["a"]))
+      try await eventually("the first is under way") { await store.batches.count == 1 }
+      async let before = processor.execute(Count(ids: ["own"]))
+      let wrong = Task { try await processor.execute(Mistaken(mistake: mistake)) }
+      async let after = processor.execute(Count(ids: ["own"]))
+      gate.open()
+      _ = try await (first, before, after)
+      await #expect { _ = try await wrong.value } throws: {
+        if case .defect = $0 as? CommandError { true } else { false }
+      }
+      #expect(await store.inner.events(in: Tally.stream("own"), after: .none, limit: 9).count == 2)
+      #expect(await store.inner.events(in: Tally.stream("other"), after: .none, limit: 9).isEmpty)
+    }
+    let lines = recorder.lines.filter { $0.contains("Mistaken") }
+    #expect(lines.count == 1)
+    if mistake != .namesNone {
+      #expect(lines[0].contains(mistake == .usesAnotherAggregate ? "tally-own" : "tally-other"))
+    }
+  }
+}

@@ -1,0 +1,166 @@
+import EventSourcing
+import Failures
+import Foundation
+import Postgres
+import PostgresEventStore
+import Synchronization
+import TestSupport
+import Testing
+
+@testable import Projections
+
+/// Throws while it is told to, and counts how often.
+private final class Fault: Sendable {
+  private let error: any Error
+  private let isOn = Atomic(true)
+  private let thrown = Atomic(0)
+
+  init(_ error: any Error) { self.error = error }
+
+  var count: Int { thrown.load(ordering: .relaxed) }
+  func end() { isOn.store(false, ordering: .relaxed) }
+
+  func strike() throws {
+    guard isOn.load(ordering: .relaxed) else { return }
+    thrown.add(1, ordering: .relaxed)
+    throw error
+  }
+}
+
+private struct Classified: ClassifiedError { let failureKind: FailureKind }
+private struct Surprise: Error {}
+
+private let otherTables = Schema(
+  name: "other",
+  migrations: [
+    Migration(
+      version: 1, name: "other",
+      sql: """
+        create table other_shape (
+          key text primary key, version bigint not null, document json not null, count bigint not null);
+        create view other as select * from other_shape;
+        create table other_digits_shape (
+          partition integer, digit text, streams bigint not null, events bigint not null, primary key (partition, digit));
+        create view other_digits as select * from other_digits_shape;
+        """)
+  ])
+
+// What goes wrong beside the events (decision 16).
+extension EngineTests {
+  @Test(
+    "a server that fails, or a history that has changed, while a projection asks for what it needs parks no stream",
+    .freshVirtualHost, .freshDatabase(eventStoreSchema, projectionsSchema, tables),
+    arguments: [FailureKind.retry, .historyChanged])
+  func infrastructure(kind: FailureKind) async throws {
+    let engine = Engine()
+    let fault = Fault(Classified(failureKind: kind))
+    try await withServices([engine.projector { try fault.strike() }]) {
+      try await engine.append(20)
+      // Each time all of it comes again: a batch that were divided would come to single events by then.
+      try await eventually("it has failed again and again") { fault.count > 8 }
+      #expect(try await engine.pool.query("select 1 from projections.parked").isEmpty)
+      #expect(try await engine.pool.query("select 1 from projections.checkpoints where halted_at is not null").isEmpty)
+      fault.end()
+      try await engine.expectComplete(of: 1)
+    }
+  }
+
+  @Test(
+    "a write store that does not answer while a new version is to serve holds up nothing of what serves",
+    .freshVirtualHost, .freshDatabase(eventStoreSchema, projectionsSchema, tables))
+  func slowWriteStore() async throws {
+    let engine = Engine()
+    let generations = Generations(engine.pool)
+    let incarnation = try await engine.store.incarnation()
+    let projection = AnyProjection(CountingProjection())
+    for state in [Generation.State.serving, .building] {
+      _ = try await generations.add(projection, .standard, incarnation: incarnation, state: state)
+    }
+    let second = try #require(try await generations.all(of: ["counting"]).last)
+    let worker = UUID()
+    try await engine.pool.query(
+      "insert into projections.workers values (\(worker), 'a worker', '{}', now(), now() + interval '1 hour')")
+    try await engine.pool.query("update projections.checkpoints set owner = \(worker), mode = 'live'")
+    let writeStore = try await FreshDatabase.current.connect()
+    try await writeStore.execute("begin; lock table event_store.events in access exclusive mode")
+    let activation = Task { try await generations.activate(second, of: engine.store) }
+    try await eventually("the write store is asked") {
+      try await engine.pool.query(
+        """
+        select 1 from pg_locks l join pg_class c on c.oid = l.relation
+        where not l.granted and c.relname like 'events%' and l.database = (
+          select oid from pg_database where datname = current_database())
+        """
+      ).count > 0
+    }
+    // As every commit of the serving generation does; fails at once where somebody holds its checkpoints.
+    try await engine.pool.query(
+      "select 1 from projections.checkpoints where generation = 1 for update nowait")
+    try await writeStore.execute("rollback")
+    #expect(try await activation.value == nil)
+  }
+
+  @Test(
+    "a server process that hangs holds up the read model that uses it, until its time is over, and no other",
+    .freshVirtualHost, .whenThereIsRoom)
+  func hungServerProcess() async throws {
+    let server = try PrivateServer(.postgres)
+    let configuration = PostgresConfiguration(url: try await server.url(), statementTimeout: .seconds(3))
+    let pool = PostgresPool(configuration, limits: .init(size: 24, acquireTimeout: .seconds(60)), logger: .quiet)
+    // Waits until the server answers.
+    try await pool.query("select 1")
+    let admin = try await PostgresConnection.connect(configuration)
+    for schema in [eventStoreSchema, projectionsSchema, tables, otherTables] { _ = try await admin.migrate(schema) }
+    let engine = Engine(pool: pool)
+    var other = CountingProjection()
+    (other.name, other.tableName, other.sumsName) = ("other", "public.other", "public.other_digits")
+    @Sendable func expectCount(_ count: Int, of table: String) async throws {
+      try await eventually("\(table) has \(count)") {
+        try await engine.pool.query("select coalesce(sum(count), 0)::bigint from \(unescaped: table)").value(Int.self)
+          == count
+      }
+    }
+    try await withServices([engine.projector(partitioning: Partitioning(count: 1)!, beside: other)]) {
+      try await engine.append(20)
+      try await expectCount(20, of: "counting")
+      try await expectCount(20, of: "other")
+      // Where it waits for the table it holds no row that its successor needs.
+      let locking = try await PostgresConnection.connect(configuration)
+      try await locking.execute("begin; lock table counting_g1 in access exclusive mode")
+      try await engine.append(20)
+      let waiting: Query = "select pid from pg_locks where relation = 'counting_g1'::regclass and not granted"
+      try await eventually("it waits") { try await admin.query(waiting).count == 1 }
+      let pid = try await admin.query(waiting).value(Int32.self)
+      kill(pid, SIGSTOP)
+      defer { kill(pid, SIGCONT) }
+      try await locking.execute("rollback")
+      try await expectCount(40, of: "other")
+      try await expectCount(40, of: "counting")
+      let status = try String(contentsOfFile: "/proc/\(pid)/stat", encoding: .utf8)
+      #expect(status.contains(") T "), "it hangs no more: \(status)")
+    }
+    server.process.signal(SIGINT)
+    try await server.process.wait()
+  }
+
+  @Test(
+    "an error that nobody has classified stops its partitions, says so, and parks no stream", .freshVirtualHost,
+    .freshDatabase(eventStoreSchema, projectionsSchema, tables))
+  func unclassified() async throws {
+    let engine = Engine()
+    let fault = Fault(Surprise())
+    let one = Partitioning(count: 1)!
+    try await withServices([engine.projector(partitioning: one) { try fault.strike() }]) {
+      try await engine.append(20)
+      try await eventually("the partition says why it stopped") {
+        let rows = try await engine.pool.query(
+          "select mode, error from projections.checkpoints where halted_at is not null"
+        ).decode((String, String).self)
+        return rows.count == 1 && rows[0].0 == "halted" && rows[0].1.contains("Surprise")
+      }
+      #expect(try await engine.pool.query("select 1 from projections.parked").isEmpty)
+      fault.end()
+      try await engine.expectComplete(of: 1)
+    }
+  }
+}

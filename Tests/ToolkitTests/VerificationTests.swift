@@ -1,0 +1,45 @@
+import EventSourcing
+import Postgres
+import PostgresEventStore
+import TestSupport
+import Testing
+
+@testable import Projections
+
+@Suite("Verification", .tags(.integration), .needsServers)
+struct VerificationTests {
+  @Test(
+    "a partition is folded some streams and events at a time, however many it has", .freshVirtualHost,
+    .freshDatabase(eventStoreSchema, projectionsSchema, tables))
+  func bounded() async throws {
+    let engine = Engine()
+    let one = try #require(Partitioning(count: 1))
+    for _ in 0..<3 { try await engine.append(1_000, streams: 1_000) }
+    try await engine.append(900, streams: 1)
+    let projection = AnyProjection(CountingProjection())
+    try await withServices([engine.projector(batchSize: 2_000, partitioning: one)]) {
+      try await eventually("every event is counted") {
+        try await engine.pool.query("select coalesce(sum(count), 0)::bigint from counting").value(Int.self) == 3_900
+      }
+    }
+    let generation = try #require(try await Generations(engine.pool).all(of: ["counting"]).first)
+    let connection = try await FreshDatabase.current.connect()
+    func verify() async throws -> Verification {
+      try await Verification.verify(projection, generation, on: connection, engine.store, partitions: nil)
+    }
+    let sound = try await verify()
+    #expect(sound.holds && sound.rows == 1_000 && sound.events == 3_900, "\(sound.findings)")
+    #expect((1...Verification.streamsAtOnce).contains(sound.most.rows))
+    #expect((1...Verification.eventsAtOnce).contains(sound.most.events))
+    // What is wrong is found wherever it is: a row, a sum, a row too many, and one that lacks.
+    try await engine.pool.query("update counting_g1 set document = '{}' where key = 'thing-0'")
+    try await engine.pool.query("update digits_g1 set events = events + 1 where digit = '7'")
+    try await engine.pool.query("update counting_g1 set key = 'nobody' where key = 'thing-999'")
+    try await engine.pool.query("insert into counting_g1 values ('more', 1, '{}', 1)")
+    let findings = try await verify().findings
+    for part in ["row thing-0:", "row 7:", "no row thing-999", "row nobody", "row more"] {
+      #expect(findings.contains { $0.contains(part) }, "\(part) in \(findings)")
+    }
+    #expect(findings.count == 5, "\(findings)")
+  }
+}
