@@ -1,5 +1,6 @@
 internal import EventLoop
 internal import EventSourcing
+internal import Failures
 internal import FoundationEssentials
 internal import Logging
 internal import Metrics
@@ -41,12 +42,15 @@ struct IntegrationPublisher: Sendable {
     var eventID: UUID?
   }
 
-  private struct Refused: Error, CustomStringConvertible {
+  private struct Refused: ClassifiedError, CustomStringConvertible {
+    /// The queue takes messages again once somebody has emptied it.
+    let failureKind = FailureKind.retry
     let position: Position
     var description: String { "a queue refuses the event at position \(position); the integration feed waits" }
   }
 
-  private struct Overtaken: Error, CustomStringConvertible {
+  private struct Overtaken: ClassifiedError, CustomStringConvertible {
+    let failureKind = FailureKind.retry
     let description = "another relay has moved the integration feed's cursor, or the store was restored"
   }
 
@@ -62,7 +66,10 @@ struct IntegrationPublisher: Sendable {
       } catch {
         guard !Task.isCancelled else { return }
         metrics.failures.increment()
-        logger.error("the integration feed is interrupted; trying again", metadata: ["error": "\(error)"])
+        // Whatever it is, nothing is left out: the feed goes on where it stands.
+        logger.log(
+          level: FailureKind(error).needsAPerson ? .critical : .error,
+          "the integration feed is interrupted; trying again", metadata: ["error": "\(error)"])
         try? await Task.sleep(for: backoff.next())
       }
     }

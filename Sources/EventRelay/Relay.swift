@@ -1,5 +1,6 @@
 internal import EventLoop
 public import EventSourcing
+internal import Failures
 internal import FoundationEssentials
 public import Logging
 internal import Metrics
@@ -143,7 +144,10 @@ public struct Relay: Service {
       } catch {
         guard !Task.isCancelled else { return }
         metrics.failures.increment()
-        logger.error("the live feed is interrupted; trying again", metadata: ["error": "\(error)"])
+        // Whatever it is, nothing is left out: the feed begins again at the head, and projectors read what it lacks.
+        logger.log(
+          level: FailureKind(error).needsAPerson ? .critical : .error, "the live feed is interrupted; trying again",
+          metadata: ["error": "\(error)"])
         try? await Task.sleep(for: backoff.next())
       }
     }

@@ -11,6 +11,14 @@ public enum FailureKind: Sendable, Hashable, CaseIterable {
   /// error says of the work: it stops where it is, and a person looks at it.
   case programmingError
 
+  /// Whether it lasts until a person does something about it.
+  public var needsAPerson: Bool {
+    switch self {
+    case .retry: false
+    case .refused, .historyChanged, .programmingError: true
+    }
+  }
+
   /// - Parameter error: a `ClassifiedError`, or the cancellation of a task; anything else is a programming error.
   public init(_ error: any Error) {
     if let error = error as? any ClassifiedError {

@@ -28,7 +28,12 @@ struct CountingProjection: Projection {
   var table: DocumentTable<Document> {
     DocumentTable<Document>(
       tableName, columns: [.init("count", "bigint") { $0.count }],
-      encode: { Array(try! JSONEncoder().encode($0)) },
+      encode: {
+        // The same document in the same bytes.
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = .sortedKeys
+        return Array(try! encoder.encode($0))
+      },
       decode: { try JSONDecoder().decode(Document.self, from: Data($0)) })
   }
 
