@@ -141,6 +141,15 @@ struct AttackTests {
     let good = try ChildProcess(curl, ["-sS", "-m", "10", "--cacert", certificate, url], environment: [:])
     #expect(try await good.wait() == 0)
     #expect(good.output.contains("alive"))
+    // An answer that ends the connection comes whole, however much its client still sends.
+    let large = String(repeating: " ", count: 5_000_000)
+    try Data(large.utf8).write(to: URL(fileURLWithPath: path("large")))
+    let cut = try ChildProcess(
+      curl,
+      ["-sS", "-m", "30", "--cacert", path("certificate"), "-H", "Expect:", "--data-binary", "@" + path("large"), url],
+      environment: [:])
+    #expect(try await cut.wait() == 0, "\(cut.output)")
+    #expect(cut.output.contains("body-too-large"), "\(cut.output)")
     let old = try ChildProcess(
       curl, ["-sS", "-m", "10", "--tls-max", "1.1", "--cacert", certificate, url], environment: [:])
     #expect(try await old.wait() != 0)
