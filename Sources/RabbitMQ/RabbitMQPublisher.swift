@@ -29,13 +29,17 @@ public actor RabbitMQPublisher {
     do {
       return try await connection.publish(messages)
     } catch {
-      if await !connection.isUsable, self.connection === connection {
-        logger.warning("lost the broker", metadata: ["error": "\(error)"])
-        lost.increment()
-        self.connection = nil
-      }
+      if await !connection.isUsable { lose(connection, "\(error)") }
       throw error
     }
+  }
+
+  /// Counts a connection that broke, once.
+  private func lose(_ connection: RabbitMQConnection, _ reason: String) {
+    guard self.connection === connection else { return }
+    logger.warning("lost the broker", metadata: ["error": "\(reason)"])
+    lost.increment()
+    self.connection = nil
   }
 
   /// True when the broker answers: connects where there is no connection.
@@ -52,7 +56,10 @@ public actor RabbitMQPublisher {
   /// The connection, made anew where it is missing. Callers that come meanwhile share the attempt,
   /// and until the back-off has passed they are refused at once.
   private func connected() async throws -> RabbitMQConnection {
-    if let connection, await connection.isUsable { return connection }
+    if let connection {
+      if await connection.isUsable { return connection }
+      lose(connection, "the connection broke while nothing was published")
+    }
     if let connecting { return try await connecting.value }
     guard ContinuousClock.now >= retryAt else {
       throw RabbitMQError(.connectionFailed, "the broker was away a moment ago")

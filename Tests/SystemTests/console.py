@@ -165,6 +165,13 @@ try:
     sys.stdin.readline()
     eventually("the parked stream is shown", lambda: len(all_of("#parked tbody tr")) == 1 and "1 parked stream" in text("state"))
     expect("order-refused" in text("parked"), text("parked"))
+    lines = browser.execute_script("""
+      return [...document.querySelectorAll('#parked td:nth-child(3), #parked button')].map(cell => {
+        const range = document.createRange();
+        range.selectNodeContents(cell);
+        return new Set([...range.getClientRects()].map(box => box.top)).size;
+      })""")
+    expect(lines == [1, 1], f"the event's name and Retry take {lines} lines")
     browser.save_screenshot(f"{folder}/console-parked.png")
     print("parked", flush=True)
     sys.stdin.readline()

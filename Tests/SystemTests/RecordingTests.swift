@@ -1,0 +1,330 @@
+import EventRelay
+import EventSourcing
+import Foundation
+import JSON
+import Observability
+import Postgres
+import RabbitMQ
+import ServiceKit
+import Synchronization
+import TestSupport
+import Testing
+
+/// What processes have recorded so far: metrics with a value beside zero, at any look.
+private final class Recorded: Sendable {
+  private let services = Mutex<[RunningService]>([])
+  private let names = Mutex<Set<String>>([])
+  private let families = Mutex<Set<String>>([])
+
+  func watch(_ service: RunningService) { services.withLock { $0.append(service) } }
+
+  var all: Set<String> { names.withLock { $0 } }
+  /// Also those without a value yet.
+  var shown: Set<String> { families.withLock { $0 } }
+
+  /// Looks at all of them. One that is gone has what was seen of it before.
+  /// - Parameter only: nil for all of them.
+  func look(only: RunningService? = nil) async {
+    for service in only.map({ [$0] }) ?? services.withLock({ $0 }) {
+      guard let text = try? await service.http.send("GET", "/metrics").text else { continue }
+      let looked = Families(text)
+      families.withLock { $0.formUnion(looked.families.keys) }
+      let found = looked.values.filter { $0.value != 0 }.keys.map { series in
+        let name = String(series.prefix { $0 != "{" })
+        // Of a histogram its count says that something was recorded.
+        return name.hasSuffix("_count") ? String(name.dropLast("_count".count)) : name
+      }
+      names.withLock { $0.formUnion(found) }
+    }
+  }
+
+  /// Does it again and again until every one of them is recorded.
+  func eventually(_ wanted: [String], _ provoke: () async throws -> Void = {}) async throws {
+    let wanted = Set(wanted.map { "counterflow_" + $0 })
+    do {
+      try await TestSupport.eventually("all are recorded", within: .seconds(240)) {
+        try await provoke()
+        await look()
+        return wanted.isSubset(of: all)
+      }
+    } catch let never as NeverHappened {
+      throw NeverHappened(description: "\(never.description); missing: \(wanted.subtracting(all).sorted())")
+    }
+  }
+}
+
+@Suite("Recorded metrics", .tags(.system), .needsServers)
+struct RecordingTests {
+  /// Metrics that this suite does not provoke, and why.
+  private static let unprovoked = [
+    "counterflow_snapshots_failed_total": "needs a disk that fails, or a snapshot of a later version",
+    "counterflow_relay_lag_positions": "zero unless the machine is slow; ProcessMetricsTests sees that it is set",
+    "counterflow_integration_lag_positions": "as that of the live feed",
+    "counterflow_projection_fenced_total":
+      "a worker that slept in the middle of a write; EngineTests does it, and counts rows",
+    "counterflow_projection_lanes_aside_total": "a lane that fails for ten seconds alone; EngineTests does it",
+    "counterflow_projection_pairs_stopped": "needs twenty parked streams in a partition; EngineTests does it",
+    "counterflow_projection_pairs_unowned": "for less than a second while projectors run",
+  ]
+
+  @Test(
+    "every metric is recorded by a process, or it is said here why not", .freshVirtualHost, .freshDatabase())
+  func everyMetric() async throws {
+    let recorded = Recorded()
+    let system = System(settings: ["LEASE_DURATION": "2"])
+    try await system.migrate()
+    let owner = try await FreshDatabase.current.connect()
+    func start(_ service: System.Service, _ settings: [String: String] = [:]) async throws -> RunningService {
+      let running = try await system.startReady(service, settings: settings)
+      recorded.watch(running)
+      return running
+    }
+    try await commandsAndFeeds(recorded, start, owner)
+    try await exhausted(recorded, system)
+    try await strangers(recorded, system)
+    let catalogue = Set(MetricCatalogue.all.map(\.name))
+    let missing = catalogue.subtracting(recorded.all).subtracting(Self.unprovoked.keys)
+    #expect(missing.isEmpty, "no process recorded \(missing.sorted())")
+    let known = catalogue.union(ProcessStatistics.descriptions.map(\.name))
+    #expect(recorded.shown.isSubset(of: known), "not in the catalogue: \(recorded.shown.subtracting(known))")
+    #expect(Set(Self.unprovoked.keys).isSubset(of: catalogue), "named here, and not in the catalogue")
+  }
+
+  private func commandsAndFeeds(
+    _ recorded: Recorded, _ start: (System.Service, [String: String]) async throws -> RunningService,
+    _ owner: PostgresConnection
+  ) async throws {
+    let one = try await start(.commandService, [:])
+    let other = try await start(.commandService, [:])
+    func post(_ service: RunningService, _ path: String, _ body: JSON) async throws -> HTTPAnswer {
+      try await service.http.post(path, body)
+    }
+    for sku in ["A", "HOT"] {
+      #expect(
+        try await post(one, "/v1/products", ["sku": .string(sku), "name": "A", "unitPrice": 5, "tracksStock": false])
+          .status == 201)
+    }
+    func order(_ id: String) async throws -> HTTPAnswer {
+      try await post(one, "/v1/orders", ["orderId": .string(id), "lines": [["sku": "A", "quantity": 1]]])
+    }
+    let numbers = Mutex(0)
+    /// Places some, and returns the last one's token.
+    @discardableResult func orders(_ count: Int) async throws -> String {
+      var token = ""
+      for _ in 0..<count {
+        let number = numbers.withLock { number in
+          number += 1
+          return number
+        }
+        token = try await order("o-\(number)").headers["consistency-token"] ?? token
+      }
+      return token
+    }
+    let price: @Sendable (RunningService) async throws -> Void = { service in
+      _ = try await service.http.send(
+        "PUT", "/v1/products/HOT/price", body: (["unitPrice": .integer(.random(in: 1...1_000_000))] as JSON).encoded)
+    }
+    // Both replicas change one product: they conflict, take turns, and snapshots are due.
+    try await recorded.eventually([
+      "commands_total", "command_queue", "command_batch_size", "command_commit_seconds", "command_conflicts_total",
+      "command_turns_total", "snapshots_saved_total", "http_requests_total", "http_request_seconds", "http_connections",
+      "process_info", "postgres_pool_leased",
+    ]) {
+      await withTaskGroup(of: Void.self) { group in
+        for number in 0..<200 { group.addTask { try? await price(number % 2 == 0 ? one : other) } }
+        group.addTask { await recorded.look() }
+      }
+    }
+    // Connections end in the middle of appends.
+    try await recorded.eventually(["command_batches_resent_total"]) {
+      try await withThrowingTaskGroup(of: Void.self) { group in
+        for _ in 0..<40 { group.addTask { try? await price(one) } }
+        try await owner.execute(
+          "select pg_terminate_backend(pid) from pg_stat_activity where usename = 'counterflow_command' and state = 'active' and datname = current_database()"
+        )
+        try await group.waitForAll()
+      }
+    }
+    try await owner.execute("update event_store.idempotency_keys set recorded_at = recorded_at - interval '10 days'")
+    let third = try await start(.commandService, ["IDEMPOTENCY_RETENTION": "1"])
+    try await recorded.eventually(["idempotency_keys_forgotten_total", "snapshots_loaded_total"]) {
+      try await price(third)
+    }
+
+    let relay = try await start(.relay, [:])
+    try await recorded.eventually([
+      "relay_active", "relay_position", "relay_events_published_total", "relay_batches_undelivered_total",
+      "relay_confirm_seconds", "integration_position", "integration_events_unrouted_total",
+    ]) { _ = try await orders(5) }
+    try await feeds(recorded, start, orders)
+    withExtendedLifetime((one, other, third, relay)) {}
+  }
+
+  private func feeds(
+    _ recorded: Recorded, _ start: (System.Service, [String: String]) async throws -> RunningService,
+    _ orders: (Int) async throws -> String
+  ) async throws {
+    let host = FreshVirtualHost.current!
+    let broker = try await host.connect()
+    let queue = try await broker.declare(Queue("mine", isDurable: true))
+    try await broker.bind(queue: queue.name, to: IntegrationFeed.exchange.name, routingKey: "#")
+    try await recorded.eventually(["integration_events_published_total"]) { _ = try await orders(5) }
+    let full = try await broker.declare(
+      Queue("full", isDurable: true, arguments: ["x-max-length": 0, "x-overflow": "reject-publish"]))
+    try await broker.bind(queue: full.name, to: IntegrationFeed.exchange.name, routingKey: "#")
+    try await recorded.eventually(["integration_events_refused_total"]) { _ = try await orders(1) }
+    try await broker.delete(queue: full.name)
+
+    let projector = try await start(.projector, [:])
+    let queries = try await start(.queryService, ["QUERY_CACHE_MB": "1", "DATABASE_POOL_SIZE": "2"])
+    try await recorded.eventually([
+      "projection_events_applied_total", "projection_lag_positions", "projection_lag_seconds",
+      "projection_partition_lag_positions", "projection_pairs_owned", "projection_batch_size",
+      "projection_batch_seconds", "read_model_lag_seconds", "read_model_lag_positions",
+    ]) { _ = try await orders(20) }
+    // The live feed's messages a second time, and one that nobody can read.
+    let copies = try await broker.declare(Queue("copies", isDurable: true))
+    for partition in Partitioning.standard.partitions {
+      try await broker.bind(queue: copies.name, to: LiveFeed.exchange.name, routingKey: LiveFeed.routingKey(partition))
+    }
+    _ = try await orders(10)
+    let (consumer, repeating) = (try await host.connect(), try await host.connect())
+    let deliveries = try await consumer.consume(queue: copies.name, prefetch: 5)
+    var bodies: [Message] = []
+    for try await delivery in deliveries {
+      bodies.append(Message(exchange: LiveFeed.exchange.name, routingKey: delivery.routingKey, body: delivery.body))
+      if bodies.count == 5 { break }
+    }
+    await consumer.close()
+    bodies.append(Message(exchange: LiveFeed.exchange.name, routingKey: bodies[0].routingKey, body: [1, 2, 3]))
+    let messages = bodies
+    try await recorded.eventually(["projection_duplicates_total", "projector_deliveries_dropped_total"]) {
+      _ = try await repeating.publish(messages)
+    }
+    await repeating.close()
+    try await queried(recorded, queries, orders)
+    try await waited(recorded, queries, projector, orders)
+    try await recorded.eventually([
+      "projection_holes_total", "integration_failures_total",
+      "rabbitmq_publisher_connections_lost_total", "rabbitmq_consumer_connections_lost_total",
+    ]) {
+      try await host.closeConnections()
+      _ = try await orders(20)
+    }
+    // Without the write store no feed goes on.
+    try await recorded.eventually(["relay_failures_total"]) {
+      try await end("relay")
+      _ = try await orders(5)
+    }
+    try await refusing(recorded, orders)
+    withExtendedLifetime((projector, queries)) {}
+  }
+
+  private func queried(_ recorded: Recorded, _ queries: RunningService, _ orders: (Int) async throws -> String)
+    async throws
+  {
+    let http = queries.http
+    _ = try await http.get("/v1/orders/o-1", until: 200)
+    // A token of what nobody has projected yet, followers, and more queries than connections.
+    try await recorded.eventually([
+      "query_cache_hits_total", "query_cache_misses_total", "query_cache_bytes", "query_followers",
+      "query_wait_seconds", "postgres_pool_wait_seconds",
+    ]) {
+      let token = ["Consistency-Token": try await orders(1), "Prefer": "wait=30"]
+      await withTaskGroup(of: Void.self) { group in
+        group.addTask { _ = try? await http.stream("/v1/changes", seconds: 1) }
+        for number in 0..<60 {
+          let path = number % 2 == 0 ? "/v1/orders/o-1" : "/v1/orders?limit=100&q=a"
+          group.addTask { _ = try? await http.send("GET", path, headers: number % 3 == 0 ? token : [:]) }
+        }
+        for _ in 0..<3 { group.addTask { await recorded.look() } }
+      }
+    }
+  }
+
+  /// A query waits for what a projector that sleeps has not projected.
+  private func waited(
+    _ recorded: Recorded, _ queries: RunningService, _ projector: RunningService,
+    _ orders: (Int) async throws -> String
+  ) async throws {
+    let stopped = try await projector.process.suspend()
+    defer { ChildProcess.resume(stopped) }
+    let token = ["Consistency-Token": try await orders(1), "Prefer": "wait=30"]
+    try await withThrowingTaskGroup(of: Void.self) { group in
+      group.addTask { _ = try? await queries.http.send("GET", "/v1/orders?limit=1", headers: token) }
+      try await eventually("a query waits") {
+        await recorded.look(only: queries)
+        return recorded.all.contains("counterflow_query_waiters")
+      }
+      ChildProcess.resume(stopped)
+      try await group.waitForAll()
+    }
+  }
+
+  /// Ends a service's connections to the database.
+  private func end(_ role: String) async throws {
+    let owner = try await FreshDatabase.current.connect()
+    try await owner.query(
+      "select pg_terminate_backend(pid) from pg_stat_activity where usename = \("counterflow_" + role) and datname = current_database()"
+    )
+    await owner.close()
+  }
+
+  private func refusing(_ recorded: Recorded, _ orders: (Int) async throws -> String) async throws {
+    let owner = try await FreshDatabase.current.connect()
+    try await owner.execute("alter table read_models.orders_g1 add constraint refuse check (length(key) < 2) not valid")
+    try await recorded.eventually(["projection_events_refused_total", "projection_streams_parked"]) {
+      _ = try await orders(1)
+    }
+    try await owner.execute("alter table read_models.orders_g1 drop constraint refuse")
+    try await recorded.eventually(["projection_interruptions_total"]) {
+      try await end("projector")
+      _ = try await orders(5)
+    }
+  }
+
+  /// More histories than connections, which a locked table holds.
+  private func exhausted(_ recorded: Recorded, _ system: System) async throws {
+    let tight = try await system.startReady(
+      .queryService, settings: ["HISTORY_POOL_SIZE": "1", "DATABASE_ACQUIRE_TIMEOUT": "0.1"])
+    recorded.watch(tight)
+    let owner = try await FreshDatabase.current.connect()
+    try await owner.execute("begin; lock table event_store.events in access exclusive mode")
+    await withTaskGroup(of: Void.self) { group in
+      for _ in 0..<4 { group.addTask { _ = try? await tight.http.get("/v1/orders/o-1/history") } }
+    }
+    try await owner.execute("rollback")
+    await owner.close()
+    try await recorded.eventually(["postgres_pool_exhausted_total"])
+  }
+
+  /// Processes that ask where nobody answers, and refuse those who ask them.
+  private func strangers(_ recorded: Recorded, _ system: System) async throws {
+    let nowhere = "postgres://nobody:nothing@127.0.0.1:9/none"
+    let strict = try await system.start(
+      .queryService,
+      settings: [
+        "AUTH": "jwt", "AUTH_KEY": String(repeating: "k3y-", count: 10), "RATE_LIMIT_PER_ADDRESS": "2",
+        "HTTP_IDLE_TIMEOUT": "0.2",
+      ])
+    recorded.watch(strict)
+    let lost = try await system.start(
+      .queryService,
+      settings: [
+        "WRITE_DATABASE_URL": nowhere, "READ_DATABASE_URL": nowhere,
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9",
+      ])
+    recorded.watch(lost)
+    try await recorded.eventually([
+      "http_refused_total", "http_rate_limited_total", "http_slow_clients_total",
+      "postgres_connect_failures_total", "spans_dropped_total",
+    ]) {
+      for _ in 0..<10 { _ = try await strict.http.get("/v1/orders") }
+      _ = try await lost.http.get("/v1/orders")
+      let idle = try ChildProcess(
+        URL(fileURLWithPath: "/bin/bash"),
+        ["-c", "exec 3<>/dev/tcp/127.0.0.1/\(strict.http.base.split(separator: ":").last!); read -t 5 -u 3 || true"])
+      try await idle.wait()
+    }
+  }
+}
