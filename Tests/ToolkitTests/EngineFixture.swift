@@ -93,7 +93,7 @@ struct Engine: Sendable {
   func relay(integrating: Bool = false) -> Relay {
     var settings = Relay.Settings()
     // One that expires while the relay is only slow begins anew at the store's end, and no test here is about that.
-    settings.leaseDuration = .seconds(10)
+    settings.leaseDuration = .seconds(60)
     settings.pollInterval = .milliseconds(100)
     return Relay(
       pool, RabbitMQPublisher(broker, exchanges: [LiveFeed.exchange], logger: .quiet),
