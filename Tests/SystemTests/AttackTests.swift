@@ -143,10 +143,11 @@ struct AttackTests {
     #expect(good.output.contains("alive"))
     // An answer that ends the connection comes whole, however much its client still sends.
     let large = String(repeating: " ", count: 5_000_000)
-    try Data(large.utf8).write(to: URL(fileURLWithPath: path("large")))
+    let file = TestEnvironment.scratch.appendingPathComponent(TestEnvironment.uniqueName("large"))
+    try Data(large.utf8).write(to: file)
     let cut = try ChildProcess(
       curl,
-      ["-sS", "-m", "30", "--cacert", path("certificate"), "-H", "Expect:", "--data-binary", "@" + path("large"), url],
+      ["-sS", "-m", "30", "--cacert", certificate, "-H", "Expect:", "--data-binary", "@" + file.path, url],
       environment: [:])
     #expect(try await cut.wait() == 0, "\(cut.output)")
     #expect(cut.output.contains("body-too-large"), "\(cut.output)")
