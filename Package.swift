@@ -221,8 +221,8 @@ let package = Package(
     .testTarget(
       name: "CommerceTests",
       dependencies: [
-        "Commerce", "CommerceAPI", "CommerceReadModels", "EventSourcing", "JSON", "Postgres", "Projections",
-        "RetailImport", "TestSupport",
+        "Commerce", "CommerceAPI", "CommerceReadModels", "EventSourcing", "Failures", "JSON", "Postgres",
+        "Projections", "RetailImport", "TestSupport",
       ]),
     .testTarget(
       name: "SystemTests",

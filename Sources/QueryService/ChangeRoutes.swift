@@ -23,6 +23,8 @@ struct ChangeRoutes {
   static let heartbeat = Duration.seconds(15)
   /// Then a client has to come again, with its token looked at anew.
   static let longest = Duration.seconds(900)
+  /// How long a process that has just started may take to learn where a follower begins.
+  static let patience = Duration.seconds(10)
 
   let log: ChangeLog
   let answering: Answering
@@ -96,6 +98,10 @@ struct ChangeRoutes {
 
   /// Who begins anew begins with what comes from now on.
   private func start(of request: Request) async throws -> Position {
+    let deadline = ContinuousClock.now + Self.patience
+    while log.tail == nil || answering.heads.incarnation == nil, ContinuousClock.now < deadline {
+      try await Task.sleep(for: .milliseconds(50))
+    }
     guard let tail = log.tail, let incarnation = answering.heads.incarnation else {
       throw Problem.unavailable("It is not known yet what is to be seen; try again in a moment.")
     }

@@ -1,5 +1,6 @@
 import Commerce
 import EventSourcing
+import Failures
 import JSON
 import TestSupport
 import Testing
@@ -122,9 +123,15 @@ struct ProjectionTests {
         position: Position(1), stream: StreamID(rawValue: stream), version: Version(1), hash: 0, id: .v7(),
         type: "Teleported", schemaVersion: 1, data: Array("{}".utf8), metadata: [], recordedAt: .now)
     }
-    #expect(throws: EventDecodingError.self) { try OrdersProjection().fold([event("order-1")], load: { _ in [:] }) }
-    #expect(throws: EventDecodingError.self) {
-      try CatalogueProjection().fold([event("product-1")], load: { _ in [:] })
+    let faults = [
+      #expect(throws: ProjectionFault.self) { try OrdersProjection().fold([event("order-1")], load: { _ in [:] }) },
+      #expect(throws: ProjectionFault.self) {
+        try CatalogueProjection().fold([event("product-1")], load: { _ in [:] })
+      },
+    ]
+    for fault in faults {
+      // It halts the partition until another build knows the event, and parks no stream.
+      #expect(fault?.failureKind == .programmingError && fault?.underlying is EventDecodingError)
     }
     #expect(try OrdersProjection().fold([event("parcel-1")], load: { _ in [:] }).isEmpty)
   }

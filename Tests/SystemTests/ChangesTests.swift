@@ -40,8 +40,10 @@ struct ChangesTests {
     #expect(try await queries.http.send("GET", "/v1/products/LANTERN", headers: token).status == 200)
 
     let (base, curl) = (queries.http.base, URL(fileURLWithPath: "/usr/bin/curl"))
-    let all = try ChildProcess(curl, ["-sN", "-m", "110", "\(base)/v1/changes"])
-    let some = try ChildProcess(curl, ["-sN", "-m", "110", "\(base)/v1/changes?types=OrderPaid,ProductPriceChanged"])
+    // A 503 is tried again, as a client should.
+    let follow = ["-sfN", "--retry", "100", "--retry-delay", "1"]
+    let all = try ChildProcess(curl, follow + ["\(base)/v1/changes"])
+    let some = try ChildProcess(curl, follow + ["\(base)/v1/changes?types=OrderPaid,ProductPriceChanged"])
     try await eventually("both follow") { all.output.contains("retry") && some.output.contains("retry") }
     let refused = try await queries.http.send("GET", "/v1/changes")
     #expect(refused.status == 503 && refused.headers["retry-after"] != nil)

@@ -74,6 +74,9 @@ struct SlowFollowerTests {
     try await append([("ProductRegistered", lamp)], to: store)
     _ = try await queries.http.get("/v1/products/\(Self.sku)", until: 200)
 
+    try await eventually("following is possible") {
+      try await queries.http.stream("/v1/changes", seconds: 1).status == 200
+    }
     let slow = try ChildProcess(
       URL(fileURLWithPath: "/usr/bin/python3"), ["-c", Self.slowClient, queries.http.base], takesInput: true)
     let fast = try ChildProcess(URL(fileURLWithPath: "/usr/bin/curl"), ["-sN", "\(queries.http.base)/v1/changes"])
