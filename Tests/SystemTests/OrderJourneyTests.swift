@@ -105,6 +105,7 @@ struct OrderJourneyTests {
     var path = "/v1/customers/ada/orders?limit=7"
     while true {
       let page = try await queries.http.get(path)
+      try #require(page.status == 200, "\(page.text)")
       ids += page.json["items"]?.array?.compactMap { $0["orderId"]?.string } ?? []
       guard let cursor = page.json["nextCursor"]?.string else { break }
       path = "/v1/customers/ada/orders?limit=7&cursor=\(cursor)"

@@ -180,8 +180,16 @@ struct RecordingTests {
     try await recorded.eventually([
       "projection_events_applied_total", "projection_lag_positions", "projection_lag_seconds",
       "projection_partition_lag_positions", "projection_pairs_owned", "projection_batch_size",
-      "projection_batch_seconds", "read_model_lag_seconds", "read_model_lag_positions",
+      "projection_batch_seconds", "read_model_lag_seconds",
     ]) { _ = try await orders(20) }
+    // Rows are read, and none are written: the read models fall behind.
+    let owner = try await FreshDatabase.current.connect()
+    try await owner.execute("begin; lock table projections.checkpoints in exclusive mode")
+    try await recorded.eventually(["read_model_lag_positions"]) {
+      _ = try await orders(1)
+      _ = try await queries.http.get("/v1/orders/missing")
+    }
+    try await owner.execute("rollback")
     // The live feed's messages a second time, and one that nobody can read.
     let copies = try await broker.declare(Queue("copies", isDurable: true))
     for partition in Partitioning.standard.partitions {

@@ -34,7 +34,8 @@ public final class System: Sendable {
       Store.read.rawValue: readURL ?? writeURL ?? FreshDatabase.readStore?.url ?? "",
       "AMQP_URL": amqpURL ?? FreshVirtualHost.current?.url ?? "", "AUTH": "off",
       "CONSISTENCY_TOKEN_KEY": "only-for-tests-only-for-tests-only-for-tests", "LEASE_DURATION": "3",
-      "PROJECTION_HEAD_INTERVAL": "0.4",
+      // A busy machine may take long to make a connection.
+      "PROJECTION_HEAD_INTERVAL": "0.4", "DATABASE_ACQUIRE_TIMEOUT": "10",
     ].merging(settings) { $1 }
   }
 
