@@ -45,7 +45,8 @@ struct Migrate: AsyncParsableCommand {
   private func migrate(
     _ name: String, _ url: String, _ schemas: [Schema], _ passwords: [(ServiceRole, String)]
   ) async throws {
-    let connection = try await connectPatiently(url, for: .seconds(wait))
+    let connection = try await connectPatiently(
+      PostgresConfiguration(url: url, applicationName: "counterflow"), for: .seconds(wait))
     for schema in schemas {
       let applied = try await connection.migrate(schema)
       for migration in applied { print("\(name): applied \(migration)") }

@@ -25,7 +25,9 @@ struct RestoreFinished: AsyncParsableCommand {
 
   func run() async throws {
     try await reportingSettings {
-      let connection = try await connectPatiently(try Settings()[CommonSettings.writeDatabaseURL], for: .seconds(30))
+      let connection = try await connectPatiently(
+        PostgresConfiguration(url: try Settings()[CommonSettings.writeDatabaseURL], applicationName: "counterflow"),
+        for: .seconds(30))
       let (incarnation, head) = try await PostgresEventStore.declareRestored(losingNothing: nothingLost, connection)
       await connection.close()
       print("the write store is incarnation \(incarnation.uuidString.lowercased()) and ends at position \(head)")

@@ -14,11 +14,12 @@ func reportingSettings(_ body: () async throws -> Void) async throws {
 }
 
 /// Connects, waiting for a database that does not answer yet.
-func connectPatiently(_ url: String, for patience: Duration) async throws -> PostgresConnection {
+func connectPatiently(_ configuration: PostgresConfiguration, for patience: Duration) async throws -> PostgresConnection
+{
   let deadline = ContinuousClock.now + patience
   while true {
     do {
-      return try await PostgresConnection.connect(PostgresConfiguration(url: url, applicationName: "counterflow"))
+      return try await PostgresConnection.connect(configuration)
     } catch {
       guard error.failureKind == .retry, ContinuousClock.now < deadline else { throw error }
       try await Task.sleep(for: .milliseconds(250))

@@ -46,9 +46,10 @@ struct Verify: AsyncParsableCommand {
             )
           }
           let partitions = sample.map { Set(generation.partitioning.partitions.map(\.index).shuffled().prefix($0)) }
-          let connection = try await PostgresConnection.connect(
+          let connection = try await connectPatiently(
             PostgresConfiguration(
-              url: stores.readURL, applicationName: "counterflow verify", statementTimeout: .seconds(600)))
+              url: stores.readURL, applicationName: "counterflow verify", statementTimeout: .seconds(600)),
+            for: .seconds(30))
           results.append(
             try await Verification.verify(projection, generation, on: connection, stores.events, partitions: partitions)
           )

@@ -72,8 +72,11 @@ struct QueryCostTests {
     var found: [String] = []
     for cost in costs {
       // A connection of its own: what was planned before does not count.
+      var configuration = FreshDatabase.current.configuration
+      // Without its index a query may take long, and has to end to be counted.
+      configuration.statementTimeout = .seconds(300)
       let pool = PostgresPool(
-        FreshDatabase.current.configuration, limits: .init(size: 1, acquireTimeout: .seconds(20)), logger: .quiet
+        configuration, limits: .init(size: 1, acquireTimeout: .seconds(20)), logger: .quiet
       ) { connection in
         if !cost.isByKey { try await CatalogueQueries.prepare(connection) }
         // Workers would count for themselves.

@@ -172,6 +172,7 @@ struct CommerceTests {
     try await expect("/v1/customers", ["customerId": "ada", "name": "Ada", "email": "ada@example.org"], 201)
     try await expect("/v1/customers", ["customerId": "bob", "name": "Bob"], 201)
     try await expect("/v1/customers/ada", ["country": "France"], 200, method: "PATCH", changed: true)
+    _ = try await read("/v1/customers/ada", "ada has a country") { $0["country"]?.string != nil }
     try await expect("/v1/customers/bob/personal-data", [:], 200, method: "DELETE", changed: true)
     _ = try await read("/v1/customers/bob", "bob is erased") { $0["erasedAt"]?.string != nil }
     _ = try await read("/v1/customers?q=ada", "ada is found") { $0["items"]?.array?.count == 1 }

@@ -28,7 +28,7 @@ try:
         cut = run("return [...document.querySelectorAll('.scroll, html')].filter(e => e.scrollWidth > e.clientWidth).map(e => e.innerText)")
         if cut:
             findings.append(f"{width}: cut off: {cut}")
-        small = run("return [...document.querySelectorAll('svg text')].map(e => e.getBoundingClientRect().height).filter(h => h < 10)")
+        small = run("return [...document.querySelectorAll('svg text')].map(e => e.getBoundingClientRect().height).filter(h => h < 9.5)")
         if small:
             findings.append(f"{width}: {len(small)} labels of {min(small)} pixels and more")
         heads = run("return [...document.querySelectorAll('th[scope=col]')].map(e => e.textContent)")
