@@ -21,8 +21,10 @@ struct Stores {
     let logger = Logger(label: "counterflow") { StreamLogHandler(label: $0, stream: LogLines(), metadataProvider: nil) }
     let pool = { (url: String) in
       PostgresPool(
-        PostgresConfiguration(url: url, applicationName: "counterflow", statementTimeout: .seconds(60)),
-        limits: .init(size: 4, acquireTimeout: .seconds(10)), logger: logger)
+        // A busy server may take long to make a connection, and a person can wait.
+        PostgresConfiguration(
+          url: url, applicationName: "counterflow", connectTimeout: .seconds(15), statementTimeout: .seconds(60)),
+        limits: .init(size: 4, acquireTimeout: .seconds(30)), logger: logger)
     }
     readStore = pool(readURL)
     writeStore = pool(try settings[CommonSettings.writeDatabaseURL])
