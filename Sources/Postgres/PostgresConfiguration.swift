@@ -14,6 +14,9 @@ public struct PostgresConfiguration: Sendable {
   /// How long sent data may stay unacknowledged before the kernel drops the connection
   /// (TCP_USER_TIMEOUT), in whole milliseconds: finds a host that vanished.
   public var unacknowledgedTimeout: Duration
+  /// How long a cancelled statement may take to stop before the connection is dropped. A server process that hangs hears
+  /// no request to cancel: its caller waits for so much longer than the time allowed.
+  public var cancelGrace: Duration
 
   /// What is wrong with a connection URI or string, as far as it shows without connecting; nil for nothing.
   public static func problem(withURL url: String) -> String? {
@@ -39,13 +42,15 @@ public struct PostgresConfiguration: Sendable {
     applicationName: String = "counterflow",
     connectTimeout: Duration = .seconds(5),
     statementTimeout: Duration = .seconds(30),
-    unacknowledgedTimeout: Duration = .seconds(15)
+    unacknowledgedTimeout: Duration = .seconds(15),
+    cancelGrace: Duration = .seconds(1)
   ) {
     self.url = url
     self.applicationName = applicationName
     self.connectTimeout = connectTimeout
     self.statementTimeout = statementTimeout
     self.unacknowledgedTimeout = unacknowledgedTimeout
+    self.cancelGrace = cancelGrace
   }
 }
 

@@ -116,8 +116,8 @@ extension PostgresConnection {
   private func abandonCopyOut() {
     requestCancel()
     do throws(PostgresError) {
-      while let (row, _) = try nextCopyRow(.now + Self.cancelGrace, cancellable: false) { PQfreemem(row) }
-      _ = try finish(.now + Self.cancelGrace, cancellable: false)
+      while let (row, _) = try nextCopyRow(.now + configuration.cancelGrace, cancellable: false) { PQfreemem(row) }
+      _ = try finish(.now + configuration.cancelGrace, cancellable: false)
     } catch {
       if error.sqlState == .queryCanceled { return }
     }
@@ -128,7 +128,7 @@ extension PostgresConnection {
   /// Reads up to the end of an abandoned command, whose error is the one that was asked for.
   private func settle() {
     do throws(PostgresError) {
-      _ = try finish(.now + Self.cancelGrace, cancellable: false)
+      _ = try finish(.now + configuration.cancelGrace, cancellable: false)
     } catch {
       if error.sqlState == nil { _ = lose() }
     }

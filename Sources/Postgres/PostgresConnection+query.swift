@@ -111,7 +111,7 @@ extension PostgresConnection {
       guard cancellable else { throw lose(error.code, error.message) }
       requestCancel()
       // A request that has not been heard yet would hit the next statement of this connection.
-      guard end(by: .now + Self.cancelGrace)?.sqlState == .queryCanceled else {
+      guard end(by: .now + configuration.cancelGrace)?.sqlState == .queryCanceled else {
         throw lose(error.code, "\(error.message); the statement did not stop when cancelled, the connection is dropped")
       }
       throw error

@@ -10,9 +10,6 @@ import Glibc
 /// another task's. Cancelling the calling task cancels the statement at the server; a COMMIT is never
 /// cancelled. A connection that breaks stays broken: take another from a `PostgresPool`.
 public actor PostgresConnection {
-  /// How long a cancelled statement may take to stop before the connection is dropped. A server process that hangs hears
-  /// no request to cancel: its caller waits for so much longer than the time allowed.
-  static let cancelGrace = Duration.seconds(1)
   /// How often a wait looks whether its task was cancelled.
   static let cancellationCheck = Duration.milliseconds(50)
   static let maximumStatements = 256

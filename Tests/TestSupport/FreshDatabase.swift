@@ -21,7 +21,7 @@ public struct FreshDatabase: Sendable {
   }
 
   public var configuration: PostgresConfiguration {
-    PostgresConfiguration(url: url, applicationName: name, connectTimeout: .seconds(30))
+    PostgresConfiguration(url: url, applicationName: name, connectTimeout: .seconds(30), cancelGrace: .seconds(30))
   }
 
   public func connect() async throws -> PostgresConnection { try await PostgresConnection.connect(configuration) }
