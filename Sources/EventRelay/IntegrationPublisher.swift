@@ -8,7 +8,8 @@ internal import Postgres
 internal import PostgresEventStore
 internal import RabbitMQ
 
-/// Publishes every event on the integration feed, in order, with a cursor that moves only on confirms: at least once.
+/// Publishes every event on the integration feed, in order, with a cursor that moves only on confirms, and is saved now and
+/// then: at least once.
 ///
 /// A queue that refuses holds this feed back, and no other. What no queue wants is gone, as a topic exchange has it.
 struct IntegrationPublisher: Sendable {
@@ -20,12 +21,14 @@ struct IntegrationPublisher: Sendable {
   let source: String
   let readSize: Int
   let pollInterval: Duration
+  let tail: FeedTail
+  let progress: FeedProgress
   let logger: Logger
   private let metrics = IntegrationMetrics()
 
   init(
     pool: PostgresPool, store: PostgresEventStore, publisher: RabbitMQPublisher, source: String, readSize: Int,
-    pollInterval: Duration, logger: Logger
+    pollInterval: Duration, tail: FeedTail, progress: FeedProgress, logger: Logger
   ) {
     self.pool = pool
     self.store = store
@@ -33,13 +36,34 @@ struct IntegrationPublisher: Sendable {
     self.source = source
     self.readSize = readSize
     self.pollInterval = pollInterval
+    self.tail = tail
+    self.progress = progress
     self.logger = logger
   }
 
+  /// How often the cursor is saved while it moves: what a crash makes of that is repeats, which consumers expect.
+  private static let saveInterval = Duration.milliseconds(250)
+  /// How often it is tried whether a queue takes the feed, while none does.
+  private static let probeInterval = Duration.milliseconds(500)
+
   private struct Cursor: Sendable {
-    var incarnation: UUID
+    let incarnation: UUID
     var position: Position
     var eventID: UUID?
+    /// Where the store has it.
+    var saved: Position
+    var saveAt = ContinuousClock.now
+
+    init(_ incarnation: UUID, _ position: Position, _ eventID: UUID?) {
+      (self.incarnation, self.position, self.eventID, saved) = (incarnation, position, eventID, position)
+    }
+
+    var isAhead: Bool { saved != position }
+
+    mutating func move(to event: RecordedEvent) {
+      if !isAhead { saveAt = .now + saveInterval }
+      (position, eventID) = (event.position, event.id)
+    }
   }
 
   private struct Refused: ClassifiedError, CustomStringConvertible {
@@ -79,44 +103,80 @@ struct IntegrationPublisher: Sendable {
     _ wakeup: Wakeup, while isActive: @Sendable () async -> Bool, onProgress: () -> Void
   ) async throws {
     var cursor = try await resume()
-    var events = try await store.events(after: cursor.position, limit: readSize)
+    progress.move(to: cursor.position)
+    do {
+      try await follow(&cursor, wakeup, while: isActive, onProgress)
+    } catch {
+      // Best effort: what was confirmed and is not saved comes again.
+      do { try await save(&cursor) } catch {
+        logger.warning("the integration feed's cursor is not saved; events will come again", metadata: ["error": "\(error)"])
+      }
+      throw error
+    }
+    try await save(&cursor)
+  }
+
+  private func follow(
+    _ cursor: inout Cursor, _ wakeup: Wakeup, while isActive: @Sendable () async -> Bool, _ onProgress: () -> Void
+  ) async throws {
+    var ahead: [RecordedEvent] = []
+    var nextLook = ContinuousClock.now
+    var nextProbe = nextLook
     var isWanted = true
     while await isActive(), !Task.isCancelled {
-      guard let last = events.last else {
-        await wakeup.wait(upTo: pollInterval)
+      if cursor.isAhead, ContinuousClock.now >= cursor.saveAt { try await save(&cursor) }
+      var events = ahead.isEmpty ? tail.events(after: cursor.position, in: cursor.incarnation, limit: readSize) : ahead
+      ahead = []
+      if events.isEmpty, ContinuousClock.now >= nextLook {
         events = try await store.events(after: cursor.position, limit: readSize)
-        // An idle feed notices another history here.
-        if events.isEmpty { cursor = try await resume() }
+        nextLook = .now + pollInterval
+        if events.isEmpty {
+          // An idle feed notices another history here.
+          try await save(&cursor)
+          cursor = try await resume()
+        }
+      }
+      let isFull = events.count >= readSize
+      guard let last = events.last, isWanted || isFull || ContinuousClock.now >= nextProbe else {
+        let next = min(events.isEmpty ? nextLook : nextProbe, cursor.isAhead ? cursor.saveAt : nextLook)
+        if events.isEmpty {
+          await wakeup.wait(upTo: next - .now)
+        } else {
+          try? await Task.sleep(until: next, clock: .continuous)
+        }
         continue
       }
-      // The next are read while the broker confirms these.
-      async let next = store.events(after: last.position, limit: readSize)
+      // While it is behind, the next are read as the broker confirms these.
+      async let following = isFull ? store.events(after: last.position, limit: readSize) : []
       if !isWanted {
+        nextProbe = .now + Self.probeInterval
         isWanted = try await isAnyWanted(events, cursor)
         if isWanted { logger.notice("a queue takes the integration feed", metadata: ["from": "\(cursor.position)"]) }
       }
       if !isWanted {
-        try await move(&cursor, to: last)
+        cursor.move(to: last)
         metrics.unwanted.increment(by: events.count)
+        progress.move(to: cursor.position)
         metrics.position.record(cursor.position.rawValue)
         onProgress()
-        events = try await next
+        ahead = try await following
         continue
       }
       let outcomes = try await publisher.publish(messages(events, cursor))
       isWanted = outcomes.contains { if case .returned = $0 { false } else { true } }
       if !isWanted {
+        nextProbe = .now + Self.probeInterval
         logger.notice(
           "no queue takes the integration feed: what is appended now will never be on it",
           metadata: ["from": "\(cursor.position)"])
       }
       let taken = outcomes.firstIndex(of: .refused) ?? outcomes.count
       if taken > 0 {
-        let confirmed = events[taken - 1]
-        try await move(&cursor, to: confirmed)
+        cursor.move(to: events[taken - 1])
         let unwanted = outcomes[..<taken].count { $0 != .accepted }
         metrics.published.increment(by: taken - unwanted)
         metrics.unwanted.increment(by: unwanted)
+        progress.move(to: cursor.position)
         metrics.position.record(cursor.position.rawValue)
         onProgress()
       }
@@ -124,7 +184,7 @@ struct IntegrationPublisher: Sendable {
         metrics.refused.increment(by: outcomes.count { $0 == .refused })
         throw Refused(position: events[taken].position)
       }
-      events = try await next
+      ahead = try await following
     }
   }
 
@@ -158,9 +218,9 @@ struct IntegrationPublisher: Sendable {
         insert into event_store.cursors (name, incarnation, position) values (\(Self.name), \(incarnation), 0)
         on conflict do nothing
         """)
-      return Cursor(incarnation: incarnation, position: .start, eventID: nil)
+      return Cursor(incarnation, .start, nil)
     }
-    if known == incarnation { return Cursor(incarnation: incarnation, position: Position(position), eventID: eventID) }
+    if known == incarnation { return Cursor(incarnation, Position(position), eventID) }
     let start = Position(min(position, restored ?? 0))
     let event = start > .start ? try await store.events(after: Position(start.rawValue - 1), limit: 1).first : nil
     logger.critical(
@@ -174,24 +234,27 @@ struct IntegrationPublisher: Sendable {
       where name = \(Self.name) and incarnation = \(known) and position = \(position)
       """)
     guard moved.affectedRows == 1 else { throw Overtaken() }
-    return Cursor(incarnation: incarnation, position: start, eventID: event?.id)
+    return Cursor(incarnation, start, event?.id)
   }
 
-  /// Up to where the feed is published; nil before it has begun.
-  static func position(_ pool: PostgresPool) async throws -> Int64? {
-    try await pool.query("select position from event_store.cursors where name = \(name)").decode(Int64.self).first
-  }
-
-  private func move(_ cursor: inout Cursor, to event: RecordedEvent) async throws {
-    let moved = try await pool.query(
-      """
-      update event_store.cursors set position = \(event.position.rawValue), event_id = \(event.id),
-        updated_at = clock_timestamp()
-      where name = \(Self.name) and incarnation = \(cursor.incarnation) and position = \(cursor.position.rawValue)
-        and incarnation = (select i.incarnation from event_store.identity i)
-      """)
-    guard moved.affectedRows == 1 else { throw Overtaken() }
-    (cursor.position, cursor.eventID) = (event.position, event.id)
+  /// In a task of its own, so that a shutdown saves it too.
+  private func save(_ cursor: inout Cursor) async throws {
+    guard cursor.isAhead else { return }
+    let (pool, state) = (pool, cursor)
+    let moved = try await Task {
+      try await pool.query(
+        """
+        update event_store.cursors set position = \(state.position.rawValue), event_id = \(optional: state.eventID),
+          updated_at = clock_timestamp()
+        where name = \(Self.name) and incarnation = \(state.incarnation) and position = \(state.saved.rawValue)
+          and incarnation = (select i.incarnation from event_store.identity i)
+        """)
+    }.value
+    guard moved.affectedRows == 1 else {
+      cursor.saved = cursor.position
+      throw Overtaken()
+    }
+    cursor.saved = cursor.position
   }
 }
 

@@ -23,6 +23,9 @@ public struct Relay: Service {
     public var readSize = 1_000
     /// How often the store is looked at without a notification.
     public var pollInterval = Duration.milliseconds(500)
+    /// How long after the beginning of a round the next one begins, at least: what is appended meanwhile goes in one. The
+    /// first event after a pause goes at once.
+    public var gatherTime = Duration.milliseconds(4)
     /// How long a relay that died holds up its successor, at most.
     public var leaseDuration = Duration.seconds(5)
     /// How often the store's incarnation is looked at, and that its head is not behind what was read.
@@ -45,11 +48,14 @@ public struct Relay: Service {
   private let settings: Settings
   private let logger: Logger
   private let wakeup = Wakeup()
+  /// The last position that the store has notified of since it was looked at.
+  private let notified = Latest()
+  private let tail = FeedTail()
   private let delivery = DeliveryState()
   private let metrics = RelayMetrics()
   private let spans = EventSpans()
-  /// Up to where this relay has published on the live feed; -1 before it has begun.
-  private let published = Published()
+  private let published = FeedProgress()
+  private let integrated = FeedProgress()
 
   /// - Parameters:
   ///   - pool: on the write store, of at least three connections.
@@ -64,10 +70,10 @@ public struct Relay: Service {
     lease = Lease(pool, table: "event_store.leases", name: "relay", duration: settings.leaseDuration)
     listener = NotificationListener(pool.configuration, channels: [PostgresEventStore.channel], logger: logger)
     self.publisher = publisher
-    self.integration = integration.map {
+    self.integration = integration.map { [tail, integrated] in
       IntegrationPublisher(
         pool: pool, store: PostgresEventStore(pool), publisher: $0, source: settings.source,
-        readSize: settings.readSize, pollInterval: settings.pollInterval, logger: logger)
+        readSize: settings.readSize, pollInterval: settings.pollInterval, tail: tail, progress: integrated, logger: logger)
     }
     self.settings = settings
     self.logger = logger
@@ -77,9 +83,10 @@ public struct Relay: Service {
     await cancelWhenGracefulShutdown {
       await withTaskGroup(of: Void.self) { group in
         group.addTask {
-          await self.listener.run { _ in
+          await self.listener.run { notification in
+            // Without one, anything may have been appended.
+            self.notified.raise(to: notification.map { Int64($0.payload) ?? .max } ?? .max)
             self.wakeup.signal()
-            self.integrationWakeup.signal()
           }
         }
         if let integration {
@@ -124,11 +131,8 @@ public struct Relay: Service {
     }
     do {
       let head = try await store.head().rawValue
-      let position = published.position.load(ordering: .relaxed)
-      if position >= 0 { metrics.lag.record(max(0, head - position)) }
-      if integration != nil, let position = try await IntegrationPublisher.position(pool) {
-        metrics.integrationLag.record(max(0, head - position))
-      }
+      if let position = published.position { metrics.lag.record(max(0, head - position)) }
+      if let position = integrated.position { metrics.integrationLag.record(max(0, head - position)) }
     } catch { logger.warning("cannot tell how far the feeds are behind", metadata: ["error": "\(error)"]) }
   }
 
@@ -158,7 +162,7 @@ public struct Relay: Service {
     let incarnation = try await store.incarnation()
     var cursor = try await store.head()
     // After an interruption what was published last stays known until something is published again.
-    if published.position.load(ordering: .relaxed) < 0 { published.position.store(cursor.rawValue, ordering: .relaxed) }
+    if published.position == nil { published.move(to: cursor) }
     var batcher = FeedBatcher(
       incarnation: incarnation, partitioning: settings.partitioning,
       heads: try await store.heads(of: settings.partitioning))
@@ -173,24 +177,38 @@ public struct Relay: Service {
         nextCheck = .now + settings.historyCheckInterval
         try await record(cursor, incarnation)
       }
+      notified.reset()
+      let begun = ContinuousClock.now
       let events = try await store.events(after: cursor, limit: settings.readSize)
       guard let last = events.last else {
         // Nothing is owed to anybody, if only the broker is there.
-        if published.position.load(ordering: .relaxed) < cursor.rawValue, await publisher.isReady() {
-          published.position.store(cursor.rawValue, ordering: .relaxed)
-        }
-        await wakeup.wait(upTo: settings.pollInterval)
+        if published.position ?? -1 < cursor.rawValue, await publisher.isReady() { published.move(to: cursor) }
+        await waitForMore(than: cursor)
         continue
       }
+      tail.add(events, in: incarnation)
+      integrationWakeup.signal()
       try await publish(batcher.batches(of: events))
       cursor = last.position
       metrics.position.record(cursor.rawValue)
-      published.position.store(cursor.rawValue, ordering: .relaxed)
+      published.move(to: cursor)
       onProgress()
-      if events.count == settings.readSize, try await store.head().rawValue - cursor.rawValue > settings.jumpDistance {
+      if events.count < settings.readSize {
+        await waitForMore(than: cursor)
+        let next = begun + settings.gatherTime
+        if ContinuousClock.now < next { try? await Task.sleep(until: next, clock: .continuous) }
+      } else if try await store.head().rawValue - cursor.rawValue > settings.jumpDistance {
         logger.warning("far behind; the live feed jumps to the head", metadata: ["position": "\(cursor)"])
         return
       }
+    }
+  }
+
+  /// Waits until the store has notified of something later, for `pollInterval` at most.
+  private func waitForMore(than position: Position) async {
+    let end = ContinuousClock.now + settings.pollInterval
+    while notified.value <= position.rawValue, ContinuousClock.now < end, !Task.isCancelled {
+      await wakeup.wait(upTo: end - .now)
     }
   }
 
@@ -241,8 +259,26 @@ private actor DeliveryState {
   }
 }
 
-private final class Published: Sendable {
-  let position = Atomic<Int64>(-1)
+/// Up to where a feed is published.
+final class FeedProgress: Sendable {
+  private let last = Atomic<Int64>(-1)
+
+  /// nil before it has begun.
+  var position: Int64? {
+    let position = last.load(ordering: .relaxed)
+    return position < 0 ? nil : position
+  }
+
+  func move(to position: Position) { last.store(position.rawValue, ordering: .relaxed) }
+}
+
+/// The latest of what several tell.
+private final class Latest: Sendable {
+  private let latest = Atomic<Int64>(0)
+
+  var value: Int64 { latest.load(ordering: .acquiring) }
+  func raise(to value: Int64) { latest.max(value, ordering: .releasing) }
+  func reset() { latest.store(0, ordering: .sequentiallyConsistent) }
 }
 
 private struct RelayMetrics {

@@ -15,6 +15,12 @@ extension App {
     "RELAY_POLL_INTERVAL", default: 0.5, in: 0.01...60,
     help: "How often the write store is looked at without a notification, in seconds.")
 
+  static let gatherTime = Setting.seconds(
+    "RELAY_GATHER_TIME", default: 0.004, in: 0...1,
+    help:
+      "How long after the beginning of a round the next one begins, at least, in seconds: what is appended meanwhile goes in one."
+  )
+
   static let readSize = Setting.integer(
     "RELAY_READ_SIZE", default: 1_000, in: 1...10_000, help: "Events read from the write store at a time.")
 
@@ -37,7 +43,8 @@ extension App {
       CommonSettings.writeDatabaseURL.description, CommonSettings.amqpURL.description,
       CommonSettings.poolSize.description, CommonSettings.statementTimeout.description,
       CommonSettings.acquireTimeout.description, CommonSettings.partitions.description,
-      CommonSettings.leaseDuration.description, pollInterval.description, readSize.description,
+      CommonSettings.leaseDuration.description, pollInterval.description, gatherTime.description,
+      readSize.description,
       jumpDistance.description, integrationFeed.description,
       integrationSource.description, port.description,
     ] + CommonSettings.ofEveryProcess
@@ -53,6 +60,7 @@ extension App {
     relaySettings.partitioning = Partitioning(count: try settings[CommonSettings.partitions])!
     relaySettings.leaseDuration = try settings[CommonSettings.leaseDuration]
     relaySettings.pollInterval = try settings[pollInterval]
+    relaySettings.gatherTime = try settings[gatherTime]
     relaySettings.readSize = try settings[readSize]
     relaySettings.jumpDistance = try settings[jumpDistance]
     relaySettings.source = try settings[integrationSource]

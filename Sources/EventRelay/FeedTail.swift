@@ -1,0 +1,44 @@
+internal import DequeModule
+internal import EventSourcing
+internal import FoundationEssentials
+internal import Synchronization
+
+/// The events that the live feed read last: the integration feed, which is mostly as far, takes them from here instead of
+/// reading the store again. Bounded; what is not here any more is in the store.
+final class FeedTail: Sendable {
+  private static let maximumEvents = 5_000
+  private static let maximumSize = 8 * 1024 * 1024
+
+  private struct State {
+    var incarnation: UUID?
+    var events: Deque<RecordedEvent> = []
+    var size = 0
+  }
+
+  private let state = Mutex(State())
+
+  /// - Parameter events: consecutive in the store.
+  func add(_ events: [RecordedEvent], in incarnation: UUID) {
+    guard let first = events.first else { return }
+    state.withLock { state in
+      if state.incarnation != incarnation || state.events.last?.position.advanced(by: 1) != first.position {
+        state = State(incarnation: incarnation)
+      }
+      state.events.append(contentsOf: events)
+      state.size += events.reduce(0) { $0 + $1.feedSize }
+      while state.events.count > Self.maximumEvents || (state.size > Self.maximumSize && state.events.count > 1) {
+        state.size -= state.events.removeFirst().feedSize
+      }
+    }
+  }
+
+  /// The events that follow a position of that history; none where they are not here.
+  func events(after position: Position, in incarnation: UUID, limit: Int) -> [RecordedEvent] {
+    state.withLock { state in
+      guard state.incarnation == incarnation, let first = state.events.first?.position else { return [] }
+      let skipped = position.rawValue + 1 - first.rawValue
+      guard skipped >= 0, skipped < state.events.count else { return [] }
+      return Array(state.events[Int(skipped)...].prefix(limit))
+    }
+  }
+}
