@@ -109,7 +109,8 @@ struct IntegrationPublisher: Sendable {
     } catch {
       // Best effort: what was confirmed and is not saved comes again.
       do { try await save(&cursor) } catch {
-        logger.warning("the integration feed's cursor is not saved; events will come again", metadata: ["error": "\(error)"])
+        logger.warning(
+          "the integration feed's cursor is not saved; events will come again", metadata: ["error": "\(error)"])
       }
       throw error
     }

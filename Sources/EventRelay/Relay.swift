@@ -73,7 +73,8 @@ public struct Relay: Service {
     self.integration = integration.map { [tail, integrated] in
       IntegrationPublisher(
         pool: pool, store: PostgresEventStore(pool), publisher: $0, source: settings.source,
-        readSize: settings.readSize, pollInterval: settings.pollInterval, tail: tail, progress: integrated, logger: logger)
+        readSize: settings.readSize, pollInterval: settings.pollInterval, tail: tail, progress: integrated,
+        logger: logger)
     }
     self.settings = settings
     self.logger = logger

@@ -80,7 +80,8 @@ struct Answering: Sendable {
     return try respond(request, answer, headers, missing()) { answer in
       if let found { return found.tag }
       let tag = entityTag(of: answer, generations: reads.map { server.progress.generation(of: $0.projection) ?? 0 })
-      place?.keep(answer, tag)
+      // A tag that was made before the history was known is no other query-service's.
+      if heads.incarnation != nil { place?.keep(answer, tag) }
       return tag
     }
   }
@@ -91,13 +92,15 @@ struct Answering: Sendable {
     let reads: [Reads]
     /// Of before the query.
     let mark: ReadProgress.Mark
+    /// Otherwise it may have moved since, and what was found then is not given out.
+    let isCurrent: Bool
 
     init?(_ reads: [Reads], cache: AnswerCache?, _ progress: ReadProgress) {
       guard let cache, reads.first?.stream != nil, let mark = progress.mark(of: reads) else { return nil }
-      (self.cache, self.reads, self.mark) = (cache, reads, mark)
+      (self.cache, self.reads, self.mark, isCurrent) = (cache, reads, mark, progress.isCurrent)
     }
 
-    var found: (answer: Answer, tag: String)? { cache.find(reads, at: mark) }
+    var found: (answer: Answer, tag: String)? { isCurrent ? cache.find(reads, at: mark) : nil }
     func keep(_ answer: Answer, _ tag: String) { cache.keep(answer, tag, of: reads, at: mark) }
   }
 

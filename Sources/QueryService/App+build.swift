@@ -24,9 +24,14 @@ extension App {
     "CHANGES_MAX_CLIENTS", default: 1_000, in: 0...1_000_000,
     help: "Clients that follow changes at once, at most; more are answered with 503.")
 
+  static let heartbeat = Setting.seconds(
+    "CHANGES_HEARTBEAT", default: 15, in: 0.1...3600,
+    help:
+      "How long a follower of changes is told nothing, at most, in seconds; then it gets the id of where it stands.")
+
   static let settings =
     [
-      cacheSize.description, followers.description, ProcessWatch.processes.description,
+      cacheSize.description, heartbeat.description, followers.description, ProcessWatch.processes.description,
       ClientTLS.authorities.description,
       CommonSettings.readDatabaseURL.description, CommonSettings.writeDatabaseURL.description,
       CommonSettings.poolSize.description, writePoolSize.description,
@@ -80,7 +85,9 @@ extension App {
     let older = try Databases.pool(url: writeURL, settings, name: "query-service followers", size: 2, logger: logger)
     services += [newest, older]
     let log = ChangeLog(newest: newest, older: older, store, heads: heads, activity: activity, logger: logger)
-    ChangeRoutes(log: log, answering: answering, limit: try settings[followers]).add(to: admitted)
+    ChangeRoutes(
+      log: log, answering: answering, limit: try settings[followers], heartbeat: try settings[heartbeat]
+    ).add(to: admitted)
     let overview = Overview(
       ProcessWatch(
         try settings[ProcessWatch.processes], token: try settings[Observing.metricsToken],

@@ -19,8 +19,6 @@ extension HTTPField.Name {
 
 /// What changes, as Server-Sent Events.
 struct ChangeRoutes {
-  /// Without anything to say, a comment that keeps the connection open.
-  static let heartbeat = Duration.seconds(15)
   /// Then a client has to come again, with its token looked at anew.
   static let longest = Duration.seconds(900)
   /// How long a process that has just started may take to learn where a follower begins.
@@ -29,6 +27,8 @@ struct ChangeRoutes {
   let log: ChangeLog
   let answering: Answering
   let limit: Int
+  /// Without anything to say, an id that keeps the connection open, and is where the client goes on should it end.
+  let heartbeat: Duration
 
   func add(to router: some RouterMethods<ServiceContext>) {
     router.get("/v1/changes") { request, _ in
@@ -61,7 +61,7 @@ struct ChangeRoutes {
 
   private func follow(_ request: Request, _ isWanted: @escaping @Sendable (Change) -> Bool) async throws -> Response {
     let epoch = log.epoch
-    let start = try await start(of: request)
+    let (start, incarnation) = try await start(of: request)
     let headers: HTTPFields = [
       .contentType: "text/event-stream", .cacheControl: "no-store", .readPosition: String(start.rawValue),
       // For nginx, which would keep messages back until there are many.
@@ -72,23 +72,25 @@ struct ChangeRoutes {
       throw Problem.unavailable("So many follow already; ask now and then instead, or try again.", retryAfter: 10)
     }
     let entered = Viewer { [log] in log.leave(wakeup) }
-    let body = ResponseBody { [log] writer in
+    let mark = ChangeLog.mark(of: incarnation)
+    let body = ResponseBody { [log, heartbeat] writer in
       defer { entered.leave() }
       let end = ContinuousClock.now + Self.longest
       var position = start
-      try await writer.write(ByteBuffer(string: "retry: 1000\n\n"))
+      try await writer.write(ByteBuffer(string: "retry: 1000\nid: \(start)-\(mark)\n\n"))
+      var nextBeat = ContinuousClock.now + heartbeat
       // A client that goes makes room at once.
       try await request.body.consumeWithCancellationOnInboundClose { _ in
         while ContinuousClock.now < end, log.epoch == epoch, !Task.isCancelled {
-          let (changes, last) = try await log.changes(after: position, until: .now + Self.heartbeat, wakeup)
-          let messages = changes.filter(isWanted).flatMap(\.message)
-          if !messages.isEmpty {
-            // Waits until the client has taken what came before; who does not for long is cut off (`ConnectionDeadlines`).
-            try await writer.write(ByteBuffer(bytes: messages))
-          } else if last == position {
-            try await writer.write(ByteBuffer(string: ": \(position)\n\n"))
-          }
+          let (changes, last) = try await log.changes(after: position, until: nextBeat, wakeup)
+          var messages = changes.filter(isWanted).flatMap(\.message)
           position = last
+          // However much goes on that this one does not follow.
+          if messages.isEmpty, ContinuousClock.now >= nextBeat { messages = Array("id: \(position)-\(mark)\n\n".utf8) }
+          guard !messages.isEmpty else { continue }
+          // Waits until the client has taken what came before; who does not for long is cut off (`ConnectionDeadlines`).
+          try await writer.write(ByteBuffer(bytes: messages))
+          nextBeat = .now + heartbeat
         }
       }
       try await writer.finish(nil)
@@ -97,7 +99,7 @@ struct ChangeRoutes {
   }
 
   /// Who begins anew begins with what comes from now on.
-  private func start(of request: Request) async throws -> Position {
+  private func start(of request: Request) async throws -> (position: Position, incarnation: UUID) {
     let deadline = ContinuousClock.now + Self.patience
     while log.tail == nil || answering.heads.incarnation == nil, ContinuousClock.now < deadline {
       try await Task.sleep(for: .milliseconds(50))
@@ -105,7 +107,7 @@ struct ChangeRoutes {
     guard let tail = log.tail, let incarnation = answering.heads.incarnation else {
       throw Problem.unavailable("It is not known yet what is to be seen; try again in a moment.")
     }
-    guard let given = request.headers[.lastEventID], !given.isEmpty else { return tail }
+    guard let given = request.headers[.lastEventID], !given.isEmpty else { return (tail, incarnation) }
     let parts = given.split(separator: "-", omittingEmptySubsequences: false)
     guard parts.count == 2, let position = Int64(parts[0]), position >= 0 else {
       throw Problem.invalidHeader("Last-Event-ID", "must be the id of a message that was sent")
@@ -119,7 +121,7 @@ struct ChangeRoutes {
     if position > tail.rawValue, try await log.head().rawValue < position {
       throw Problem.invalidHeader("Last-Event-ID", "must be the id of a message that was sent")
     }
-    return Position(position)
+    return (Position(position), incarnation)
   }
 }
 

@@ -1,5 +1,6 @@
 import EventSourcing
 import JSON
+import Postgres
 import TestSupport
 import Testing
 
@@ -99,5 +100,50 @@ struct AnswerCacheTests {
     token = try await post("/v1/orders/o-1/payment", ["amount": 5])
     #expect(try await get("/v1/orders/o-1", token)["status"] == "paid")
     withExtendedLifetime((relay, projector)) {}
+  }
+
+  @Test(
+    "without a token too no answer is of before the tables were looked at last, after a pause and while the server hangs",
+    .tags(.system), .needsServers, .freshStores, .freshVirtualHost)
+  func pauses() async throws {
+    let system = System()
+    try await system.migrate()
+    let commands = try await system.startReady(.commandService)
+    try await system.startReady([.relay, .projector])
+    let queries = try await system.startReady(.queryService)
+    let store = try await FreshDatabase.readStore.connect()
+    let product: JSON = ["sku": "LAMP", "name": "Lamp", "unitPrice": 5, "tracksStock": false]
+    #expect(try await commands.http.post("/v1/products", product).status == 201)
+    func status(_ id: String) async throws -> String? {
+      try await queries.http.get("/v1/orders/\(id)").json["status"]?.string
+    }
+    /// Pays, waits until the row says so, and until every look that began before is over its time.
+    func pay(_ id: String) async throws {
+      #expect(try await commands.http.post("/v1/orders/\(id)/payment", ["amount": 5]).status == 200)
+      let isPaid: Query = "select count(*) from read_models.orders where key = \(id) and document::text like '%paid%'"
+      try await eventually("the row is paid") { try await store.query(isPaid).value(Int.self) == 1 }
+      try await Task.sleep(for: .milliseconds(60))
+    }
+    for number in 1...3 {
+      let id = "o-\(number)"
+      let order: JSON = ["orderId": .string(id), "lines": [["sku": "LAMP", "quantity": 1]]]
+      #expect(try await commands.http.post("/v1/orders", order).status == 201)
+      try await eventually("it is seen") { try await status(id) == "placed" }
+      #expect(try await status(id) == "placed")
+      // So long that the tables are looked at once a second.
+      try await Task.sleep(for: .milliseconds(2_500))
+      try await pay(id)
+      #expect(try await status(id) == "paid")
+    }
+    // The one connection that looks stands still.
+    let order: JSON = ["orderId": "o-4", "lines": [["sku": "LAMP", "quantity": 1]]]
+    #expect(try await commands.http.post("/v1/orders", order).status == 201)
+    try await eventually("it is seen") { try await status("o-4") == "placed" }
+    let holder = try await FreshDatabase.readStore.connect()
+    try await holder.execute("begin; lock table projections.parked in access exclusive mode")
+    try await Task.sleep(for: .milliseconds(200))
+    try await pay("o-4")
+    #expect(try await status("o-4") == "paid")
+    try await holder.execute("rollback")
   }
 }

@@ -87,4 +87,51 @@ struct ChangesTests {
       #expect(try await queries.http.send("GET", "/v1/changes", headers: ["Last-Event-ID": wrong]).status == status)
     }
   }
+
+  @Test(
+    "who follows one thing of many learns where it stands, from the beginning and however much else goes on, and misses nothing when it comes again",
+    .freshStores, .freshVirtualHost)
+  func place() async throws {
+    let system = System(settings: ["CHANGES_HEARTBEAT": "1"])
+    try await system.migrate()
+    let commands = try await system.startReady(.commandService)
+    try await system.startReady([.relay, .projector])
+    let queries = try await system.startReady(.queryService)
+    let product: JSON = ["sku": "LANTERN", "name": "Lantern", "unitPrice": 300, "tracksStock": false]
+    #expect(try await commands.http.post("/v1/products", product).status == 201)
+    let order: JSON = ["orderId": "mine", "lines": [["sku": "LANTERN", "quantity": 1]]]
+    let placed = try await commands.http.post("/v1/orders", order)
+    let token = ["Consistency-Token": placed.headers["consistency-token"]!, "Prefer": "wait=30"]
+    #expect(try await queries.http.send("GET", "/v1/orders/mine", headers: token).status == 200)
+
+    let curl = URL(fileURLWithPath: "/usr/bin/curl")
+    let path = "\(queries.http.base)/v1/orders/mine/changes"
+    func ids(_ follower: ChildProcess) -> [String] {
+      follower.output.split(separator: "\n").filter { $0.hasPrefix("id: ") }.map { String($0.dropFirst(4)) }
+    }
+    let follower = try ChildProcess(curl, ["-sfN", path])
+    try await eventually("it is told where it begins") { !ids(follower).isEmpty }
+    // Others are never silent for as long as a heartbeat.
+    let others = Task {
+      for number in 1... {
+        let other: JSON = ["orderId": .string("other-\(number)"), "lines": [["sku": "LANTERN", "quantity": 1]]]
+        _ = try await commands.http.post("/v1/orders", other)
+        try await Task.sleep(for: .milliseconds(200))
+      }
+    }
+    try await eventually("it is told where it stands, again and again") { ids(follower).count >= 4 }
+    others.cancel()
+    _ = await others.result
+    follower.signal(SIGKILL)
+    try await follower.wait()
+    // It may have begun a moment before the order was placed.
+    #expect(Message.all(in: follower.output).allSatisfy { $0.event == "OrderPlaced" })
+    let positions = ids(follower).compactMap { $0.split(separator: "-").first.flatMap { Int($0) } }
+    #expect(positions == positions.sorted() && positions.last! > positions[0])
+
+    // What happens while it is away.
+    #expect(try await commands.http.post("/v1/orders/mine/payment", ["amount": 300]).status == 200)
+    let again = try ChildProcess(curl, ["-sfN", "-H", "Last-Event-ID: \(ids(follower).last!)", path])
+    try await eventually("it comes") { Message.all(in: again.output).map(\.event) == ["OrderPaid"] }
+  }
 }

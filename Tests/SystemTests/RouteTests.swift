@@ -36,7 +36,7 @@ struct RouteTests {
       store: readStore, heads: heads, tokenKey: ConsistencyToken.Key([]), histories: Histories(pool), cache: nil)
     QueryRoutes(answering: answering).add(to: queries)
     let log = ChangeLog(newest: pool, older: pool, readStore, heads: heads, activity: activity, logger: .quiet)
-    ChangeRoutes(log: log, answering: answering, limit: 1).add(to: queries)
+    ChangeRoutes(log: log, answering: answering, limit: 1, heartbeat: .seconds(15)).add(to: queries)
     for (router, table) in [(commands, CommerceRoutes.commands), (queries, CommerceRoutes.queries)] {
       _ = router.buildResponder()
       let routes = router.routes.map { "\($0.method.rawValue) \($0.path)" }

@@ -82,7 +82,7 @@ extension ReadProgress {
   }
 
   private func look() async {
-    let known = heads.known
+    let (known, begun) = (heads.known, ContinuousClock.now)
     do {
       let rows = try await pool.query(
         """
@@ -116,7 +116,7 @@ extension ReadProgress {
             parked: Dictionary(own) { first, _ in first }, heads: known.heads, before: state.serving[name])
         }
         state.serving = serving
-        state.readAt = .now
+        state.readAt = begun
         state.isFailing = false
       }
     } catch {

@@ -47,6 +47,7 @@ public final class ReadProgress: Service {
 
   struct State {
     var serving: [String: ServingProgress] = [:]
+    /// When the last look that was answered began.
     var readAt: ContinuousClock.Instant?
     var waiters: [Int: Waiter] = [:]
     var next = 0
@@ -116,13 +117,26 @@ public final class ReadProgress: Service {
     }
   }
 
+  /// Whether what is known of the server is of this moment, about: of a look that began no more than two intervals ago. After a
+  /// pause, and while the server hangs, it is not.
+  public var isCurrent: Bool {
+    state.withLock { state in
+      state.readAt.map { ContinuousClock.now - $0 <= activity.busy * 2 } ?? false
+    }
+  }
+
+  /// Somebody asks: who looks seldom looks at once.
+  private func note() {
+    heads.note()
+    if activity.note() { wakeup.signal() }
+  }
+
   /// The generation that serves; nil while it is not known.
   public func generation(of projection: String) -> Int? { state.withLock { $0.serving[projection]?.generation } }
 
   /// How fresh an answer is that is read from now on; nil while nothing is known of one of its projections.
   public func freshness(of reads: [Reads]) -> Freshness? {
-    activity.note()
-    heads.note()
+    note()
     let serving = state.withLock { $0.serving }
     var result: Freshness?
     for read in reads {
@@ -139,8 +153,7 @@ public final class ReadProgress: Service {
 
   /// Up to where the projections have applied every event, but for those of streams that wait; nil while that is not known.
   public func applied(by reads: [Reads]) -> Position? {
-    activity.note()
-    heads.note()
+    note()
     let serving = state.withLock { $0.serving }
     var result: Position?
     for read in reads {
@@ -169,8 +182,7 @@ public final class ReadProgress: Service {
 
   /// Waits until the projections have come as far as the targets say.
   public func wait(for targets: [Target], until deadline: ContinuousClock.Instant) async -> Outcome {
-    activity.note()
-    heads.note()
+    note()
     let known = state.withLock { Self.outcome(of: targets, $0.serving) }
     if let known { return known }
     let start = ContinuousClock.now

@@ -114,8 +114,10 @@ public final class StoreHeads: Service {
 
 /// Whether anybody asks: who looks again and again does so less often while nobody does.
 public final class Activity: Sendable {
+  private static let memory = Duration.seconds(2)
+
   private let last = Mutex(ContinuousClock.now)
-  private let busy: Duration
+  let busy: Duration
   private let idle: Duration
 
   /// - Parameters:
@@ -127,10 +129,17 @@ public final class Activity: Sendable {
   }
 
   /// Somebody has asked.
-  public func note() { last.withLock { $0 = .now } }
+  /// - Returns: whether nobody had for some time.
+  @discardableResult public func note() -> Bool {
+    last.withLock { last in
+      let now = ContinuousClock.now
+      defer { last = now }
+      return now - last >= Self.memory
+    }
+  }
 
   /// The time to the next look.
-  var interval: Duration { ContinuousClock.now - last.withLock { $0 } < .seconds(2) ? busy : idle }
+  var interval: Duration { ContinuousClock.now - last.withLock { $0 } < Self.memory ? busy : idle }
 
   func rest() async { try? await Task.sleep(for: interval) }
 }
