@@ -100,6 +100,7 @@ let package = Package(
       resources: [
         .embedInCode("Migrations/v0001_projections.sql"), .embedInCode("Migrations/v0002_generations.sql"),
         .embedInCode("Migrations/v0003_numbers.sql"),
+        .embedInCode("Migrations/v0004_one_row.sql"),
         .embedInCode("Migrations/functions.sql"), .embedInCode("Migrations/privileges.sql"),
       ]),
     .target(

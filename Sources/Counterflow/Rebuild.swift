@@ -238,7 +238,7 @@ private struct Rebuilding {
   private func applied(_ generation: Generation) async throws -> Int64 {
     try await stores.readStore.query(
       """
-      select coalesce(sum(applied), 0)::bigint from projections.ledger
+      select coalesce(sum(applied), 0)::bigint from projections.applied
       where projection = \(projection.name) and generation = \(Int32(generation.number))
       """
     ).value(Int64.self)

@@ -242,20 +242,20 @@ struct IntegrationPublisher: Sendable {
   private func save(_ cursor: inout Cursor) async throws {
     guard cursor.isAhead else { return }
     let (pool, state) = (pool, cursor)
-    let moved = try await Task {
+    let isSame = try await Task {
       try await pool.query(
         """
-        update event_store.cursors set position = \(state.position.rawValue), event_id = \(optional: state.eventID),
+        update event_store.cursors c set position = \(state.position.rawValue), event_id = \(optional: state.eventID),
           updated_at = clock_timestamp()
-        where name = \(Self.name) and incarnation = \(state.incarnation) and position = \(state.saved.rawValue)
-          and incarnation = (select i.incarnation from event_store.identity i)
-        """)
+        from event_store.identity i
+        where c.name = \(Self.name) and c.incarnation = \(state.incarnation) and c.position = \(state.saved.rawValue)
+        returning i.incarnation = c.incarnation
+        """
+      ).decode(Bool.self).first
     }.value
-    guard moved.affectedRows == 1 else {
-      cursor.saved = cursor.position
-      throw Overtaken()
-    }
+    // Also of a history that is over: what was published of it is published.
     cursor.saved = cursor.position
+    guard isSame == true else { throw Overtaken() }
   }
 }
 

@@ -7,9 +7,11 @@ extension PostgresConnection {
   ///
   /// Past `timeout`, or when the task is cancelled, the connection is dropped, since a cancel request
   /// cannot say which of the queries it means.
+  /// - Parameter isAllOrNothing: the queries are one transaction: then the server is asked to stop too, so that a statement that
+  ///   waits there gives back what the transaction has locked.
   /// - Throws: only what stops the pipeline whole; a query's own failure is in its result.
   public func pipeline(
-    _ queries: [Query], timeout: Duration? = nil
+    _ queries: [Query], timeout: Duration? = nil, isAllOrNothing: Bool = false
   ) throws(PostgresError) -> [Result<ResultSet, PostgresError>] {
     guard !queries.isEmpty else { return [] }
     let raw = try raw
@@ -27,10 +29,31 @@ extension PostgresConnection {
         answers.append(answer)
       }
     } catch {
+      if isAllOrNothing { requestCancel() }
       throw lose(error.code, error.message)
     }
     guard PQexitPipelineMode(raw) == 1 else { throw lose() }
     return answers
+  }
+
+  /// A transaction in two round trips: BEGIN with what is read first, and with COMMIT what `body` makes of that.
+  /// - Parameter body: is given the answers to `queries` in order, and returns the last statements; it may run others, such
+  ///   as a COPY, at once. It is synchronous and runs on the connection, so nothing interleaves with it.
+  /// - Throws: what `body` throws, or a `PostgresError`; then nothing took effect, unless its `outcomeIsUnknown` is true.
+  public func transaction(
+    reading queries: [Query], _ body: @Sendable (isolated PostgresConnection, [ResultSet]) throws -> [Query]
+  ) throws {
+    do {
+      let answers = try pipeline(["begin"] + queries, isAllOrNothing: true).map { try $0.get() }
+      // The first statement that fails is the cause; those behind it, and the COMMIT, have no effect.
+      let last = try body(self, Array(answers.dropFirst())) + ["commit"]
+      for answer in try pipeline(last, isAllOrNothing: true) { _ = try answer.get() }
+    } catch {
+      if isUsable, isInTransaction {
+        do { _ = try query("rollback", timeout: nil, cancellable: false) } catch { _ = lose() }
+      }
+      throw error
+    }
   }
 
   /// Sends prepare (where needed), execute and sync.

@@ -40,18 +40,19 @@ final class Mailbox: Sendable {
 
   var wanted: Set<Int> { state.withLock { $0.wanted } }
 
+  var hasMail: Bool { state.withLock { !$0.batches.isEmpty } }
+
+  /// Whoever offers signals, once all have been offered what has come.
   /// - Returns: false when the mailbox is full.
   func offer(_ batch: FeedBatch) -> Bool {
     let size = batch.size
-    let isTaken = state.withLock { state in
+    return state.withLock { state in
       guard state.wanted.contains(batch.partition.index) else { return true }
       guard state.size + size <= budget.half || state.batches.isEmpty else { return false }
       state.batches.append(batch)
       state.size += size
       return true
     }
-    wakeup.signal()
-    return isTaken
   }
 
   /// The oldest deliveries, at least one where there are any, up to about `events` events.
@@ -65,6 +66,35 @@ final class Mailbox: Sendable {
         state.size -= batch.size
       }
       return taken
+    }
+  }
+}
+
+/// Tells of deliveries: of the first after a pause at once, of others together with those that come soon after.
+final class Bell: Sendable {
+  private struct State {
+    var last: ContinuousClock.Instant?
+    var isDue = false
+  }
+
+  private let state = Mutex(State())
+
+  /// - Parameter interval: between two calls of `tell`, at least.
+  func ring(every interval: Duration, _ tell: @escaping @Sendable () -> Void) {
+    let now = ContinuousClock.now
+    let next = state.withLock { state -> ContinuousClock.Instant? in
+      guard !state.isDue else { return nil }
+      let next = max(now, (state.last ?? now) + (state.last == nil ? .zero : interval))
+      state.isDue = next > now
+      state.last = next
+      return next
+    }
+    guard let next else { return }
+    guard next > now else { return tell() }
+    Task {
+      try? await Task.sleep(until: next, clock: .continuous)
+      state.withLock { $0.isDue = false }
+      tell()
     }
   }
 }

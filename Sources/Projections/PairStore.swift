@@ -10,6 +10,11 @@ struct FencedError: ClassifiedError, CustomStringConvertible {
   var description: String { "another worker owns some of the pairs of \(projection) now" }
 }
 
+extension SQLState {
+  /// Raised by `projections.advance`.
+  static let fenced = SQLState(rawValue: "CF001")
+}
+
 /// The pairs of one generation, as one worker sees them in the read store. A lane is the part of the
 /// partitions that one runner takes care of: those whose index leaves `lane` when divided by `lanes`.
 struct PairStore: Sendable {
@@ -88,29 +93,28 @@ struct PairStore: Sendable {
       """)
   }
 
-  /// Moves checkpoints, in the transaction that writes their rows, and enters what was applied in the ledger.
-  /// - Throws: `FencedError` when one of them is not this worker's, or not where it left it.
-  func advance(_ advances: [Advance], on connection: isolated PostgresConnection) throws {
-    let result = try connection.query(
-      """
-      update projections.checkpoints c
-      set position = u.position, event_id = u.event_id, updated_at = clock_timestamp(), halted_at = null, error = null
-      from unnest(
-        \(array: advances.map { Int32($0.partition.index) }), \(array: advances.map(\.from.position.rawValue)),
-        \(array: advances.map(\.to.position.rawValue)), \(array: advances.map(\.to.eventID)))
-        as u(partition, previous, position, event_id)
-      where c.projection = \(projection) and c.generation = \(number) and c.partition = u.partition
-        and c.owner = \(worker) and c.position = u.previous
-      """)
-    guard result.affectedRows == advances.count else { throw FencedError(projection: projection) }
+  /// Moves checkpoints, in the transaction that writes their rows, and enters what was applied in the ledger. They fail with
+  /// `SQLState.fenced` when one of the pairs is not this worker's, or not where it left it.
+  func advance(_ advances: [Advance]) -> [Query] {
+    var current: [Ledger.Entry] = []
+    // Of blocks that the checkpoints have left behind.
     var entries: [Ledger.Key: Ledger.Entry] = [:]
     for advance in advances {
-      for event in advance.applied {
-        entries[Ledger.Key(advance.partition, event.position), default: .init()].add(event.id)
-      }
+      let key = Ledger.Key(advance.partition, advance.to.position)
+      var own: [Ledger.Key: Ledger.Entry] = [:]
+      for event in advance.applied { own[Ledger.Key(advance.partition, event.position), default: .init()].add(event.id) }
+      current.append(own.removeValue(forKey: key) ?? .init())
+      entries.merge(own) { $1 }
     }
-    guard !entries.isEmpty else { return }
-    try connection.query(
+    let moves: Query = """
+      select projections.advance(
+        \(projection), \(number), \(worker), \(array: advances.map { Int32($0.partition.index) }),
+        \(array: advances.map(\.from.position.rawValue)), \(array: advances.map(\.to.position.rawValue)),
+        \(array: advances.map(\.to.eventID)), \(array: current.map(\.count)), \(array: current.map(\.ids)))
+      """
+    guard !entries.isEmpty else { return [moves] }
+    return [
+      moves,
       """
       insert into projections.ledger as l (projection, generation, partition, block, applied, ids)
       select \(projection), \(number), u.partition, u.block, u.applied, u.ids
@@ -120,7 +124,8 @@ struct PairStore: Sendable {
         as u(partition, block, applied, ids)
       on conflict (projection, generation, partition, block)
       do update set applied = l.applied + excluded.applied, ids = l.ids # excluded.ids
-      """)
+      """,
+    ]
   }
 
   /// Tells how pairs are doing, for people and for `projections.activate`.
@@ -164,48 +169,42 @@ extension PairStore {
   }
 
   /// Parks the event's stream, or tells why it goes on waiting.
-  func park(_ event: RecordedEvent, _ partition: Partition, error: String, on connection: isolated PostgresConnection)
-    throws
-  {
-    try connection.query(
-      """
-      insert into projections.parked as p
-        (projection, generation, stream, partition, version, position, event_id, event_type, error)
-      values (\(projection), \(number), \(event.stream.rawValue), \(Int32(partition.index)), \(event.version.rawValue),
-        \(event.position.rawValue), \(event.id), \(event.type), \(error))
-      on conflict (projection, generation, stream) do update
-      set version = excluded.version, position = excluded.position, event_id = excluded.event_id,
-        event_type = excluded.event_type, error = excluded.error, attempts = p.attempts + 1, request = null,
-        tried_at = clock_timestamp()
-      """)
+  func park(_ event: RecordedEvent, _ partition: Partition, error: String) -> Query {
+    """
+    insert into projections.parked as p
+      (projection, generation, stream, partition, version, position, event_id, event_type, error)
+    values (\(projection), \(number), \(event.stream.rawValue), \(Int32(partition.index)), \(event.version.rawValue),
+      \(event.position.rawValue), \(event.id), \(event.type), \(error))
+    on conflict (projection, generation, stream) do update
+    set version = excluded.version, position = excluded.position, event_id = excluded.event_id,
+      event_type = excluded.event_type, error = excluded.error, attempts = p.attempts + 1, request = null,
+      tried_at = clock_timestamp()
+    """
   }
 
   /// Gives one event up: the stream goes on behind it.
-  func discard(_ stream: StreamID, on connection: isolated PostgresConnection) throws {
-    try connection.query(
-      """
-      insert into projections.discarded (projection, generation, stream, partition, version, position, event_id, error)
-      select p.projection, p.generation, p.stream, p.partition, p.version, p.position, p.event_id, p.error
-      from projections.parked p
-      where p.projection = \(projection) and p.generation = \(number) and p.stream = \(stream.rawValue)
-      """)
+  func discard(_ stream: StreamID) -> Query {
+    """
+    insert into projections.discarded (projection, generation, stream, partition, version, position, event_id, error)
+    select p.projection, p.generation, p.stream, p.partition, p.version, p.position, p.event_id, p.error
+    from projections.parked p
+    where p.projection = \(projection) and p.generation = \(number) and p.stream = \(stream.rawValue)
+    """
   }
 
   /// The stream waits at that version now; it has no more events so far when it is not there.
-  func resume(_ stream: StreamID, at version: Version, on connection: isolated PostgresConnection) throws {
-    try connection.query(
-      """
-      update projections.parked set version = \(version.rawValue), request = 'retry'
-      where projection = \(projection) and generation = \(number) and stream = \(stream.rawValue)
-      """)
+  func resume(_ stream: StreamID, at version: Version) -> Query {
+    """
+    update projections.parked set version = \(version.rawValue), request = 'retry'
+    where projection = \(projection) and generation = \(number) and stream = \(stream.rawValue)
+    """
   }
 
-  func unpark(_ stream: StreamID, on connection: isolated PostgresConnection) throws {
-    try connection.query(
-      """
-      delete from projections.parked
-      where projection = \(projection) and generation = \(number) and stream = \(stream.rawValue)
-      """)
+  func unpark(_ stream: StreamID) -> Query {
+    """
+    delete from projections.parked
+    where projection = \(projection) and generation = \(number) and stream = \(stream.rawValue)
+    """
   }
 }
 

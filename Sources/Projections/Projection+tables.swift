@@ -1,30 +1,52 @@
 internal import EventSourcing
 internal import Postgres
 
+/// What a batch of events does to a read store: what is read first, and what is to be written then.
+struct BatchPlan: Sendable {
+  /// nil where no row is needed.
+  let load: Query?
+  /// - Parameter rows: what `load` answered.
+  let statements: @Sendable (_ rows: ResultSet?) throws -> [Statement]
+}
+
+/// A statement that writes rows.
+enum Statement: Sendable {
+  case query(Query)
+  /// For many rows: faster, but with a round trip of its own.
+  case copy(into: String, columns: [(String, PostgresValue)])
+}
+
 extension Projection {
-  /// Reads, folds and writes what `events` concern, inside the connection's transaction.
-  func write(_ events: [RecordedEvent], to generation: Generation, on connection: isolated PostgresConnection) throws {
+  /// Plans how to read, fold and write what `events` concern.
+  func plan(for events: [RecordedEvent], in generation: Generation) throws -> BatchPlan {
     let target = generation.table(table.name)
-    let changes = try fold(events) { keys in
-      let rows = try connection.query(table.select(keys, from: target)).decode((String, PostgresBytes).self)
-      return try ProjectionFault.blaming {
+    let keyed = try KeyedEvents(events, of: self)
+    let load = keyed.existing.isEmpty ? nil : table.select(keyed.existing, from: target)
+    return BatchPlan(load: load) { rows in
+      let rows = try rows?.decode((String, PostgresBytes).self) ?? []
+      let before = try ProjectionFault.blaming {
         Dictionary(uniqueKeysWithValues: try rows.map { ($0.0, try table.decode($0.1.bytes)) })
       }
+      return try statements(for: try changes(keyed, before), in: generation)
     }
+  }
+
+  private func statements(for changes: [RowChange<Document>], in generation: Generation) throws -> [Statement] {
+    let target = generation.table(table.name)
     let rows = { (isNew: Bool) in
       changes.compactMap { change in
         change.isNew != isNew
           ? nil : change.after.map { DocumentTable.Row(key: change.key, version: change.version, document: $0) }
       }
     }
-    try table.write(rows(true), areNew: true, to: target, on: connection)
-    try table.write(rows(false), areNew: false, to: target, on: connection)
+    var statements = [true, false].compactMap { table.write(rows($0), areNew: $0, to: target) }
     let gone = changes.filter { $0.after == nil && !$0.isNew }.map(\.key)
-    if !gone.isEmpty { try connection.query(table.delete(gone, from: target)) }
+    if !gone.isEmpty { statements.append(.query(table.delete(gone, from: target))) }
     for aggregate in aggregates {
       let sums = try aggregate.sums(of: changes, generation)
-      if !sums.isEmpty { try connection.query(aggregate.add(sums, to: generation.table(aggregate.name))) }
+      if !sums.isEmpty { statements.append(.query(aggregate.add(sums, to: generation.table(aggregate.name)))) }
     }
+    return statements
   }
 }
 
@@ -51,10 +73,10 @@ extension DocumentTable {
   /// From how many rows on a COPY, with its round trips, is faster than an insert.
   private static var copyThreshold: Int { 32 }
 
-  /// Writes rows, set-based.
+  /// Writes rows, set-based; nil for none.
   /// - Parameter areNew: they are not there yet; otherwise they may be, and are replaced.
-  func write(_ rows: [Row], areNew: Bool, to target: String, on connection: isolated PostgresConnection) throws {
-    guard !rows.isEmpty else { return }
+  func write(_ rows: [Row], areNew: Bool, to target: String) -> Statement? {
+    guard !rows.isEmpty else { return nil }
     let documents = rows.map(\.document)
     let values =
       [
@@ -64,8 +86,7 @@ extension DocumentTable {
     let names = ["key", "version", "document"] + columns.map(\.name)
     let types = ["text", "bigint", "json"] + columns.map(\.type)
     if areNew, rows.count >= Self.copyThreshold, zip(values, types).allSatisfy({ $0.isArray(of: $1) }) {
-      _ = try connection.copyIn(into: target, columns: Array(zip(names, values)))
-      return
+      return .copy(into: target, columns: Array(zip(names, values)))
     }
     let selected = names.indices.map { "u.c\($0)::\(types[$0])" }.joined(separator: ", ")
     let parameters = names.indices.map { "$\($0 + 1)" }.joined(separator: ", ")
@@ -78,7 +99,7 @@ extension DocumentTable {
       let updates = names.dropFirst().map { "\($0) = excluded.\($0)" }.joined(separator: ", ")
       sql += " on conflict (key) do update set \(updates)"
     }
-    try connection.query(Query(sql, values))
+    return .query(Query(sql, values))
   }
 }
 

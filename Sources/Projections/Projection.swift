@@ -143,12 +143,42 @@ extension Projection {
   public func fold(
     _ events: [RecordedEvent], load: ([String]) throws -> [String: Document]
   ) throws -> [RowChange<Document>] {
-    var order: [String] = []
-    var firsts: [String: RecordedEvent] = [:]
-    let keyed = try events.compactMap { event -> (key: String, event: RecordedEvent)? in
-      guard categories.contains(String(event.stream.category)),
-        let key = try ProjectionFault.blaming({ try key(of: event) })
-      else { return nil }
+    let keyed = try KeyedEvents(events, of: self)
+    return try changes(keyed, keyed.existing.isEmpty ? [:] : load(keyed.existing))
+  }
+
+  /// - Parameter before: the documents as they are stored.
+  func changes(_ keyed: KeyedEvents, _ before: [String: Document]) throws -> [RowChange<Document>] {
+    var after = before
+    var versions: [String: Version] = [:]
+    for (key, event) in keyed.events {
+      var document = after[key]
+      try ProjectionFault.blaming { try apply(event, to: &document) }
+      after[key] = document
+      versions[key] = event.version
+    }
+    return keyed.order.map { key in
+      let first = keyed.firsts[key]!
+      return RowChange(
+        key: key, hash: first.hash, version: versions[key]!, before: before[key], after: after[key],
+        isNew: first.version.rawValue == 1)
+    }
+  }
+}
+
+/// Events with the keys of the rows that they concern.
+struct KeyedEvents: Sendable {
+  var events: [(key: String, event: RecordedEvent)] = []
+  /// Keys in the order of their first events.
+  var order: [String] = []
+  var firsts: [String: RecordedEvent] = [:]
+
+  /// Keys of rows that may be there: what begins here has none yet.
+  var existing: [String] { order.filter { firsts[$0]!.version.rawValue > 1 } }
+
+  init(_ events: [RecordedEvent], of projection: some Projection) throws {
+    for event in events where projection.categories.contains(String(event.stream.category)) {
+      guard let key = try ProjectionFault.blaming({ try projection.key(of: event) }) else { continue }
       if let first = firsts[key] {
         guard first.stream == event.stream else {
           throw ProjectionFault(
@@ -158,23 +188,7 @@ extension Projection {
         firsts[key] = event
         order.append(key)
       }
-      return (key, event)
-    }
-    // What begins here has no row yet.
-    let old = order.filter { firsts[$0]!.version.rawValue > 1 }
-    let before = old.isEmpty ? [:] : try load(old)
-    var after = before
-    var versions: [String: Version] = [:]
-    for (key, event) in keyed {
-      var document = after[key]
-      try ProjectionFault.blaming { try apply(event, to: &document) }
-      after[key] = document
-      versions[key] = event.version
-    }
-    return order.map { key in
-      RowChange(
-        key: key, hash: firsts[key]!.hash, version: versions[key]!, before: before[key], after: after[key],
-        isNew: firsts[key]!.version.rawValue == 1)
+      self.events.append((key, event))
     }
   }
 }
@@ -186,12 +200,8 @@ public struct AnyProjection: Sendable {
   public let categories: Set<String>
   /// Of documents first, then of sums.
   public let tables: [String]
-  /// What folds some events, with what it needs for them.
-  struct Prepared: Sendable {
-    let write: @Sendable (isolated PostgresConnection, [RecordedEvent], Generation) throws -> Void
-  }
-
-  let prepared: @Sendable ([RecordedEvent], Generation) async throws -> Prepared
+  /// How some events are folded, with what that needs besides.
+  let plan: @Sendable ([RecordedEvent], Generation) async throws -> BatchPlan
   /// Folds events anew, for comparison.
   let replaying: @Sendable () -> any AnyReplay
   /// For each table SQL that gives the rows' keys (k) and contents (c) as text: of all columns, or of the document; and
@@ -217,9 +227,8 @@ public struct AnyProjection: Sendable {
         { @Sendable (table: String, _: Bool) in aggregate.contents(of: table) }
       }
     sums = projection.aggregates.map { aggregate in { aggregate.contents(of: $0, partition: $1) } }
-    prepared = { events, generation in
-      let projection = try await projection.prepared(for: events, in: generation)
-      return Prepared { try projection.write($1, to: $2, on: $0) }
+    plan = { events, generation in
+      try await projection.prepared(for: events, in: generation).plan(for: events, in: generation)
     }
     replaying = { Replay(projection) }
   }

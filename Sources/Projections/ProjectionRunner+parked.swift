@@ -39,17 +39,9 @@ extension ProjectionRunner {
       let next = isLast ? nil : page.last?.version.advanced(by: 1)
       let advance = PairStore.Advance(partition: partition, from: checkpoint, to: checkpoint, applied: applied)
       do {
-        let prepared = try await projection.prepared(applied, generation)
-        try await inTransaction { [generation, store, discards] connection in
-          try store.advance([advance], on: connection)
-          if discards { try store.discard(stream.stream, on: connection) }
-          if !applied.isEmpty { try prepared.write(connection, applied, generation) }
-          if let next {
-            try store.resume(stream.stream, at: next, on: connection)
-          } else {
-            try store.unpark(stream.stream, on: connection)
-          }
-        }
+        let first = store.advance([advance]) + (discards ? [store.discard(stream.stream)] : [])
+        let last = next.map { store.resume(stream.stream, at: $0) } ?? store.unpark(stream.stream)
+        try await write(first: first, applied, then: [last])
       } catch {
         switch FailureKind(error) {
         case .retry, .historyChanged: throw error
@@ -62,12 +54,10 @@ extension ProjectionRunner {
           continue
         }
         let refused = page.last ?? first
-        try await inTransaction { [store, discards] connection in
-          try store.advance(
-            [PairStore.Advance(partition: partition, from: checkpoint, to: checkpoint, applied: [])], on: connection)
-          if discards, refused.version != first.version { try store.discard(stream.stream, on: connection) }
-          try store.park(refused, partition, error: "\(error)", on: connection)
-        }
+        let stay = PairStore.Advance(partition: partition, from: checkpoint, to: checkpoint, applied: [])
+        let given = discards && refused.version != first.version ? [store.discard(stream.stream)] : []
+        try await write(
+          first: store.advance([stay]) + given, [], then: [store.park(refused, partition, error: "\(error)")])
         logger.error("a parked stream is refused again", metadata: ["stream": "\(stream.stream)", "error": "\(error)"])
         return false
       }

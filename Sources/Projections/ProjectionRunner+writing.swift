@@ -45,7 +45,8 @@ extension ProjectionRunner {
     }
   }
 
-  func write(_ work: [Work]) async throws {
+  /// - Parameter isUrgent: somebody may wait for rows; otherwise only for checkpoints.
+  func write(_ work: [Work], isUrgent: Bool = true) async throws {
     var applied: [RecordedEvent] = []
     let advances = work.map { work in
       let index = work.pair.partition.index
@@ -56,12 +57,8 @@ extension ProjectionRunner {
         partition: work.pair.partition, from: stored[index] ?? .start, to: work.pair.checkpoint, applied: events)
     }
     let events = applied
-    let prepared = events.isEmpty ? nil : try await projection.prepared(events, generation)
     let (start, begun) = (ContinuousClock.now, DefaultTracerClock.now)
-    try await inTransaction { [generation, store] connection in
-      try prepared?.write(connection, events, generation)
-      try store.advance(advances, on: connection)
-    }
+    try await write(events, then: store.advance(advances), isUrgent: isUrgent)
     for work in work {
       pairs[work.pair.partition.index] = work.pair
       stored[work.pair.partition.index] = work.pair.checkpoint
@@ -73,11 +70,20 @@ extension ProjectionRunner {
       "apply", events, kind: .consumer, since: begun, attributes: ["counterflow.projection": projection.name])
   }
 
-  /// In a task of its own, so that a shutdown lets the transaction in hand finish.
-  func inTransaction(_ body: @escaping @Sendable (isolated PostgresConnection) throws -> Void) async throws {
-    let readStore = readStore
-    try await Task { try await readStore.transaction(body) }.value
+  /// Writes what events make of rows, and statements before and after them, in one transaction.
+  func write(
+    first: [Query] = [], _ events: [RecordedEvent], then last: [Query], isUrgent: Bool = true
+  ) async throws {
+    let plan = events.isEmpty ? nil : try await projection.plan(events, generation)
+    let part = RoundPart(load: plan?.load, isLarge: events.count > Self.largePart) { rows in
+      try first.map(Statement.query) + (plan?.statements(rows) ?? []) + last.map(Statement.query)
+    }
+    do { try await rounds.write(part, of: lane, isUrgent: isUrgent) } catch let error as PostgresError
+    where error.code == .server(.fenced) { throw FencedError(projection: projection.name) }
   }
+
+  /// Events in one transaction beyond which it is not shared with others.
+  private static var largePart: Int { 256 }
 
   /// Parks the stream of an event that was refused, or halts the pair where that happens to many.
   private func park(_ event: RecordedEvent, _ pair: Pair, _ error: any Error) async throws {
@@ -89,10 +95,8 @@ extension ProjectionRunner {
     }
     let advance = PairStore.Advance(
       partition: pair.partition, from: stored[index]!, to: pair.checkpoint, applied: [])
-    try await inTransaction { [store] connection in
-      try store.park(event, pair.partition, error: "\(error)", on: connection)
-      try store.advance([advance], on: connection)
-    }
+    try await write(
+      first: [store.park(event, pair.partition, error: "\(error)")], [], then: store.advance([advance]))
     parked[index, default: []].insert(event.stream)
     recentlyParked[index]!.append(.now)
     pairs[index] = pair

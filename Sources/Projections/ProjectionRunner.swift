@@ -37,6 +37,7 @@ actor ProjectionRunner {
   let readStore: PostgresPool
   let events: PostgresEventStore
   let settings: Settings
+  let rounds: SharedRounds
   private let budget: MemoryBudget
   let logger: Logger
   let metrics: ProjectionMetrics
@@ -53,6 +54,8 @@ actor ProjectionRunner {
   var recentlyParked: [Int: [ContinuousClock.Instant]] = [:]
   var nextHeadCheck = ContinuousClock.now
   private var nextFlush = ContinuousClock.now
+  /// As `SharedRounds` knows it.
+  nonisolated var lane: SharedRounds.Lane { ObjectIdentifier(mailbox) }
   private var firstToCatchUp = 0
   private var isRetired = false
   let standsAside = Atomic(false)
@@ -61,13 +64,14 @@ actor ProjectionRunner {
   nonisolated var isAside: Bool { standsAside.load(ordering: .relaxed) }
 
   init(
-    _ projection: AnyProjection, _ store: PairStore, readStore: PostgresPool, events: PostgresEventStore,
-    budget: MemoryBudget, settings: Settings, logger: Logger
+    _ projection: AnyProjection, _ store: PairStore, readStore: PostgresPool, rounds: SharedRounds,
+    events: PostgresEventStore, budget: MemoryBudget, settings: Settings, logger: Logger
   ) {
     self.projection = projection
     self.store = store
     generation = store.generation
     self.readStore = readStore
+    self.rounds = rounds
     self.events = events
     self.budget = budget
     mailbox = Mailbox(budget)
@@ -102,6 +106,7 @@ actor ProjectionRunner {
         if try await step() { backoff.reset() }
         failingSince = nil
       } catch {
+        rounds.settle(lane)
         guard !Task.isCancelled else { break }
         // What was taken is read from the store again, from the checkpoints as they stand there.
         isSure = false
@@ -117,6 +122,7 @@ actor ProjectionRunner {
         try? await Task.sleep(for: backoff.next())
       }
     }
+    rounds.settle(lane)
     // Also when cancelled: in a task of its own.
     let (store, pool, mine) = (store, readStore, pairs.values.map(\.partition))
     await Task { try? await store.release(mine, on: pool) }.value
@@ -182,6 +188,7 @@ actor ProjectionRunner {
     let due = work.filter { concernsRows($0.value, $0.key) }
     guard !due.isEmpty else {
       try await flush()
+      rounds.settle(lane)
       if pairs.values.allSatisfy({ $0.mode != .catchingUp }), !isRetired {
         // What is settled and not written is written soon: queries with a token may wait for it.
         let isAhead = pairs.contains { stored[$0.key] != $0.value.checkpoint }
@@ -232,9 +239,9 @@ actor ProjectionRunner {
   /// Writes the checkpoints of pairs whose events concerned no row, now and then.
   func flush(now isDue: Bool = false) async throws {
     guard isDue || ContinuousClock.now >= nextFlush else { return }
-    nextFlush = .now + min(settings.headInterval, .milliseconds(50))
+    nextFlush = rounds.nextFlush(within: min(settings.headInterval, .milliseconds(50)))
     let behind = pairs.filter { stored[$0.key] != $0.value.checkpoint }
     guard !behind.isEmpty else { return }
-    try await write(behind.sorted { $0.key < $1.key }.map { Work(pair: $0.value, events: []) })
+    try await write(behind.sorted { $0.key < $1.key }.map { Work(pair: $0.value, events: []) }, isUrgent: isDue)
   }
 }

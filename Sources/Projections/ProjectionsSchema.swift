@@ -11,6 +11,8 @@ public let projectionsSchema = Schema(
       sql: String(decoding: PackageResources.v0002_generations_sql, as: UTF8.self)),
     Migration(
       version: 3, name: "numbers", sql: String(decoding: PackageResources.v0003_numbers_sql, as: UTF8.self)),
+    Migration(
+      version: 4, name: "one row", sql: String(decoding: PackageResources.v0004_one_row_sql, as: UTF8.self)),
   ],
   afterwards: [
     String(decoding: PackageResources.functions_sql, as: UTF8.self),

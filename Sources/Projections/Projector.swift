@@ -31,6 +31,9 @@ public struct Projector: Service {
     public var memory = 32 * 1024 * 1024
     /// How long the pairs of a projector that died wait for a new owner, at most.
     public var leaseDuration = Duration.seconds(5)
+    /// How long after one round the next begins, at least: what comes meanwhile goes in one. The first delivery after a pause is
+    /// applied at once.
+    public var gatherTime = Duration.milliseconds(8)
     /// How often the queue is bound again, should somebody have deleted the exchange.
     public var upkeepInterval = Duration.seconds(5)
     /// Bytes that the broker sends ahead of what was taken: as many deliveries as can be that large.
@@ -50,6 +53,8 @@ public struct Projector: Service {
   private let worker: Worker
   private let budget: MemoryBudget
   private let crew: Crew
+  private let rounds: SharedRounds
+  private let bell = Bell()
   private let isConnected = Flag()
   private let feed = Bindings()
   private let dropped = Counter(label: "projector_deliveries_dropped_total")
@@ -67,6 +72,7 @@ public struct Projector: Service {
     self.logger = logger
     budget = MemoryBudget(bytes: settings.memory)
     crew = Crew(budget)
+    rounds = SharedRounds(readStore)
     worker = Worker(name: settings.name, leaseDuration: settings.leaseDuration, pool: readStore)
   }
 
@@ -164,7 +170,7 @@ public struct Projector: Service {
       PairStore(
         generation: generation, worker: worker.id, lane: lane,
         lanes: min(settings.lanes, generation.partitioning.count)),
-      readStore: readStore, events: store, budget: budget,
+      readStore: readStore, rounds: rounds, events: store, budget: budget,
       settings: ProjectionRunner.Settings(
         batchSize: settings.batchSize, headInterval: settings.headInterval, haltRetry: settings.haltRetry,
         parkLimit: settings.parkLimit, patience: settings.leaseDuration * 2),
@@ -271,6 +277,11 @@ public struct Projector: Service {
       do {
         let batch = try FeedBatch(decoding: delivery.body)
         for mailbox in crew.mailboxes where !mailbox.offer(batch) { dropped.increment() }
+        bell.ring(every: settings.gatherTime) {
+          let mailboxes = crew.mailboxes.filter(\.hasMail)
+          rounds.expect(mailboxes.map { ObjectIdentifier($0) })
+          for mailbox in mailboxes { mailbox.wakeup.signal() }
+        }
       } catch {
         logger.error("a delivery cannot be read; the store will be", metadata: ["error": "\(error)"])
         dropped.increment()

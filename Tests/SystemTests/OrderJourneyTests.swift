@@ -210,7 +210,7 @@ struct OrderJourneyTests {
     for n in 5..<15 { try await order(n) }
     try await eventually("each is counted once") {
       try await database.query(
-        "select coalesce(sum(applied), 0)::bigint from projections.ledger where projection = 'orders'"
+        "select coalesce(sum(applied), 0)::bigint from projections.applied where projection = 'orders'"
       ).value(Int.self) == 15
     }
   }
@@ -242,7 +242,7 @@ struct OrderJourneyTests {
     for n in 20..<30 { try await order(n) }
     // Each was counted once, whoever did it.
     let applied = try await database.query(
-      "select sum(applied)::bigint from projections.ledger where projection = 'orders'"
+      "select sum(applied)::bigint from projections.applied where projection = 'orders'"
     ).value(Int.self)
     #expect(applied == 30)
   }

@@ -108,16 +108,19 @@ extension EngineTests {
     let advance = PairStore.Advance(
       partition: pair.partition, from: pair.checkpoint, to: Checkpoint(position: Position(1), eventID: UUID()),
       applied: [])
-    await #expect(throws: FencedError.self) {
-      try await pool.transaction { connection in
-        try connection.query("insert into counting_g1 values ('x', 1, '{}', 1)")
-        try old.advance([advance], on: connection)
-      }
+    let rounds = SharedRounds(pool)
+    func write(_ first: [Query], of store: PairStore) async throws {
+      let part = RoundPart(load: nil) { _ in (first + store.advance([advance])).map(Statement.query) }
+      try await rounds.write(part, of: ObjectIdentifier(rounds))
+    }
+    let isFenced = { (error: any Error) in (error as? PostgresError)?.code == .server(.fenced) }
+    await #expect { try await write(["insert into counting_g1 values ('x', 1, '{}', 1)"], of: old) } throws: {
+      isFenced($0)
     }
     #expect(try await pool.query("select 1 from counting").isEmpty)
-    try await pool.transaction { try new.advance([advance], on: $0) }
+    try await write([], of: new)
     // The same step twice: the checkpoint is not where it was.
-    await #expect(throws: FencedError.self) { try await pool.transaction { try new.advance([advance], on: $0) } }
+    await #expect { try await write([], of: new) } throws: { isFenced($0) }
   }
 
   @Test(

@@ -5,7 +5,7 @@ read_sql() { admin_psql counterflow_read -At -c "$1"; }
 write_sql() { admin_psql counterflow_write -At -c "$1"; }
 head_position() { write_sql 'select coalesce(max(position), 0) from event_store.events'; }
 cursor() { write_sql "select coalesce(max(position), 0) from event_store.cursors where name = '$1'"; }
-serving() { read_sql "select coalesce(sum(l.applied), 0) from projections.ledger l join projections.generations g using (projection, generation) where g.state = 'serving'"; }
+serving() { read_sql "select coalesce(sum(l.applied), 0) from projections.applied l join projections.generations g using (projection, generation) where g.state = 'serving'"; }
 now() { date +%s.%N; }
 # until CONDITION...: seconds from $since until it holds, looked at every 50 ms for 300 s at most.
 until_holds() {

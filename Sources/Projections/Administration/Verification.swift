@@ -73,8 +73,8 @@ extension Verification {
       ).decode((Int64, UUID?, UUID).self).map { (Position($0.0), $0.1, $0.2) }
       let entries = try await connection.query(
         """
-        select partition, block, applied, ids from projections.ledger
-        where projection = \(name) and generation = \(number)
+        select partition, block, sum(applied)::bigint, bit_xor(ids) from projections.applied
+        where projection = \(name) and generation = \(number) group by partition, block
         """
       ).decode((Int, Int64, Int64, Int64).self)
       ledger = Dictionary(

@@ -21,5 +21,6 @@ grant select, insert, update, delete on all tables in schema projections to coun
 grant select on projections.checkpoints, projections.generations, projections.parked, projections.workers to counterflow_query;
 revoke all on all functions in schema projections from public;
 grant execute on function projections.retry_parked to counterflow_query;
-grant execute on function projections.add_generation, projections.look, projections.activate to counterflow_projector;
+grant execute on function projections.add_generation, projections.look, projections.activate, projections.advance
+  to counterflow_projector;
 grant select on public.counterflow_migrations to counterflow_projector, counterflow_query;

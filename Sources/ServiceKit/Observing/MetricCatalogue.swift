@@ -60,8 +60,13 @@ public enum MetricCatalogue {
       .init("counterflow_projection_pairs_stopped", .gauge, "Pairs of a lane that stand still: halted or forked."),
       .init("counterflow_projection_pairs_unowned", .gauge, "Pairs that no projector has."),
       .init("counterflow_projection_streams_parked", .gauge, "Streams of a lane that wait at a refused event."),
+      .init(
+        "counterflow_projector_round_parts", .histogram,
+        "Parts in one transaction: each is what one lane of one projection writes."),
       .init("counterflow_projection_batch_size", .histogram, "Events in one transaction."),
-      .init("counterflow_projection_batch_seconds", .histogram, "One transaction of rows and checkpoints."),
+      .init(
+        "counterflow_projection_batch_seconds", .histogram,
+        "One transaction of rows and checkpoints, and the wait for it."),
       .init(
         "counterflow_projector_deliveries_dropped_total", .counter,
         "Deliveries that found no room, and are read from the store."),

@@ -1,0 +1,160 @@
+internal import Metrics
+internal import Postgres
+internal import Synchronization
+
+/// What one lane writes in one transaction.
+struct RoundPart: Sendable {
+  /// The rows that it changes; nil where it changes none that is there.
+  let load: Query?
+  /// Whether it takes so long that nobody should wait for it.
+  var isLarge = false
+  /// - Parameter rows: what `load` answered.
+  let statements: @Sendable (_ rows: ResultSet?) throws -> [Statement]
+}
+
+/// Writes what the lanes of a process have ready at one time in one transaction: what a transaction costs, with few events in it,
+/// is mostly the transaction.
+///
+/// One that fails, or takes long, is everybody's, so that its parts go alone for a while: each then fails, or takes long, by
+/// itself, and those that do neither share again.
+final class SharedRounds: Sendable {
+  typealias Lane = ObjectIdentifier
+
+  private struct Entry {
+    let lane: Lane
+    let part: RoundPart
+    let continuation: CheckedContinuation<Result<Void, any Error>, Never>
+  }
+
+  private struct State {
+    var waiting: [Entry] = []
+    /// Lanes that were given deliveries and have not said what they make of them.
+    var planning: Set<Lane> = []
+    /// Lanes whose parts are not to hold up the others.
+    var alone: Set<Lane> = []
+    var isRunning = false
+  }
+
+  /// How long a round waits for those who plan, at most.
+  private static let patience = Duration.milliseconds(5)
+  /// What is not urgent waits so long for company.
+  private static let leisure = Duration.milliseconds(2)
+  /// A round that takes longer is taken apart.
+  private static let longestRound = Duration.milliseconds(250)
+  /// A part that takes no longer may share again.
+  private static let shortPart = Duration.milliseconds(100)
+
+  private let pool: PostgresPool
+  private let epoch = ContinuousClock.now
+  private let state = Mutex(State())
+  private let size = Recorder(label: "projector_round_parts")
+
+  init(_ readStore: PostgresPool) { pool = readStore }
+
+  /// When checkpoints that moved without rows are written: all lanes at the same moments.
+  func nextFlush(within interval: Duration) -> ContinuousClock.Instant {
+    let passed = ((ContinuousClock.now - epoch) / interval).rounded(.down)
+    return epoch + interval * (passed + 1)
+  }
+
+  /// These lanes have just been given deliveries: a round waits for what they make of them.
+  func expect(_ lanes: [Lane]) { state.withLock { $0.planning.formUnion(lanes) } }
+
+  /// The lane has nothing to write, for now.
+  func settle(_ lane: Lane) {
+    if state.withLock({ $0.planning.remove(lane) }) != nil { begin() }
+  }
+
+  /// Writes the part, with others or alone.
+  /// - Parameter isUrgent: otherwise it waits a moment for others.
+  func write(_ part: RoundPart, of lane: Lane, isUrgent: Bool = true) async throws {
+    let goesAlone = state.withLock { state in
+      state.planning.remove(lane)
+      return part.isLarge || state.alone.contains(lane)
+    }
+    if goesAlone {
+      begin()
+      return try await write(part, alone: lane).get()
+    }
+    try await withCheckedContinuation { continuation in
+      let pause = state.withLock { state -> Duration? in
+        state.waiting.append(Entry(lane: lane, part: part, continuation: continuation))
+        guard state.waiting.count == 1 else { return nil }
+        return state.planning.isEmpty ? (isUrgent ? nil : Self.leisure) : Self.patience
+      }
+      if let pause {
+        Task {
+          try? await Task.sleep(for: pause)
+          self.begin(ready: true)
+        }
+      }
+      if isUrgent { begin() }
+    }.get()
+  }
+
+  /// Begins a round with all that wait, unless one is under way.
+  /// - Parameter isReady: whoever plans still is not waited for.
+  private func begin(ready isReady: Bool = false) {
+    let entries = state.withLock { state -> [Entry] in
+      guard !state.isRunning, isReady || state.planning.isEmpty, !state.waiting.isEmpty else { return [] }
+      state.isRunning = true
+      defer { state.waiting = [] }
+      return state.waiting
+    }
+    guard !entries.isEmpty else { return }
+    // Of nobody's task, so that a shutdown lets the transaction in hand finish.
+    Task {
+      await run(entries)
+      state.withLock { $0.isRunning = false }
+      begin(ready: true)
+    }
+  }
+
+  private func run(_ entries: [Entry]) async {
+    size.record(entries.count)
+    guard entries.count > 1 else {
+      return entries[0].continuation.resume(returning: await write(entries[0].part, alone: entries[0].lane))
+    }
+    let start = ContinuousClock.now
+    do {
+      try await transaction(entries.map(\.part))
+      if ContinuousClock.now - start > Self.longestRound { leaveAlone(entries) }
+      for entry in entries { entry.continuation.resume(returning: .success(())) }
+    } catch {
+      // Whose fault it is shows when each goes by itself.
+      leaveAlone(entries)
+      for entry in entries {
+        Task { entry.continuation.resume(returning: await write(entry.part, alone: entry.lane)) }
+      }
+    }
+  }
+
+  private func leaveAlone(_ entries: [Entry]) { state.withLock { $0.alone.formUnion(entries.map(\.lane)) } }
+
+  private func write(_ part: RoundPart, alone lane: Lane) async -> Result<Void, any Error> {
+    let start = ContinuousClock.now
+    do {
+      try await Task { try await transaction([part]) }.value
+      if ContinuousClock.now - start < Self.shortPart { state.withLock { _ = $0.alone.remove(lane) } }
+      return .success(())
+    } catch { return .failure(error) }
+  }
+
+  private func transaction(_ parts: [RoundPart]) async throws {
+    try await pool.withConnection { connection in
+      try await connection.transaction(reading: parts.compactMap(\.load)) { connection, answers in
+        var answers = answers[...]
+        var queries: [Query] = []
+        for part in parts {
+          for statement in try part.statements(part.load == nil ? nil : answers.removeFirst()) {
+            switch statement {
+            case .query(let query): queries.append(query)
+            case .copy(let table, let columns): _ = try connection.copyIn(into: table, columns: columns)
+            }
+          }
+        }
+        return queries
+      }
+    }
+  }
+}

@@ -1,0 +1,100 @@
+import Postgres
+import TestSupport
+import Testing
+
+@testable import Projections
+
+@Suite("Rounds that lanes share", .tags(.integration), .needsServers)
+struct SharedRoundsTests {
+  private final class Lane: Sendable {}
+
+  private let lanes = (0..<3).map { _ in Lane() }
+
+  private func lane(_ number: Int) -> SharedRounds.Lane { ObjectIdentifier(lanes[number]) }
+
+  /// Inserts the number, and which transaction did it.
+  private func part(_ number: Int) -> RoundPart {
+    RoundPart(load: "select \(Int64(number))") { rows in
+      let number = try #require(try rows?.value(Int64.self))
+      return [.query("insert into written values (\(number), txid_current()::text::bigint)")]
+    }
+  }
+
+  private func table() async throws -> PostgresPool {
+    var configuration = FreshDatabase.current.configuration
+    configuration.statementTimeout = .seconds(2)
+    let pool = PostgresPool(configuration, limits: .init(size: 4, acquireTimeout: .seconds(20)), logger: .quiet)
+    try await pool.query("create table written (number bigint primary key, transaction bigint)")
+    try await pool.query("create table held (number bigint)")
+    return pool
+  }
+
+  @Test("what several have ready together is one transaction, and each loads rows of its own", .freshDatabase())
+  func together() async throws {
+    let pool = try await table()
+    let rounds = SharedRounds(pool)
+    rounds.expect([lane(0), lane(1), lane(2)])
+    async let first: Void = rounds.write(part(0), of: lane(0))
+    async let second: Void = rounds.write(part(1), of: lane(1))
+    // Has nothing to write after all.
+    rounds.settle(lane(2))
+    _ = try await (first, second)
+    let found = try await pool.query("select count(*), count(distinct transaction) from written")
+      .decode((Int, Int).self)[0]
+    #expect(found.0 == 2 && found.1 == 1)
+  }
+
+  @Test("who never says what it makes of its deliveries is not waited for", .freshDatabase())
+  func silence() async throws {
+    let pool = try await table()
+    let rounds = SharedRounds(pool)
+    rounds.expect([lane(0), lane(1)])
+    try await rounds.write(part(0), of: lane(0))
+    #expect(try await pool.query("select count(*) from written").value(Int.self) == 1)
+  }
+
+  @Test("a part that is refused fails alone", .freshDatabase())
+  func refusal() async throws {
+    let pool = try await table()
+    let rounds = SharedRounds(pool)
+    try await rounds.write(part(1), of: lane(1))
+    rounds.expect([lane(0), lane(1)])
+    async let good: Void = rounds.write(part(0), of: lane(0))
+    let bad = Task { try await rounds.write(part(1), of: lane(1)) }
+    try await good
+    await #expect { try await bad.value } throws: { ($0 as? PostgresError)?.code == .server(.uniqueViolation) }
+    let numbers: Query = "select array_agg(number order by number)::text from written"
+    #expect(try await pool.query(numbers).value(String.self) == "{0,1}")
+  }
+
+  @Test("one that hangs holds up the others for a round, and then no more", .freshDatabase())
+  func hanging() async throws {
+    let pool = try await table()
+    let rounds = SharedRounds(pool)
+    let holder = try await FreshDatabase.current.connect()
+    try await holder.execute("begin; lock table held in access exclusive mode")
+    let hangs = RoundPart(load: nil) { _ in [.query("insert into held values (1)")] }
+    rounds.expect([lane(0), lane(1)])
+    async let good: Void = rounds.write(part(0), of: lane(0))
+    let bad = Task { try await rounds.write(hangs, of: lane(1)) }
+    try await good
+    await #expect(throws: PostgresError.self) { try await bad.value }
+    // It tries again and again, and the others go on meanwhile.
+    let again = Task {
+      while !Task.isCancelled {
+        do { try await rounds.write(hangs, of: lane(1)) } catch is PostgresError {}
+      }
+    }
+    for number in 1...50 {
+      rounds.expect([lane(0), lane(1)])
+      try await rounds.write(part(number), of: lane(0))
+    }
+    #expect(try await pool.query("select count(*) from written").value(Int.self) == 51)
+    try await holder.execute("rollback")
+    try await eventually("it goes on too") {
+      try await pool.query("select count(*) > 0 from held").value(Bool.self)
+    }
+    again.cancel()
+    try await again.value
+  }
+}
