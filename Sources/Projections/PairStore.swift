@@ -102,7 +102,9 @@ struct PairStore: Sendable {
     for advance in advances {
       let key = Ledger.Key(advance.partition, advance.to.position)
       var own: [Ledger.Key: Ledger.Entry] = [:]
-      for event in advance.applied { own[Ledger.Key(advance.partition, event.position), default: .init()].add(event.id) }
+      for event in advance.applied {
+        own[Ledger.Key(advance.partition, event.position), default: .init()].add(event.id)
+      }
       current.append(own.removeValue(forKey: key) ?? .init())
       entries.merge(own) { $1 }
     }

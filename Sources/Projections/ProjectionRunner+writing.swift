@@ -79,7 +79,8 @@ extension ProjectionRunner {
       try first.map(Statement.query) + (plan?.statements(rows) ?? []) + last.map(Statement.query)
     }
     do { try await rounds.write(part, of: lane, isUrgent: isUrgent) } catch let error as PostgresError
-    where error.code == .server(.fenced) { throw FencedError(projection: projection.name) }
+      where error.code == .server(.fenced)
+    { throw FencedError(projection: projection.name) }
   }
 
   /// Events in one transaction beyond which it is not shared with others.

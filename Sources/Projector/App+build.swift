@@ -71,7 +71,8 @@ extension App {
       CommonSettings.amqpURL.description, CommonSettings.poolSize.description,
       CommonSettings.statementTimeout.description, CommonSettings.acquireTimeout.description,
       CommonSettings.partitions.description, CommonSettings.leaseDuration.description, batchSize.description,
-      headInterval.description, gatherTime.description, haltRetry.description, timeout.description, lanes.description, parkLimit.description,
+      headInterval.description, gatherTime.description, haltRetry.description, timeout.description, lanes.description,
+      parkLimit.description,
       memory.description,
       projections.description, port.description,
     ] + CommonSettings.ofEveryProcess
