@@ -147,25 +147,31 @@ extension AggregateTable {
 
   /// Adds to rows, set-based; in the order of their keys, so that nobody waits in a circle.
   func add(_ rows: [AggregateKey: [Int64]], to target: String) -> Query {
-    let rows = rows.sorted {
-      ($0.key.partition, $0.key.key.joined(separator: "\u{0}")) < (
-        $1.key.partition, $1.key.key.joined(separator: "\u{0}")
-      )
-    }
+    let insert = insert(
+      rows.sorted {
+        ($0.key.partition, $0.key.key.joined(separator: "\u{0}")) < (
+          $1.key.partition, $1.key.key.joined(separator: "\u{0}")
+        )
+      }, into: target)
+    let identity = (["partition"] + keys.map(\.name)).joined(separator: ", ")
+    let updates = sums.map { "\($0) = t.\($0) + excluded.\($0)" }.joined(separator: ", ")
+    return Query("\(insert.sql) on conflict (\(identity)) do update set \(updates)", insert.binds)
+  }
+
+  /// New rows, set-based.
+  func insert(_ rows: [(key: AggregateKey, value: [Int64])], into target: String) -> Query {
     let names = ["partition"] + keys.map(\.name) + sums
     let types = ["integer"] + keys.map(\.type) + sums.map { _ in "bigint" }
     let selected = names.indices.map { "u.c\($0)::\(types[$0])" }.joined(separator: ", ")
     let parameters = names.indices.map { "$\($0 + 1)" }.joined(separator: ", ")
     let aliases = names.indices.map { "c\($0)" }.joined(separator: ", ")
-    let identity = (["partition"] + keys.map(\.name)).joined(separator: ", ")
-    let updates = sums.map { "\($0) = t.\($0) + excluded.\($0)" }.joined(separator: ", ")
     var values = [PostgresValue(PostgresArray(rows.map { Int32($0.key.partition) }))]
     for index in keys.indices { values.append(PostgresValue(PostgresArray(rows.map { $0.key.key[index] }))) }
     for index in sums.indices { values.append(PostgresValue(PostgresArray(rows.map { $0.value[index] }))) }
     return Query(
       """
       insert into \(target) as t (\(names.joined(separator: ", "))) select \(selected)
-      from unnest(\(parameters)) as u(\(aliases)) on conflict (\(identity)) do update set \(updates)
+      from unnest(\(parameters)) as u(\(aliases))
       """, values)
   }
 }

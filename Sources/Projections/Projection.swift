@@ -202,12 +202,12 @@ public struct AnyProjection: Sendable {
   public let tables: [String]
   /// How some events are folded, with what that needs besides.
   let plan: @Sendable ([RecordedEvent], Generation) async throws -> BatchPlan
-  /// Folds events anew, for comparison.
-  let replaying: @Sendable () -> any AnyReplay
+  /// Folds events anew, for comparison: into rows, and into sums too where they are wanted.
+  let replaying: @Sendable (_ sums: Bool) -> any AnyReplay
   /// For each table SQL that gives the rows' keys (k) and contents (c) as text: of all columns, or of the document; and
   /// their versions (v), null in sums.
   let contents: [@Sendable (_ table: String, _ isWhole: Bool) -> String]
-  /// For each table of sums a query of the keys and sums that a partition has, as text.
+  /// For each table of sums a query of the keys (k) and sums (c) that a partition, its one parameter, has, as text.
   let sums: [@Sendable (_ table: String, _ partition: Int) -> Query]
 
   public init(_ projection: some Projection) {
@@ -230,7 +230,7 @@ public struct AnyProjection: Sendable {
     plan = { events, generation in
       try await projection.prepared(for: events, in: generation).plan(for: events, in: generation)
     }
-    replaying = { Replay(projection) }
+    replaying = { Replay(projection, sums: $0) }
   }
 
   func takes(_ event: RecordedEvent) -> Bool { categories.contains(String(event.stream.category)) }

@@ -11,7 +11,7 @@ import Testing
 
 @testable import Projections
 
-/// Counts each stream's events, and remembers their order; sums what the streams have, by their names' last digit.
+/// Counts each stream's events, and remembers their order; sums what the streams have, by their names' last digits.
 struct CountingProjection: Projection {
   struct Document: Sendable, Codable {
     var count = 0
@@ -38,6 +38,8 @@ struct CountingProjection: Projection {
   }
 
   var sumsName = "public.digits"
+  /// How many of the last digits.
+  var digits = 1
   var aggregates: [AggregateTable<Document>] {
     [
       AggregateTable(sumsName, keys: [("digit", "text")], sums: ["streams", "events"]) { document in
@@ -59,7 +61,7 @@ struct CountingProjection: Projection {
     var changed = document ?? Document()
     changed.count += 1
     changed.versions.append(event.version.rawValue)
-    changed.digit = String(event.stream.rawValue.last!)
+    changed.digit = String(event.stream.rawValue.suffix(digits))
     if event.type == "Fragile", version > 1 { throw ProjectionsError("too fragile for version \(version)") }
     if event.type == "Unknown" { throw EventDecodingError.unknownType(event.type, schemaVersion: 1) }
     document = event.type == "Ended" ? nil : changed
@@ -104,7 +106,7 @@ struct Engine: Sendable {
 
   func projector(
     headInterval: Duration = .milliseconds(300), batchSize: Int = 50, version: Int = 1,
-    partitioning: Partitioning = .standard, parkLimit: Int = 20, memory: Int? = nil,
+    partitioning: Partitioning = .standard, parkLimit: Int = 20, memory: Int? = nil, digits: Int = 1,
     beside other: CountingProjection? = nil, preparing: @escaping @Sendable () throws -> Void = {}
   ) -> Projector {
     var settings = Projector.Settings()
@@ -120,6 +122,7 @@ struct Engine: Sendable {
     var projection = CountingProjection()
     projection.version = version
     projection.preparing = preparing
+    projection.digits = digits
     return Projector(
       (other.map { [AnyProjection($0)] } ?? []) + [AnyProjection(projection)], readStore: pool, writeStore: pool,
       broker: broker, settings: settings,

@@ -42,4 +42,48 @@ struct VerificationTests {
     }
     #expect(findings.count == 5, "\(findings)")
   }
+
+  @Test(
+    "a partition may have many more sums than are held in memory, and what is wrong with them is found",
+    .freshVirtualHost, .freshDatabase(eventStoreSchema, projectionsSchema, tables))
+  func sums() async throws {
+    let engine = Engine()
+    let one = try #require(Partitioning(count: 1))
+    try await engine.append(3_000, streams: 1_000)
+    try await engine.append(300, streams: 10)
+    var projection = CountingProjection()
+    projection.digits = 3
+    try await withServices([engine.projector(batchSize: 2_000, partitioning: one, digits: 3)]) {
+      try await eventually("every event is counted") {
+        try await engine.pool.query("select coalesce(sum(count), 0)::bigint from counting").value(Int.self) == 3_300
+      }
+    }
+    let generation = try #require(try await Generations(engine.pool).all(of: ["counting"]).first)
+    let connection = try await FreshDatabase.current.connect()
+    func verify(sumLimit: Int) async throws -> Verification {
+      try await Verification.verify(
+        AnyProjection(projection), generation, on: connection, engine.store, partitions: nil, sumLimit: sumLimit)
+    }
+    // Twice on one connection: nothing is left behind.
+    for _ in 0..<2 {
+      let sound = try await verify(sumLimit: 100)
+      #expect(sound.holds && sound.rows == 1_000, "\(sound.findings)")
+      #expect(sound.most.sums <= 100 + Verification.streamsAtOnce && sound.sumsMoved > 3)
+    }
+    try await engine.pool.query("update digits_g1 set events = events + 1 where digit = '123'")
+    try await engine.pool.query("delete from digits_g1 where digit = '456'")
+    try await engine.pool.query("insert into digits_g1 values (0, 'more', 1, 2), (0, 'zero', 0, 0)")
+    let wrong = [
+      "row 123: 1,4, the events come to 1,3", "row 456: nothing, the events come to 1,3",
+      "row more: 1,2, the events come to nothing",
+    ]
+    for sumLimit in [100, 10_000] {
+      let findings = try await verify(sumLimit: sumLimit).findings
+      #expect(findings.sorted() == wrong.map { "public.digits_g1, partition 0, \($0)" }, "\(findings)")
+    }
+    // Those that are not named are counted.
+    try await engine.pool.query("update digits_g1 set events = events + 5 where digit like '7%'")
+    let many = try await verify(sumLimit: 100)
+    #expect(many.findingCount == 103 && many.findings.count == Verification.findingLimit)
+  }
 }

@@ -1,4 +1,5 @@
 internal import EventSourcing
+internal import Postgres
 
 /// A row as it ought to be.
 struct ReplayedDocument: Sendable, Hashable {
@@ -8,13 +9,20 @@ struct ReplayedDocument: Sendable, Hashable {
 
 /// Folds streams from their beginning, page by page, without a database. One task uses it.
 final class Replay<Folding: Projection> {
+  /// Sums that one statement takes.
+  private static var rowsAtOnce: Int { 5_000 }
+
   private let projection: Folding
+  private let isSumming: Bool
   private var documents: [String: Folding.Document] = [:]
   /// Of the last event of each row, also of those that are gone.
   private var versions: [String: Version] = [:]
   private var sums: [String: [AggregateKey: [Int64]]] = [:]
 
-  init(_ projection: Folding) { self.projection = projection }
+  init(_ projection: Folding, sums: Bool) {
+    self.projection = projection
+    isSumming = sums
+  }
 
   /// - Parameter events: each stream's in order, from where the last page ended.
   func apply(_ events: [RecordedEvent], _ generation: Generation) async throws {
@@ -26,7 +34,7 @@ final class Replay<Folding: Projection> {
       documents[change.key] = change.after
       versions[change.key] = change.version
     }
-    for aggregate in projection.aggregates {
+    for aggregate in isSumming ? projection.aggregates : [] {
       for (key, amounts) in try aggregate.sums(of: changes, generation) {
         let before = sums[aggregate.name]?[key] ?? Array(repeating: 0, count: amounts.count)
         let after = zip(before, amounts).map { $0 &+ $1 }
@@ -45,8 +53,24 @@ final class Replay<Folding: Projection> {
   }
 
   var rowCount: Int { versions.count }
+  var sumCount: Int { sums.values.reduce(0) { $0 + $1.count } }
 
-  /// All sums of a table as text, by their keys; those that are 0 are left out.
+  /// Adds the sums to tables of the server's, and holds them no longer.
+  /// - Parameter targets: in the order of the aggregates; each key may come to have many rows.
+  func moveSums(to targets: [String], _ run: (Query) async throws -> Void) async throws {
+    for (aggregate, target) in zip(projection.aggregates, targets) {
+      var rows: [(key: AggregateKey, value: [Int64])] = []
+      for row in sums.removeValue(forKey: aggregate.name) ?? [:] {
+        rows.append(row)
+        guard rows.count == Self.rowsAtOnce else { continue }
+        try await run(aggregate.insert(rows, into: target))
+        rows = []
+      }
+      if !rows.isEmpty { try await run(aggregate.insert(rows, into: target)) }
+    }
+  }
+
+  /// All sums of a table that are held, as text, by their keys; those that are 0 are left out.
   func sums(of table: String) -> [String: String] {
     (sums[table] ?? [:]).reduce(into: [:]) { texts, sum in
       texts[sum.key.key.joined(separator: " / ")] = sum.value.map(String.init).joined(separator: ",")
@@ -59,6 +83,8 @@ protocol AnyReplay: AnyObject {
   func apply(_ events: [RecordedEvent], _ generation: Generation) async throws
   func takeRows() -> [String: ReplayedDocument]
   var rowCount: Int { get }
+  var sumCount: Int { get }
+  func moveSums(to targets: [String], _ run: (Query) async throws -> Void) async throws
   func sums(of table: String) -> [String: String]
 }
 

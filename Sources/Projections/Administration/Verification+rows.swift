@@ -7,43 +7,37 @@ extension Verification {
   /// Streams that are folded at once, and events that are read of them at a time.
   static let streamsAtOnce = 250
   static let eventsAtOnce = 2_000
-  private static let sumsAtOnce = 5_000
 
-  mutating func checkRows(
-    _ snapshot: Snapshot, _ projection: AnyProjection, _ generation: Generation, _ connection: PostgresConnection,
-    _ store: PostgresEventStore, _ chosen: Set<Int>?
-  ) async throws {
+  mutating func checkRows(_ subject: Subject, _ chosen: Set<Int>?) async throws {
+    let (projection, generation) = (subject.projection, subject.generation)
     let table = generation.table(projection.tables[0])
     for partition in generation.partitioning.partitions where chosen?.contains(partition.index) ?? true {
-      let replay = projection.replaying()
-      try await forEachGroup(of: partition, snapshot, projection, generation, store, replay) { result in
-        try await result.compare(replay.takeRows(), with: table, on: connection)
+      let replay = projection.replaying(true)
+      try await forEachGroup(of: partition, subject, replay) { result in
+        try await result.compare(replay.takeRows(), with: table, on: subject.connection)
       }
       partitionsReplayed += 1
-      for (index, name) in projection.tables.dropFirst().enumerated() {
-        try await compare(
-          replay.sums(of: name), with: projection.sums[index](generation.table(name), partition.index),
-          "\(generation.table(name)), partition \(partition.index)", on: connection)
-      }
+      try await checkSums(replay, partition, subject)
     }
     guard chosen == nil else { return }
-    let count = try await connection.query("select count(*) from \(unescaped: table)").value(Int.self)
+    let count = try await subject.connection.query("select count(*) from \(unescaped: table)").value(Int.self)
     guard count != rows else { return }
-    try await findStrangers(in: table, snapshot, projection, generation, connection, store)
+    try await findStrangers(in: table, subject)
   }
 
   /// Folds the streams of a partition group by group, each to its end.
   private mutating func forEachGroup(
-    of partition: Partition, _ snapshot: Snapshot, _ projection: AnyProjection, _ generation: Generation,
-    _ store: PostgresEventStore, _ replay: any AnyReplay, _ body: (inout Verification) async throws -> Void
+    of partition: Partition, _ subject: Subject, _ replay: any AnyReplay,
+    _ body: (inout Verification) async throws -> Void
   ) async throws {
+    let (snapshot, store) = (subject.snapshot, subject.store)
     let end = snapshot.checkpoints[partition.index].position
     let given = Set(snapshot.discarded.map(\.position))
     var buckets = partition.buckets.makeIterator()
     var (bucket, from) = (buckets.next(), Position.start)
     while let current = bucket {
       let begun = try await store.streams(
-        inBucket: current, beginningAfter: from, upTo: end, categories: projection.categories,
+        inBucket: current, beginningAfter: from, upTo: end, categories: subject.projection.categories,
         limit: Self.streamsAtOnce)
       guard let last = begun.last else {
         (bucket, from) = (buckets.next(), .start)
@@ -59,7 +53,9 @@ extension Verification {
           }
         }
         most.events = max(most.events, pages.values.reduce(0) { $0 + $1.count })
-        try await replay.apply(counted.values.flatMap { $0.filter { !given.contains($0.position) } }, generation)
+        try await replay.apply(
+          counted.values.flatMap { $0.filter { !given.contains($0.position) } }, subject.generation)
+        try await boundSums(replay, subject)
         for stream in open.keys {
           let (page, counted) = (pages[stream] ?? [], counted[stream] ?? [])
           open[stream] = counted.last.flatMap { event in
@@ -95,40 +91,18 @@ extension Verification {
     }
   }
 
-  /// Compares sums as they come from the server, so that only those are held that ought to be there.
-  private mutating func compare(
-    _ expected: [String: String], with query: Query, _ place: String, on connection: PostgresConnection
-  ) async throws {
-    var left = expected
-    try await connection.query(Query("declare sums no scroll cursor for \(query.sql)", query.binds))
-    while true {
-      let found = try await connection.query("fetch \(unescaped: String(Self.sumsAtOnce)) from sums")
-        .decode((String, String).self)
-      for (key, sums) in found {
-        let wanted = left.removeValue(forKey: key)
-        if wanted != sums { find("\(place), row \(key): \(sums), the events come to \(wanted ?? "nothing")") }
-      }
-      if found.count < Self.sumsAtOnce { break }
-    }
-    try await connection.query("close sums")
-    for (key, sums) in left { find("\(place), row \(key): nothing, the events come to \(sums)") }
-  }
-
   /// Names the rows that no event made. Only here is something held of every row: eight bytes each.
-  private mutating func findStrangers(
-    in table: String, _ snapshot: Snapshot, _ projection: AnyProjection, _ generation: Generation,
-    _ connection: PostgresConnection, _ store: PostgresEventStore
-  ) async throws {
+  private mutating func findStrangers(in table: String, _ subject: Subject) async throws {
     var known: Set<Int> = []
-    for partition in generation.partitioning.partitions {
-      let replay = projection.replaying()
-      try await forEachGroup(of: partition, snapshot, projection, generation, store, replay) { _ in
+    for partition in subject.generation.partitioning.partitions {
+      let replay = subject.projection.replaying(false)
+      try await forEachGroup(of: partition, subject, replay) { _ in
         for key in replay.takeRows().keys { known.insert(key.hashValue) }
       }
     }
     var after = ""
     while true {
-      let keys = try await connection.query(
+      let keys = try await subject.connection.query(
         "select key from \(unescaped: table) where key > \(after) order by key limit 5000"
       ).decode(String.self)
       for key in keys where !known.contains(key.hashValue) { find("\(table) has a row \(key) that no event made") }

@@ -23,8 +23,12 @@ public struct Verification: Sendable {
 
   public var holds: Bool { findingCount == 0 }
 
-  /// Events and rows that were in memory at once, at most: they do not grow with the partition.
-  var most: (events: Int, rows: Int) = (0, 0)
+  /// Events, rows and sums that were in memory at once, at most: they do not grow with the partition.
+  var most: (events: Int, rows: Int, sums: Int) = (0, 0, 0)
+  /// Sums that are held before they are moved to the server; a page of events may add some more.
+  let sumLimit: Int
+  /// How often they were moved.
+  var sumsMoved = 0
 
   static let findingLimit = 20
 
@@ -38,23 +42,37 @@ extension Verification {
   /// - Parameters:
   ///   - connection: on the read store, for this alone: one snapshot is held until the end.
   ///   - partitions: those whose rows are folded anew, counted from 0; nil for all.
+  ///   - sumLimit: sums that are held in memory, about. For a partition that has more the user of the connection must
+  ///     be allowed temporary tables, and the server must be no standby.
   public static func verify(
     _ projection: AnyProjection, _ generation: Generation, on connection: PostgresConnection,
-    _ store: PostgresEventStore, partitions: Set<Int>?
+    _ store: PostgresEventStore, partitions: Set<Int>?, sumLimit: Int = 50_000
   ) async throws -> Verification {
-    var result = Verification(projection: projection.name, generation: generation.number)
-    try await connection.execute("begin isolation level repeatable read read only")
+    var result = Verification(projection: projection.name, generation: generation.number, sumLimit: sumLimit)
+    // Nothing is written but temporary tables, which a read-only transaction could not make.
+    try await connection.execute("begin isolation level repeatable read")
     do {
       let snapshot = try await Snapshot(of: generation, on: connection)
       try await result.checkHistory(snapshot, generation, store)
       try await result.checkCompleteness(snapshot, projection, generation, store)
-      try await result.checkRows(snapshot, projection, generation, connection, store, partitions)
+      let subject = Subject(
+        snapshot: snapshot, projection: projection, generation: generation, connection: connection, store: store)
+      try await result.checkRows(subject, partitions)
     } catch {
       try? await connection.execute("rollback")
       throw error
     }
     try await connection.execute("rollback")
     return result
+  }
+
+  /// What is verified.
+  struct Subject {
+    let snapshot: Snapshot
+    let projection: AnyProjection
+    let generation: Generation
+    let connection: PostgresConnection
+    let store: PostgresEventStore
   }
 
   struct Snapshot {
