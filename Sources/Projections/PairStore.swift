@@ -194,11 +194,14 @@ extension PairStore {
     """
   }
 
-  /// The stream waits at that version now; it has no more events so far when it is not there.
-  func resume(_ stream: StreamID, at version: Version) -> Query {
+  /// The event's stream has come up to it, and waits there now. The position tells readers that the row has changed: the
+  /// checkpoint does not.
+  func resume(at event: RecordedEvent) -> Query {
     """
-    update projections.parked set version = \(version.rawValue), request = 'retry'
-    where projection = \(projection) and generation = \(number) and stream = \(stream.rawValue)
+    update projections.parked
+    set version = \(event.version.rawValue), position = \(event.position.rawValue), event_id = \(event.id),
+      event_type = \(event.type), request = 'retry'
+    where projection = \(projection) and generation = \(number) and stream = \(event.stream.rawValue)
     """
   }
 

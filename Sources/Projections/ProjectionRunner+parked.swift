@@ -31,16 +31,17 @@ extension ProjectionRunner {
     var limit = settings.batchSize
     while true {
       let cursor = StreamCursor(version: Version(version.rawValue - 1))
-      let found = try await events.events(in: [stream.stream: cursor], limit: limit)[stream.stream] ?? []
+      // One more than is applied at once: the one that the stream waits at then.
+      let found = try await events.events(in: [stream.stream: cursor], limit: limit + 1)[stream.stream] ?? []
       // What lies beyond the checkpoint comes with the others.
-      let page = found.filter { $0.position <= checkpoint.position }
-      let isLast = found.count < limit || page.count < found.count
+      let due = found.filter { $0.position <= checkpoint.position }
+      let page = due.prefix(limit)
+      let next = due.dropFirst(limit).first
       let applied = Array(page.dropFirst(discards ? 1 : 0)).filter(projection.takes)
-      let next = isLast ? nil : page.last?.version.advanced(by: 1)
       let advance = PairStore.Advance(partition: partition, from: checkpoint, to: checkpoint, applied: applied)
       do {
         let first = store.advance([advance]) + (discards ? [store.discard(stream.stream)] : [])
-        let last = next.map { store.resume(stream.stream, at: $0) } ?? store.unpark(stream.stream)
+        let last = next.map { store.resume(at: $0) } ?? store.unpark(stream.stream)
         try await write(first: first, applied, then: [last])
       } catch {
         switch FailureKind(error) {
@@ -67,7 +68,7 @@ extension ProjectionRunner {
         logger.notice("a parked stream goes on", metadata: ["stream": "\(stream.stream)"])
         return true
       }
-      version = next
+      version = next.version
     }
   }
 }

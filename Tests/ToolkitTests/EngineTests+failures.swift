@@ -163,4 +163,41 @@ extension EngineTests {
       try await engine.expectComplete(of: 1)
     }
   }
+
+  @Test(
+    "a retry that takes several transactions tells readers of each of them", .freshVirtualHost,
+    .freshDatabase(eventStoreSchema, projectionsSchema, tables))
+  func pagedRetry() async throws {
+    let engine = Engine()
+    try await FreshDatabase.current.connect().execute(
+      """
+      alter table counting_shape add constraint refuse check (key <> 'thing-0' or count < 3);
+      create table seen (version bigint, position bigint, event_id uuid, event_type text);
+      create function note() returns trigger language plpgsql as $$
+      begin
+        insert into seen values (new.version, new.position, new.event_id, new.event_type);
+        return null;
+      end $$;
+      create trigger note after update on projections.parked
+        for each row when (new.version <> old.version) execute function note();
+      """)
+    try await withServices([engine.projector(batchSize: 5, partitioning: Partitioning(count: 1)!)]) {
+      for number in 0..<18 { try await engine.append(2, streams: 2, type: number % 2 == 0 ? "Happened" : "Returned") }
+      try await eventually("it is parked, and all else is applied") {
+        let count = try await engine.pool.query("select count from counting where key = 'thing-1'").decode(Int.self)
+        return try await engine.pool.query("select 1 from projections.parked").count == 1 && count == [18]
+      }
+      try await engine.pool.query("alter table counting_g1 drop constraint refuse")
+      try await engine.pool.query("update projections.parked set request = 'retry'")
+      try await engine.expectComplete(streams: 2, of: 18)
+    }
+    // From the third to the eighteenth, five at a time.
+    let events = try await engine.pool.query(
+      """
+      select version from event_store.events e join seen s using (version, position) where e.stream = 'thing-0'
+      and e.id = s.event_id and e.type = s.event_type order by 1
+      """
+    ).decode(Int.self)
+    #expect(events == [8, 13, 18])
+  }
 }

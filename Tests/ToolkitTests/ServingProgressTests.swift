@@ -60,6 +60,9 @@ struct ServingProgressTests {
     let later = progress([30, 31], head: [30, 31], parked: [stream.wideHash: 12], before: waiting)
     #expect(later.freshness(of: all) == waiting.freshness(of: all))
     #expect(progress([30, 31], head: [30, 31], parked: [stream.wideHash: 12]).freshness(of: all).asOf == nil)
+    // A retry has come to an event that has waited as well, for nobody knows how long.
+    let further = progress([30, 31], head: [30, 31], parked: [stream.wideHash: 25], before: waiting)
+    #expect(further.freshness(of: all) == Freshness(position: Position(24), asOf: known.freshness(of: all).asOf))
   }
 
   @Test(
@@ -84,7 +87,8 @@ struct ServingProgressTests {
     #expect(mark(own == 0 ? [8, 7] : [7, 8], [3, 4]) != first)
     // The sums are alike.
     for orders: [Int64] in [[3, 5], [4, 4], [4, 3], [2, 5]] { #expect(mark([7, 7], orders) != first, "\(orders)") }
-    #expect(mark([7, 7], [3, 4], parked: [1: 3]) != first)
+    let parked = mark([7, 7], [3, 4], parked: [1: 3])
+    #expect(parked != first && mark([7, 7], [3, 4], parked: [1: 4]) != parked)
     #expect(reader.mark(of: [Reads("customers", stream), Reads("sales")]) == nil)
   }
 }

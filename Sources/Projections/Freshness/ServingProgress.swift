@@ -63,9 +63,10 @@ struct ServingProgress: Sendable {
       for index in positions.indices where positions[index] >= before.positions[index] {
         (complete[index], asOf[index]) = (max(positions[index], before.complete[index]), before.asOf[index])
       }
-      for (stream, position) in parked {
+      for stream in parked.keys {
         let index = partitioning.partition(ofHash: UInt16(stream >> 48)).index
-        since[stream] = before.parked[stream] == position ? before.parkedSince[stream] : before.asOf[index]
+        // Where it waits at a later event now, that one may have waited as long.
+        since[stream] = before.parked[stream] != nil ? before.parkedSince[stream] : before.asOf[index]
       }
     }
     parkedSince = since
