@@ -17,11 +17,13 @@ extension CommandRoutes {
     router.post("/v1/customers") { request, context in
       let (json, bytes) = try await body(of: request)
       let body = try RegisterCustomerRequest(json)
+      // First, since no key is made for who is refused for a header.
+      let commandRequest = try CommandRequest(request, body: bytes, by: context.caller, hasSubject: false)
       func register(_ id: String) async throws -> Response {
         let sealed = try await reachingStore { try await keys.key(of: id)?.seal(body.personal.encoded, of: id) }
         // Refused where the key was erased; but who repeats a request with its key gets its answer first.
         let customer = CustomerRegistered(customerID: id, sealed: sealed ?? "", country: body.country)
-        return try await create(RegisterCustomer(customer), "/v1/customers", id, request, bytes, by: context.caller)
+        return try await create(RegisterCustomer(customer), "/v1/customers", id, commandRequest)
       }
       guard let id = body.customerID else { return try await registeringSomebodyNew(context.logger, register) }
       return try await register(id)

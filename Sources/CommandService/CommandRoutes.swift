@@ -187,8 +187,13 @@ struct CommandRoutes<Store: EventStore> {
     _ command: some Command, _ path: String, _ id: String, _ request: Request, _ body: [UInt8],
     by caller: Caller
   ) async throws -> Response {
-    let commandRequest = try CommandRequest(request, body: body, by: caller, hasSubject: false)
-    return try await respond(commandRequest, command) { decided in
+    try await create(command, path, id, CommandRequest(request, body: body, by: caller, hasSubject: false))
+  }
+
+  func create(
+    _ command: some Command, _ path: String, _ id: String, _ request: CommandRequest
+  ) async throws -> Response {
+    try await respond(request, command) { decided in
       CommandResponse(
         status: 201, location: "\(path)/\(id.percentEncodedSegment)", id: id, version: decided.version.rawValue,
         position: decided.position, streams: decided.streams)

@@ -166,8 +166,8 @@ struct PersonalDataTests {
     try await system.migrate()
     let commands = try await system.startReady(.commandService)
     let database = try await FreshDatabase.current.connect()
-    func register(_ name: String, _ headers: [String: String]) async throws -> HTTPAnswer {
-      let body: JSON = ["name": .string(name)]
+    func register(_ name: String, _ headers: [String: String], id: String? = nil) async throws -> HTTPAnswer {
+      let body: JSON = id.map { ["name": .string(name), "customerId": .string($0)] } ?? ["name": .string(name)]
       return try await commands.http.send("POST", "/v1/customers", body: body.encoded, headers: headers)
     }
     func persons() async throws -> [String] {
@@ -178,7 +178,12 @@ struct PersonalDataTests {
     let id = try #require(registered.json["id"]?.string)
     #expect(try await register("Ada", ["Idempotency-Key": "k"]).body == registered.body)
     #expect(try await register("Bob", ["Idempotency-Key": "k"]).problem == "idempotency-key-reused")
-    #expect(try await register("Bob", ["If-Match": "\"1\""]).problem == "invalid-header")
+    // Who brings an id is refused before there is a key.
+    for id in [nil, "ghost"] {
+      for headers in [["If-Match": "3"], ["X-Correlation-Id": "a b"], ["Idempotency-Key": "a b"]] {
+        #expect(try await register("Bob", headers, id: id).problem == "invalid-header")
+      }
+    }
     #expect(try await persons() == [id])
     // Where there are events, nobody takes the key.
     try await database.query("select personal.discard_key(\(id), \("customer-" + id))")
