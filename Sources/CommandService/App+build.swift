@@ -13,12 +13,7 @@ import ServiceLifecycle
 extension App {
   static let port = CommonSettings.httpPort(default: 8081)
 
-  static let currency = Setting(
-    "CURRENCY", default: "GBP", allowed: "three capital letters of ISO 4217, such as GBP",
-    help: "The currency of every price. The first start stores it; a start with another one is refused."
-  ) { text in
-    text.utf8.count == 3 && text.utf8.allSatisfy { (UInt8(ascii: "A")...UInt8(ascii: "Z")).contains($0) } ? text : nil
-  }
+  static let currency = CommonSettings.currency
 
   static let batchSize = Setting.integer(
     "COMMAND_BATCH_SIZE", default: 100, in: 1...1_000, help: "Commands that are appended together, at most.")

@@ -20,6 +20,8 @@ struct ImportRetail: AsyncParsableCommand {
 
       Each command's key follows from its content: run again, it changes nothing; interrupted, it goes on.
 
+      Prices are in the currency that CURRENCY names (GBP by default), which must be command-service's.
+
       Where the service asks for a token, COUNTERFLOW_TOKEN, or the file that COUNTERFLOW_TOKEN_FILE names, holds one \
       with the scopes commands:write and orders:override.
       """)
@@ -53,10 +55,11 @@ struct ImportRetail: AsyncParsableCommand {
     let (first, last) = (from.flatMap(Self.time), to.flatMap(Self.time))
     let (lower, upper) = (first ?? Timestamp.range.lowerBound, last ?? Timestamp.range.upperBound)
     guard lower < upper else { throw ValidationError("--from must be before --to") }
+    let currency = try Settings()[CommonSettings.currency]
     let retail: RetailFile
     do {
       retail = try RetailFile(
-        URL(fileURLWithPath: file), dates: first == nil && last == nil ? nil : lower..<upper)
+        URL(fileURLWithPath: file), currency: currency, dates: first == nil && last == nil ? nil : lower..<upper)
     } catch { throw ValidationError("\(file) cannot be read: \(error)") }
     let work = RetailImport(retail, scope: "\(from ?? "") \(to ?? "")")
     let token = try Settings()[Self.token]

@@ -52,7 +52,10 @@ public struct RetailFile: Sendable {
   public enum Rejection: String, Sendable, CaseIterable {
     /// Columns are missing, or a number or time is none.
     case malformed
-    case notPositiveQuantity, positiveReturn, notPositivePrice, fractionalPenny, missingStockCode
+    case notPositiveQuantity, positiveReturn, notPositivePrice
+    /// Less than the currency's minor unit.
+    case fractionalPenny
+    case missingStockCode
     /// No sku can be made of the code.
     case invalidStockCode
     /// A quantity or price that the store does not take.
@@ -73,9 +76,11 @@ public struct RetailFile: Sendable {
     "InvoiceNo", "StockCode", "Description", "Quantity", "InvoiceDate", "UnitPrice", "CustomerID", "Country",
   ]
 
-  /// - Parameter dates: invoices that begin at other times are left out.
+  /// - Parameters:
+  ///   - currency: of the prices; its minor unit by ISO 4217 is what they are turned into.
+  ///   - dates: invoices that begin at other times are left out.
   /// - Throws: where the file cannot be read, or has other columns.
-  public init(_ url: URL, dates: Range<Timestamp>? = nil) throws {
+  public init(_ url: URL, currency: String, dates: Range<Timestamp>? = nil) throws {
     let csv = try CSV<Enumerated>(url: url, delimiter: .comma, loadColumns: false)
     var places: [Int] = []
     for column in Self.columns {
@@ -91,7 +96,7 @@ public struct RetailFile: Sendable {
       guard let number = row[0], let date = row[4].flatMap({ Timestamp($0) }) else { continue }
       firsts[number] = min(firsts[number] ?? date, date)
     }
-    var reader = Reader(dates: dates, firsts: firsts)
+    var reader = Reader(digits: Currency.minorDigits(of: currency), dates: dates, firsts: firsts)
     for row in rows { reader.take(row) }
     self = reader.file
     orders = reader.orders.ordered
@@ -118,6 +123,8 @@ public struct RetailFile: Sendable {
   }
 
   private struct Reader {
+    /// Decimals that the minor unit stands for.
+    let digits: Int
     let dates: Range<Timestamp>?
     /// The earliest date of each invoice, which is chosen whole or not at all.
     let firsts: [String: Timestamp]
@@ -131,7 +138,8 @@ public struct RetailFile: Sendable {
       file.lines += 1
       let fields = row.compactMap(\.self)
       guard fields.count == RetailFile.columns.count, !fields[0].isEmpty, let quantity = Int64(fields[3]),
-        let date = Timestamp(fields[4]), let price = Price(fields[5]), Identifier.problem(fields[0]) == nil,
+        let date = Timestamp(fields[4]), let price = Price(fields[5], digits: digits),
+        Identifier.problem(fields[0]) == nil,
         fields[6].isEmpty || Identifier.problem(fields[6]) == nil, fields[7].unicodeScalars.count <= 64
       else { return reject(.malformed) }
       if let dates, !dates.contains(firsts[fields[0]] ?? date) {
@@ -144,11 +152,11 @@ public struct RetailFile: Sendable {
       guard !price.isFractional else { return reject(.fractionalPenny) }
       guard !fields[1].isEmpty else { return reject(.missingStockCode) }
       guard let sku = SKU(fields[1]) else { return reject(.invalidStockCode) }
-      guard Bounds.quantity.contains(Int64(clamping: quantity.magnitude)), Bounds.unitPrice.contains(price.pennies)
+      guard Bounds.quantity.contains(Int64(clamping: quantity.magnitude)), Bounds.unitPrice.contains(price.minorUnits)
       else {
         return reject(.outOfBounds)
       }
-      let line = Line(sku: sku, quantity: Int64(clamping: quantity.magnitude), unitPrice: price.pennies)
+      let line = Line(sku: sku, quantity: Int64(clamping: quantity.magnitude), unitPrice: price.minorUnits)
       count(line, isReturn, fields, date)
     }
 
@@ -184,28 +192,31 @@ public struct RetailFileError: Error, CustomStringConvertible {
   public let description: String
 }
 
-/// A price in pounds as it stands in the file.
+/// A price as it stands in the file.
 private struct Price {
   let isPositive: Bool
-  /// More than two decimals.
+  /// More decimals than the minor unit stands for.
   let isFractional: Bool
-  /// As many as fit; without what is less than a penny.
-  let pennies: Int64
+  /// As many as fit; without what is less than one.
+  let minorUnits: Int64
 
   /// nil for what is no number.
-  init?(_ text: String) {
+  init?(_ text: String, digits: Int) {
     let isNegative = text.hasPrefix("-")
     let parts = text.drop { $0 == "-" || $0 == "+" }.split(separator: ".", omittingEmptySubsequences: false)
     guard (1...2).contains(parts.count), parts.contains(where: { !$0.isEmpty }),
       parts.allSatisfy({ $0.utf8.allSatisfy { (0x30...0x39).contains($0) } }),
-      let pounds = Int64(parts[0].isEmpty ? "0" : parts[0])
+      let whole = Int64(parts[0].isEmpty ? "0" : parts[0])
     else { return nil }
     let decimals = parts.count == 2 ? parts[1] : ""
-    isPositive = !isNegative && (pounds > 0 || decimals.contains { $0 != "0" })
-    isFractional = decimals.count > 2
-    let (whole, wholeOverflows) = pounds.multipliedReportingOverflow(by: 100)
-    // Two digits, by the guards above.
-    let (sum, sumOverflows) = whole.addingReportingOverflow(Int64((decimals + "00").prefix(2))!)
-    pennies = wholeOverflows || sumOverflows ? .max : sum
+    isPositive = !isNegative && (whole > 0 || decimals.contains { $0 != "0" })
+    isFractional = decimals.dropFirst(digits).contains { $0 != "0" }
+    var (units, overflows) = (whole, false)
+    for digit in (decimals + String(repeating: "0", count: digits)).utf8.prefix(digits) {
+      let (shifted, shiftOverflows) = units.multipliedReportingOverflow(by: 10)
+      let (sum, sumOverflows) = shifted.addingReportingOverflow(Int64(digit - UInt8(ascii: "0")))
+      (units, overflows) = (sum, overflows || shiftOverflows || sumOverflows)
+    }
+    minorUnits = overflows ? .max : units
   }
 }

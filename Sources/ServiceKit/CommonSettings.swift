@@ -18,6 +18,13 @@ public enum CommonSettings {
     "AMQP_URL",
     help: "The broker; the virtual host is percent-encoded (%2F is the default one).")
 
+  public static let currency = Setting(
+    "CURRENCY", default: "GBP", allowed: "three capital letters of ISO 4217, such as GBP",
+    help: "The currency of every price. The first start stores it; a start with another one is refused."
+  ) { text in
+    text.utf8.count == 3 && text.utf8.allSatisfy { (UInt8(ascii: "A")...UInt8(ascii: "Z")).contains($0) } ? text : nil
+  }
+
   public static let consistencyTokenKey = Setting(
     "CONSISTENCY_TOKEN_KEY", default: nil, allowed: "32 bytes or more",
     help: "Signs Consistency-Token; a secret, the same for command-service and query-service.", isSecret: true

@@ -2,16 +2,19 @@ import Commerce
 import EventSourcing
 import Foundation
 import RetailImport
+import TestSupport
 import Testing
 
 @Suite("A file of real trade")
 struct RetailTests {
-  private func file(_ lines: [String], dates: Range<Timestamp>? = nil) throws -> RetailFile {
+  private func file(
+    _ lines: [String], currency: String = "GBP", dates: Range<Timestamp>? = nil
+  ) throws -> RetailFile {
     let url = FileManager.default.temporaryDirectory.appendingPathComponent("\(UUID().uuidString).csv")
     defer { try? FileManager.default.removeItem(at: url) }
     let header = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country"
     try Data(([header] + lines).joined(separator: "\n").utf8).write(to: url)
-    return try RetailFile(url, dates: dates)
+    return try RetailFile(url, currency: currency, dates: dates)
   }
 
   @Test(
@@ -53,6 +56,30 @@ struct RetailTests {
     #expect(file.products.map(\.unitPrice) == [150, 99] && file.products.map(\.ordered) == [3, 1])
     #expect(file.customers.map(\.id) == ["7", "8"] && file.customers[1].country == nil)
     #expect(file.returns[0].total == 297 && file.lines == 4 && file.rejected.isEmpty)
+  }
+
+  @Test(
+    "a price becomes minor units of its currency; a part of one is refused",
+    arguments: [
+      ("GBP", "12.5", 1_250), ("GBP", "12.500", 1_250), ("GBP", "12.505", nil), ("EUR", ".07", 7),
+      ("JPY", "1250", 1_250),
+      ("JPY", "1250.00", 1_250), ("JPY", "1250.5", nil), ("KWD", "12.5", 12_500), ("KWD", "0.005", 5),
+      ("KWD", "0.0005", nil), ("CLF", "1.2345", 12_345), ("KWD", "92233720368547758", nil),
+    ] as [(String, String, Int64?)])
+  func currencies(currency: String, price: String, units: Int64?) throws {
+    let file = try file(["1,A,a,2,2010-12-01T08:00:00Z,\(price),,UK"], currency: currency)
+    #expect(file.products.map(\.unitPrice) == units.map { [$0] } ?? [])
+    #expect(file.orders.map(\.total) == units.map { [$0 * 2] } ?? [])
+  }
+
+  @Test("the console has the same minor units")
+  func console() throws {
+    let script = try String(
+      contentsOf: TestEnvironment.root.appendingPathComponent("Sources/QueryService/Console/app.js"), encoding: .utf8)
+    let table = try #require(script.firstMatch(of: /const minorDigits = \{([^}]+)\}/)).1
+    let entries = table.matches(of: /([A-Z]{3}): (\d)/).map { (String($0.1), Int($0.2)) }
+    #expect(entries.count == 26)
+    for (code, digits) in entries { #expect(Currency.minorDigits(of: code) == digits, "\(code)") }
   }
 
   @Test("an invoice is chosen whole, by its earliest date")

@@ -18,7 +18,7 @@ for line in csv.DictReader(open(sys.argv[1], encoding="utf-8")):
         rejected["positiveReturn" if credit else "notPositiveQuantity"] += 1
     elif float(price) <= 0:
         rejected["notPositivePrice"] += 1
-    elif len(price.partition(".")[2]) > 2:
+    elif price.partition(".")[2][2:].strip("0"):
         rejected["fractionalPenny"] += 1
     elif not line["StockCode"].strip():
         rejected["missingStockCode"] += 1
