@@ -16,6 +16,7 @@ let lifecycle = Target.Dependency.product(name: "ServiceLifecycle", package: "sw
 let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
 let coreMetrics = Target.Dependency.product(name: "CoreMetrics", package: "swift-metrics")
 let metrics = Target.Dependency.product(name: "Metrics", package: "swift-metrics")
+let metricsTestKit = Target.Dependency.product(name: "MetricsTestKit", package: "swift-metrics")
 let csv = Target.Dependency.product(name: "SwiftCSV", package: "SwiftCSV")
 let tracing = Target.Dependency.product(name: "Tracing", package: "swift-distributed-tracing")
 let signals = Target.Dependency.product(name: "UnixSignals", package: "swift-service-lifecycle")
@@ -217,7 +218,7 @@ let package = Package(
       name: "ToolkitTests",
       dependencies: [
         "CommandProcessing", "EventRelay", "EventSourcing", "Failures", "JSON", "Postgres", "PostgresEventStore",
-        "Projections", "RabbitMQ", "TestSupport", lifecycle, logging,
+        "Projections", "RabbitMQ", "TestSupport", coreMetrics, lifecycle, logging, metricsTestKit,
       ]),
     .testTarget(
       name: "CommerceTests",

@@ -61,9 +61,11 @@ struct RecordingTests {
     "counterflow_relay_lag_positions": "zero unless the machine is slow; ProcessMetricsTests sees that it is set",
     "counterflow_integration_lag_positions": "as that of the live feed",
     "counterflow_projection_fenced_total":
-      "a worker that slept in the middle of a write; EngineTests does it, and counts rows",
-    "counterflow_projection_lanes_aside_total": "a lane that fails for ten seconds alone; EngineTests does it",
-    "counterflow_projection_pairs_stopped": "needs twenty parked streams in a partition; EngineTests does it",
+      "a worker whose pairs others have taken; EngineTests takes them, and sees the metric",
+    "counterflow_projection_lanes_aside_total":
+      "a lane that fails for ten seconds alone; EngineTests has one, and sees the metric",
+    "counterflow_projection_pairs_stopped":
+      "needs twenty parked streams in a partition; EngineTests has them, and sees the metric",
     "counterflow_projection_pairs_unowned": "for less than a second while projectors run",
   ]
 

@@ -1,7 +1,9 @@
+import CoreMetrics
 import EventRelay
 import EventSourcing
 import Foundation
 import Logging
+import MetricsTestKit
 import Postgres
 import PostgresEventStore
 import RabbitMQ
@@ -178,10 +180,16 @@ struct Engine: Sendable {
 }
 
 /// Runs services while `body` lasts, then shuts them down gracefully.
-func withServices(_ services: [any Service], _ body: () async throws -> Void) async throws {
+/// - Parameter metrics: records what these services count and time.
+func withServices(
+  _ services: [any Service], _ metrics: TestMetrics? = nil, _ body: () async throws -> Void
+) async throws {
   let group = ServiceGroup(services: services, logger: .quiet)
   try await withThrowingTaskGroup(of: Void.self) { tasks in
-    tasks.addTask { try await group.run() }
+    tasks.addTask {
+      guard let metrics else { return try await group.run() }
+      try await withMetricsFactory(metrics) { try await group.run() }
+    }
     let result: Result<Void, any Error>
     do { result = .success(try await body()) } catch { result = .failure(error) }
     await group.triggerGracefulShutdown()

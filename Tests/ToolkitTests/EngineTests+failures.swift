@@ -1,6 +1,7 @@
 import EventSourcing
 import Failures
 import Foundation
+import MetricsTestKit
 import Postgres
 import PostgresEventStore
 import Synchronization
@@ -150,7 +151,9 @@ extension EngineTests {
     let engine = Engine()
     let fault = Fault(Surprise())
     let one = Partitioning(count: 1)!
-    try await withServices([engine.projector(partitioning: one) { try fault.strike() }]) {
+    let metrics = TestMetrics()
+    let stopped = { metrics.recorders(label: "projection_pairs_stopped").flatMap(\.values) }
+    try await withServices([engine.projector(partitioning: one) { try fault.strike() }], metrics) {
       try await engine.append(20)
       try await eventually("the partition says why it stopped") {
         let rows = try await engine.pool.query(
@@ -159,6 +162,25 @@ extension EngineTests {
         return rows.count == 1 && rows[0].0 == "halted" && rows[0].1.contains("Surprise")
       }
       #expect(try await engine.pool.query("select 1 from projections.parked").isEmpty)
+      try await eventually("the metric has it") { stopped().contains(1) }
+      fault.end()
+      try await engine.expectComplete(of: 1)
+      try await eventually("no pair stands still any more") {
+        metrics.recorders(label: "projection_pairs_stopped").allSatisfy { $0.lastValue == 0 }
+      }
+    }
+  }
+
+  @Test(
+    "a lane that fails for long leaves its pairs to others, is counted, and goes on once nothing fails",
+    .freshVirtualHost, .freshDatabase(eventStoreSchema, projectionsSchema, tables))
+  func standingAside() async throws {
+    let engine = Engine()
+    let fault = Fault(Classified(failureKind: .retry))
+    let metrics = TestMetrics()
+    try await withServices([engine.projector { try fault.strike() }], metrics) {
+      try await engine.append(20)
+      try await eventually("a lane stands aside") { metrics.counterTotal(label: "projection_lanes_aside_total") > 0 }
       fault.end()
       try await engine.expectComplete(of: 1)
     }

@@ -2,6 +2,7 @@ import EventRelay
 import EventSourcing
 import Foundation
 import Logging
+import MetricsTestKit
 import Postgres
 import PostgresEventStore
 import RabbitMQ
@@ -22,7 +23,8 @@ extension EngineTests {
     if cause == "refused" {
       try await engine.pool.query("alter table counting_shape add constraint refuse check (count < 0)")
     }
-    try await withServices([engine.projector(partitioning: one, parkLimit: 3)]) {
+    let metrics = TestMetrics()
+    try await withServices([engine.projector(partitioning: one, parkLimit: 3)], metrics) {
       try await engine.append(20, type: cause == "refused" ? "Happened" : "Unknown")
       try await eventually("the partition says why it stopped") {
         let rows = try await engine.pool.query(
@@ -33,6 +35,9 @@ extension EngineTests {
       }
       let parked = try await engine.pool.query("select 1 from projections.parked").count
       #expect(parked == (cause == "refused" ? 3 : 0))
+      try await eventually("the metric has it") {
+        metrics.recorders(label: "projection_pairs_stopped").contains { $0.values.contains(1) }
+      }
     }
   }
 
@@ -71,7 +76,8 @@ extension EngineTests {
     .freshDatabase(eventStoreSchema, projectionsSchema, tables))
   func quietLoss() async throws {
     let engine = Engine()
-    try await withServices([engine.projector()]) {
+    let metrics = TestMetrics()
+    try await withServices([engine.projector()], metrics) {
       try await eventually("one has them all") {
         try await engine.pool.query("select 1 from projections.checkpoints where owner is not null").count == 64
       }
@@ -84,6 +90,7 @@ extension EngineTests {
       try await eventually("it has them all again") {
         try await engine.pool.query("select 1 from projections.checkpoints where owner = \(owner)").count == 64
       }
+      try await eventually("the metric has it") { metrics.counterTotal(label: "projection_fenced_total") > 0 }
     }
   }
 
