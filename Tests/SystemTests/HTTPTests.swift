@@ -5,8 +5,8 @@ import TestSupport
 import Testing
 
 /// The status and the problem of each answer, in order.
-private func statuses(_ received: String) -> [String] {
-  received.split(separator: "\r\n\r\n").joined(separator: "\r\n").split(separator: "HTTP/1.1 ").map { answer in
+func statuses(_ received: String) -> [String] {
+  received.split(separator: "\r\n\r\n").joined(separator: "\r\n").split(separator: /HTTP\/1\.[01]\x20/).map { answer in
     let problem = answer.firstMatch(of: /urn:counterflow:problem:([a-z-]+)/).map { " " + $0.output.1 } ?? ""
     return answer.prefix(3) + problem
   }

@@ -2,32 +2,46 @@ internal import HTTPTypes
 internal import HummingbirdCore
 internal import NIOCore
 internal import NIOHTTP1
-internal import NIOHTTPTypes
 
-/// Closes a connection behind an answer that says `Connection: close`, and makes a problem of the empty answer that
-/// Hummingbird gives to what is no HTTP.
+/// Closes a connection behind its last answer: the one that says `Connection: close`, the one to a request that says so, and
+/// any to HTTP/1.0, whose rules it applies. It makes a problem of the empty answer that Hummingbird gives to what is no HTTP.
+///
+/// There is one request at a time: `HTTPServerPipelineHandler` stands below.
 final class ConnectionEnd: ChannelDuplexHandler, RemovableChannelHandler {
-  typealias InboundIn = HTTPRequestPart
-  typealias OutboundIn = HTTPResponsePart
-  typealias OutboundOut = HTTPResponsePart
+  typealias InboundIn = HTTPServerRequestPart
+  typealias InboundOut = HTTPServerRequestPart
+  typealias OutboundIn = HTTPServerResponsePart
+  typealias OutboundOut = HTTPServerResponsePart
 
   /// So long what still comes is read and thrown away. A connection that is closed with something unread is reset, which can
   /// take the answer from the client.
   private static let linger = TimeAmount.seconds(2)
 
   private var failure: HTTPParserError?
-  /// The answer that is being written is the last.
+  /// The request that is being answered, or was the last to be.
+  private var isHTTP10 = false
+  /// The answer to it is the last.
   private var isLast = false
+  /// The last answer is written: whatever comes now is not carried out, and not answered.
   private var hasEnded = false
   private var alarm: Scheduled<Void>?
 
   func errorCaught(context: ChannelHandlerContext, error: any Error) {
-    failure = failure ?? (error as? HTTPParserError)
+    guard !hasEnded else { return }
+    if let error = error as? HTTPParserError {
+      failure = failure ?? error
+      // Nobody knows where the next request begins.
+      isLast = true
+    }
     context.fireErrorCaught(error)
   }
 
   func channelRead(context: ChannelHandlerContext, data: NIOAny) {
-    if !hasEnded { context.fireChannelRead(data) }
+    guard !hasEnded else { return }
+    guard case .head(let head) = unwrapInboundIn(data) else { return context.fireChannelRead(data) }
+    isHTTP10 = (head.version.major, head.version.minor) < (1, 1)
+    isLast = isHTTP10 || !head.isKeepAlive
+    context.fireChannelRead(isHTTP10 ? wrapInboundOut(.head(Self.asHTTP11(head))) : data)
   }
 
   func channelInactive(context: ChannelHandlerContext) {
@@ -38,16 +52,23 @@ final class ConnectionEnd: ChannelDuplexHandler, RemovableChannelHandler {
   func handlerRemoved(context: ChannelHandlerContext) { alarm?.cancel() }
 
   func write(context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?) {
+    guard !hasEnded else {
+      promise?.fail(ChannelError.outputClosed)
+      return
+    }
     switch unwrapOutboundIn(data) {
+    case .head(let head) where head.status == .continue: context.write(data, promise: promise)
     case .head(let head):
-      isLast = head.headerFields[.connection]?.lowercased() == "close"
-      if let failure, head.status == .badRequest, head.headerFields[.contentLength] == "0" {
+      if let failure, head.status == .badRequest, head.headers.first(name: "Content-Length") == "0" {
         return write(Self.problem(failure), context, promise)
       }
-      context.write(data, promise: promise)
+      isLast = isLast || !head.isKeepAlive
+      context.write(isLast ? wrapOutboundOut(.head(asLast(head))) : data, promise: promise)
     case .body: context.write(data, promise: promise)
     case .end:
       guard isLast else { return context.write(data, promise: promise) }
+      // Before it is written, since the handler below passes the next request on as soon as it is.
+      hasEnded = true
       let promise = promise ?? context.eventLoop.makePromise()
       let bound = NIOLoopBound((self, context), eventLoop: context.eventLoop)
       promise.futureResult.whenComplete { _ in bound.value.0.end(bound.value.1) }
@@ -56,20 +77,39 @@ final class ConnectionEnd: ChannelDuplexHandler, RemovableChannelHandler {
   }
 
   private func end(_ context: ChannelHandlerContext) {
-    guard !hasEnded else { return }
-    hasEnded = true
     context.close(mode: .output, promise: nil)
     let bound = NIOLoopBound(context, eventLoop: context.eventLoop)
     alarm = context.eventLoop.scheduleTask(in: Self.linger) { bound.value.close(promise: nil) }
   }
 
+  /// HTTP/1.0 need not name a host (RFC 9112, sections 3.2 and 3.3), and its expectations are ignored (RFC 9110, section 10.1.1).
+  private static func asHTTP11(_ head: HTTPRequestHead) -> HTTPRequestHead {
+    var head = head
+    head.headers.remove(name: "Expect")
+    if !head.headers.contains(name: "Host") { head.headers.add(name: "Host", value: "localhost") }
+    return head
+  }
+
+  private func asLast(_ head: HTTPResponseHead) -> HTTPResponseHead {
+    var head = head
+    head.headers.replaceOrAdd(name: "Connection", value: "close")
+    if isHTTP10 && !head.headers.contains(name: "Content-Length") {
+      // The connection's end is that of the body: HTTP/1.0 knows no chunks.
+      head.headers.remove(name: "Transfer-Encoding")
+      head.version = .http1_0
+    }
+    return head
+  }
+
   private func write(_ problem: Problem, _ context: ChannelHandlerContext, _ promise: EventLoopPromise<Void>?) {
     let body = problem.json
-    var head = HTTPResponse(status: problem.status, headerFields: problem.headers)
-    head.headerFields[.contentType] = "application/problem+json"
-    head.headerFields[.contentLength] = String(body.count)
-    context.write(wrapOutboundOut(.head(head)), promise: nil)
-    context.write(wrapOutboundOut(.body(ByteBuffer(bytes: body))), promise: promise)
+    var fields = HTTPHeaders(problem.headers.map { ($0.name.rawName, $0.value) })
+    fields.add(name: "Content-Type", value: "application/problem+json")
+    fields.add(name: "Content-Length", value: String(body.count))
+    let status = HTTPResponseStatus(statusCode: problem.status.code)
+    context.write(
+      wrapOutboundOut(.head(HTTPResponseHead(version: .http1_1, status: status, headers: fields))), promise: nil)
+    context.write(wrapOutboundOut(.body(.byteBuffer(ByteBuffer(bytes: body)))), promise: promise)
   }
 
   private static func problem(_ failure: HTTPParserError) -> Problem {

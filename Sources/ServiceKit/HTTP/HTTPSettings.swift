@@ -87,10 +87,13 @@ extension ServiceMain {
     let times = ConnectionDeadlines.Times(
       idle: time(try settings[HTTPSettings.idleTimeout]), request: time(try settings[HTTPSettings.requestTimeout]),
       answer: time(try settings[HTTPSettings.answerTimeout]))
-    var server = HTTPServerBuilder.http1(
-      configuration: .init(
-        additionalChannelHandlers: [ConnectionDeadlines(times), ConnectionEnd()], httpDecoderConfiguration: headerLimits
-      ))
+    var server = HTTPServerBuilder { responder in
+      HTTPChannel(
+        base: HTTP1Channel(
+          responder: responder,
+          configuration: .init(
+            additionalChannelHandlers: [ConnectionDeadlines(times)], httpDecoderConfiguration: headerLimits)))
+    }
     if let tls = try HTTPSettings.tls(settings) {
       do { server = try .tls(server, tlsConfiguration: tls) } catch {
         throw SettingError(HTTPSettings.certificate, "cannot be used")

@@ -29,7 +29,8 @@ extension Request {
         // The client hung up in the middle, or its framing is broken: nothing that our log should shout about.
         throw Problem(
           .badRequest, "unreadable-body", title: "The body cannot be read",
-          detail: "It ended early, or its Transfer-Encoding or Content-Length is wrong.")
+          detail: "It ended early, or its Transfer-Encoding or Content-Length is wrong."
+        ).closingConnection
       }
       throw Problem.bodyTooLarge.closingConnection
     }
