@@ -9,17 +9,20 @@ public enum Identifier {
     guard !text.isEmpty else { return "must not be empty" }
     guard text.utf8.count <= maximumLength else { return "must have at most \(maximumLength) bytes" }
     guard text.utf8.allSatisfy({ (0x20...0x7E).contains($0) }) else { return "must be printable ASCII" }
-    // Clients and proxies take these out of a path.
-    guard text != "." && text != ".." else { return #"must be neither "." nor "..""# }
+    guard !isPathStep(text) else { return #"must be neither "." nor "..""# }
     return nil
   }
+
+  /// Clients and proxies take these out of a path.
+  static func isPathStep(_ text: String) -> Bool { text == "." || text == ".." }
 }
 
 /// A stock-keeping unit in its normal form: upper case, without spaces around it.
 public struct SKU: Hashable, Sendable, CustomStringConvertible {
   public static let maximumLength = 64
   public static let rule =
-    "must have 1 to 64 characters: letters A to Z, digits, '.', '_', '-' and single spaces between them"
+    "must have 1 to 64 characters: letters A to Z, digits, '.', '_', '-' and single spaces between them, "
+    + #"and be neither "." nor "..""#
 
   public let rawValue: String
 
@@ -43,6 +46,7 @@ public struct SKU: Hashable, Sendable, CustomStringConvertible {
       }
     }
     rawValue = String(decoding: normal, as: UTF8.self)
+    guard !Identifier.isPathStep(rawValue) else { return nil }
   }
 
   /// A sku as it stands in an event, normal already.

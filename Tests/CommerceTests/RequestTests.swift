@@ -74,6 +74,7 @@ struct RequestTests {
       (["sku": "A", "name": "n", "unitPrice": 1_000_000_000_001], ["/unitPrice"]),
       (["sku": "A", "name": "n", "unitPrice": -1], ["/unitPrice"]),
       (["sku": "A", "name": "n", "unitPrice": .number(9.99)], ["/unitPrice"]),
+      (["sku": ".", "name": "n", "unitPrice": 1], ["/sku"]), (["sku": " .. ", "name": "n", "unitPrice": 1], ["/sku"]),
       (
         ["sku": "A/", "name": .string(String(repeating: "n", count: 201)), "unitPrice": 1, "description": 1],
         ["/description", "/name", "/sku"]
