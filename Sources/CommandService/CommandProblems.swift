@@ -139,8 +139,9 @@ private func unsaleable(_ lines: [CommerceRejection.UnsaleableLine]) -> [Problem
 private func failure(_ error: CommandError) -> Problem {
   switch error {
   case .overloaded:
-    return .unavailable("Too many commands are waiting; nothing was stored. Try again in a moment.")
-  case .stopping: return .unavailable("The service is shutting down; nothing was stored. Try again.")
+    return .unavailable("Too many commands are waiting; nothing was stored. Try again in a moment.", isLogged: false)
+  case .stopping:
+    return .unavailable("The service is shutting down; nothing was stored. Try again.", isLogged: false)
   case .unavailable:
     return .unavailable("The store cannot be reached; nothing was stored. Try again in a moment.", retryAfter: 2)
   case .outcomeUnknown:

@@ -162,15 +162,15 @@ struct Answering: Sendable {
         .serviceUnavailable, "not-caught-up", title: "Not there yet",
         detail:
           "What the token stands for has not come to the read tables in time; try again, or wait longer (Prefer: wait=30).",
-        headers: [.retryAfter: "1"])
+        headers: [.retryAfter: "1"], isLogged: false)
     case .parked(let projection):
       throw Problem(
         .serviceUnavailable, "stream-parked", title: "Its events are held up",
         detail:
           "The read model \(projection) waits at an event of this stream that was refused, until an operator mends it.",
-        headers: [.retryAfter: "60"])
+        headers: [.retryAfter: "60"], isLogged: false)
     case .crowded:
-      throw Problem.unavailable("Too many requests wait for what was written; try again in a moment.")
+      throw Problem.unavailable("Too many requests wait for what was written; try again in a moment.", isLogged: false)
     }
   }
 

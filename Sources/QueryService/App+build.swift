@@ -116,7 +116,8 @@ extension App {
       headers: [.retryAfter: "5"])
   }
   if error.code == .poolExhausted {
-    return .unavailable("All connections to the read store are in use; try again in a moment.", retryAfter: 2)
+    return .unavailable(
+      "All connections to the read store are in use; try again in a moment.", retryAfter: 2, isLogged: false)
   }
   return .unavailable("The read store cannot be reached; try again in a moment.", retryAfter: 2)
 }

@@ -69,7 +69,8 @@ struct ChangeRoutes {
     ]
     guard request.method != .head else { return Response(status: .ok, headers: headers) }
     guard let wakeup = log.enter(atMost: limit) else {
-      throw Problem.unavailable("So many follow already; ask now and then instead, or try again.", retryAfter: 10)
+      throw Problem.unavailable(
+        "So many follow already; ask now and then instead, or try again.", retryAfter: 10, isLogged: false)
     }
     let entered = Viewer { [log] in log.leave(wakeup) }
     let mark = ChangeLog.mark(of: incarnation)

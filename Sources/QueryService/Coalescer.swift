@@ -43,7 +43,8 @@ final class Coalescer<Key: Hashable & Sendable, Value: Sendable>: Sendable {
         return (false, Self.next(&state, lanes, limit))
       }
       if isCrowded {
-        continuation.resume(throwing: Problem.unavailable("Too many reads wait; try again in a moment."))
+        continuation.resume(
+          throwing: Problem.unavailable("Too many reads wait; try again in a moment.", isLogged: false))
       } else if let batch {
         start(batch)
       }

@@ -23,6 +23,12 @@ struct SlowQueryTests {
       #expect(answer.status == 503 && answer.problem == "query-too-slow", "\(path): \(answer.text)")
       #expect(answer.headers["retry-after"] != nil)
       #expect(answer.json["detail"]?.string?.contains("Ask for less") == true)
+      let id = try #require(answer.json["requestId"]?.string)
+      try await eventually("the log has its id, and what took too long") {
+        queries.process.output.split(separator: "\n").contains {
+          $0.contains("a request failed") && $0.contains(id) && $0.contains("query-too-slow")
+        }
+      }
     }
     #expect(try await queries.http.get("/v1/products").status == 200)
     try await connection.execute("rollback")

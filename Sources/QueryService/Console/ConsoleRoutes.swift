@@ -45,7 +45,8 @@ struct ConsoleRoutes {
 
   private func stream(_ request: Request) throws -> Response {
     guard let wakeup = overview.enter(atMost: Self.limit) else {
-      throw Problem.unavailable("So many look on already; close another console, or try again.", retryAfter: 10)
+      throw Problem.unavailable(
+        "So many look on already; close another console, or try again.", retryAfter: 10, isLogged: false)
     }
     let viewer = Viewer { [overview] in overview.leave(wakeup) }
     let body = ResponseBody { [overview] writer in

@@ -31,7 +31,7 @@ extension Router {
       guard failures.isEmpty else {
         throw Problem(
           .serviceUnavailable, "not-ready", title: "Not ready", detail: "What this process needs is not there yet.",
-          extensions: [.init("failures", .object(failures))], headers: [.retryAfter: "1"])
+          extensions: [.init("failures", .object(failures))], headers: [.retryAfter: "1"], isLogged: false)
       }
       return Response.json(JSON.object([.init("status", "ready")]).encoded)
     }

@@ -27,10 +27,13 @@ public struct Problem: Error, Sendable {
   /// Further members.
   public var extensions: [JSON.Member]
   public var headers: HTTPFields
+  /// Of a status 5xx: a log line says what happened, and the answer has the request's id, under which it is found. False where
+  /// so many may be refused at a time that the metrics alone count them.
+  public var isLogged: Bool
 
   public init(
     _ status: HTTPResponse.Status, _ name: String, title: String, detail: String, errors: [FieldError] = [],
-    extensions: [JSON.Member] = [], headers: HTTPFields = [:]
+    extensions: [JSON.Member] = [], headers: HTTPFields = [:], isLogged: Bool = true
   ) {
     self.status = status
     self.name = name
@@ -39,6 +42,7 @@ public struct Problem: Error, Sendable {
     self.errors = errors
     self.extensions = extensions
     self.headers = headers
+    self.isLogged = isLogged
   }
 
   public var json: [UInt8] {
@@ -73,10 +77,10 @@ extension Problem {
   }
 
   /// - Parameter retryAfter: whole seconds.
-  public static func unavailable(_ detail: String, retryAfter: Int = 1) -> Problem {
+  public static func unavailable(_ detail: String, retryAfter: Int = 1, isLogged: Bool = true) -> Problem {
     Problem(
       .serviceUnavailable, "unavailable", title: "Temporarily unavailable", detail: detail,
-      headers: [.retryAfter: String(retryAfter)])
+      headers: [.retryAfter: String(retryAfter)], isLogged: isLogged)
   }
 
   public static func malformedJSON(_ error: JSONError) -> Problem {

@@ -66,15 +66,14 @@ public struct ProblemResponder: HTTPResponder {
     return response
   }
 
-  /// The same id is in the log lines of the request, and in the problem where the fault is ours.
+  /// Where the fault is ours, and a log line says so, the problem has the id that this line has.
   private func problem(for error: any Error, _ request: Request, _ context: Context) -> Problem {
     var problem = error as? Problem ?? translate(error) ?? Self.problem(of: FailureKind(error))
-    guard problem.status.kind == .serverError else { return problem }
+    guard problem.status.kind == .serverError, problem.isLogged else { return problem }
     problem = problem.with(requestID: context.id)
-    // Many are shed at a time, and the metrics count them.
-    let isShed = problem.status == .serviceUnavailable || problem.status == .notImplemented
+    let mayPass = problem.status == .serviceUnavailable || problem.status == .notImplemented
     context.logger.log(
-      level: isShed ? .debug : .error, "a request failed",
+      level: mayPass ? .warning : .error, "a request failed",
       metadata: ["path": "\(request.uri.path)", "problem": "\(problem.name)", "error": "\(error)"])
     return problem
   }
