@@ -67,8 +67,7 @@ extension Request {
       Set(
         try tags.map { tag in
           // A query's tag has more behind the version.
-          guard tag.count > 2, tag.first == "\"", tag.last == "\"",
-            let version = Int64(tag.dropFirst().dropLast().prefix { $0 != "-" }), version > 0
+          guard let parts = tag.wholeMatch(of: /"([1-9][0-9]{0,17})(-[A-Za-z0-9_-]+)?"/), let version = Int64(parts.1)
           else {
             throw Problem.invalidHeader(
               "If-Match", "must be * or the ETag of a command's answer or of one thing's, such as \"3\", in quotes")

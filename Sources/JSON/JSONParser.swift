@@ -135,7 +135,22 @@ extension JSONParser {
     guard let value = Double(text), value.isFinite else {
       throw JSONError(message: "the number is too large", offset: start)
     }
+    // Otherwise 1.00000000000000000001 would be 1; from 2^53 on a number does not count as whole (`JSON.wholeNumber`).
+    guard value != value.rounded() || abs(value) >= 0x1p53 || Self.isWhole(text) else {
+      throw JSONError(message: "the number has more digits than can be kept", offset: start)
+    }
     return .number(value)
+  }
+
+  /// Whether a number has no fraction, as 1.0, 1e2 and 1000e-1 have none.
+  private static func isWhole(_ number: String) -> Bool {
+    let parts = number.split { $0 == "e" || $0 == "E" }
+    let mantissa = parts[0].split(separator: ".")
+    let (digits, fraction) = (mantissa.joined(), mantissa.count > 1 ? mantissa[1].utf8.count : 0)
+    guard let last = digits.utf8.lastIndex(where: { (0x31...0x39).contains($0) }) else { return true }
+    let zeros = digits.utf8.distance(from: last, to: digits.endIndex) - 1
+    let exponent = parts.count > 1 ? Int32(parts[1]) ?? (parts[1].first == "-" ? .min : .max) : 0
+    return Int(exponent) + zeros >= fraction
   }
 }
 

@@ -110,7 +110,7 @@ struct ChangeRoutes {
     }
     guard let given = request.headers[.lastEventID], !given.isEmpty else { return (tail, incarnation) }
     let parts = given.split(separator: "-", omittingEmptySubsequences: false)
-    guard parts.count == 2, let position = Int64(parts[0]), position >= 0 else {
+    guard parts.count == 2, let position = Int64(digits: parts[0]) else {
       throw Problem.invalidHeader("Last-Event-ID", "must be the id of a message that was sent")
     }
     guard parts[1] == ChangeLog.mark(of: incarnation) else {

@@ -72,9 +72,9 @@ struct Parameters {
   /// Minor units.
   mutating func amount(_ name: String) throws -> Int64? {
     let text = try text(name) { text in
-      Int64(text).map { $0 >= 0 } ?? false ? nil : "must be a whole number of minor units, 0 or more"
+      Int64(digits: text) != nil ? nil : "must be a whole number of minor units, 0 or more"
     }
-    return text.flatMap { Int64($0) }
+    return text.flatMap { Int64(digits: $0) }
   }
 
   /// A time, or the beginning of a day in UTC.
@@ -89,7 +89,7 @@ struct Parameters {
   /// As of which version or time; nil for now.
   mutating func moment() throws -> Histories.Moment? {
     let version = try text("version") { text in
-      Int64(text).map { $0 >= 1 } ?? false ? nil : "must be a version, a whole number from 1"
+      Int64(digits: text).map { $0 >= 1 } ?? false ? nil : "must be a version, a whole number from 1"
     }
     let time = try time("at")
     guard version == nil || time == nil else { throw Self.wrong("at", "must be left out beside version") }
@@ -104,7 +104,8 @@ struct Parameters {
 
   mutating func limit(default count: Int, atMost most: Int) throws -> Int {
     let text = try text("limit") { text in
-      Int(text).map { (1...most).contains($0) } ?? false ? nil : "must be a whole number from 1 to \(most)"
+      Int64(digits: text).map { (1...Int64(most)).contains($0) } ?? false
+        ? nil : "must be a whole number from 1 to \(most)"
     }
     return text.flatMap { Int($0) } ?? count
   }

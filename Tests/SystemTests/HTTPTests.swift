@@ -50,6 +50,10 @@ struct HTTPTests {
       statuses(try await http.raw(post("/v1/orders", "Expect: a", "Content-Length: \(order.utf8.count)") + order)) == [
         "417 unknown-expectation"
       ])
+    // Said twice it is one expectation.
+    let twice = post(
+      "/v1/orders", "Expect: 100-continue", "Expect: 100-Continue", "Content-Length: \(order.utf8.count)")
+    #expect(statuses(try await http.raw(twice, order)) == ["100", "201"])
     // Nothing to wait for.
     let empty = "GET /healthz HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n\r\n"
     #expect(statuses(try await http.raw(empty + empty)) == ["200", "200"])
@@ -73,7 +77,9 @@ struct HTTPTests {
       (get("/v1/products?q=%ff"), "400 malformed-query"), (get("/v1/products?%f=1"), "400 malformed-query"),
       (get("/v1/products/%zz"), "400 malformed-path"), (get("/v1/products/%ff"), "400 malformed-path"),
       (get("/v1/products?%6cimit=0"), "400 invalid-parameter"),
-      (get("/v1/products?limit=%30"), "400 invalid-parameter"),
+      (get("/v1/products?limit=%30"), "400 invalid-parameter"), (get("/v1/products?limit=5"), "200"),
+      (get("/v1/products?limit=%2B5"), "400 invalid-parameter"),
+      (get("/v1/products?limit=05"), "400 invalid-parameter"),
       (get("/v1/orders/"), "404 not-found"), (get("/v1//orders"), "404 not-found"),
       (get("/v1/changes?types=OrderPlaced,Nope"), "400 invalid-parameter"),
       (get("/v1/orders?country="), "400 invalid-parameter"), (get("/v1/sales?country="), "400 invalid-parameter"),
@@ -91,6 +97,9 @@ struct HTTPTests {
       statuses(try await commands.http.raw(post("/v1/orders", "Transfer-Encoding: gzip, chunked") + chunks)) == [
         "501 unknown-transfer-coding"
       ])
+    try await eventually("a coding that is not known is logged too") {
+      commands.process.output.contains("unknown-transfer-coding")
+    }
     for coding in ["gzip", "chunked, gzip", "xchunked"] {
       #expect(
         statuses(try await commands.http.raw(post("/v1/orders", "Transfer-Encoding: \(coding)") + chunks)) == [
@@ -115,6 +124,13 @@ struct HTTPTests {
     let json = "application/json"
     #expect(try await send("POST", "/v1/orders", order, json + "; charset=utf-16") == "415 unsupported-media-type")
     #expect(try await send("POST", "/v1/orders", order, json + #"; charset="UTF-8""#) == "201 ")
+    for type in [
+      json + ";charset=utf-8;charset=utf-16", json + ";charset=utf-16;charset=utf-8", "application/x, y+json",
+      "application/+json", json + ", " + json, "application / json",
+    ] {
+      #expect(try await send("POST", "/v1/orders", order, type) == "415 unsupported-media-type", "\(type)")
+    }
+    #expect(try await send("POST", "/v1/orders", order, "Application/Order+JSON ; charset=utf-8") == "201 ")
     let gzip = ["Content-Encoding": "gzip"]
     #expect(try await send("POST", "/v1/orders", order, json, gzip) == "415 unsupported-media-type")
     let product = "/v1/products/LANTERN"
@@ -123,7 +139,16 @@ struct HTTPTests {
     #expect(try await send("DELETE", product, #"{"junk":1}"#, json) == "422 invalid-request")
     #expect(try await send("DELETE", product, "{}", json) == "200 ")
     #expect(try await http.send("DELETE", product).status == 200)
-    #expect(try await send("PUT", product + "/price", #"{"unitPrice":1e2}"#, json) == "200 ")
+    let price = product + "/price"
+    #expect(try await send("PUT", price, #"{"unitPrice":1e2}"#, json) == "200 ")
+    #expect(try await send("PUT", price, #"{"unitPrice":100.00000000000000000001}"#, json) == "400 malformed-json")
+    for tag in ["\"01\"", "\"+1\"", "\"1-\"", "\"-1\"", "\"1-!\"", "1"] {
+      let answer = try await send("PUT", price, #"{"unitPrice":7}"#, json, ["If-Match": tag])
+      #expect(answer == "400 invalid-header", "\(tag)")
+    }
+    let known = try #require(try await http.send("PUT", price, body: Array(#"{"unitPrice":8}"#.utf8)).headers["etag"])
+    let both = ["If-Match": "\"1\", \(known)"]
+    #expect(try await send("PUT", price, #"{"unitPrice":7}"#, json, both) == "200 ")
   }
 
   @Test("HEAD is answered wherever GET is, by each process alike", .freshDatabase(), .freshVirtualHost)

@@ -42,11 +42,12 @@ extension Request {
   private static func isJSON(_ contentType: String) -> Bool {
     if contentType == "application/json" { return true }
     let parts = contentType.split(separator: ";", omittingEmptySubsequences: false).map {
-      $0.lowercased().filter { $0 != " " && $0 != "\t" && $0 != "\"" }
+      $0.trimmingCharacters(in: .whitespaces).lowercased()
     }
-    let charset = parts.dropFirst().first { $0.hasPrefix("charset=") }
-    guard charset == nil || charset == "charset=utf-8" else { return false }
-    return parts[0] == "application/json" || (parts[0].hasPrefix("application/") && parts[0].hasSuffix("+json"))
+    // Two charsets, of which readers might take the one or the other, are refused unless both are UTF-8.
+    let charsets = parts.dropFirst().filter { $0.hasPrefix("charset") }
+    guard charsets.allSatisfy({ $0 == "charset=utf-8" || $0 == #"charset="utf-8""# }) else { return false }
+    return parts[0] == "application/json" || parts[0].wholeMatch(of: /application\/[a-z0-9!#$&^_.+-]+\+json/) != nil
   }
 }
 

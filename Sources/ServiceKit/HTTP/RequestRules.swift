@@ -25,8 +25,7 @@ enum RequestRules {
   }
 
   private static func checkFraming(_ request: Request) throws(Problem) {
-    let codings = request.headers[values: .transferEncoding].flatMap { $0.split(separator: ",") }
-      .map { $0.trimmingCharacters(in: .whitespaces).lowercased() }
+    let codings = elements(of: request.headers[values: .transferEncoding])
     // RFC 9112, section 6.3: then nobody knows where the body ends.
     guard codings.isEmpty || codings.last == "chunked" else {
       throw .malformedRequest("Transfer-Encoding must end with chunked.")
@@ -41,11 +40,18 @@ enum RequestRules {
     if let length = request.headers[.contentLength].flatMap({ Int($0) }), length > RequestLimits.bodySize {
       throw .bodyTooLarge.closingConnection
     }
-    if let expectation = request.headers[.expect], expectation.lowercased() != "100-continue" {
+    // A list (RFC 9110, section 10.1.1): what is said twice is one expectation.
+    guard elements(of: request.headers[values: .expect]).allSatisfy({ $0 == "100-continue" }) else {
       throw Problem(
         .expectationFailed, "unknown-expectation", title: "The expectation is not known",
         detail: "Expect may be 100-continue; send that, or leave the header out.")
     }
+  }
+
+  /// Of a list over any number of fields, in small letters (RFC 9110, section 5.6.1).
+  private static func elements(of fields: [String]) -> [String] {
+    fields.flatMap { $0.split(separator: ",") }.map { $0.trimmingCharacters(in: .whitespaces).lowercased() }
+      .filter { !$0.isEmpty }
   }
 
   private static func checkTarget(_ request: Request) throws(Problem) {
