@@ -113,6 +113,18 @@ struct ScriptsTests {
     #expect(try await process.wait() == 1 && process.output.contains("no such module"), "\(process.output)")
     #expect(throws: (any Error).self) { try checkout.product() }
   }
+
+  @Test("scripts build through lib/products.bash alone, which waits for other builds, and takes COUNTERFLOW_BINARIES")
+  func oneWay() throws {
+    let folder = TestEnvironment.root.appendingPathComponent("scripts")
+    for name in try FileManager.default.subpathsOfDirectory(atPath: folder.path) where name != "lib/products.bash" {
+      // Folders have no text.
+      guard let text = try? String(contentsOf: folder.appendingPathComponent(name), encoding: .utf8) else { continue }
+      for line in text.split(separator: "\n") where !line.hasPrefix("#") && !line.contains("--show-bin-path") {
+        #expect(!line.contains(/\bswift build/) && !line.contains(/\bBINARIES\b/), "\(name): \(line)")
+      }
+    }
+  }
 }
 
 @Suite("scripts/up", .tags(.system), .needsServers)
