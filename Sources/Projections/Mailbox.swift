@@ -24,6 +24,8 @@ final class MemoryBudget: Sendable {
 final class Mailbox: Sendable {
   private struct State {
     var batches: Deque<FeedBatch> = []
+    /// Of them, those that may be taken, from the first on.
+    var open = 0
     var size = 0
     /// Indices of the partitions whose deliveries are wanted.
     var wanted: Set<Int> = []
@@ -40,9 +42,15 @@ final class Mailbox: Sendable {
 
   var wanted: Set<Int> { state.withLock { $0.wanted } }
 
-  var hasMail: Bool { state.withLock { !$0.batches.isEmpty } }
+  /// What was offered may be taken from now on, in one round with the other lanes.
+  /// - Returns: whether there is anything.
+  func open() -> Bool {
+    state.withLock { state in
+      state.open = state.batches.count
+      return state.open > 0
+    }
+  }
 
-  /// Whoever offers signals, once all have been offered what has come.
   /// - Returns: false when the mailbox is full.
   func offer(_ batch: FeedBatch) -> Bool {
     let size = batch.size
@@ -55,12 +63,13 @@ final class Mailbox: Sendable {
     }
   }
 
-  /// The oldest deliveries, at least one where there are any, up to about `events` events.
+  /// The oldest deliveries that are open, at least one where there are any, up to about `events` events.
   func take(events limit: Int) -> [FeedBatch] {
     state.withLock { state in
       var taken: [FeedBatch] = []
       var count = 0
-      while count < limit, let batch = state.batches.popFirst() {
+      while count < limit, state.open > 0, let batch = state.batches.popFirst() {
+        state.open -= 1
         taken.append(batch)
         count += batch.events.count
         state.size -= batch.size

@@ -72,7 +72,7 @@ extension ProjectionRunner {
   }
 
   func checkHeads() async throws {
-    nextHeadCheck = .now + settings.headInterval
+    nextHeadCheck = rounds.next(within: settings.headInterval)
     if isAside {
       _ = try await events.incarnation()
       standsAside.store(false, ordering: .relaxed)
@@ -81,8 +81,8 @@ extension ProjectionRunner {
     // Not before this worker counts, and then often enough to take over in time.
     if try await !balance() { nextHeadCheck = min(nextHeadCheck, .now + .milliseconds(100)) }
     guard !pairs.isEmpty else { return }
-    let incarnation = try await events.incarnation()
-    let heads = try await events.heads(of: generation.partitioning)
+    let look = try await headReader.read()
+    let (incarnation, heads) = (look.incarnation, look.heads)
     var lag: Int64 = 0
     for index in pairs.keys {
       var pair = pairs[index]!

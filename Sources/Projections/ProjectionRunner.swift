@@ -38,6 +38,7 @@ actor ProjectionRunner {
   let events: PostgresEventStore
   let settings: Settings
   let rounds: SharedRounds
+  let headReader: HeadReader
   private let budget: MemoryBudget
   let logger: Logger
   let metrics: ProjectionMetrics
@@ -65,13 +66,14 @@ actor ProjectionRunner {
 
   init(
     _ projection: AnyProjection, _ store: PairStore, readStore: PostgresPool, rounds: SharedRounds,
-    events: PostgresEventStore, budget: MemoryBudget, settings: Settings, logger: Logger
+    events: PostgresEventStore, headReader: HeadReader, budget: MemoryBudget, settings: Settings, logger: Logger
   ) {
     self.projection = projection
     self.store = store
     generation = store.generation
     self.readStore = readStore
     self.rounds = rounds
+    self.headReader = headReader
     self.events = events
     self.budget = budget
     mailbox = Mailbox(budget)
@@ -239,7 +241,7 @@ actor ProjectionRunner {
   /// Writes the checkpoints of pairs whose events concerned no row, now and then.
   func flush(now isDue: Bool = false) async throws {
     guard isDue || ContinuousClock.now >= nextFlush else { return }
-    nextFlush = rounds.nextFlush(within: min(settings.headInterval, .milliseconds(50)))
+    nextFlush = rounds.next(within: min(settings.headInterval, .milliseconds(50)))
     let behind = pairs.filter { stored[$0.key] != $0.value.checkpoint }
     guard !behind.isEmpty else { return }
     try await write(behind.sorted { $0.key < $1.key }.map { Work(pair: $0.value, events: []) }, isUrgent: isDue)

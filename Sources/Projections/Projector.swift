@@ -54,6 +54,7 @@ public struct Projector: Service {
   private let budget: MemoryBudget
   private let crew: Crew
   private let rounds: SharedRounds
+  private let headReader: HeadReader
   private let bell = Bell()
   private let isConnected = Flag()
   private let feed = Bindings()
@@ -73,6 +74,7 @@ public struct Projector: Service {
     budget = MemoryBudget(bytes: settings.memory)
     crew = Crew(budget)
     rounds = SharedRounds(readStore)
+    headReader = HeadReader(store, settings.partitioning)
     worker = Worker(name: settings.name, leaseDuration: settings.leaseDuration, pool: readStore)
   }
 
@@ -170,7 +172,8 @@ public struct Projector: Service {
       PairStore(
         generation: generation, worker: worker.id, lane: lane,
         lanes: min(settings.lanes, generation.partitioning.count)),
-      readStore: readStore, rounds: rounds, events: store, budget: budget,
+      readStore: readStore, rounds: rounds, events: store, headReader: headReader,
+      budget: budget,
       settings: ProjectionRunner.Settings(
         batchSize: settings.batchSize, headInterval: settings.headInterval, haltRetry: settings.haltRetry,
         parkLimit: settings.parkLimit, patience: settings.leaseDuration * 2),
@@ -278,7 +281,7 @@ public struct Projector: Service {
         let batch = try FeedBatch(decoding: delivery.body)
         for mailbox in crew.mailboxes where !mailbox.offer(batch) { dropped.increment() }
         bell.ring(every: settings.gatherTime) {
-          let mailboxes = crew.mailboxes.filter(\.hasMail)
+          let mailboxes = crew.mailboxes.filter { $0.open() }
           rounds.expect(mailboxes.map { ObjectIdentifier($0) })
           for mailbox in mailboxes { mailbox.wakeup.signal() }
         }

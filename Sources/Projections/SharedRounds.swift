@@ -51,8 +51,8 @@ final class SharedRounds: Sendable {
 
   init(_ readStore: PostgresPool) { pool = readStore }
 
-  /// When checkpoints that moved without rows are written: all lanes at the same moments.
-  func nextFlush(within interval: Duration) -> ContinuousClock.Instant {
+  /// When to do what is done at intervals: all lanes at the same moments, so that they do it together.
+  func next(within interval: Duration) -> ContinuousClock.Instant {
     let passed = ((ContinuousClock.now - epoch) / interval).rounded(.down)
     return epoch + interval * (passed + 1)
   }

@@ -56,8 +56,12 @@ final class AnswerCache: Sendable {
 
   /// - Parameters:
   ///   - reads: everything that the answer is made of, the one thing that it is about first.
-  ///   - mark: where that stands.
-  func find(_ reads: [Reads], at mark: ReadProgress.Mark) -> (answer: Answer, tag: String)? {
+  ///   - mark: where that stands; nil where it is not known for this moment: then nothing is found.
+  func find(_ reads: [Reads], at mark: ReadProgress.Mark?) -> (answer: Answer, tag: String)? {
+    guard let mark else {
+      misses.increment()
+      return nil
+    }
     let found = state.withLock { state -> Entry? in
       if let entry = state.recent[reads] { return entry.mark == mark ? entry : nil }
       // What is stale makes room.

@@ -100,7 +100,7 @@ struct Answering: Sendable {
       (self.cache, self.reads, self.mark, isCurrent) = (cache, reads, mark, progress.isCurrent)
     }
 
-    var found: (answer: Answer, tag: String)? { isCurrent ? cache.find(reads, at: mark) : nil }
+    var found: (answer: Answer, tag: String)? { cache.find(reads, at: isCurrent ? mark : nil) }
     func keep(_ answer: Answer, _ tag: String) { cache.keep(answer, tag, of: reads, at: mark) }
   }
 
