@@ -6,9 +6,9 @@ window=$((seconds * 4 + 12))
 # offered RATE: a load of that many orders a second in the background; 0 for none, "full" for as many as there can be.
 offered() {
   case $1 in
-    0) ;;
+    0) return ;;
     full) wrk -t 1 -c 64 -d "$((window + 4))" -s "$root/scripts/lib/wrk-order.lua" "$COMMAND_URL/v1/orders" >/dev/null 2>&1 & ;;
-    *) "$binaries/loadtest" write --rate "$1" --duration "$((window + 3))" >"$local_dir/tmp/loadtest" 2>&1 & ;;
+    *) "$binaries/loadtest" write --commands "$COMMAND_URL" --queries "$QUERY_URL" --rate "$1" --duration "$((window + 3))" >"$local_dir/tmp/loadtest" 2>&1 & ;;
   esac
   load_pid=$!
 }
