@@ -139,7 +139,8 @@ struct IntegrationPublisher: Sendable {
       }
       let isFull = events.count >= readSize
       guard let last = events.last, isWanted || isFull || ContinuousClock.now >= nextProbe else {
-        let next = min(events.isEmpty ? nextLook : nextProbe, cursor.isAhead ? cursor.saveAt : nextLook)
+        let due = events.isEmpty ? nextLook : nextProbe
+        let next = cursor.isAhead ? min(due, cursor.saveAt) : due
         if events.isEmpty {
           await wakeup.wait(upTo: next - .now)
         } else {
