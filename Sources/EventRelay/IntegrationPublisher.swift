@@ -59,11 +59,6 @@ struct IntegrationPublisher: Sendable {
     }
 
     var isAhead: Bool { saved != position }
-
-    mutating func move(to event: RecordedEvent) {
-      if !isAhead { saveAt = .now + saveInterval }
-      (position, eventID) = (event.position, event.id)
-    }
   }
 
   private struct Refused: ClassifiedError, CustomStringConvertible {
@@ -156,10 +151,8 @@ struct IntegrationPublisher: Sendable {
         if isWanted { logger.notice("a queue takes the integration feed", metadata: ["from": "\(cursor.position)"]) }
       }
       if !isWanted {
-        cursor.move(to: last)
+        move(&cursor, to: last)
         metrics.unwanted.increment(by: events.count)
-        progress.move(to: cursor.position)
-        metrics.position.record(cursor.position.rawValue)
         onProgress()
         ahead = try await following
         continue
@@ -174,12 +167,10 @@ struct IntegrationPublisher: Sendable {
       }
       let taken = outcomes.firstIndex(of: .refused) ?? outcomes.count
       if taken > 0 {
-        cursor.move(to: events[taken - 1])
+        move(&cursor, to: events[taken - 1])
         let unwanted = outcomes[..<taken].count { $0 != .accepted }
         metrics.published.increment(by: taken - unwanted)
         metrics.unwanted.increment(by: unwanted)
-        progress.move(to: cursor.position)
-        metrics.position.record(cursor.position.rawValue)
         onProgress()
       }
       guard taken == outcomes.count else {
@@ -237,6 +228,14 @@ struct IntegrationPublisher: Sendable {
       """)
     guard moved.affectedRows == 1 else { throw Overtaken() }
     return Cursor(incarnation, start, event?.id)
+  }
+
+  /// What is up to that event is confirmed, or wanted by nobody.
+  private func move(_ cursor: inout Cursor, to event: RecordedEvent) {
+    if !cursor.isAhead { cursor.saveAt = .now + Self.saveInterval }
+    (cursor.position, cursor.eventID) = (event.position, event.id)
+    progress.move(to: event.position)
+    metrics.position.record(event.position.rawValue)
   }
 
   /// In a task of its own, so that a shutdown saves it too.

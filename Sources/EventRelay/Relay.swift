@@ -187,8 +187,10 @@ public struct Relay: Service {
         await waitForMore(than: cursor)
         continue
       }
-      tail.add(events, in: incarnation)
-      integrationWakeup.signal()
+      if integration != nil {
+        tail.add(events, in: incarnation)
+        integrationWakeup.signal()
+      }
       try await publish(batcher.batches(of: events))
       cursor = last.position
       metrics.position.record(cursor.rawValue)

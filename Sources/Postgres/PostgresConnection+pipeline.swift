@@ -49,9 +49,7 @@ extension PostgresConnection {
       let last = try body(self, Array(answers.dropFirst())) + ["commit"]
       for answer in try pipeline(last, isAllOrNothing: true) { _ = try answer.get() }
     } catch {
-      if isUsable, isInTransaction {
-        do { _ = try query("rollback", timeout: nil, cancellable: false) } catch { _ = lose() }
-      }
+      rollBack()
       throw error
     }
   }

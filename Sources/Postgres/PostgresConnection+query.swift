@@ -49,13 +49,17 @@ extension PostgresConnection {
         throw PostgresError(.misuse, "a statement of the transaction failed and the body went on; it is rolled back")
       }
     } catch {
-      if isUsable {
-        do { _ = try query("rollback", timeout: nil, cancellable: false) } catch { _ = lose() }
-      }
+      rollBack()
       throw error
     }
     _ = try query("commit", timeout: nil, cancellable: false)
     return answer
+  }
+
+  /// Ends a transaction that failed; a connection that cannot do that is dropped.
+  func rollBack() {
+    guard isInTransaction else { return }
+    do { _ = try query("rollback", timeout: nil, cancellable: false) } catch { _ = lose() }
   }
 
   private func run(

@@ -103,13 +103,6 @@ public final class PostgresPool: Service {
     try await withConnection { try await $0.query(query, timeout: timeout) }
   }
 
-  /// One transaction on a leased connection; see `PostgresConnection.transaction`.
-  public func transaction<Answer: Sendable>(
-    _ body: @Sendable (isolated PostgresConnection) throws -> Answer
-  ) async throws -> Answer {
-    try await withConnection { try await $0.transaction(body) }
-  }
-
   /// Keeps the pool until graceful shutdown, then closes it.
   public func run() async throws {
     try? await gracefulShutdown()

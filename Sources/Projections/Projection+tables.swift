@@ -21,8 +21,8 @@ extension Projection {
   func plan(for events: [RecordedEvent], in generation: Generation) throws -> BatchPlan {
     let target = generation.table(table.name)
     let keyed = try KeyedEvents(events, of: self)
-    let load = keyed.existing.isEmpty ? nil : table.select(keyed.existing, from: target)
-    return BatchPlan(load: load) { rows in
+    let existing = keyed.existing
+    return BatchPlan(load: existing.isEmpty ? nil : table.select(existing, from: target)) { rows in
       let rows = try rows?.decode((String, PostgresBytes).self) ?? []
       let before = try ProjectionFault.blaming {
         Dictionary(uniqueKeysWithValues: try rows.map { ($0.0, try table.decode($0.1.bytes)) })

@@ -144,7 +144,8 @@ extension Projection {
     _ events: [RecordedEvent], load: ([String]) throws -> [String: Document]
   ) throws -> [RowChange<Document>] {
     let keyed = try KeyedEvents(events, of: self)
-    return try changes(keyed, keyed.existing.isEmpty ? [:] : load(keyed.existing))
+    let existing = keyed.existing
+    return try changes(keyed, existing.isEmpty ? [:] : load(existing))
   }
 
   /// - Parameter before: the documents as they are stored.

@@ -47,18 +47,18 @@ public struct Projector: Service {
   private let projections: [AnyProjection]
   private let readStore: PostgresPool
   private let store: PostgresEventStore
-  private let broker: RabbitMQConfiguration
-  private let settings: Settings
-  private let logger: Logger
+  let broker: RabbitMQConfiguration
+  let settings: Settings
+  let logger: Logger
   private let worker: Worker
   private let budget: MemoryBudget
-  private let crew: Crew
-  private let rounds: SharedRounds
+  let crew: Crew
+  let rounds: SharedRounds
   private let headReader: HeadReader
-  private let bell = Bell()
-  private let isConnected = Flag()
-  private let feed = Bindings()
-  private let dropped = Counter(label: "projector_deliveries_dropped_total")
+  let bell = Bell()
+  let isConnected = Flag()
+  let feed = Bindings()
+  let dropped = Counter(label: "projector_deliveries_dropped_total")
 
   /// - Parameter readStore: a pool with at least a connection per projection and lane, and one more.
   public init(
@@ -104,11 +104,6 @@ public struct Projector: Service {
         set statement_timeout = \(max(10_000, milliseconds * 2))
         """)
     }
-  }
-
-  /// - Throws: when the live feed is not connected: read tables then follow by reading the store alone.
-  public func checkFeed() throws {
-    guard isConnected.value.load(ordering: .relaxed), feed.isBound(to: crew.wanted) else { throw FeedDisconnected() }
   }
 
   private func stayAlive() async {
@@ -257,47 +252,4 @@ public struct Projector: Service {
       logger.notice("a generation has caught up, and serves now", metadata: place)
     }
   }
-
-  /// Hands every delivery to every lane that wants it.
-  private func receive() async {
-    let partitions = settings.partitioning.partitions
-    let bind: @Sendable (RabbitMQConnection, String) async throws -> Void = { [crew, feed] connection, queue in
-      try await feed.update(queue, on: connection, partitions, wanted: crew.wanted)
-    }
-    let consumer = RabbitMQConsumer(
-      broker, prefetch: UInt16(clamping: max(1, settings.prefetchSize / FeedBatcher.maximumSize)), logger: logger,
-      upkeepInterval: min(settings.upkeepInterval, settings.headInterval),
-      setUp: { connection in
-        let queue = try await connection.declare(
-          Queue(
-            isDurable: false, isExclusive: true, autoDelete: true,
-            arguments: ["x-max-length-bytes": 67_108_864, "x-overflow": "drop-head"]))
-        feed.forget(renewing: settings.upkeepInterval)
-        try await bind(connection, queue.name)
-        return queue.name
-      }, upkeep: bind)
-    await consumer.run(isConnected: { isConnected.value.store($0, ordering: .relaxed) }) { delivery in
-      do {
-        let batch = try FeedBatch(decoding: delivery.body)
-        for mailbox in crew.mailboxes where !mailbox.offer(batch) { dropped.increment() }
-        bell.ring(every: settings.gatherTime) {
-          let mailboxes = crew.mailboxes.filter { $0.open() }
-          rounds.expect(mailboxes.map { ObjectIdentifier($0) })
-          for mailbox in mailboxes { mailbox.wakeup.signal() }
-        }
-      } catch {
-        logger.error("a delivery cannot be read; the store will be", metadata: ["error": "\(error)"])
-        dropped.increment()
-      }
-    }
-  }
-}
-
-private final class Flag: Sendable {
-  let value = Atomic(false)
-}
-
-/// The live feed is not connected.
-struct FeedDisconnected: Error, CustomStringConvertible {
-  let description = "the live feed is not connected, or not bound yet; the store is read instead"
 }

@@ -83,9 +83,12 @@ final class SharedRounds: Sendable {
         return state.planning.isEmpty ? (isUrgent ? nil : Self.leisure) : Self.patience
       }
       if let pause {
+        // Of nobody's task, but over within milliseconds.
         Task {
           try? await Task.sleep(for: pause)
-          self.begin(ready: true)
+          // Who plans still has had the time for it, and is not waited for again until it is expected anew.
+          self.state.withLock { $0.planning = [] }
+          self.begin()
         }
       }
       if isUrgent { begin() }
@@ -93,10 +96,10 @@ final class SharedRounds: Sendable {
   }
 
   /// Begins a round with all that wait, unless one is under way.
-  /// - Parameter isReady: whoever plans still is not waited for.
-  private func begin(ready isReady: Bool = false) {
+  /// - Parameter isDue: whoever plans is not waited for.
+  private func begin(isDue: Bool = false) {
     let entries = state.withLock { state -> [Entry] in
-      guard !state.isRunning, isReady || state.planning.isEmpty, !state.waiting.isEmpty else { return [] }
+      guard !state.isRunning, isDue || state.planning.isEmpty, !state.waiting.isEmpty else { return [] }
       state.isRunning = true
       defer { state.waiting = [] }
       return state.waiting
@@ -106,12 +109,12 @@ final class SharedRounds: Sendable {
     Task {
       await run(entries)
       state.withLock { $0.isRunning = false }
-      begin(ready: true)
+      // What came meanwhile has waited for this round to end.
+      begin(isDue: true)
     }
   }
 
   private func run(_ entries: [Entry]) async {
-    size.record(entries.count)
     guard entries.count > 1 else {
       return entries[0].continuation.resume(returning: await write(entries[0].part, alone: entries[0].lane))
     }
@@ -141,6 +144,7 @@ final class SharedRounds: Sendable {
   }
 
   private func transaction(_ parts: [RoundPart]) async throws {
+    size.record(parts.count)
     try await pool.withConnection { connection in
       try await connection.transaction(reading: parts.compactMap(\.load)) { connection, answers in
         var answers = answers[...]

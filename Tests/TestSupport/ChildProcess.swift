@@ -87,7 +87,7 @@ public final class ChildProcess: @unchecked Sendable {
   /// Waits for the end.
   /// - Returns: the exit status, or 128 and the signal that ended it.
   @discardableResult
-  public func wait(within bound: Duration = .seconds(300)) async throws -> Int32 {
+  public func wait(within bound: Duration = .seconds(120)) async throws -> Int32 {
     try await eventually("the process ends", within: bound) { !process.isRunning }
     return process.terminationStatus + (process.terminationReason == .uncaughtSignal ? 128 : 0)
   }
@@ -138,7 +138,7 @@ public final class PrivateServer: Sendable {
   /// The URL, once the server has been made.
   public func url() async throws -> String {
     let file = folder.appendingPathComponent("url")
-    try await eventually("\(kind) has a URL", within: .seconds(300)) {
+    try await eventually("\(kind) has a URL", within: .seconds(120)) {
       guard process.isRunning else { throw NeverHappened(description: "\(kind) ended: \(process.output)") }
       return FileManager.default.fileExists(atPath: file.path)
     }

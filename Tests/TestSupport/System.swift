@@ -99,7 +99,7 @@ public struct RunningService: Sendable {
   public func isReady() async -> Bool { (try? await http.get("/readyz"))?.status == 200 }
 
   public func becomesReady() async throws {
-    try await eventually("\(http.base) is ready", within: .seconds(300)) { await isReady() }
+    try await eventually("\(http.base) is ready", within: .seconds(120)) { await isReady() }
   }
 }
 

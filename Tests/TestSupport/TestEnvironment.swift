@@ -55,7 +55,7 @@ public struct NeverHappened: Error, CustomStringConvertible {
 
 /// Waits until `condition` holds. The bound is far beyond what it takes; it ends a test that hangs.
 public func eventually(
-  _ what: String, within bound: Duration = .seconds(300), _ condition: () async throws -> Bool
+  _ what: String, within bound: Duration = .seconds(120), _ condition: () async throws -> Bool
 ) async throws {
   let deadline = ContinuousClock.now + bound
   while try await !condition() {

@@ -31,3 +31,4 @@ cost() {
 cost 'at rest' 0
 for rate in 100 600; do cost "at $rate orders/s" "$rate"; done
 cost 'at the maximum' full
+cost 'at half of the maximum' "$(($(commands) / 2))"

@@ -1,0 +1,84 @@
+import EventRelay
+import EventSourcing
+import Foundation
+import Logging
+import Postgres
+import PostgresEventStore
+import RabbitMQ
+import ServiceLifecycle
+import TestSupport
+import Testing
+
+@testable import Projections
+
+// Generations of a projection, and projections beside one another.
+extension EngineTests {
+  @Test(
+    "what is wrong with one projection holds up no other", .freshVirtualHost,
+    .freshDatabase(eventStoreSchema, projectionsSchema, tables))
+  func oneBroken() async throws {
+    let engine = Engine()
+    var broken = CountingProjection()
+    broken.name = "broken"
+    broken.tableName = "public.nowhere"
+    try await withServices([engine.projector(beside: broken)]) {
+      try await engine.append(20)
+      try await engine.expectComplete(of: 1)
+    }
+  }
+
+  @Test(
+    "a new version with streams that it cannot take does not serve by itself, nor a number twice", .freshVirtualHost,
+    .freshDatabase(eventStoreSchema, projectionsSchema, tables))
+  func unfitVersion() async throws {
+    let engine = Engine()
+    let generations = Generations(engine.pool)
+    try await withServices([engine.projector()]) {
+      try await engine.append(20)
+      try await engine.expectComplete(of: 1)
+      try await withServices([engine.projector(version: 2)]) {
+        try await engine.append(1, type: "Fragile")
+        try await eventually("it has caught up, with a stream parked") {
+          let live = try await engine.pool.query(
+            "select 1 from projections.checkpoints where generation = 2 and mode = 'live' and owner is not null"
+          ).count
+          let parked = try await engine.pool.query("select generation from projections.parked").decode(Int.self)
+          return live == 64 && parked == [2]
+        }
+        let second = try #require(try await generations.all(of: ["counting"]).last)
+        let reason = try await generations.activate(second, of: engine.store, byItself: true)
+        #expect(reason?.contains("parked") == true, "\(reason ?? "it serves")")
+      }
+    }
+    let both = try await generations.all(of: ["counting"])
+    #expect(both.map(\.state) == [.serving, .building])
+    let dead = try await generations.activate(both[1], of: engine.store)
+    #expect(dead?.contains("have no projector") == true, "\(dead ?? "it serves")")
+    #expect(try await generations.drop("counting", 2))
+    let next = try await generations.add(
+      AnyProjection(CountingProjection()), .standard, incarnation: UUID(), state: .building)
+    #expect(next == 3)
+  }
+
+  @Test(
+    "a generation is thrown away while workers write to it", .freshVirtualHost,
+    .freshDatabase(eventStoreSchema, projectionsSchema, tables))
+  func dropUnderLoad() async throws {
+    let engine = Engine()
+    let generations = Generations(engine.pool)
+    let projection = AnyProjection(CountingProjection())
+    try await withServices([engine.relay(), engine.projector()]) {
+      try await engine.append(20)
+      try await engine.expectComplete(of: 1)
+      for number in 2..<6 {
+        let incarnation = try await engine.store.incarnation()
+        let added = try await generations.add(
+          projection, .standard, incarnation: incarnation, state: .building, activates: false)
+        #expect(added == number)
+        for _ in 0..<10 { try await engine.append(100) }
+        #expect(try await generations.drop("counting", number))
+      }
+      try await engine.expectComplete(of: 201)
+    }
+  }
+}
