@@ -37,17 +37,11 @@ struct ImportTests {
     let summary = try await load()
     let end = try await position()
 
-    let python = Process()
-    python.executableURL = URL(fileURLWithPath: "/usr/bin/python3")
-    python.arguments = [
-      TestEnvironment.root.appendingPathComponent("Tests/SystemTests/retail_figures.py").path, Self.file,
-    ]
-    let pipe = Pipe()
-    python.standardOutput = pipe
-    try python.run()
-    let figures = try JSON(parsing: Array(pipe.fileHandleForReading.readDataToEndOfFile()))
-    python.waitUntilExit()
-    try #require(python.terminationStatus == 0)
+    let python = try ChildProcess(
+      URL(fileURLWithPath: "/usr/bin/python3"),
+      [TestEnvironment.root.appendingPathComponent("Tests/SystemTests/retail_figures.py").path, Self.file])
+    try #require(try await python.wait() == 0, "\(python.output)")
+    let figures = try JSON(parsing: Array(python.output.utf8))
 
     #expect(summary["orders"] == figures["orders"] && summary["returns"] == figures["returns"])
     func rejected(_ json: JSON) throws -> [String: Int64] {

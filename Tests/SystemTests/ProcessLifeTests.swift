@@ -42,6 +42,21 @@ struct ProcessLifeTests {
     try await eventually("both are gone") { !all.contains(where: Self.isAlive) }
   }
 
+  @Test("an end is seen, though others that were started at the same moment run on")
+  func ends() async throws {
+    try await asTest {
+      try await withThrowingTaskGroup { group in
+        for number in 0..<200 {
+          group.addTask {
+            let process = try ChildProcess(URL(fileURLWithPath: "/bin/sleep"), [number % 2 == 0 ? "0" : "1000"])
+            if number % 2 == 0 { #expect(try await process.wait() == 0) }
+          }
+        }
+        try await group.waitForAll()
+      }
+    }
+  }
+
   @Test("the files of a test that passed are removed, and those of one that failed stay")
   func files() async throws {
     let notes = Notes()

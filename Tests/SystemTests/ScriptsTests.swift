@@ -135,20 +135,16 @@ struct UpTests {
   func up() async throws {
     let folder = TestEnvironment.scratch.appendingPathComponent(TestEnvironment.uniqueName("up"))
     let authority = try await TestAuthority()
-    func free() throws -> String {
-      let process = Process()
-      let output = Pipe()
-      process.executableURL = URL(fileURLWithPath: "/usr/bin/python3")
-      process.arguments = [
-        "-c", "import socket; s = socket.socket(); s.bind(('127.0.0.1', 0)); print(s.getsockname()[1])",
-      ]
-      process.standardOutput = output
-      try process.run()
-      return String(decoding: output.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self).filter(\.isNumber)
+    func free() async throws -> String {
+      let python = try ChildProcess(
+        URL(fileURLWithPath: "/usr/bin/python3"),
+        ["-c", "import socket; s = socket.socket(); s.bind(('127.0.0.1', 0)); print(s.getsockname()[1])"])
+      try #require(try await python.wait() == 0, "\(python.output)")
+      return python.output.filter(\.isNumber)
     }
     let environment = [
       "COUNTERFLOW_LOCAL": folder.path, "COUNTERFLOW_BINARIES": TestEnvironment.binaries.path, "HOME": folder.path,
-      "COMMAND_PORT": try free(), "QUERY_PORT": try free(),
+      "COMMAND_PORT": try await free(), "QUERY_PORT": try await free(),
     ].merging(authority.serverSettings) { $1 }.merging(authority.clientSettings) { $1 }
     func script(_ name: String, _ arguments: String..., settings: [String: String] = [:]) async throws -> (
       Int32, String

@@ -1,4 +1,5 @@
 public import Foundation
+import Synchronization
 
 /// A process that a test starts, signals and waits for. It ends with its test case, and not before: letting go of this
 /// object does nothing.
@@ -10,6 +11,7 @@ public final class ChildProcess: @unchecked Sendable {
   /// Standard output and error, in one file.
   public let log: URL
   private let lastSignal: Int32
+  private static let starting = Mutex(())
 
   /// - Parameter lastSignal: ends it with its test.
   public init(
@@ -28,7 +30,9 @@ public final class ChildProcess: @unchecked Sendable {
     if let input { process.standardInput = input } else { process.standardInput = FileHandle.nullDevice }
     process.standardOutput = output
     process.standardError = output
-    try process.run()
+    // Foundation sees that a process has ended when a socket closes that only the process has. One that is started at the
+    // same moment can get it too, and would have to end first: one at a time.
+    try Self.starting.withLock { _ in try process.run() }
     scope.keep(self)
   }
 
