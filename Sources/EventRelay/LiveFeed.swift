@@ -6,14 +6,26 @@ public import RabbitMQ
 /// read again from the store.
 public enum LiveFeed {
   public static let exchange = Exchange("counterflow.live", .direct, isDurable: false)
-  public static let contentType = "application/vnd.counterflow.live-feed.v1"
+  public static let contentType = "application/vnd.counterflow.live-feed.v2"
 
-  public static func routingKey(_ partition: Partition) -> String {
-    "\(partition.partitioning.count).\(partition.index)"
-  }
+  /// Every projector with as many partitions receives every message.
+  public static func routingKey(_ partitioning: Partitioning) -> String { "\(partitioning.count)" }
 }
 
-/// Consecutive events of one partition: what one message of the live feed carries.
+/// What one message of the live feed carries: consecutive events of the store, partition by partition.
+public struct FeedMessage: Sendable, Hashable {
+  /// At least one, of one history, each of another partition.
+  public let batches: [FeedBatch]
+
+  public init(_ batches: [FeedBatch]) {
+    precondition(!batches.isEmpty, "a message has at least one batch")
+    self.batches = batches
+  }
+
+  public var size: Int { batches.reduce(0) { $0 + $1.size } }
+}
+
+/// Consecutive events of one partition.
 public struct FeedBatch: Sendable, Hashable {
   /// The partition's last event before these.
   public struct Previous: Sendable, Hashable {

@@ -25,7 +25,7 @@ public struct Relay: Service {
     public var pollInterval = Duration.milliseconds(500)
     /// How long after the beginning of a round the next one begins, at least: what is appended meanwhile goes in one. The
     /// first event after a pause goes at once.
-    public var gatherTime = Duration.milliseconds(4)
+    public var gatherTime = Duration.milliseconds(8)
     /// How long a relay that died holds up its successor, at most.
     public var leaseDuration = Duration.seconds(5)
     /// How often the store's incarnation is looked at, and that its head is not behind what was read.
@@ -191,7 +191,7 @@ public struct Relay: Service {
         tail.add(events, in: incarnation)
         integrationWakeup.signal()
       }
-      try await publish(batcher.batches(of: events))
+      try await publish(batcher.messages(of: events))
       cursor = last.position
       metrics.position.record(cursor.rawValue)
       published.move(to: cursor)
@@ -228,31 +228,31 @@ public struct Relay: Service {
       """)
   }
 
-  private func publish(_ batches: [FeedBatch]) async throws {
-    let messages = batches.map { batch in
-      Message(
-        exchange: LiveFeed.exchange.name, routingKey: LiveFeed.routingKey(batch.partition), body: batch.encoded,
-        contentType: LiveFeed.contentType, isPersistent: false)
-    }
+  private func publish(_ messages: [FeedMessage]) async throws {
     let (start, begun) = (ContinuousClock.now, DefaultTracerClock.now)
-    let confirmations = try await publisher.publish(messages)
+    let confirmations = try await publisher.publish(
+      messages.map {
+        Message(
+          exchange: LiveFeed.exchange.name, routingKey: LiveFeed.routingKey(settings.partitioning), body: $0.encoded,
+          contentType: LiveFeed.contentType, isPersistent: false)
+      })
     metrics.confirms.record(duration: ContinuousClock.now - start)
     spans.record(
-      "publish", batches.lazy.flatMap(\.events), kind: .producer, since: begun,
+      "publish", messages.lazy.flatMap(\.batches).flatMap(\.events), kind: .producer, since: begun,
       attributes: ["messaging.system": "rabbitmq", "messaging.destination.name": LiveFeed.exchange.name])
-    metrics.events.increment(by: batches.reduce(0) { $0 + $1.events.count })
+    metrics.events.increment(by: messages.reduce(0) { $0 + $1.batches.reduce(0) { $0 + $1.events.count } })
     // Projectors read from the store what reached no queue, so that it is counted and not sent again.
     let lost = confirmations.count { $0 != .accepted }
     if await delivery.changes(to: lost == 0) {
       lost == 0
         ? logger.info("projectors take deliveries again")
-        : logger.warning("deliveries reach no projector; the store is read instead", metadata: ["batches": "\(lost)"])
+        : logger.warning("deliveries reach no projector; the store is read instead", metadata: ["messages": "\(lost)"])
     }
     metrics.undelivered.increment(by: lost)
   }
 }
 
-/// Whether the last batches reached a queue: each change is logged once.
+/// Whether the last messages reached a queue: each change is logged once.
 private actor DeliveryState {
   private var isFlowing = true
 
@@ -286,12 +286,12 @@ private final class Latest: Sendable {
 
 private struct RelayMetrics {
   let events = Counter(label: "relay_events_published_total")
-  let undelivered = Counter(label: "relay_batches_undelivered_total")
+  let undelivered = Counter(label: "relay_messages_undelivered_total")
   let failures = Counter(label: "relay_failures_total")
   let position = Gauge(label: "relay_position")
   let active = Gauge(label: "relay_active")
   let lag = Gauge(label: "relay_lag_positions")
   let integrationLag = Gauge(label: "integration_lag_positions")
-  /// From sending batches to the broker's confirms of all of them.
+  /// From sending messages to the broker's confirms of all of them.
   let confirms = Metrics.Timer(label: "relay_confirm_seconds")
 }

@@ -12,7 +12,9 @@ public struct Partitioning: Hashable, Sendable {
     self.count = count
   }
 
-  public static let standard = Partitioning(count: 64)!
+  public static let standard = Partitioning(count: 16)!
+  /// A partition for each bucket.
+  public static let finest = Partitioning(count: bucketCount)!
 
   public var partitions: [Partition] { (0..<count).map { Partition(index: $0, partitioning: self) } }
 

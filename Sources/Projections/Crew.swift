@@ -1,8 +1,5 @@
-internal import EventRelay
-internal import EventSourcing
 internal import Logging
 internal import Metrics
-internal import RabbitMQ
 internal import Synchronization
 
 extension Generation {
@@ -64,45 +61,6 @@ struct Reminders {
     let start = since[key] ?? .now
     since[key] = start
     return ContinuousClock.now - start > patience
-  }
-}
-
-/// What the queue is bound to.
-final class Bindings: Sendable {
-  private struct State {
-    var bound: Set<Int> = []
-    var renewAt = ContinuousClock.now
-    var interval = Duration.seconds(5)
-  }
-
-  private let state = Mutex(State())
-
-  /// The queue is a new one.
-  func forget(renewing interval: Duration) { state.withLock { $0 = State(interval: interval) } }
-
-  func isBound(to wanted: Set<Int>) -> Bool { state.withLock { wanted.isSubset(of: $0.bound) } }
-
-  /// Binds what is wanted and not bound, and now and then all of it, since somebody may have unbound it.
-  func update(
-    _ queue: String, on connection: RabbitMQConnection, _ partitions: [Partition], wanted: Set<Int>
-  ) async throws {
-    var (bound, mustRenew) = state.withLock { ($0.bound, ContinuousClock.now >= $0.renewAt) }
-    if mustRenew {
-      try await connection.declare(LiveFeed.exchange)
-      bound = bound.subtracting(wanted)
-    }
-    for index in wanted.subtracting(bound) {
-      try await connection.bind(
-        queue: queue, to: LiveFeed.exchange.name, routingKey: LiveFeed.routingKey(partitions[index]))
-    }
-    for index in bound.subtracting(wanted) {
-      try await connection.unbind(
-        queue: queue, from: LiveFeed.exchange.name, routingKey: LiveFeed.routingKey(partitions[index]))
-    }
-    state.withLock { state in
-      state.bound = wanted
-      if mustRenew { state.renewAt = .now + state.interval }
-    }
   }
 }
 

@@ -24,8 +24,6 @@ final class MemoryBudget: Sendable {
 final class Mailbox: Sendable {
   private struct State {
     var batches: Deque<FeedBatch> = []
-    /// Of them, those that may be taken, from the first on.
-    var open = 0
     var size = 0
     /// Indices of the partitions whose deliveries are wanted.
     var wanted: Set<Int> = []
@@ -42,68 +40,38 @@ final class Mailbox: Sendable {
 
   var wanted: Set<Int> { state.withLock { $0.wanted } }
 
-  /// What was offered may be taken from now on, in one round with the other lanes.
-  /// - Returns: whether there is anything.
-  func open() -> Bool {
+  func wants(_ message: FeedMessage) -> Bool {
+    state.withLock { state in message.batches.contains { state.wanted.contains($0.partition.index) } }
+  }
+
+  /// - Returns: how many of the batches that are wanted did not fit in.
+  func offer(_ message: FeedMessage) -> Int {
     state.withLock { state in
-      state.open = state.batches.count
-      return state.open > 0
+      var dropped = 0
+      for batch in message.batches where state.wanted.contains(batch.partition.index) {
+        let size = batch.size
+        guard state.size + size <= budget.half || state.batches.isEmpty else {
+          dropped += 1
+          continue
+        }
+        state.batches.append(batch)
+        state.size += size
+      }
+      return dropped
     }
   }
 
-  /// - Returns: false when the mailbox is full.
-  func offer(_ batch: FeedBatch) -> Bool {
-    let size = batch.size
-    return state.withLock { state in
-      guard state.wanted.contains(batch.partition.index) else { return true }
-      guard state.size + size <= budget.half || state.batches.isEmpty else { return false }
-      state.batches.append(batch)
-      state.size += size
-      return true
-    }
-  }
-
-  /// The oldest deliveries that are open, at least one where there are any, up to about `events` events.
+  /// The oldest deliveries, at least one where there are any, up to about `events` events.
   func take(events limit: Int) -> [FeedBatch] {
     state.withLock { state in
       var taken: [FeedBatch] = []
       var count = 0
-      while count < limit, state.open > 0, let batch = state.batches.popFirst() {
-        state.open -= 1
+      while count < limit, let batch = state.batches.popFirst() {
         taken.append(batch)
         count += batch.events.count
         state.size -= batch.size
       }
       return taken
-    }
-  }
-}
-
-/// Tells of deliveries: of the first after a pause at once, of others together with those that come soon after.
-final class Bell: Sendable {
-  private struct State {
-    var last: ContinuousClock.Instant?
-    var isDue = false
-  }
-
-  private let state = Mutex(State())
-
-  /// - Parameter interval: between two calls of `tell`, at least.
-  func ring(every interval: Duration, _ tell: @escaping @Sendable () -> Void) {
-    let now = ContinuousClock.now
-    let next = state.withLock { state -> ContinuousClock.Instant? in
-      guard !state.isDue else { return nil }
-      let next = max(now, (state.last ?? now) + (state.last == nil ? .zero : interval))
-      state.isDue = next > now
-      state.last = next
-      return next
-    }
-    guard let next else { return }
-    guard next > now else { return tell() }
-    Task {
-      try? await Task.sleep(until: next, clock: .continuous)
-      state.withLock { $0.isDue = false }
-      tell()
     }
   }
 }

@@ -93,11 +93,30 @@ struct PairStore: Sendable {
       """)
   }
 
-  /// Moves checkpoints, in the transaction that writes their rows, and enters what was applied in the ledger. They fail with
-  /// `SQLState.fenced` when one of the pairs is not this worker's, or not where it left it.
-  func advance(_ advances: [Advance]) -> [Query] {
-    var current: [Ledger.Entry] = []
-    // Of blocks that the checkpoints have left behind.
+  /// A checkpoint's move as the read store makes it.
+  struct Move: Sendable {
+    let generation: Generation.Identity
+    let partition: Int32
+    let from: Position
+    let to: Checkpoint
+    /// What was applied in the block that the checkpoint stands in then.
+    let applied: Ledger.Entry
+  }
+
+  /// Makes moves, in the transaction that writes their rows. It fails with `SQLState.fenced` when one of the pairs is not the
+  /// worker's, or not where it left it.
+  static func make(_ moves: [Move], by worker: UUID) -> Query {
+    """
+    select projections.advance(
+      \(worker), \(array: moves.map(\.generation.projection)), \(array: moves.map { Int32($0.generation.number) }),
+      \(array: moves.map(\.partition)), \(array: moves.map(\.from.rawValue)), \(array: moves.map(\.to.position.rawValue)),
+      \(array: moves.map(\.to.eventID)), \(array: moves.map(\.applied.count)), \(array: moves.map(\.applied.ids)))
+    """
+  }
+
+  /// How checkpoints move, and what enters the ledger: what was applied in blocks of positions that they leave behind.
+  func advance(_ advances: [Advance]) -> (moves: [Move], ledger: [Query]) {
+    var moves: [Move] = []
     var entries: [Ledger.Key: Ledger.Entry] = [:]
     for advance in advances {
       let key = Ledger.Key(advance.partition, advance.to.position)
@@ -105,29 +124,28 @@ struct PairStore: Sendable {
       for event in advance.applied {
         own[Ledger.Key(advance.partition, event.position), default: .init()].add(event.id)
       }
-      current.append(own.removeValue(forKey: key) ?? .init())
+      moves.append(
+        Move(
+          generation: generation.identity, partition: Int32(advance.partition.index), from: advance.from.position,
+          to: advance.to, applied: own.removeValue(forKey: key) ?? .init()))
       entries.merge(own) { $1 }
     }
-    let moves: Query = """
-      select projections.advance(
-        \(projection), \(number), \(worker), \(array: advances.map { Int32($0.partition.index) }),
-        \(array: advances.map(\.from.position.rawValue)), \(array: advances.map(\.to.position.rawValue)),
-        \(array: advances.map(\.to.eventID)), \(array: current.map(\.count)), \(array: current.map(\.ids)))
-      """
-    guard !entries.isEmpty else { return [moves] }
-    return [
+    guard !entries.isEmpty else { return (moves, []) }
+    return (
       moves,
-      """
-      insert into projections.ledger as l (projection, generation, partition, block, applied, ids)
-      select \(projection), \(number), u.partition, u.block, u.applied, u.ids
-      from unnest(
-        \(array: entries.keys.map { Int32($0.partition) }), \(array: entries.keys.map(\.block)),
-        \(array: entries.values.map(\.count)), \(array: entries.values.map(\.ids)))
-        as u(partition, block, applied, ids)
-      on conflict (projection, generation, partition, block)
-      do update set applied = l.applied + excluded.applied, ids = l.ids # excluded.ids
-      """,
-    ]
+      [
+        """
+        insert into projections.ledger as l (projection, generation, partition, block, applied, ids)
+        select \(projection), \(number), u.partition, u.block, u.applied, u.ids
+        from unnest(
+          \(array: entries.keys.map { Int32($0.partition) }), \(array: entries.keys.map(\.block)),
+          \(array: entries.values.map(\.count)), \(array: entries.values.map(\.ids)))
+          as u(partition, block, applied, ids)
+        on conflict (projection, generation, partition, block)
+        do update set applied = l.applied + excluded.applied, ids = l.ids # excluded.ids
+        """
+      ]
+    )
   }
 
   /// Tells how pairs are doing, for people and for `projections.activate`.

@@ -9,13 +9,6 @@ struct BatchPlan: Sendable {
   let statements: @Sendable (_ rows: ResultSet?) throws -> [Statement]
 }
 
-/// A statement that writes rows.
-enum Statement: Sendable {
-  case query(Query)
-  /// For many rows: faster, but with a round trip of its own.
-  case copy(into: String, columns: [(String, PostgresValue)])
-}
-
 extension Projection {
   /// Plans how to read, fold and write what `events` concern.
   func plan(for events: [RecordedEvent], in generation: Generation) throws -> BatchPlan {
@@ -83,23 +76,14 @@ extension DocumentTable {
         PostgresValue(PostgresArray(rows.map(\.key))), PostgresValue(PostgresArray(rows.map(\.version.rawValue))),
         PostgresValue(PostgresArray(documents.map { PostgresText(utf8: encode($0)) })),
       ] + columns.map { $0.values(documents) }
-    let names = ["key", "version", "document"] + columns.map(\.name)
-    let types = ["text", "bigint", "json"] + columns.map(\.type)
-    if areNew, rows.count >= Self.copyThreshold, zip(values, types).allSatisfy({ $0.isArray(of: $1) }) {
-      return .copy(into: target, columns: Array(zip(names, values)))
+    if areNew, rows.count >= Self.copyThreshold {
+      let types = ["text", "bigint", "json"] + columns.map(\.type)
+      if zip(values, types).allSatisfy({ $0.isArray(of: $1) }) {
+        let names = ["key", "version", "document"] + columns.map(\.name)
+        return .copy(into: target, columns: zip(names, values).map { (name: $0, values: $1) })
+      }
     }
-    let selected = names.indices.map { "u.c\($0)::\(types[$0])" }.joined(separator: ", ")
-    let parameters = names.indices.map { "$\($0 + 1)" }.joined(separator: ", ")
-    let aliases = names.indices.map { "c\($0)" }.joined(separator: ", ")
-    var sql = """
-      insert into \(target) (\(names.joined(separator: ", "))) select \(selected)
-      from unnest(\(parameters)) as u(\(aliases))
-      """
-    if !areNew {
-      let updates = names.dropFirst().map { "\($0) = excluded.\($0)" }.joined(separator: ", ")
-      sql += " on conflict (key) do update set \(updates)"
-    }
-    return .query(Query(sql, values))
+    return .query(Query("insert into " + target + insert + (areNew ? "" : update), values))
   }
 }
 
@@ -147,31 +131,21 @@ extension AggregateTable {
 
   /// Adds to rows, set-based; in the order of their keys, so that nobody waits in a circle.
   func add(_ rows: [AggregateKey: [Int64]], to target: String) -> Query {
-    let insert = insert(
-      rows.sorted {
-        ($0.key.partition, $0.key.key.joined(separator: "\u{0}")) < (
-          $1.key.partition, $1.key.key.joined(separator: "\u{0}")
-        )
-      }, into: target)
-    let identity = (["partition"] + keys.map(\.name)).joined(separator: ", ")
-    let updates = sums.map { "\($0) = t.\($0) + excluded.\($0)" }.joined(separator: ", ")
-    return Query("\(insert.sql) on conflict (\(identity)) do update set \(updates)", insert.binds)
+    let rows = rows.sorted {
+      ($0.key.partition, $0.key.key.joined(separator: "\u{0}")) < (
+        $1.key.partition, $1.key.key.joined(separator: "\u{0}")
+      )
+    }
+    return insertion(rows, into: target, then: addition)
   }
 
   /// New rows, set-based.
-  func insert(_ rows: [(key: AggregateKey, value: [Int64])], into target: String) -> Query {
-    let names = ["partition"] + keys.map(\.name) + sums
-    let types = ["integer"] + keys.map(\.type) + sums.map { _ in "bigint" }
-    let selected = names.indices.map { "u.c\($0)::\(types[$0])" }.joined(separator: ", ")
-    let parameters = names.indices.map { "$\($0 + 1)" }.joined(separator: ", ")
-    let aliases = names.indices.map { "c\($0)" }.joined(separator: ", ")
+  func insertion(
+    _ rows: [(key: AggregateKey, value: [Int64])], into target: String, then conflict: String = ""
+  ) -> Query {
     var values = [PostgresValue(PostgresArray(rows.map { Int32($0.key.partition) }))]
     for index in keys.indices { values.append(PostgresValue(PostgresArray(rows.map { $0.key.key[index] }))) }
     for index in sums.indices { values.append(PostgresValue(PostgresArray(rows.map { $0.value[index] }))) }
-    return Query(
-      """
-      insert into \(target) as t (\(names.joined(separator: ", "))) select \(selected)
-      from unnest(\(parameters)) as u(\(aliases))
-      """, values)
+    return Query("insert into " + target + " as t" + insert + conflict, values)
   }
 }

@@ -71,6 +71,9 @@ public struct DocumentTable<Document: Sendable>: Sendable {
   public let columns: [Column]
   public let encode: @Sendable (Document) -> [UInt8]
   public let decode: @Sendable ([UInt8]) throws -> Document
+  /// What follows the table's name where rows are inserted, and where they may be there.
+  let insert: String
+  let update: String
 
   /// - Precondition: names are the program's own, never input: they become part of the SQL.
   public init(
@@ -81,6 +84,21 @@ public struct DocumentTable<Document: Sendable>: Sendable {
     self.columns = columns
     self.encode = encode
     self.decode = decode
+    let fixed = [("key", "text"), ("version", "bigint"), ("document", "json")]
+    insert = Self.insertion(fixed + columns.map { ($0.name, $0.type) })
+    let updates = (["version", "document"] + columns.map(\.name)).map { "\($0) = excluded.\($0)" }
+    update = " on conflict (key) do update set \(updates.joined(separator: ", "))"
+  }
+
+  /// The end of a statement that inserts rows, given column by column as arrays.
+  static func insertion(_ columns: [(name: String, type: String)]) -> String {
+    let selected = columns.enumerated().map { "u.c\($0)::\($1.type)" }.joined(separator: ", ")
+    let parameters = columns.indices.map { "$\($0 + 1)" }.joined(separator: ", ")
+    let aliases = columns.indices.map { "c\($0)" }.joined(separator: ", ")
+    return """
+       (\(columns.map(\.name).joined(separator: ", "))) select \(selected)
+      from unnest(\(parameters)) as u(\(aliases))
+      """
   }
 }
 
@@ -109,6 +127,9 @@ public struct AggregateTable<Document: Sendable>: Sendable {
   public let sums: [String]
   /// What a document adds: the engine takes back what it added before it changed.
   public let contributions: @Sendable (Document) -> [Contribution]
+  /// What follows the table's name where rows are inserted, and where they may be there.
+  let insert: String
+  let addition: String
 
   /// - Precondition: names are the program's own, never input: they become part of the SQL.
   public init(
@@ -119,6 +140,11 @@ public struct AggregateTable<Document: Sendable>: Sendable {
     self.keys = keys
     self.sums = sums
     self.contributions = contributions
+    insert = DocumentTable<Document>.insertion(
+      [("partition", "integer")] + keys + sums.map { (name: $0, type: "bigint") })
+    let identity = (["partition"] + keys.map(\.name)).joined(separator: ", ")
+    let updates = sums.map { "\($0) = t.\($0) + excluded.\($0)" }.joined(separator: ", ")
+    addition = " on conflict (\(identity)) do update set \(updates)"
   }
 }
 

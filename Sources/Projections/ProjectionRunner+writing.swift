@@ -58,7 +58,7 @@ extension ProjectionRunner {
     }
     let events = applied
     let (start, begun) = (ContinuousClock.now, DefaultTracerClock.now)
-    try await write(events, then: store.advance(advances), isUrgent: isUrgent)
+    try await write(events, moving: advances, isUrgent: isUrgent)
     for work in work {
       pairs[work.pair.partition.index] = work.pair
       stored[work.pair.partition.index] = work.pair.checkpoint
@@ -70,13 +70,14 @@ extension ProjectionRunner {
       "apply", events, kind: .consumer, since: begun, attributes: ["counterflow.projection": projection.name])
   }
 
-  /// Writes what events make of rows, and statements before and after them, in one transaction.
+  /// Writes what events make of rows, other statements and checkpoints in one transaction.
   func write(
-    first: [Query] = [], _ events: [RecordedEvent], then last: [Query], isUrgent: Bool = true
+    _ events: [RecordedEvent], and others: [Query] = [], moving advances: [PairStore.Advance], isUrgent: Bool = true
   ) async throws {
     let plan = events.isEmpty ? nil : try await projection.plan(events, generation)
-    let part = RoundPart(load: plan?.load, isLarge: events.count > Self.largePart) { rows in
-      try first.map(Statement.query) + (plan?.statements(rows) ?? []) + last.map(Statement.query)
+    let (moves, ledger) = store.advance(advances)
+    let part = RoundPart(load: plan?.load, isLarge: events.count > Self.largePart, moves: moves) { rows in
+      try (plan?.statements(rows) ?? []) + (others + ledger).map(Statement.query)
     }
     do { try await rounds.write(part, of: lane, isUrgent: isUrgent) } catch let error as PostgresError
       where error.code == .server(.fenced)
@@ -96,8 +97,7 @@ extension ProjectionRunner {
     }
     let advance = PairStore.Advance(
       partition: pair.partition, from: stored[index]!, to: pair.checkpoint, applied: [])
-    try await write(
-      first: [store.park(event, pair.partition, error: "\(error)")], [], then: store.advance([advance]))
+    try await write([], and: [store.park(event, pair.partition, error: "\(error)")], moving: [advance])
     parked[index, default: []].insert(event.stream)
     recentlyParked[index]!.append(.now)
     pairs[index] = pair

@@ -31,9 +31,6 @@ public struct Projector: Service {
     public var memory = 32 * 1024 * 1024
     /// How long the pairs of a projector that died wait for a new owner, at most.
     public var leaseDuration = Duration.seconds(5)
-    /// How long after one round the next begins, at least: what comes meanwhile goes in one. The first delivery after a pause is
-    /// applied at once.
-    public var gatherTime = Duration.milliseconds(8)
     /// How often the queue is bound again, should somebody have deleted the exchange.
     public var upkeepInterval = Duration.seconds(5)
     /// Bytes that the broker sends ahead of what was taken: as many deliveries as can be that large.
@@ -55,9 +52,7 @@ public struct Projector: Service {
   let crew: Crew
   let rounds: SharedRounds
   private let headReader: HeadReader
-  let bell = Bell()
   let isConnected = Flag()
-  let feed = Bindings()
   let dropped = Counter(label: "projector_deliveries_dropped_total")
 
   /// - Parameter readStore: a pool with at least a connection per projection and lane, and one more.
@@ -73,9 +68,9 @@ public struct Projector: Service {
     self.logger = logger
     budget = MemoryBudget(bytes: settings.memory)
     crew = Crew(budget)
-    rounds = SharedRounds(readStore)
     headReader = HeadReader(store, settings.partitioning)
     worker = Worker(name: settings.name, leaseDuration: settings.leaseDuration, pool: readStore)
+    rounds = SharedRounds(readStore, worker: worker.id)
   }
 
   public func run() async throws {

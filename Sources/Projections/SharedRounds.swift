@@ -1,3 +1,4 @@
+internal import FoundationEssentials
 internal import Metrics
 internal import Postgres
 internal import Synchronization
@@ -8,6 +9,8 @@ struct RoundPart: Sendable {
   let load: Query?
   /// Whether it takes so long that nobody should wait for it.
   var isLarge = false
+  /// How checkpoints move, when all else is written.
+  var moves: [PairStore.Move] = []
   /// - Parameter rows: what `load` answered.
   let statements: @Sendable (_ rows: ResultSet?) throws -> [Statement]
 }
@@ -45,11 +48,13 @@ final class SharedRounds: Sendable {
   private static let shortPart = Duration.milliseconds(100)
 
   private let pool: PostgresPool
+  private let worker: UUID
   private let epoch = ContinuousClock.now
   private let state = Mutex(State())
   private let size = Recorder(label: "projector_round_parts")
 
-  init(_ readStore: PostgresPool) { pool = readStore }
+  /// - Parameter worker: who owns the pairs.
+  init(_ readStore: PostgresPool, worker: UUID) { (pool, self.worker) = (readStore, worker) }
 
   /// When to do what is done at intervals: all lanes at the same moments, so that they do it together.
   func next(within interval: Duration) -> ContinuousClock.Instant {
@@ -146,18 +151,13 @@ final class SharedRounds: Sendable {
   private func transaction(_ parts: [RoundPart]) async throws {
     size.record(parts.count)
     try await pool.withConnection { connection in
-      try await connection.transaction(reading: parts.compactMap(\.load)) { connection, answers in
+      try await connection.transaction(reading: parts.compactMap(\.load)) { answers in
         var answers = answers[...]
-        var queries: [Query] = []
-        for part in parts {
-          for statement in try part.statements(part.load == nil ? nil : answers.removeFirst()) {
-            switch statement {
-            case .query(let query): queries.append(query)
-            case .copy(let table, let columns): _ = try connection.copyIn(into: table, columns: columns)
-            }
-          }
+        let statements = try parts.flatMap { part in
+          try part.statements(part.load == nil ? nil : answers.removeFirst())
         }
-        return queries
+        let moves = parts.flatMap(\.moves)
+        return moves.isEmpty ? statements : statements + [.query(PairStore.make(moves, by: worker))]
       }
     }
   }

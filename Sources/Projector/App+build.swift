@@ -24,12 +24,6 @@ extension App {
       "How often every partition is compared with the write store, in seconds: what the broker lost is found after one to two of them."
   )
 
-  static let gatherTime = Setting.seconds(
-    "PROJECTION_GATHER_TIME", default: 0.008, in: 0...1,
-    help:
-      "How long after one round the next begins, at least, in seconds: the deliveries that come meanwhile are applied together."
-  )
-
   static let haltRetry = Setting.seconds(
     "PROJECTION_HALT_RETRY", default: 30, in: 0.1...3600,
     help: "When a partition that stopped is tried again, in seconds.")
@@ -71,10 +65,8 @@ extension App {
       CommonSettings.amqpURL.description, CommonSettings.poolSize.description,
       CommonSettings.statementTimeout.description, CommonSettings.acquireTimeout.description,
       CommonSettings.partitions.description, CommonSettings.leaseDuration.description, batchSize.description,
-      headInterval.description, gatherTime.description, haltRetry.description, timeout.description, lanes.description,
-      parkLimit.description,
-      memory.description,
-      projections.description, port.description,
+      headInterval.description, haltRetry.description, timeout.description, lanes.description,
+      parkLimit.description, memory.description, projections.description, port.description,
     ] + CommonSettings.ofEveryProcess
 
   /// Puts the process together: the projections, and HTTP for their health.
@@ -96,7 +88,6 @@ extension App {
     projectorSettings.leaseDuration = try settings[CommonSettings.leaseDuration]
     projectorSettings.batchSize = try settings[batchSize]
     projectorSettings.headInterval = try settings[headInterval]
-    projectorSettings.gatherTime = try settings[gatherTime]
     projectorSettings.haltRetry = try settings[haltRetry]
     projectorSettings.lanes = try settings[lanes]
     projectorSettings.memory = try settings[memory] * 1024 * 1024

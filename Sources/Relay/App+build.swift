@@ -16,7 +16,7 @@ extension App {
     help: "How often the write store is looked at without a notification, in seconds.")
 
   static let gatherTime = Setting.seconds(
-    "RELAY_GATHER_TIME", default: 0.004, in: 0...1,
+    "RELAY_GATHER_TIME", default: 0.008, in: 0...1,
     help:
       "How long after the beginning of a round the next one begins, at least, in seconds: what is appended meanwhile goes in one."
   )

@@ -50,7 +50,7 @@ public enum CommonSettings {
     help: "How long a task waits for a database connection, in seconds; past it HTTP answers 503.")
 
   public static let partitions = Setting(
-    "PARTITIONS", default: "64", allowed: "1, 2, 4, 8, 16, 32 or 64",
+    "PARTITIONS", default: "16", allowed: "1, 2, 4, 8, 16, 32 or 64",
     help:
       "Partitions of the live feed and of every projection. Relay and projector must agree; a projector with another number builds the read tables anew beside those that serve."
   ) { text in Int(text).flatMap { [1, 2, 4, 8, 16, 32, 64].contains($0) ? $0 : nil } }

@@ -20,7 +20,7 @@ struct FullTables {
     let generations = Generations(pool)
     for projection in commerceProjections(nil) {
       let number = try await generations.add(
-        projection, Partitioning(count: 64)!, incarnation: UUID(), state: .serving)
+        projection, .standard, incarnation: UUID(), state: .serving)
       guard number == 1 else { throw NeverHappened(description: "\(projection.name) has a generation already") }
     }
     try await pool.withConnection { connection in

@@ -179,8 +179,8 @@ struct AdministrationTests {
       .projector, settings: ["PROJECTIONS": "catalogue, customers,returns,sales"])
     try await eventually("each runs its own") {
       let status = try await counterflow(["status"])
-      return status.status == 0 && status.output.contains("64  orders@3/64")
-        && status.output.contains("256  catalogue@3/64 customers@2/64 returns@1/64 sales@2/64")
+      return status.status == 0 && status.output.contains("16  orders@3/16")
+        && status.output.contains("64  catalogue@3/16 customers@2/16 returns@1/16 sales@2/16")
     }
     let before = orders.process.output.count
     catalogue.process.signal(SIGKILL)
@@ -203,7 +203,7 @@ struct AdministrationTests {
       "update event_store.identity set incarnation = gen_random_uuid(), restored_position = 3")
     try await eventually("the status says so") {
       let status = try await shop.counterflow("status")
-      return status.status == 1 && status.output.contains("64 forked")
+      return status.status == 1 && status.output.contains("16 forked")
     }
     for projection in ["orders", "catalogue", "customers", "returns", "sales"] {
       let rebuilt = try await shop.counterflow("rebuild", projection, "--only-if-equal")

@@ -167,15 +167,15 @@ struct OrderJourneyTests {
     _ = try await commands.http.post("/v1/products", lantern)
     #expect(try await queries.http.get("/v1/products/LANTERN", until: 200).status == 200)
     let database = try await FreshDatabase.readStore.connect()
-    // Five read models of 64 partitions.
-    try await eventually("they share the work") { try await shares(database) == [160, 160] }
+    // Five read models of 16 partitions.
+    try await eventually("they share the work") { try await shares(database) == [40, 40] }
     try await eventually("one relay stands by") { secondRelay.process.output.contains("standing by") }
     firstRelay.process.signal(SIGKILL)
     firstProjector.process.signal(SIGKILL)
     _ = try await commands.http.post("/v1/orders", ["orderId": "o", "lines": [["sku": "LANTERN", "quantity": 1]]])
     #expect(try await queries.http.get("/v1/orders/o", until: 200).status == 200)
     try await eventually("the relay is active") { secondRelay.process.output.contains("active now") }
-    try await eventually("one has all the work") { try await shares(database) == [320] }
+    try await eventually("one has all the work") { try await shares(database) == [80] }
   }
 
   @Test(
@@ -192,7 +192,7 @@ struct OrderJourneyTests {
     try await eventually("it has all pairs, and its queue is bound") {
       let shares = try await shares(database)
       let readiness = try await projector.http.get("/readyz").status
-      return shares == [320] && readiness == 200
+      return shares == [80] && readiness == 200
     }
     _ = try await commands.http.post("/v1/products", lantern)
     func order(_ n: Int) async throws {
@@ -232,13 +232,13 @@ struct OrderJourneyTests {
         "/v1/orders", ["orderId": .string("o-\(n)"), "lines": [["sku": "LANTERN", "quantity": 1]]])
       #expect(try await queries.http.get("/v1/orders/o-\(n)", until: 200).status == 200)
     }
-    try await eventually("they share the work") { try await shares(database) == [160, 160] }
+    try await eventually("they share the work") { try await shares(database) == [40, 40] }
     let stopped = try await projectors[0].process.suspend()
-    try await eventually("the other has all of it") { try await shares(database) == [320] }
+    try await eventually("the other has all of it") { try await shares(database) == [80] }
     for n in 0..<10 { try await order(n) }
     ChildProcess.resume(stopped)
     for n in 10..<20 { try await order(n) }
-    try await eventually("they share it again") { try await shares(database) == [160, 160] }
+    try await eventually("they share it again") { try await shares(database) == [40, 40] }
     for n in 20..<30 { try await order(n) }
     // Each was counted once, whoever did it.
     let applied = try await database.query(

@@ -35,7 +35,7 @@ struct ProcessMetricsTests {
     try await eventually("the projector tells the lag of each pair") {
       let text = try await all[2].http.get("/metrics").text
       return text.contains(
-        #"counterflow_projection_partition_lag_positions{generation="1",partition="63",projection="sales"}"#)
+        #"counterflow_projection_partition_lag_positions{generation="1",partition="15",projection="sales"}"#)
     }
     let documented = try MetricsTests.documented()
     for service in all {

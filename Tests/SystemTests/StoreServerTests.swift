@@ -147,7 +147,7 @@ struct StoreServerTests {
     try await shop.system.startReady(.relay)
     try await eventually("every read model has stopped") {
       let status = try await shop.counterflow("status")
-      return status.status == 1 && status.output.contains("64 forked")
+      return status.status == 1 && status.output.contains("16 forked")
     }
     for projection in ["orders", "catalogue", "customers", "returns", "sales"] {
       let rebuilt = try await shop.counterflow("rebuild", projection)

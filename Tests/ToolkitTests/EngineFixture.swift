@@ -141,11 +141,11 @@ struct Engine: Sendable {
     _ = try await store.append(AppendBatch(guards: [:], events: events))
   }
 
-  /// Waits until a lone projector has all pairs, and its queue is bound for them.
+  /// Waits until a lone projector has all pairs, and receives the live feed.
   func expectFeed(of projector: Projector) async throws {
     try await eventually("the feed is connected") {
       let owned = try await pool.query("select 1 from projections.checkpoints where owner is not null").count
-      return owned == 64 && (try? projector.checkFeed()) != nil
+      return owned == Partitioning.standard.count && (try? projector.checkFeed()) != nil
     }
   }
 

@@ -43,7 +43,7 @@ extension EngineTests {
             "select 1 from projections.checkpoints where generation = 2 and mode = 'live' and owner is not null"
           ).count
           let parked = try await engine.pool.query("select generation from projections.parked").decode(Int.self)
-          return live == 64 && parked == [2]
+          return live == Partitioning.standard.count && parked == [2]
         }
         let second = try #require(try await generations.all(of: ["counting"]).last)
         let reason = try await generations.activate(second, of: engine.store, byItself: true)

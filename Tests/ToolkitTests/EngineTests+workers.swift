@@ -55,17 +55,17 @@ extension EngineTests {
     try await withServices([engine.relay(), engine.projector()]) {
       try await engine.append(100)
       try await engine.expectComplete(of: 5)
-      #expect(try await shares(engine) == [64])
+      #expect(try await shares(engine) == [16])
       try await withServices([engine.projector()]) {
-        try await eventually("two have half each") { try await shares(engine) == [32, 32] }
+        try await eventually("two have half each") { try await shares(engine) == [8, 8] }
         try await withServices([engine.projector()]) {
-          try await eventually("three have a third each") { try await shares(engine) == [21, 21, 22] }
+          try await eventually("three have a third each") { try await shares(engine) == [5, 5, 6] }
           for _ in 0..<10 { try await engine.append(100) }
           try await engine.expectComplete(of: 55)
         }
-        try await eventually("two have half each again") { try await shares(engine) == [32, 32] }
+        try await eventually("two have half each again") { try await shares(engine) == [8, 8] }
       }
-      try await eventually("one has them all") { try await shares(engine) == [64] }
+      try await eventually("one has them all") { try await shares(engine) == [16] }
       try await engine.append(100)
       try await engine.expectComplete(of: 60)
     }
@@ -79,7 +79,8 @@ extension EngineTests {
     let metrics = TestMetrics()
     try await withServices([engine.projector()], metrics) {
       try await eventually("one has them all") {
-        try await engine.pool.query("select 1 from projections.checkpoints where owner is not null").count == 64
+        try await engine.pool.query("select 1 from projections.checkpoints where owner is not null").count
+          == Partitioning.standard.count
       }
       let owner = try await engine.pool.query("select distinct owner from projections.checkpoints").value(UUID.self)
       // One by one: the worker reports on all of them in an order of its own.
@@ -88,7 +89,8 @@ extension EngineTests {
           "update projections.checkpoints set owner = gen_random_uuid() where partition = \(partition)")
       }
       try await eventually("it has them all again") {
-        try await engine.pool.query("select 1 from projections.checkpoints where owner = \(owner)").count == 64
+        try await engine.pool.query("select 1 from projections.checkpoints where owner = \(owner)").count
+          == Partitioning.standard.count
       }
       try await eventually("the metric has it") { metrics.counterTotal(label: "projection_fenced_total") > 0 }
     }
@@ -109,15 +111,15 @@ extension EngineTests {
       PairStore(generation: generation, worker: UUID(), lane: 0, lanes: 1),
       PairStore(generation: generation, worker: UUID(), lane: 0, lanes: 1)
     )
-    let pair = try await old.claim(64, on: pool)[0]
+    let pair = try await old.claim(16, on: pool)[0]
     // The old one has no row among the workers: it counts as gone.
-    #expect(try await new.claim(64, on: pool).count == 64)
+    #expect(try await new.claim(16, on: pool).count == Partitioning.standard.count)
     let advance = PairStore.Advance(
       partition: pair.partition, from: pair.checkpoint, to: Checkpoint(position: Position(1), eventID: UUID()),
       applied: [])
-    let rounds = SharedRounds(pool)
-    func write(_ first: [Query], of store: PairStore) async throws {
-      let part = RoundPart(load: nil) { _ in (first + store.advance([advance])).map(Statement.query) }
+    func write(_ queries: [Query], of store: PairStore) async throws {
+      let rounds = SharedRounds(pool, worker: store.worker)
+      let part = RoundPart(load: nil, moves: store.advance([advance]).moves) { _ in queries.map(Statement.query) }
       try await rounds.write(part, of: ObjectIdentifier(rounds))
     }
     let isFenced = { (error: any Error) in (error as? PostgresError)?.code == .server(.fenced) }
@@ -147,7 +149,7 @@ extension EngineTests {
       try await eventually("every partition says that its history has forked") {
         try await engine.pool.query(
           "select 1 from projections.checkpoints where mode = 'forked' and error like '%incarnation%'"
-        ).count == 64
+        ).count == Partitioning.standard.count
       }
       // Nothing can be written any more.
       #expect(try await engine.pool.query("select sum(count)::bigint from counting").value(Int.self) == 100)
@@ -211,7 +213,7 @@ extension EngineTests {
   @Test(
     "a new version, or another number of partitions, is built beside what serves, and serves once it has caught up",
     .freshVirtualHost, .freshDatabase(eventStoreSchema, projectionsSchema, tables),
-    arguments: [(2, 64), (1, 8)])
+    arguments: [(2, 16), (1, 8)])
   func newVersion(version: Int, partitions: Int) async throws {
     let engine = Engine()
     try await withServices([engine.relay(), engine.projector()]) {

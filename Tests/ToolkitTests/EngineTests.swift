@@ -207,7 +207,8 @@ struct EngineTests {
       try await engine.expectComplete(of: 1)
       // Then the worker has nothing left to report of its pairs, in another order than the sleeper's.
       try await eventually("all pairs are live") {
-        try await engine.pool.query("select 1 from projections.checkpoints where mode = 'live'").count == 64
+        try await engine.pool.query("select 1 from projections.checkpoints where mode = 'live'").count
+          == Partitioning.standard.count
       }
       let sleeper = try await FreshDatabase.current.connect()
       try await Projector.prepare(leaseDuration: .seconds(1))(sleeper)

@@ -17,7 +17,7 @@ struct EventSourcingTests {
   @Test("streams spread evenly over partitions")
   func spread() {
     var counts = Array(repeating: 0, count: 64)
-    for n in 0..<64_000 { counts[Partitioning.standard.partition(of: StreamID(rawValue: "order-\(n)")).index] += 1 }
+    for n in 0..<64_000 { counts[Partitioning.finest.partition(of: StreamID(rawValue: "order-\(n)")).index] += 1 }
     // 1000 expected each; six standard deviations are 190.
     #expect(counts.allSatisfy { (810...1190).contains($0) })
   }

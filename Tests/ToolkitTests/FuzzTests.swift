@@ -34,8 +34,14 @@ struct FuzzTests {
     #expect(taken > Fuzzer.count / 100 && taken < Fuzzer.count)
   }
 
-  private static func batch(_ random: inout SplitMix) -> FeedBatch {
+  private static func message(_ random: inout SplitMix) -> FeedMessage {
     let partitioning = Partitioning(count: [1, 4, 64].randomElement(using: &random)!)!
+    let incarnation = UUID()
+    let partitions = partitioning.partitions.shuffled(using: &random).prefix(.random(in: 1...3, using: &random))
+    return FeedMessage(partitions.sorted().map { batch(incarnation, $0, &random) })
+  }
+
+  private static func batch(_ incarnation: UUID, _ partition: Partition, _ random: inout SplitMix) -> FeedBatch {
     let names = ["thing-a", "order-ü", "a-" + String(repeating: "x", count: 253)]
     let events = (0..<Int.random(in: 1...3, using: &random)).map { index in
       let stream = StreamID(rawValue: names.randomElement(using: &random)!)
@@ -46,7 +52,7 @@ struct FuzzTests {
         recordedAt: Timestamp(microsecondsSince1970: .random(in: 0...4_000_000_000_000_000, using: &random)))
     }
     return FeedBatch(
-      incarnation: UUID(), partition: partitioning.partitions.randomElement(using: &random)!,
+      incarnation: incarnation, partition: partition,
       previous: .init(position: Position(7), eventID: Bool.random(using: &random) ? UUID() : nil), events: events)
   }
 
@@ -55,17 +61,24 @@ struct FuzzTests {
     var fuzzer = Fuzzer(2)
     var taken = 0
     for _ in 0..<Fuzzer.count {
-      let batch = Self.batch(&fuzzer.random)
+      let message = Self.message(&fuzzer.random)
       do throws(FeedDecodingError) {
-        if try FeedBatch(decoding: batch.encoded) != batch { Issue.record("\(batch) with FUZZ_SEED=\(Fuzzer.seed)") }
-      } catch { Issue.record("\(batch): \(error) with FUZZ_SEED=\(Fuzzer.seed)") }
-      let bytes = fuzzer.bytes(like: [batch.encoded])
+        if try FeedMessage.decode(message.encoded) != message {
+          Issue.record("\(message) with FUZZ_SEED=\(Fuzzer.seed)")
+        }
+      } catch { Issue.record("\(message): \(error) with FUZZ_SEED=\(Fuzzer.seed)") }
+      let bytes = fuzzer.bytes(like: [message.encoded])
       do throws(FeedDecodingError) {
-        let read = try FeedBatch(decoding: bytes)
+        guard let read = try FeedMessage.decode(bytes) else {
+          Issue.record("\(bytes) with FUZZ_SEED=\(Fuzzer.seed)")
+          continue
+        }
         taken += 1
         // As a projector looks at it, wherever the damage is.
-        for event in read.events { _ = (event.stream.category, event.stream.id, event.recordedAt.description) }
-        if try FeedBatch(decoding: read.encoded) != read { Issue.record("\(bytes) with FUZZ_SEED=\(Fuzzer.seed)") }
+        for event in read.batches.flatMap(\.events) {
+          _ = (event.stream.category, event.stream.id, event.recordedAt.description)
+        }
+        if try FeedMessage.decode(read.encoded) != read { Issue.record("\(bytes) with FUZZ_SEED=\(Fuzzer.seed)") }
       } catch {
         if error.reason.isEmpty { Issue.record("\(bytes) with FUZZ_SEED=\(Fuzzer.seed)") }
       }

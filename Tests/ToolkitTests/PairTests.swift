@@ -185,28 +185,42 @@ struct LiveFeedTests {
     partitioning.partitions.map { PartitionHead(partition: $0, position: .start, eventID: nil) }
   }
 
-  @Test("a batch is read as it was written, and one that is cut off is refused at every byte")
+  private func message() -> FeedMessage {
+    let incarnation = UUID()
+    return FeedMessage([
+      FeedBatch(
+        incarnation: incarnation, partition: partition, previous: .init(position: Position(7), eventID: UUID()),
+        events: [recorded(8, "thing-a"), recorded(10, "thing-ü", size: 1000)]),
+      FeedBatch(
+        incarnation: incarnation, partition: Partitioning.standard.partitions[5],
+        previous: .init(position: .start, eventID: nil), events: [recorded(9, "thing-b")]),
+    ])
+  }
+
+  @Test("a message is read as it was written, and one that is cut off is refused at every byte")
   func coding() throws {
-    let batch = FeedBatch(
-      incarnation: UUID(), partition: partition, previous: .init(position: Position(7), eventID: UUID()),
-      events: [recorded(8, "thing-a"), recorded(9, "thing-ü", size: 1000)])
-    let bytes = batch.encoded
-    #expect(try FeedBatch(decoding: bytes) == batch)
+    let bytes = message().encoded
+    #expect(try FeedMessage.decode(bytes)?.encoded == bytes)
     for length in 0..<bytes.count {
-      #expect(throws: FeedDecodingError.self) { try FeedBatch(decoding: Array(bytes[..<length])) }
+      #expect(throws: FeedDecodingError.self) { try FeedMessage.decode(Array(bytes[..<length])) }
     }
-    #expect(throws: FeedDecodingError.self) { try FeedBatch(decoding: bytes + [0]) }
+    #expect(throws: FeedDecodingError.self) { try FeedMessage.decode(bytes + [0]) }
+  }
+
+  @Test("of a message the partitions that are wanted are read, and the others are left out")
+  func wanted() throws {
+    let message = message()
+    #expect(try FeedMessage.decode(message.encoded) == message)
+    #expect(try FeedMessage.decode(message.encoded, where: { $0 == 5 }) == FeedMessage([message.batches[1]]))
+    #expect(try FeedMessage.decode(message.encoded, where: { $0 == 4 }) == nil)
   }
 
   @Test("damaged bytes never crash the reader", arguments: 0..<200)
   func damage(seed: UInt64) {
     var random = SplitMix(state: seed)
-    var bytes = FeedBatch(
-      incarnation: UUID(), partition: partition, previous: .init(position: .start, eventID: nil),
-      events: [recorded(8, "thing-a")]
-    ).encoded
+    var bytes = message().encoded
     for _ in 0..<3 { bytes[.random(in: 0..<bytes.count, using: &random)] = .random(in: 0...255, using: &random) }
-    _ = try? FeedBatch(decoding: bytes)
+    _ = try? FeedMessage.decode(bytes)
   }
 
   @Test("events are chained per partition over all calls, and large ones are split")
@@ -214,12 +228,13 @@ struct LiveFeedTests {
     let partitioning = Partitioning(count: 4)!
     var batcher = FeedBatcher(incarnation: incarnation, partitioning: partitioning, heads: emptyHeads(partitioning))
     let events = (1...400).map { recorded(Int64($0), "thing-\($0 % 37)", size: $0 % 50 == 0 ? 200_000 : 1_000) }
-    let batches = batcher.batches(of: Array(events[..<150])) + batcher.batches(of: Array(events[150...]))
+    let messages = batcher.messages(of: Array(events[..<150])) + batcher.messages(of: Array(events[150...]))
+    #expect(messages.allSatisfy { $0.size <= FeedBatcher.maximumSize })
+    let batches = messages.flatMap(\.batches)
     for partition in partitioning.partitions {
       var previous = FeedBatch.Previous(position: .start, eventID: nil)
       for batch in batches where batch.partition == partition {
         #expect(batch.previous == previous)
-        #expect(batch.events.count == 1 || batch.size <= FeedBatcher.maximumSize)
         previous = .init(position: batch.events.last!.position, eventID: batch.events.last!.id)
       }
       #expect(
@@ -228,13 +243,22 @@ struct LiveFeedTests {
     }
   }
 
+  @Test("what was read at once is one message, however many partitions it is of")
+  func gathering() {
+    let partitioning = Partitioning.standard
+    var batcher = FeedBatcher(incarnation: incarnation, partitioning: partitioning, heads: emptyHeads(partitioning))
+    let messages = batcher.messages(of: (1...200).map { recorded(Int64($0), "thing-\($0)") })
+    #expect(messages.map(\.batches.count) == [partitioning.count])
+    #expect(batcher.messages(of: []).isEmpty)
+  }
+
   @Test("events at or below a partition's head are not sent again, and the chain begins at the head")
   func startingAtHeads() {
     let events = (1...20).map { recorded(Int64($0), "thing-\($0 % 3)") }
     let partitioning = Partitioning(count: 1)!
     let head = PartitionHead(partition: partitioning.partitions[0], position: Position(12), eventID: events[11].id)
     var batcher = FeedBatcher(incarnation: incarnation, partitioning: partitioning, heads: [head])
-    let batches = batcher.batches(of: Array(events[9...]))
+    let batches = batcher.messages(of: Array(events[9...])).flatMap(\.batches)
     #expect(batches.flatMap(\.events) == Array(events[12...]))
     #expect(batches.first?.previous == .init(position: Position(12), eventID: events[11].id))
   }

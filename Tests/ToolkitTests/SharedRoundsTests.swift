@@ -1,3 +1,4 @@
+import Foundation
 import Postgres
 import TestSupport
 import Testing
@@ -32,7 +33,7 @@ struct SharedRoundsTests {
   @Test("what several have ready together is one transaction, and each loads rows of its own", .freshDatabase())
   func together() async throws {
     let pool = try await table()
-    let rounds = SharedRounds(pool)
+    let rounds = SharedRounds(pool, worker: UUID())
     rounds.expect([lane(0), lane(1), lane(2)])
     async let first: Void = rounds.write(part(0), of: lane(0))
     async let second: Void = rounds.write(part(1), of: lane(1))
@@ -47,7 +48,7 @@ struct SharedRoundsTests {
   @Test("who never says what it makes of its deliveries is not waited for", .freshDatabase())
   func silence() async throws {
     let pool = try await table()
-    let rounds = SharedRounds(pool)
+    let rounds = SharedRounds(pool, worker: UUID())
     rounds.expect([lane(0), lane(1)])
     try await rounds.write(part(0), of: lane(0))
     #expect(try await pool.query("select count(*) from written").value(Int.self) == 1)
@@ -56,7 +57,7 @@ struct SharedRoundsTests {
   @Test("a part that is refused fails alone", .freshDatabase())
   func refusal() async throws {
     let pool = try await table()
-    let rounds = SharedRounds(pool)
+    let rounds = SharedRounds(pool, worker: UUID())
     try await rounds.write(part(1), of: lane(1))
     rounds.expect([lane(0), lane(1)])
     async let good: Void = rounds.write(part(0), of: lane(0))
@@ -70,7 +71,7 @@ struct SharedRoundsTests {
   @Test("one that hangs holds up the others for a round, and then no more", .freshDatabase())
   func hanging() async throws {
     let pool = try await table()
-    let rounds = SharedRounds(pool)
+    let rounds = SharedRounds(pool, worker: UUID())
     let holder = try await FreshDatabase.current.connect()
     try await holder.execute("begin; lock table held in access exclusive mode")
     let hangs = RoundPart(load: nil) { _ in [.query("insert into held values (1)")] }

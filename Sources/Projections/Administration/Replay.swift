@@ -63,10 +63,10 @@ final class Replay<Folding: Projection> {
       for row in sums.removeValue(forKey: aggregate.name) ?? [:] {
         rows.append(row)
         guard rows.count == Self.rowsAtOnce else { continue }
-        try await run(aggregate.insert(rows, into: target))
+        try await run(aggregate.insertion(rows, into: target))
         rows = []
       }
-      if !rows.isEmpty { try await run(aggregate.insert(rows, into: target)) }
+      if !rows.isEmpty { try await run(aggregate.insertion(rows, into: target)) }
     }
   }
 

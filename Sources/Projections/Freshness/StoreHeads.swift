@@ -89,7 +89,7 @@ public final class StoreHeads: Service {
     let now = ContinuousClock.now
     do throws(EventStoreError) {
       let incarnation = try await store.incarnation()
-      let heads = try await store.heads(of: .standard).map(\.position.rawValue)
+      let heads = try await store.heads(of: .finest).map(\.position.rawValue)
       state.withLock { state in
         if state.incarnation != incarnation { state.heads = [] }
         state.incarnation = incarnation

@@ -60,8 +60,9 @@ drop function if exists projections.hold(text);
 
 -- Moves checkpoints, in the transaction that writes their rows, and enters what was applied in the blocks of positions that they
 -- come to stand in. An error with the state CF001 when one of them is not that worker's, or not where it left it.
+drop function if exists projections.advance(text, integer, uuid, integer[], bigint[], bigint[], uuid[], bigint[], bigint[]);
 create or replace function projections.advance(
-  name text, number integer, worker uuid, partitions integer[], previous bigint[], positions bigint[], event_ids uuid[],
+  worker uuid, names text[], numbers integer[], partitions integer[], previous bigint[], positions bigint[], event_ids uuid[],
   applied bigint[], ids bigint[]
 ) returns void language plpgsql volatile as $$
 declare
@@ -71,8 +72,8 @@ begin
   if exists (select from unnest(advance.previous, advance.positions) as u(previous, position) where u.previous >> 16 <> u.position >> 16) then
     insert into projections.ledger as l (projection, generation, partition, block, applied, ids)
     select c.projection, c.generation, c.partition, c.position >> 16, c.applied, c.ids
-    from unnest(advance.partitions, advance.positions) as u(partition, position)
-    join projections.checkpoints c on c.projection = advance.name and c.generation = advance.number and c.partition = u.partition
+    from unnest(advance.names, advance.numbers, advance.partitions, advance.positions) as u(name, number, partition, position)
+    join projections.checkpoints c on c.projection = u.name and c.generation = u.number and c.partition = u.partition
     where c.owner = advance.worker and c.position >> 16 <> u.position >> 16 and c.applied <> 0
     on conflict (projection, generation, partition, block)
     do update set applied = l.applied + excluded.applied, ids = l.ids # excluded.ids;
@@ -81,13 +82,14 @@ begin
   set position = u.position, event_id = u.event_id, updated_at = clock_timestamp(), halted_at = null, error = null,
     applied = case when c.position >> 16 = u.position >> 16 then c.applied else 0 end + u.applied,
     ids = case when c.position >> 16 = u.position >> 16 then c.ids else 0 end # u.ids
-  from unnest(advance.partitions, advance.previous, advance.positions, advance.event_ids, advance.applied, advance.ids)
-    as u(partition, previous, position, event_id, applied, ids)
-  where c.projection = advance.name and c.generation = advance.number and c.partition = u.partition
+  from unnest(
+    advance.names, advance.numbers, advance.partitions, advance.previous, advance.positions, advance.event_ids, advance.applied,
+    advance.ids) as u(name, number, partition, previous, position, event_id, applied, ids)
+  where c.projection = u.name and c.generation = u.number and c.partition = u.partition
     and c.owner = advance.worker and c.position = u.previous;
   get diagnostics moved = row_count;
   if moved <> cardinality(advance.partitions) then
-    raise exception 'another worker owns some of the pairs of % now', advance.name using errcode = 'CF001';
+    raise exception 'another worker owns some of the pairs now' using errcode = 'CF001';
   end if;
 end
 $$;

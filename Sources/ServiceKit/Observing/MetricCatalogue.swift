@@ -31,7 +31,9 @@ public enum MetricCatalogue {
       .init("counterflow_relay_position", .gauge, "Up to where the live feed is published."),
       .init("counterflow_relay_lag_positions", .gauge, "Events that the live feed is behind the write store."),
       .init("counterflow_relay_events_published_total", .counter, "Events published on the live feed."),
-      .init("counterflow_relay_batches_undelivered_total", .counter, "Batches that reached no projector."),
+      .init(
+        "counterflow_relay_messages_undelivered_total", .counter, "Messages of the live feed that reached no projector."
+      ),
       .init("counterflow_relay_confirm_seconds", .histogram, "From publishing to the broker's confirms."),
       .init("counterflow_relay_failures_total", .counter, "Interruptions of the live feed."),
       .init("counterflow_integration_position", .gauge, "Up to where the integration feed is published."),

@@ -7,17 +7,67 @@ public struct FeedDecodingError: Error, Sendable, CustomStringConvertible {
   public var description: String { "the feed message cannot be read: \(reason)" }
 }
 
-// Version 1, all integers big-endian: partition count u16, partition u16, incarnation 16 bytes, previous
-// position i64, previous event id 16 bytes (zero for none), count u32; then per event position i64,
-// version i64, hash u16, id 16 bytes, schema version u32, recorded time i64 (microseconds since 1970),
-// and length-prefixed (u32) stream, type, data, metadata.
-extension FeedBatch {
+// Version 2, all integers big-endian: partition count u16, incarnation 16 bytes, batch count u16; then per batch
+// partition u16 and, behind its length (u32), previous position i64, previous event id 16 bytes (zero for none),
+// event count u32, and per event position i64, version i64, hash u16, id 16 bytes, schema version u32, recorded time
+// i64 (microseconds since 1970), and length-prefixed (u32) stream, type, data, metadata.
+extension FeedMessage {
   public var encoded: [UInt8] {
     var bytes: [UInt8] = []
-    bytes.reserveCapacity(size + 64)
-    bytes.append(integer: UInt16(partition.partitioning.count))
-    bytes.append(integer: UInt16(partition.index))
-    bytes.append(incarnation)
+    bytes.reserveCapacity(size + 64 * (batches.count + 1))
+    bytes.append(integer: UInt16(batches[0].partition.partitioning.count))
+    bytes.append(batches[0].incarnation)
+    bytes.append(integer: UInt16(batches.count))
+    for batch in batches {
+      bytes.append(integer: UInt16(batch.partition.index))
+      bytes.append(contentsOf: [0, 0, 0, 0])
+      let start = bytes.count
+      batch.encode(into: &bytes)
+      Swift.withUnsafeBytes(of: UInt32(bytes.count - start).bigEndian) {
+        bytes.replaceSubrange(start - 4..<start, with: $0)
+      }
+    }
+    return bytes
+  }
+
+  /// - Parameter isWanted: whether a partition, by its index, is read; the others are left out.
+  /// - Returns: nil where nothing is wanted.
+  public static func decode(
+    _ bytes: [UInt8], where isWanted: (Int) -> Bool = { _ in true }
+  ) throws(FeedDecodingError) -> FeedMessage? {
+    var reader = Reader(bytes: bytes)
+    let count = Int(try reader.integer(UInt16.self))
+    guard let partitioning = Partitioning(count: count) else {
+      throw FeedDecodingError(reason: "\(count) partitions")
+    }
+    let partitions = partitioning.partitions
+    let incarnation = try reader.uuid()
+    let batchCount = Int(try reader.integer(UInt16.self))
+    guard batchCount > 0 else { throw FeedDecodingError(reason: "no events") }
+    var batches: [FeedBatch] = []
+    var last = -1
+    for _ in 0..<batchCount {
+      let index = Int(try reader.integer(UInt16.self))
+      guard index > last, index < count else { throw FeedDecodingError(reason: "partition \(index) of \(count)") }
+      last = index
+      let length = Int(try reader.integer(UInt32.self))
+      guard isWanted(index) else {
+        _ = try reader.take(length)
+        continue
+      }
+      let end = reader.offset + length
+      batches.append(try reader.batch(incarnation, partitions[index]))
+      guard reader.offset == end else {
+        throw FeedDecodingError(reason: "a batch of \(length) bytes has another length")
+      }
+    }
+    guard reader.isAtEnd else { throw FeedDecodingError(reason: "more bytes than events") }
+    return batches.isEmpty ? nil : FeedMessage(batches)
+  }
+}
+
+extension FeedBatch {
+  fileprivate func encode(into bytes: inout [UInt8]) {
     bytes.append(integer: previous.position.rawValue)
     bytes.append(previous.eventID ?? .zero)
     bytes.append(integer: UInt32(events.count))
@@ -33,27 +83,6 @@ extension FeedBatch {
       bytes.append(prefixed: event.data)
       bytes.append(prefixed: event.metadata)
     }
-    return bytes
-  }
-
-  public init(decoding bytes: [UInt8]) throws(FeedDecodingError) {
-    var reader = Reader(bytes: bytes)
-    let count = Int(try reader.integer(UInt16.self))
-    let index = Int(try reader.integer(UInt16.self))
-    guard let partitioning = Partitioning(count: count), index < count else {
-      throw FeedDecodingError(reason: "partition \(index) of \(count)")
-    }
-    let incarnation = try reader.uuid()
-    let previousPosition = Position(try reader.integer(Int64.self))
-    let previousID = try reader.uuid()
-    let eventCount = Int(try reader.integer(UInt32.self))
-    guard eventCount > 0 else { throw FeedDecodingError(reason: "no events") }
-    var events: [RecordedEvent] = []
-    for _ in 0..<eventCount { events.append(try reader.event()) }
-    guard reader.isAtEnd else { throw FeedDecodingError(reason: "more bytes than events") }
-    self.init(
-      incarnation: incarnation, partition: partitioning.partitions[index],
-      previous: Previous(position: previousPosition, eventID: previousID == .zero ? nil : previousID), events: events)
   }
 }
 
@@ -84,6 +113,19 @@ private struct Reader {
   mutating func uuid() throws(FeedDecodingError) -> UUID {
     let slice = try take(16)
     return slice.withUnsafeBytes { UUID(uuid: $0.loadUnaligned(as: uuid_t.self)) }
+  }
+
+  mutating func batch(_ incarnation: UUID, _ partition: Partition) throws(FeedDecodingError) -> FeedBatch {
+    let previousPosition = Position(try integer(Int64.self))
+    let previousID = try uuid()
+    let count = Int(try integer(UInt32.self))
+    guard count > 0 else { throw FeedDecodingError(reason: "no events") }
+    var events: [RecordedEvent] = []
+    for _ in 0..<count { events.append(try event()) }
+    return FeedBatch(
+      incarnation: incarnation, partition: partition,
+      previous: FeedBatch.Previous(position: previousPosition, eventID: previousID == .zero ? nil : previousID),
+      events: events)
   }
 
   mutating func event() throws(FeedDecodingError) -> RecordedEvent {
