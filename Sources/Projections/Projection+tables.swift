@@ -33,7 +33,7 @@ extension Projection {
       }
     }
     var statements = [true, false].compactMap { table.write(rows($0), areNew: $0, to: target) }
-    let gone = changes.filter { $0.after == nil && !$0.isNew }.map(\.key)
+    let gone = changes.filter { $0.after == nil && !$0.isNew }.map { $0.key }
     if !gone.isEmpty { statements.append(.query(table.delete(gone, from: target))) }
     for aggregate in aggregates {
       let sums = try aggregate.sums(of: changes, generation)
@@ -70,10 +70,12 @@ extension DocumentTable {
   /// - Parameter areNew: they are not there yet; otherwise they may be, and are replaced.
   func write(_ rows: [Row], areNew: Bool, to target: String) -> Statement? {
     guard !rows.isEmpty else { return nil }
-    let documents = rows.map(\.document)
+    // Closures: in generic code a key path is made anew at each use.
+    let documents = rows.map { $0.document }
     let values =
       [
-        PostgresValue(PostgresArray(rows.map(\.key))), PostgresValue(PostgresArray(rows.map(\.version.rawValue))),
+        PostgresValue(PostgresArray(rows.map { $0.key })),
+        PostgresValue(PostgresArray(rows.map { $0.version.rawValue })),
         PostgresValue(PostgresArray(documents.map { PostgresText(utf8: encode($0)) })),
       ] + columns.map { $0.values(documents) }
     if areNew, rows.count >= Self.copyThreshold {
