@@ -5,7 +5,15 @@ read_sql() { admin_psql counterflow_read -At -c "$1"; }
 write_sql() { admin_psql counterflow_write -At -c "$1"; }
 head_position() { write_sql 'select coalesce(max(position), 0) from event_store.events'; }
 cursor() { write_sql "select coalesce(max(position), 0) from event_store.cursors where name = '$1'"; }
-serving() { read_sql "select coalesce(sum(l.applied), 0) from projections.applied l join projections.generations g using (projection, generation) where g.state = 'serving'"; }
+# All but these are orders.
+others=$(write_sql "select count(*) from event_store.events where stream not like 'order-%'")
+orders() { echo "$(($(head_position) - others))"; }
+# Orders that every read model of orders has.
+serving() {
+  read_sql "select case when count(*) = 2 then min(applied) else 0 end from (
+    select sum(l.applied) as applied from projections.applied l join projections.generations g using (projection, generation)
+    where g.state = 'serving' and projection in ('orders', 'sales') group by projection) a"
+}
 now() { date +%s.%N; }
 # until CONDITION...: seconds from $since until it holds, looked at every 50 ms for 300 s at most.
 until_holds() {
@@ -19,6 +27,8 @@ until_holds() {
 per_second() { awk "BEGIN { printf \"%d\", $1 / $2 }"; }
 stop_service() { if [[ -s $run_dir/$1.supervisor ]]; then kill -TERM "$(cat "$run_dir/$1.supervisor")" && sleep 1.5; fi; }
 memory() { awk '/VmRSS/ { printf "%d", $2 / 1024 }' "/proc/$(cat "$run_dir/$1.pid")/status"; }
+# Milliseconds of CPU that a process has used.
+cpu() { awk -v hz="$(getconf CLK_TCK)" '{ printf "%d", ($14 + $15) * 1000 / hz }' "/proc/$(cat "$run_dir/$1.pid")/stat"; }
 measured() { # NAME EVENTS SECONDS YARDSTICK
   local rate
   rate=$(per_second "$2" "$3")
@@ -81,22 +91,41 @@ until_holds all_published >/dev/null
 admin_psql counterflow_write -c 'vacuum analyze' >/dev/null
 base=$(yardstick)
 total=$(head_position)
+applied_all() { (($(serving) >= placed)); }
+placed=$(orders)
 since=$(now)
 start_service projector-2 projector projector
-applied_all() { (($(serving) >= total)); }
 elapsed=$(until_holds applied_all)
 measured "backlog of $total events caught up into all read tables, events/s ÷ yardstick" "$total" "$elapsed" "$base"
 report 'resident memory of projector after that, MB' "$(memory projector-2)"
+alone=$(cpu projector-2)
+
+# The same from nothing by two, each on a core of its own. What each could do with a core to itself is known by what it used of one.
+stop_service projector-2
+admin_psql postgres -c 'drop database counterflow_read with (force)'
+make_database counterflow_read
+"$binaries/counterflow" migrate >/dev/null
+start_service projector-2 projector projector
+start_service projector-3 projector projector
+for number in 2 3; do taskset -a -c -p "$((number % $(nproc)))" "$(cat "$run_dir/projector-$number.pid")" >/dev/null; done
+since=$(now)
+until_holds applied_all >/dev/null
+first=$(cpu projector-2) second=$(cpu projector-3)
+report 'backlog, CPU of one projector ÷ that of the busier of two' "$(ratio "$alone" "$((first > second ? first : second))")" \
+  "$alone ms alone" "$first ms and $second ms together"
+stop_service projector-3
+taskset -a -c -p "0-$(($(nproc) - 1))" "$(cat "$run_dir/projector-2.pid")" >/dev/null
+sleep 3
 
 # At saturation: appended as fast as can be, projected meanwhile.
 saturation() {
   local before elapsed
-  before=$(head_position)
+  before=$(orders)
   since=$(now)
   "$benchmark" "$seconds" 200 >/dev/null
-  total=$(head_position)
+  placed=$(orders)
   elapsed=$(until_holds applied_all)
-  per_second "$((total - before))" "$elapsed"
+  per_second "$((placed - before))" "$elapsed"
 }
 figure 'append to all read tables at saturation, 1 projector, events/s ÷ yardstick' saturation
 start_service projector-3 projector projector

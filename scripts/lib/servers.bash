@@ -179,9 +179,13 @@ service_url() { # ROLE DATABASE
 start_service() {
   local name=$1 executable=$2 role=$3
   shift 3
-  env WRITE_DATABASE_URL="$(service_url "$role" counterflow_write)" READ_DATABASE_URL="$(service_url "$role" counterflow_read)" \
-    AMQP_URL="$AMQP_URL" AUTH="${AUTH:-off}" \
-    CONSISTENCY_TOKEN_KEY="$(secret consistency-token)" HTTP_HOST=127.0.0.1 HTTP_PORT=0 "$@" \
-    setsid "$root/scripts/lib/supervise" "$name" "$binaries/$executable" >/dev/null 2>&1 </dev/null &
+  (
+    # Built in, so that no secret is ever among a process's arguments.
+    export WRITE_DATABASE_URL READ_DATABASE_URL AMQP_URL AUTH=${AUTH:-off} CONSISTENCY_TOKEN_KEY HTTP_HOST=127.0.0.1 HTTP_PORT=0
+    WRITE_DATABASE_URL=$(service_url "$role" counterflow_write) READ_DATABASE_URL=$(service_url "$role" counterflow_read)
+    CONSISTENCY_TOKEN_KEY=$(secret consistency-token)
+    (($# == 0)) || export "$@"
+    exec setsid "$root/scripts/lib/supervise" "$name" "$binaries/$executable"
+  ) >/dev/null 2>&1 </dev/null &
   sleep 1
 }
