@@ -97,7 +97,7 @@ struct LoadTestProcessTests {
       ])
     try await eventually("it is under way") { process.output.contains("   0 s") }
     let stopped = try await commands.process.suspend()
-    try await Task.sleep(for: .seconds(2))
+    try await eventually("loadtest has offered for two seconds more") { process.output.contains("   2 s") }
     ChildProcess.resume(stopped)
     #expect(try await process.wait() == 0, "\(process.output)")
     // Two connections only: a closed loop would have seen two slow requests, of 300.
@@ -168,6 +168,7 @@ struct LoadTestProcessTests {
       ])
     try await eventually("it is under way") { process.output.contains("   0 s") }
     let stopped = try await process.suspend()
+    // Past the end of what it was to send: nothing but time makes that due, and nobody can say so while it is stopped.
     try await Task.sleep(for: .seconds(5))
     ChildProcess.resume(stopped)
     #expect(try await process.wait() == 0, "\(process.output)")

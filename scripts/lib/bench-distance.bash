@@ -1,7 +1,6 @@
 # The whole system with its servers at a distance: each byte to PostgreSQL and RabbitMQ takes a millisecond, and each back. Sourced
 # by scripts/bench. With and without the delay everything goes through the same process that delays.
 
-stop_service() { kill -TERM "$(cat "$run_dir/$1.supervisor")" && sleep 1.5; }
 for service in command-service-1 relay-1 projector-1; do stop_service "$service"; done
 postgres_port=$(free_port) broker_port=$(free_port)
 /usr/bin/python3 "$root/scripts/lib/delay.py" "$postgres_port:$(kept_port postgres)" "$broker_port:$(kept_port amqp)" &
@@ -24,15 +23,7 @@ at_a_distance projector-2 projector
 COMMAND_URL=http://127.0.0.1:$port
 wait_until 60 curl -sf -m 2 -o /dev/null "$COMMAND_URL/readyz" || fail 'command-service does not get ready'
 
-write_sql() { admin_psql counterflow_write -At -c "$1"; }
-# All but these are orders.
-others=$(write_sql "select count(*) from event_store.events where stream not like 'order-%'")
-orders() { write_sql "select max(position) - $others from event_store.events"; }
-applied() {
-  admin_psql counterflow_read -At -c "select case when count(*) = 2 then min(applied) else 0 end from (
-    select sum(applied) as applied from projections.applied where projection in ('orders', 'sales') group by projection) a"
-}
-applied_all() { (($(applied) >= placed)); }
+source "$root/scripts/lib/bench-store.bash"
 # Orders a second, until every read model has them.
 saturation() { # SIGNAL
   local before since

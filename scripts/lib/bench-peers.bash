@@ -11,7 +11,7 @@ say 'installing eventsourcing, umadb, fastapi and asyncpg into a folder of their
   >"$log_dir/pip.log" 2>&1 || fail "installing failed; see $log_dir/pip.log"
 python=$peers/venv/bin/python
 
-for service in relay-1 projector-1; do kill -TERM "$(cat "$run_dir/$service.supervisor")"; done
+for service in relay-1 projector-1; do stop_service "$service"; done
 make_database peer_eventsourcing
 make_database peer_crud
 psql -X -q -d peer_crud -c 'create table products (sku text primary key, unit_price bigint not null)' \
@@ -38,12 +38,6 @@ eventsourcing() {
 }
 umadb() { python_events umadb "http://127.0.0.1:$umadb_port" "$seconds" "$1"; }
 orders() { load wrk-order "$1" "$COMMAND_URL/v1/orders"; }
-reads() { # URL
-  local report
-  report=$(wrk -t 1 -c 64 -d "$seconds" "$1")
-  ! grep -q 'Non-2xx' <<<"$report" || fail "not all requests succeeded: $report"
-  sed -n 's/^Requests\/sec: *\([0-9]*\).*/\1/p' <<<"$report"
-}
 
 against 'events without HTTP, one at a time by 2 writers, ÷ eventsourcing' 'eventsourcing 1' 'append 1'
 against 'events without HTTP, batches of 50 by 2 writers, ÷ eventsourcing' 'eventsourcing 50' 'append 50'
@@ -56,4 +50,4 @@ placed=$(curl -sf -m 10 -H 'Content-Type: application/json' -d @"$body" "$COMMAN
 row=$(curl -sf -m 10 -H 'Content-Type: application/json' -d @"$body" "$crud/orders" | jq -r .id)
 is_projected() { curl -sf -m 10 -o /dev/null "$QUERY_URL/v1/orders/$placed"; }
 wait_until 300 is_projected || fail 'the order was not projected'
-against 'an order by id over HTTP, no cache, 64 connections, ÷ FastAPI and asyncpg' "reads $crud/orders/$row" "reads $QUERY_URL/v1/orders/$placed"
+against 'an order by id over HTTP, no cache, 64 connections, ÷ FastAPI and asyncpg' "load '' 64 $crud/orders/$row" "load '' 64 $QUERY_URL/v1/orders/$placed"

@@ -1,19 +1,8 @@
 # The read path from append to read tables, and both feeds. Sourced by scripts/bench.
 
 backlog=${backlog:-500000}
-read_sql() { admin_psql counterflow_read -At -c "$1"; }
-write_sql() { admin_psql counterflow_write -At -c "$1"; }
-head_position() { write_sql 'select coalesce(max(position), 0) from event_store.events'; }
+source "$root/scripts/lib/bench-store.bash"
 cursor() { write_sql "select coalesce(max(position), 0) from event_store.cursors where name = '$1'"; }
-# All but these are orders.
-others=$(write_sql "select count(*) from event_store.events where stream not like 'order-%'")
-orders() { echo "$(($(head_position) - others))"; }
-# Orders that every read model of orders has.
-serving() {
-  read_sql "select case when count(*) = 2 then min(applied) else 0 end from (
-    select sum(l.applied) as applied from projections.applied l join projections.generations g using (projection, generation)
-    where g.state = 'serving' and projection in ('orders', 'sales') group by projection) a"
-}
 now() { date +%s.%N; }
 # until CONDITION...: seconds from $since until it holds, looked at every 50 ms for 300 s at most.
 until_holds() {
@@ -25,7 +14,6 @@ until_holds() {
   awk "BEGIN { printf \"%.2f\", $(now) - $since }"
 }
 per_second() { awk "BEGIN { printf \"%d\", $1 / $2 }"; }
-stop_service() { if [[ -s $run_dir/$1.supervisor ]]; then kill -TERM "$(cat "$run_dir/$1.supervisor")" && sleep 1.5; fi; }
 memory() { awk '/VmRSS/ { printf "%d", $2 / 1024 }' "/proc/$(cat "$run_dir/$1.pid")/status"; }
 # Milliseconds of CPU that a process has used.
 cpu() { awk -v hz="$(getconf CLK_TCK)" '{ printf "%d", ($14 + $15) * 1000 / hz }' "/proc/$(cat "$run_dir/$1.pid")/stat"; }
@@ -91,7 +79,6 @@ until_holds all_published >/dev/null
 admin_psql counterflow_write -c 'vacuum analyze' >/dev/null
 base=$(yardstick)
 total=$(head_position)
-applied_all() { (($(serving) >= placed)); }
 placed=$(orders)
 since=$(now)
 start_service projector-2 projector projector

@@ -9,8 +9,7 @@ report 'events that the projector was behind at the end of it' "$(($(head_positi
 wait_until 60 caught_up || fail 'the projector did not keep up'
 report 'seconds until it had caught up' "$(awk "BEGIN { printf \"%.1f\", $(date +%s.%N) - $started }")"
 
-for service in relay-1 projector-1; do kill -TERM "$(cat "$run_dir/$service.supervisor")"; done
-sleep 2
+for service in relay-1 projector-1; do stop_service "$service"; done
 figure 'orders over HTTP ÷ yardstick, relay and projector stopped' commands
 report 'resident memory of command-service after that, MB' \
   "$(awk '/VmRSS/ { printf "%d", $2 / 1024 }' "/proc/$(cat "$run_dir/command-service-1.pid")/status")"

@@ -174,6 +174,14 @@ service_url() { # ROLE DATABASE
   echo "postgres://counterflow_$1:$(secret "postgres-$1")@127.0.0.1:$(kept_port postgres)/$2"
 }
 
+# stop_service NAME: and waits until it has gone.
+stop_service() {
+  [[ -s $run_dir/$1.supervisor ]] || return 0
+  kill -TERM "$(cat "$run_dir/$1.supervisor")"
+  wait_until 30 is_stopped "$1" || fail "$1 does not stop"
+}
+is_stopped() { [[ ! -e $run_dir/$1.supervisor ]]; }
+
 # One more process of a service, under a supervisor of its own; $binaries says where they are.
 # start_service NAME EXECUTABLE ROLE [VARIABLE=VALUE...]
 start_service() {
