@@ -1,6 +1,7 @@
 // swift-tools-version: 6.2
 import PackageDescription
 
+let asyncHTTPClient = Target.Dependency.product(name: "AsyncHTTPClient", package: "async-http-client")
 let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
 let crypto = Target.Dependency.product(name: "Crypto", package: "swift-crypto")
 let deque = Target.Dependency.product(name: "DequeModule", package: "swift-collections")
@@ -11,6 +12,8 @@ let hummingbird = Target.Dependency.product(name: "Hummingbird", package: "hummi
 let hummingbirdCore = Target.Dependency.product(name: "HummingbirdCore", package: "hummingbird")
 let hummingbirdTLS = Target.Dependency.product(name: "HummingbirdTLS", package: "hummingbird")
 let jwt = Target.Dependency.product(name: "JWTKit", package: "jwt-kit")
+let nioCore = Target.Dependency.product(name: "NIOCore", package: "swift-nio")
+let nioHTTP1 = Target.Dependency.product(name: "NIOHTTP1", package: "swift-nio")
 let nioEmbedded = Target.Dependency.product(name: "NIOEmbedded", package: "swift-nio")
 let lifecycle = Target.Dependency.product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
 let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
@@ -51,6 +54,7 @@ let package = Package(
     .package(url: "https://github.com/apple/swift-nio", from: "2.101.0"),
     .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", from: "0.2.0"),
     .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.0"),
+    .package(url: "https://github.com/swift-server/async-http-client", from: "1.37.0"),
     .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
     .package(url: "https://github.com/vapor/jwt-kit", from: "5.7.0"),
     .package(url: "https://github.com/swiftcsv/SwiftCSV", from: "0.10.0"),
@@ -117,7 +121,8 @@ let package = Package(
 
     .target(name: "Base64URL"),
     // What a process says of itself: a backend each for metrics, logs and traces.
-    .target(name: "Observability", dependencies: ["JSON", coreMetrics, logging, tracing]),
+    .target(
+      name: "Observability", dependencies: ["JSON", asyncHTTPClient, coreMetrics, logging, nioCore, nioHTTP1, tracing]),
     .target(name: "Consistency", dependencies: ["Base64URL", "EventSourcing", crypto]),
     .target(
       name: "PersonalKeys", dependencies: ["Failures", "Postgres", crypto],
@@ -188,7 +193,7 @@ let package = Package(
       dependencies: [
         "Commerce", "CommerceReadModels", "CommerceStore", "EventSourcing", "Failures", "JSON", "Observability",
         "PersonalKeys", "Postgres", "PostgresEventStore", "Projections", "RetailImport", "ServiceKit", argumentParser,
-        logging,
+        asyncHTTPClient, logging, nioCore, nioHTTP1,
       ]),
 
     .executableTarget(
@@ -210,7 +215,10 @@ let package = Package(
     // Tests.
     .target(
       name: "TestSupport",
-      dependencies: ["EventSourcing", "JSON", "Postgres", "PostgresEventStore", "Projections", "RabbitMQ", logging],
+      dependencies: [
+        "CLinux", "EventSourcing", "JSON", "Postgres", "PostgresEventStore", "Projections", "RabbitMQ", asyncHTTPClient,
+        logging, nioCore, nioHTTP1,
+      ],
       path: "Tests/TestSupport"),
     .testTarget(name: "PostgresTests", dependencies: ["EventLoop", "Failures", "Postgres", "TestSupport", logging]),
     .testTarget(name: "RabbitMQTests", dependencies: ["Failures", "RabbitMQ", "TestSupport", logging]),

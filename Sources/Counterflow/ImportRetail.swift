@@ -1,9 +1,11 @@
 import ArgumentParser
+import AsyncHTTPClient
 import Commerce
 import EventSourcing
 import Foundation
-import FoundationNetworking
 import JSON
+import NIOCore
+import NIOHTTP1
 import RetailImport
 import ServiceKit
 import Synchronization
@@ -62,9 +64,15 @@ struct ImportRetail: AsyncParsableCommand {
         URL(fileURLWithPath: file), currency: currency, dates: first == nil && last == nil ? nil : lower..<upper)
     } catch { throw ValidationError("\(file) cannot be read: \(error)") }
     let work = RetailImport(retail, scope: "\(from ?? "") \(to ?? "")")
-    let token = try Settings()[Self.token]
+    let settings = Settings()
+    var configuration = HTTPClient.Configuration(tlsConfiguration: try ClientTLS.configuration(settings))
+    configuration.connectionPool.concurrentHTTP1ConnectionsPerHostSoftLimit = concurrency
+    // The sender tries again by itself.
+    configuration.connectionPool.retryConnectionEstablishment = false
+    let client = HTTPClient(eventLoopGroupProvider: .singleton, configuration: configuration)
     let sender = Sender(
-      base: commands.hasSuffix("/") ? String(commands.dropLast()) : commands, token: token, concurrency, work.requests)
+      base: commands.hasSuffix("/") ? String(commands.dropLast()) : commands, token: try settings[Self.token],
+      concurrency, work.requests, client)
     let started = ContinuousClock.now
     let interruption = await withTaskGroup(of: Void.self) { group -> (any Error)? in
       group.addTask { await sender.showProgress() }
@@ -74,6 +82,7 @@ struct ImportRetail: AsyncParsableCommand {
         return nil
       } catch { return error }
     }
+    try await client.shutdown()
     let seconds = (ContinuousClock.now - started) / .seconds(1)
     let summary = Summary(retail, sender.counts, seconds)
     print(json ? String(decoding: summary.json.encoded, as: UTF8.self) : summary.text)
@@ -100,6 +109,10 @@ private struct Unreachable: Error, CustomStringConvertible {
 private final class Sender: Sendable {
   /// Of one request, until the import stops.
   private static let attempts = 12
+  /// For each attempt.
+  private static let timeout = TimeAmount.seconds(30)
+  /// Bytes.
+  private static let maxAnswer = 1_048_576
   private static let failuresShown = 10
 
   private struct State {
@@ -114,19 +127,16 @@ private final class Sender: Sendable {
   private let token: String?
   private let concurrency: Int
   private let total: Int
-  private let session: URLSession
+  private let client: HTTPClient
   private let state = Mutex(State())
   private let started = ContinuousClock.now
 
-  init(base: String, token: String?, _ concurrency: Int, _ total: Int) {
+  init(base: String, token: String?, _ concurrency: Int, _ total: Int, _ client: HTTPClient) {
     self.base = base
     self.token = token
     self.concurrency = concurrency
     self.total = total
-    let configuration = URLSessionConfiguration.ephemeral
-    configuration.httpMaximumConnectionsPerHost = concurrency
-    configuration.timeoutIntervalForRequest = 30
-    session = URLSession(configuration: configuration)
+    self.client = client
   }
 
   var counts: Counts { state.withLock { $0.counts } }
@@ -173,22 +183,20 @@ private final class Sender: Sendable {
   }
 
   private func send(_ request: RetailImport.Request) async throws -> (status: Int, problem: String, detail: String) {
-    guard let url = URL(string: base + request.path) else {
-      throw Unreachable(description: "\(base)\(request.path) is no URL")
-    }
     var last = ""
     for attempt in 0..<Self.attempts {
       if attempt > 0 { try await Task.sleep(for: .milliseconds(min(100 << attempt, 10_000))) }
-      var message = URLRequest(url: url)
-      message.httpMethod = "POST"
-      message.httpBody = Data(request.body)
-      message.setValue("application/json", forHTTPHeaderField: "Content-Type")
-      message.setValue(request.key, forHTTPHeaderField: "Idempotency-Key")
-      if let token { message.setValue("Bearer \(token)", forHTTPHeaderField: "Authorization") }
+      var message = HTTPClientRequest(url: base + request.path)
+      message.method = .POST
+      message.headers.add(name: "Content-Type", value: "application/json")
+      message.headers.add(name: "Idempotency-Key", value: request.key)
+      if let token { message.headers.add(name: "Authorization", value: "Bearer \(token)") }
+      message.body = .bytes(request.body)
       do {
-        let (data, response) = try await session.data(for: message)
-        let status = (response as? HTTPURLResponse)?.statusCode ?? 0
-        let json = (try? JSON(parsing: Array(data))) ?? .null
+        let answer = try await client.execute(message, timeout: Self.timeout)
+        let status = Int(answer.status.code)
+        let body = try await answer.body.collect(upTo: Self.maxAnswer)
+        let json = (try? JSON(parsing: Array(body.readableBytesView))) ?? .null
         let problem = json["type"]?.string?.split(separator: ":").last.map(String.init) ?? ""
         let detail = json["detail"]?.string ?? ""
         // With its key it may be sent again, whatever came of it.
@@ -196,7 +204,7 @@ private final class Sender: Sendable {
           return (status, problem, detail)
         }
         last = "\(request.path) answers \(status) \(problem): \(detail)"
-      } catch let error as URLError { last = "\(base) does not answer: \(error.code)" }
+      } catch  where !Task.isCancelled { last = "\(base) does not answer: \(error)" }
     }
     throw Unreachable(description: last)
   }

@@ -57,6 +57,43 @@ struct ProcessLifeTests {
     }
   }
 
+  @Test("an end is seen, though another that has closed all it had open runs on")
+  func closed() async throws {
+    try await asTest {
+      let other = try ChildProcess(
+        URL(fileURLWithPath: "/usr/bin/python3"),
+        ["-c", "import os, time; print('closed', flush=True); os.closerange(0, 4096); time.sleep(1000)"])
+      try await eventually("it has closed all") { other.output.contains("closed") }
+      let process = try ChildProcess(URL(fileURLWithPath: "/bin/bash"), ["-c", "exit 7"])
+      #expect(try await process.wait() == 7)
+      let killed = try ChildProcess(URL(fileURLWithPath: "/bin/sleep"), ["1000"])
+      killed.signal(SIGTERM)
+      #expect(try await killed.wait() == 128 + SIGTERM)
+      #expect(other.isRunning)
+    }
+  }
+
+  @Test("a request that is cancelled as it is answered holds nobody up", .needsServers, .freshDatabase())
+  func cancelled() async throws {
+    let system = System()
+    try await system.migrate()
+    let http = try await system.startReady(.commandService).http
+    try await withThrowingTaskGroup { group in
+      for _ in 0..<4 {
+        group.addTask {
+          for _ in 0..<50 {
+            let requests = Task { while !Task.isCancelled { _ = try await http.get("/healthz") } }
+            try await Task.sleep(for: .microseconds(.random(in: 500...8_000)))
+            requests.cancel()
+            _ = await requests.result
+          }
+        }
+      }
+      try await group.waitForAll()
+    }
+    #expect(try await http.get("/healthz").status == 200)
+  }
+
   @Test("the files of a test that passed are removed, and those of one that failed stay")
   func files() async throws {
     let notes = Notes()

@@ -1,58 +1,101 @@
+internal import CLinux
 public import Foundation
 import Synchronization
 
 /// A process that a test starts, signals and waits for. It ends with its test case, and not before: letting go of this
 /// object does nothing.
-public final class ChildProcess: @unchecked Sendable {
-  // `Process` is not Sendable; after `init` only its thread-safe parts are used: pid and status.
-  private let process = Process()
-  /// nil where nobody talks to it.
-  private let input: Pipe?
+///
+/// Foundation's `Process` sees an end when a socket closes that it had open, asks for it on one thread for all, and that
+/// thread blocks while a child lives that has closed its own: tests have missed ends. This one asks the kernel.
+public final class ChildProcess: Sendable {
+  public let pid: Int32
+  /// What `waitpid` has said; nil while the process runs. Its id belongs to it as long as this is nil.
+  private let status = Mutex<Int32?>(nil)
+  /// The writing end of a pipe; nil where nobody talks to it.
+  private let input: FileHandle?
   /// Standard output and error, in one file.
   public let log: URL
   private let lastSignal: Int32
-  private static let starting = Mutex(())
 
   /// - Parameter lastSignal: ends it with its test.
+  /// - Throws: `POSIXError` if it cannot be started.
   public init(
     _ executable: URL, _ arguments: [String] = [], environment: [String: String] = [:], takesInput: Bool = false,
     lastSignal: Int32 = SIGKILL
   ) throws {
     self.lastSignal = lastSignal
-    input = takesInput ? Pipe() : nil
     let scope = TestScope.current
     log = scope.folder.appendingPathComponent(TestEnvironment.uniqueName(executable.lastPathComponent) + ".log")
     try Data().write(to: log)
     let output = try FileHandle(forWritingTo: log)
-    process.executableURL = executable
-    process.arguments = arguments
-    process.environment = TestEnvironment.inherited.merging(environment) { $1 }
-    if let input { process.standardInput = input } else { process.standardInput = FileHandle.nullDevice }
-    process.standardOutput = output
-    process.standardError = output
-    // Foundation sees that a process has ended when a socket closes that only the process has. One that is started at the
-    // same moment can get it too, and would have to end first: one at a time.
-    try Self.starting.withLock { _ in try process.run() }
+    let pipe = takesInput ? Pipe() : nil
+    input = pipe?.fileHandleForWriting
+    pid = try Self.spawn(
+      [executable.path] + arguments,
+      environment: TestEnvironment.inherited.merging(environment) { $1 }.map { "\($0)=\($1)" },
+      input: pipe?.fileHandleForReading ?? FileHandle(forReadingFrom: URL(fileURLWithPath: "/dev/null")), output: output
+    )
     scope.keep(self)
   }
 
-  /// Ends it, and what it has started in its process group.
-  func end(with signal: Int32? = nil) {
-    guard process.isRunning else { return }
-    let target = getpgid(pid) == pid ? -pid : pid
-    kill(target, signal ?? lastSignal)
-    // One that is stopped hears of it.
-    kill(target, SIGCONT)
+  /// Starts a process in a group of its own, with nothing open but its input and its output.
+  private static func spawn(
+    _ command: [String], environment: [String], input: FileHandle, output: FileHandle
+  ) throws -> Int32 {
+    var actions = posix_spawn_file_actions_t()
+    posix_spawn_file_actions_init(&actions)
+    defer { posix_spawn_file_actions_destroy(&actions) }
+    posix_spawn_file_actions_adddup2(&actions, input.fileDescriptor, STDIN_FILENO)
+    posix_spawn_file_actions_adddup2(&actions, output.fileDescriptor, STDOUT_FILENO)
+    posix_spawn_file_actions_adddup2(&actions, output.fileDescriptor, STDERR_FILENO)
+    posix_spawn_file_actions_addclosefrom_np(&actions, STDERR_FILENO + 1)
+    var attributes = posix_spawnattr_t()
+    posix_spawnattr_init(&attributes)
+    defer { posix_spawnattr_destroy(&attributes) }
+    // Swift's threads keep all signals out, which a process that they start would inherit.
+    var none = sigset_t()
+    sigemptyset(&none)
+    posix_spawnattr_setsigmask(&attributes, &none)
+    posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK))
+    let lists = [command, environment].map { list in list.map { strdup($0) } + [nil] }
+    defer { lists.joined().forEach { free($0) } }
+    var pid: Int32 = 0
+    let error = posix_spawn(&pid, command[0], &actions, &attributes, lists[0], lists[1])
+    guard error == 0 else { throw POSIXError(POSIXErrorCode(rawValue: error) ?? .EINVAL) }
+    return pid
   }
 
-  /// Writes a line to its standard input.
-  public func say(_ line: String) { input?.fileHandleForWriting.write(Data((line + "\n").utf8)) }
+  /// Its status once it has ended, as `waitpid` gives it.
+  private var ended: Int32? { status.withLock { Self.look(pid, &$0) } }
 
-  public var isRunning: Bool { process.isRunning }
-  public var pid: Int32 { process.processIdentifier }
+  private static func look(_ pid: Int32, _ status: inout Int32?) -> Int32? {
+    guard status == nil else { return status }
+    var new: Int32 = 0
+    let seen = waitpid(pid, &new, WNOHANG)
+    precondition(seen >= 0, "somebody else has waited for \(pid)")
+    if seen == pid { status = new }
+    return status
+  }
+
+  public var isRunning: Bool { ended == nil }
   public var output: String { (try? String(contentsOf: log, encoding: .utf8)) ?? "" }
 
-  public func signal(_ signal: Int32) { kill(process.processIdentifier, signal) }
+  /// Sends signals, if it has not ended: later its id may be another's.
+  private func signal(_ signals: [Int32], toItsGroup: Bool) {
+    status.withLock { status in
+      guard Self.look(pid, &status) == nil else { return }
+      let target = toItsGroup && getpgid(pid) == pid ? -pid : pid
+      for signal in signals { kill(target, signal) }
+    }
+  }
+
+  public func signal(_ signal: Int32) { self.signal([signal], toItsGroup: false) }
+
+  /// Ends it, and what it has started in its process group. One that is stopped hears of it.
+  func end(with signal: Int32? = nil) { self.signal([signal ?? lastSignal, SIGCONT], toItsGroup: true) }
+
+  /// Writes a line to its standard input.
+  public func say(_ line: String) { input?.write(Data((line + "\n").utf8)) }
 
   /// Stops it, and what it has started, and returns once none of their threads runs: SIGSTOP is sent at once, but
   /// takes effect a little later.
@@ -92,8 +135,10 @@ public final class ChildProcess: @unchecked Sendable {
   /// - Returns: the exit status, or 128 and the signal that ended it.
   @discardableResult
   public func wait(within bound: Duration = .seconds(120)) async throws -> Int32 {
-    try await eventually("the process ends", within: bound) { !process.isRunning }
-    return process.terminationStatus + (process.terminationReason == .uncaughtSignal ? 128 : 0)
+    try await eventually("the process ends", within: bound) { !isRunning }
+    let status = ended ?? 0
+    // The lower seven bits are the signal, and the eight above them what it returned.
+    return status & 0x7f == 0 ? status >> 8 & 0xff : 128 + status & 0x7f
   }
 }
 

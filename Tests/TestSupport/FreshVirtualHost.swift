@@ -1,5 +1,5 @@
 internal import Foundation
-internal import FoundationNetworking
+internal import JSON
 public import RabbitMQ
 public import Testing
 
@@ -40,13 +40,10 @@ public struct FreshVirtualHost: Sendable {
 
   /// Closes every connection to this virtual host, as an administrator would.
   public func closeConnections() async throws {
-    let (data, _) = try await Management.request("GET", "vhosts/\(name)/connections")
-    let connections = try JSONSerialization.jsonObject(with: data) as? [[String: Any]] ?? []
-    for connection in connections {
-      guard let name = connection["name"] as? String else { continue }
-      let allowed = CharacterSet.alphanumerics
-      let segment = name.addingPercentEncoding(withAllowedCharacters: allowed)!
-      _ = try await Management.request("DELETE", "connections/\(segment)")
+    for connection in try await Management.request("GET", "vhosts/\(name)/connections").json.array ?? [] {
+      guard let name = connection["name"]?.string else { continue }
+      let segment = name.addingPercentEncoding(withAllowedCharacters: .alphanumerics)!
+      try await Management.request("DELETE", "connections/\(segment)")
     }
   }
 }
@@ -54,17 +51,13 @@ public struct FreshVirtualHost: Sendable {
 /// RabbitMQ's management API.
 enum Management {
   @discardableResult
-  static func request(_ method: String, _ path: String, body: String? = nil) async throws -> (Data, Int) {
+  static func request(_ method: String, _ path: String, body: String? = nil) async throws -> HTTPAnswer {
     var components = URLComponents(string: TestEnvironment.managementURL)!
     let credentials = "\(components.user ?? ""):\(components.password ?? "")"
     (components.user, components.password) = (nil, nil)
-    var request = URLRequest(url: URL(string: components.string! + "/api/" + path)!)
-    request.httpMethod = method
-    request.httpBody = body.map { Data($0.utf8) }
-    request.setValue("application/json", forHTTPHeaderField: "Content-Type")
-    request.setValue("Basic " + Data(credentials.utf8).base64EncodedString(), forHTTPHeaderField: "Authorization")
-    let (data, response) = try await URLSession.shared.data(for: request)
-    return (data, (response as? HTTPURLResponse)?.statusCode ?? 0)
+    var probe = HTTPProbe(components.string! + "/api/")
+    probe.headers = ["Authorization": "Basic " + Data(credentials.utf8).base64EncodedString()]
+    return try await probe.send(method, path, body: body.map { Array($0.utf8) })
   }
 }
 

@@ -1,6 +1,8 @@
+internal import AsyncHTTPClient
 internal import Foundation
-internal import FoundationNetworking
 public import JSON
+internal import NIOCore
+internal import NIOHTTP1
 internal import Synchronization
 
 /// What a service answered.
@@ -40,6 +42,14 @@ public struct HTTPProbe: Sendable {
   /// Sent with each request.
   public var headers: [String: String] = [:]
 
+  /// For all tests. What cannot be reached fails at once, and a redirect is an answer.
+  private static let client: HTTPClient = {
+    var configuration = HTTPClient.Configuration(redirectConfiguration: .disallow)
+    configuration.connectionPool.retryConnectionEstablishment = false
+    configuration.connectionPool.concurrentHTTP1ConnectionsPerHostSoftLimit = 1_000
+    return HTTPClient(eventLoopGroupProvider: .singleton, configuration: configuration)
+  }()
+
   public init(_ base: String) { self.base = base }
 
   public func get(_ path: String) async throws -> HTTPAnswer { try await send("GET", path) }
@@ -52,20 +62,21 @@ public struct HTTPProbe: Sendable {
     _ method: String, _ path: String, body: [UInt8]? = nil, contentType: String? = "application/json",
     headers: [String: String] = [:]
   ) async throws -> HTTPAnswer {
-    var request = URLRequest(url: URL(string: base + path)!, timeoutInterval: 120)
-    request.httpMethod = method
-    request.httpBody = body.map { Data($0) }
-    if body != nil { request.setValue(contentType, forHTTPHeaderField: "Content-Type") }
+    var request = HTTPClientRequest(url: base + path)
+    request.method = .init(rawValue: method)
+    if let body {
+      request.body = .bytes(body)
+      if let contentType { request.headers.add(name: "Content-Type", value: contentType) }
+    }
     for (name, value) in self.headers.merging(headers, uniquingKeysWith: { $1 }) {
-      request.setValue(value, forHTTPHeaderField: name)
+      request.headers.replaceOrAdd(name: name, value: value)
     }
-    let (data, response) = try await URLSession.shared.data(for: request)
-    let http = response as! HTTPURLResponse
-    var headers: [String: String] = [:]
-    for (name, value) in http.allHeaderFields {
-      headers[String(describing: name).lowercased()] = String(describing: value)
-    }
-    let answer = HTTPAnswer(status: http.statusCode, headers: headers, body: Array(data))
+    let response = try await Self.client.execute(request, timeout: .seconds(120))
+    let received = try await response.body.collect(upTo: 1 << 30)
+    let fields = response.headers.map { ($0.name.lowercased(), $0.value) }
+    let answer = HTTPAnswer(
+      status: Int(response.status.code), headers: Dictionary(fields) { "\($0), \($1)" },
+      body: Array(received.readableBytesView))
     HTTPExchanges.current?.add(method, path, answer)
     return answer
   }

@@ -14,21 +14,44 @@ rabbitmq_version() {
     curl -sf -m 10 -K - "$(management_url)/api/overview" | sed -E 's/.*"rabbitmq_version":"([^"]*)".*/\1/'
 }
 
-# In the background, so that a signal to this script is not left to wait.
+# In the background, so that a signal to this script is not left to wait. A run that does not end within TEST_LIMIT seconds
+# fails, and shows what each of its threads does.
 run_tests() {
-  swift test --skip-build --disable-xctest "$@" &
-  wait $!
+  local tests watch result=0
+  SWIFT_BACKTRACE=enable=yes,registers=none,images=none,color=no,interactive=no \
+    swift test --skip-build --disable-xctest "$@" &
+  tests=$!
+  (sleep "${TEST_LIMIT:-2400}" && end_hung) &
+  watch=$!
+  wait "$tests" || result=$?
+  kill "$watch" 2>/dev/null || result=1
+  return "$result"
+}
+
+# The tests' process writes a backtrace of all its threads at SIGQUIT.
+end_hung() {
+  local pid
+  say "the tests have not ended within ${TEST_LIMIT:-2400} s"
+  for pid in $(pids_of_this_run); do
+    [[ $(readlink "/proc/$pid/exe") == *.xctest ]] || continue
+    kill -QUIT "$pid"
+    sleep 30
+    kill -KILL "$pid"
+  done
+}
+
+# What this checkout's test runs have started, and what that has started.
+pids_of_this_run() {
+  grep -lzxF "COUNTERFLOW_TEST_RUN=$COUNTERFLOW_TEST_RUN" /proc/[0-9]*/environ 2>/dev/null | cut -d / -f 3
 }
 
 # Ends the servers, what a test has started, and what that has started, wherever it went; of this checkout's test runs alone.
 # Nothing is written out: the data go at the next run, and so many databases would take PostgreSQL a minute.
 end_all() {
-  local round file pid found
+  local round pid found
   for round in {1..100}; do
     found=false
-    for file in $(grep -lzxF "COUNTERFLOW_TEST_RUN=$COUNTERFLOW_TEST_RUN" /proc/[0-9]*/environ 2>/dev/null); do
-      pid=${file#/proc/}
-      pid=${pid%/environ}
+    for pid in $(pids_of_this_run); do
       [[ -e /proc/$pid && $pid != "$$" ]] || continue
       found=true
       # PostgreSQL gives its shared memory back, if it is asked.

@@ -1,8 +1,10 @@
+internal import AsyncHTTPClient
 internal import CoreMetrics
 internal import Foundation
-internal import FoundationNetworking
 internal import JSON
 public import Logging
+internal import NIOCore
+internal import NIOHTTP1
 internal import Synchronization
 
 /// Sends spans to a collector, many at a time. What finds no room, or no collector, is dropped and counted: nobody waits.
@@ -12,8 +14,12 @@ public final class SpanExporter: Sendable {
   /// In one request.
   private static let batch = 512
   private static let interval = Duration.seconds(1)
+  /// For one request.
+  private static let timeout = TimeAmount.seconds(3)
+  /// Bytes.
+  private static let maxAnswer = 1_048_576
 
-  private let url: URL
+  private let url: String
   private let service: String
   private let logger: Logger
   private let waiting = Mutex<[[UInt8]]>([])
@@ -26,7 +32,7 @@ public final class SpanExporter: Sendable {
     guard let url = URL(string: (endpoint.hasSuffix("/") ? String(endpoint.dropLast()) : endpoint) + "/v1/traces"),
       ["http", "https"].contains(url.scheme), url.host != nil
     else { return nil }
-    (self.url, self.service, self.logger) = (url, service, logger)
+    (self.url, self.service, self.logger) = (url.absoluteString, service, logger)
   }
 
   func add(_ span: [UInt8]) {
@@ -40,9 +46,11 @@ public final class SpanExporter: Sendable {
 
   /// Sends until the task is cancelled, and then what is left.
   public func run() async {
-    let configuration = URLSessionConfiguration.ephemeral
-    configuration.timeoutIntervalForRequest = 3
-    let session = URLSession(configuration: configuration)
+    var configuration = HTTPClient.Configuration()
+    configuration.connectionPool.retryConnectionEstablishment = false
+    // What is sent has no spans of its own.
+    configuration.tracing.tracer = nil
+    let client = HTTPClient(eventLoopGroupProvider: .singleton, configuration: configuration)
     var isFailing = false
     repeat {
       try? await Task.sleep(for: Self.interval)
@@ -54,7 +62,7 @@ public final class SpanExporter: Sendable {
         }
         guard !spans.isEmpty else { break }
         // In a task of its own, so that the last ones go too.
-        let failure = await Task { await self.send(spans, over: session) }.value
+        let failure = await Task { await self.send(spans, over: client) }.value
         if let failure {
           dropped.increment(by: spans.count)
           if !isFailing { logger.warning("spans cannot be exported", metadata: ["error": "\(failure)"]) }
@@ -65,10 +73,13 @@ public final class SpanExporter: Sendable {
       }
     } while !Task.isCancelled
     dropped.increment(by: waiting.withLock { $0.count })
+    do { try await client.shutdown() } catch {
+      logger.warning("the exporter's connections cannot be closed", metadata: ["error": "\(error)"])
+    }
   }
 
   /// - Returns: what went wrong.
-  private func send(_ spans: [[UInt8]], over session: URLSession) async -> String? {
+  private func send(_ spans: [[UInt8]], over client: HTTPClient) async -> String? {
     var json = JSONWriter(reserving: 400 * spans.count)
     json.object { json in
       json.member("resourceSpans") { json in
@@ -98,14 +109,14 @@ public final class SpanExporter: Sendable {
         }
       }
     }
-    var request = URLRequest(url: url)
-    request.httpMethod = "POST"
-    request.httpBody = Data(json.bytes)
-    request.setValue("application/json", forHTTPHeaderField: "Content-Type")
+    var request = HTTPClientRequest(url: url)
+    request.method = .POST
+    request.headers.add(name: "Content-Type", value: "application/json")
+    request.body = .bytes(json.bytes)
     do {
-      let (_, response) = try await session.data(for: request)
-      let status = (response as? HTTPURLResponse)?.statusCode ?? 0
-      return (200..<300).contains(status) ? nil : "the collector answered \(status)"
-    } catch { return error.localizedDescription }
+      let response = try await client.execute(request, timeout: Self.timeout)
+      _ = try await response.body.collect(upTo: Self.maxAnswer)
+      return (200..<300).contains(response.status.code) ? nil : "the collector answered \(response.status.code)"
+    } catch { return "\(error)" }
   }
 }

@@ -5,11 +5,17 @@ public enum ClientTLS {
   public static let authorities = Setting.optional(
     "TLS_CA", allowed: "certificates in PEM",
     help:
-      "The authorities that vouch for https processes which the console watches; without it those that the system trusts."
+      "The authorities that vouch for https processes which the console watches, or which loadtest or the import asks; without it those that the system trusts."
   )
 
-  /// Which servers are trusted.
   public static func context(_ settings: Settings) throws(SettingError) -> NIOSSLContext {
+    do { return try NIOSSLContext(configuration: configuration(settings)) } catch let error as SettingError {
+      throw error
+    } catch { throw SettingError(authorities, "cannot be used") }
+  }
+
+  /// Which servers are trusted.
+  public static func configuration(_ settings: Settings) throws(SettingError) -> TLSConfiguration {
     var configuration = TLSConfiguration.makeClientConfiguration()
     configuration.minimumTLSVersion = .tlsv12
     if let text = try settings[authorities] {
@@ -17,9 +23,7 @@ public enum ClientTLS {
         configuration.trustRoots = .certificates(try NIOSSLCertificate.fromPEMBytes(Array(text.utf8)))
       } catch { throw SettingError(authorities, "holds no certificate in PEM") }
     }
-    do { return try NIOSSLContext(configuration: configuration) } catch {
-      throw SettingError(authorities, "cannot be used")
-    }
+    return configuration
   }
 
   /// What went wrong, where the server did not prove who it is; nil for any other error.
