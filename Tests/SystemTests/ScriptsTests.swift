@@ -114,6 +114,23 @@ struct ScriptsTests {
     #expect(throws: (any Error).self) { try checkout.product() }
   }
 
+  @Test("a port and a secret that several ask for at once, for the first time, are the same for all")
+  func kept() async throws {
+    let folder = TestEnvironment.scratch.appendingPathComponent(TestEnvironment.uniqueName("kept"))
+    let script = """
+      set -euo pipefail
+      source scripts/lib/common.bash
+      for n in {1..16}; do (echo "$(kept_port one) $(secret two)") & done
+      wait
+      """
+    let process = try ChildProcess(
+      URL(fileURLWithPath: "/usr/bin/env"), ["-C", TestEnvironment.root.path, "bash", "-c", script],
+      environment: ["COUNTERFLOW_LOCAL": folder.path])
+    #expect(try await process.wait() == 0)
+    let answers = process.output.split(separator: "\n")
+    #expect(answers.count == 16 && Set(answers).count == 1, "\(process.output)")
+  }
+
   @Test("scripts build through lib/products.bash alone, which waits for other builds, and takes COUNTERFLOW_BINARIES")
   func oneWay() throws {
     let folder = TestEnvironment.root.appendingPathComponent("scripts")

@@ -67,20 +67,20 @@ free_port() {
 is_port_free() { ! (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
 # A secret that is made once, readable by its owner alone.
-secret() {
-  local file=$local_dir/secrets/$1
-  if [[ ! -s $file ]]; then
-    (umask 077 && mkdir -p "$local_dir/secrets" && openssl rand -hex 24 >"$file")
-  fi
-  cat "$file"
-}
+secret() { kept secrets/"$1" openssl rand -hex 24; }
 
 # A port that is chosen once.
-kept_port() {
-  local file=$local_dir/ports/$1
-  if [[ ! -s $file ]]; then
-    mkdir -p "$local_dir/ports"
-    free_port >"$file"
+kept_port() { kept ports/"$1" free_port; }
+
+# kept FILE COMMAND...: what the command printed the first time. Of several that ask at once, one decides for all.
+kept() {
+  local file=$local_dir/$1 new
+  shift
+  if [[ ! -e $file ]]; then
+    new=$(umask 077 && mkdir -p "${file%/*}" && mktemp "$file.XXXXXX")
+    "$@" >"$new"
+    ln "$new" "$file" 2>/dev/null || true
+    rm "$new"
   fi
   cat "$file"
 }
