@@ -213,10 +213,11 @@ let package = Package(
       path: "Benchmarks/ConstantAnswer"),
 
     // Tests.
+    .systemLibrary(name: "CSpawn", path: "Tests/CSpawn"),
     .target(
       name: "TestSupport",
       dependencies: [
-        "CLinux", "EventSourcing", "JSON", "Postgres", "PostgresEventStore", "Projections", "RabbitMQ", asyncHTTPClient,
+        "CSpawn", "EventSourcing", "JSON", "Postgres", "PostgresEventStore", "Projections", "RabbitMQ", asyncHTTPClient,
         logging, nioCore, nioHTTP1,
       ],
       path: "Tests/TestSupport"),

@@ -1,7 +1,19 @@
 // What Glibc's own module leaves out.
-#include <spawn.h>
+#include <stdint.h>
 #include <sys/epoll.h>
 #include <sys/timerfd.h>
+#include <time.h>
 
-// Declared by spawn.h for GNU sources only.
-int posix_spawn_file_actions_addclosefrom_np(posix_spawn_file_actions_t *actions, int from);
+// Which module `struct timespec` belongs to, and so what must be imported for its members, depends on what else is imported.
+
+static inline int64_t clinux_monotonic_nanoseconds(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+// At a time of the timer's clock, in nanoseconds.
+static inline int clinux_timer_set(int timer, int64_t time) {
+  struct itimerspec specification = {.it_value = {.tv_sec = time / 1000000000, .tv_nsec = time % 1000000000}};
+  return timerfd_settime(timer, TFD_TIMER_ABSTIME, &specification, NULL);
+}

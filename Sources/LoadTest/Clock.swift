@@ -1,14 +1,10 @@
-import Glibc
+import CLinux
 
 /// Nanoseconds of the monotonic clock.
 typealias Nanoseconds = UInt64
 
 enum Clock {
-  static var now: Nanoseconds {
-    var time = timespec()
-    clock_gettime(CLOCK_MONOTONIC, &time)
-    return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
-  }
+  static var now: Nanoseconds { UInt64(clinux_monotonic_nanoseconds()) }
 }
 
 extension Nanoseconds {

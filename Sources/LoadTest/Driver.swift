@@ -184,9 +184,6 @@ final class Driver {
   }
 
   private func arm(_ time: Nanoseconds) {
-    var specification = itimerspec()
-    let time = max(time, 1)
-    specification.it_value = timespec(tv_sec: Int(time / 1_000_000_000), tv_nsec: Int(time % 1_000_000_000))
-    timerfd_settime(timer, Int32(TFD_TIMER_ABSTIME), &specification, nil)
+    clinux_timer_set(timer, Int64(max(time, 1)))
   }
 }

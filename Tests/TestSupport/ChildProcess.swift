@@ -1,4 +1,4 @@
-internal import CLinux
+internal import CSpawn
 public import Foundation
 import Synchronization
 
