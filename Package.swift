@@ -35,6 +35,7 @@ let package = Package(
     .executable(name: "counterflow", targets: ["Counterflow"]),
     .executable(name: "loadtest", targets: ["LoadTest"]),
     .executable(name: "append-benchmark", targets: ["AppendBenchmark"]),
+    .executable(name: "codec-benchmark", targets: ["CodecBenchmark"]),
     .executable(name: "constant-answer", targets: ["ConstantAnswer"]),
     .library(name: "Postgres", targets: ["Postgres"]),
     .library(name: "RabbitMQ", targets: ["RabbitMQ"]),
@@ -208,6 +209,8 @@ let package = Package(
       name: "AppendBenchmark",
       dependencies: ["Commerce", "EventSourcing", "JSON", "PersonalKeys", "Postgres", "PostgresEventStore", logging],
       path: "Benchmarks/AppendBenchmark"),
+    .executableTarget(
+      name: "CodecBenchmark", dependencies: ["Commerce", "EventSourcing", "JSON"], path: "Benchmarks/CodecBenchmark"),
     .executableTarget(
       name: "ConstantAnswer", dependencies: ["ServiceKit", httpTypes, hummingbird, lifecycle, logging],
       path: "Benchmarks/ConstantAnswer"),

@@ -48,13 +48,13 @@ struct AppendBenchmark {
   ) async throws -> Int {
     var count = 0
     while try await !isEnough(count) {
-      guard case .appended = try await store.append(batch(of: batchSize)) else { fail("not appended") }
+      guard case .appended = try await store.append(try batch(of: batchSize)) else { fail("not appended") }
       count += batchSize
     }
     return count
   }
 
-  private static func batch(of size: Int) -> AppendBatch {
+  private static func batch(of size: Int) throws -> AppendBatch {
     let time = Timestamp.now
     let lines = ["SKU-1", "SKU-2"].map {
       OrderPlaced.Line(sku: SKU($0)!, name: "Lantern", quantity: 2, unitPrice: 339, tracksStock: false)
@@ -70,7 +70,7 @@ struct AppendBenchmark {
         ))
       let metadata = EventMetadata(correlationID: key, causationID: key).encoded
       batch.guards[stream] = Version.none
-      batch.events.append(event.new(in: stream, id: .v7(at: time), metadata: metadata))
+      batch.events.append(try event.new(in: stream, id: .v7(at: time), metadata: metadata))
       let answer = "201\nLocation: /v1/orders/\(id)\nETag: \"1\"\n\n{\"id\":\"\(id)\",\"version\":1,\"position\":\u{1}}"
       batch.commands.append(
         AppendBatch.Command(

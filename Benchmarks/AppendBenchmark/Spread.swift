@@ -38,7 +38,7 @@ struct Spread {
           ProductRegistered(
             sku: product.sku, name: product.name, description: nil, unitPrice: product.price, currency: "GBP",
             tracksStock: false))
-        return new(event, in: Product.stream(product.sku.rawValue))
+        return try new(event, in: Product.stream(product.sku.rawValue))
       })
     var customers: [NewEvent] = []
     for index in 0..<Self.customers {
@@ -48,7 +48,7 @@ struct Spread {
       let sealed = try await keys.key(of: id)?.seal(data.encoded, of: id) ?? ""
       let event = CustomerEvent.registered(
         CustomerRegistered(customerID: id, sealed: sealed, country: Self.countries[index % 8]))
-      customers.append(new(event, in: Customer.stream(id)))
+      customers.append(try new(event, in: Customer.stream(id)))
     }
     try await append(customers)
     let start = Timestamp("2024-01-01T00:00:00Z")!.microsecondsSince1970
@@ -68,7 +68,7 @@ struct Spread {
           orderID: "order-\(index)", customerID: "customer-\(customer)", country: Self.countries[customer % 8],
           lines: lines, total: lines.reduce(0) { $0 + $1.quantity * $1.unitPrice }, currency: "GBP",
           placedAt: Timestamp(microsecondsSince1970: start + second * 1_000_000)))
-      batch.append(new(event, in: Order.stream("order-\(index)")))
+      batch.append(try new(event, in: Order.stream("order-\(index)")))
       if batch.count == 1_000 || index == orders - 1 {
         try await append(batch)
         batch = []
@@ -76,8 +76,8 @@ struct Spread {
     }
   }
 
-  private func new(_ event: some DomainEvent, in stream: StreamID) -> NewEvent {
-    event.new(
+  private func new(_ event: some DomainEvent, in stream: StreamID) throws -> NewEvent {
+    try event.new(
       in: stream, id: .v7(at: .now), metadata: EventMetadata(correlationID: "spread", causationID: "spread").encoded)
   }
 

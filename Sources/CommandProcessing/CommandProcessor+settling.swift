@@ -80,7 +80,11 @@ extension CommandProcessor {
 
   /// Has a snapshot made once one is due; when too many wait already, the next time.
   func keepSnapshot(of state: inout StreamState, _ stream: StreamID) {
-    guard let snapshot = state.dueSnapshot(stream), case .dropped = snapshotSink.yield(snapshot) else { return }
+    do {
+      guard let snapshot = try state.dueSnapshot(stream), case .dropped = snapshotSink.yield(snapshot) else { return }
+    } catch {
+      logger.error("a snapshot cannot be made", metadata: ["stream": "\(stream)", "error": "\(error)"])
+    }
     metrics.failedSnapshots.increment()
   }
 

@@ -55,17 +55,15 @@ struct DecidedBatch: Sendable {
         append.guards[reference.stream] = states[reference.stream]!.version
       }
       let first = append.events.count
-      let (rejection, decision) = Self.decide(command, own)
+      let (rejection, decision, emitted) = Self.decide(command, own, at: time)
       var answer: CommandAnswer?
       if rejection == nil {
         own = decision.states
-        let metadata = decision.emitted.isEmpty ? [] : command.request.metadata.encoded
-        for emitted in decision.emitted {
-          let event = emitted.event.new(in: emitted.stream, id: .v7(at: time), metadata: metadata)
-          offsets[emitted.stream] = append.events.count
+        for event in emitted {
+          offsets[event.stream] = append.events.count
           bytes += event.data.count + event.metadata.count
           append.events.append(event)
-          current[emitted.stream] = own[emitted.stream]
+          current[event.stream] = own[event.stream]
         }
         let subject = own[command.subject]!
         let own = command.streams.map { ($0.stream, position: own[$0.stream]!.position, offset: offsets[$0.stream]) }
@@ -73,7 +71,7 @@ struct DecidedBatch: Sendable {
         answer = CommandAnswer(
           command.answer(
             Decided(
-              version: subject.version, hasChanged: !decision.emitted.isEmpty,
+              version: subject.version, hasChanged: !emitted.isEmpty,
               position: offsets[command.subject] == nil
                 ? Array(String(subject.position.rawValue).utf8) : [CommandAnswer.positionMark],
               streams: TouchedStreams.text(own, base: base))),
@@ -90,14 +88,22 @@ struct DecidedBatch: Sendable {
     }
   }
 
-  private static func decide(_ command: QueuedCommand, _ own: [StreamID: StreamState]) -> ((any Error)?, Decision) {
+  /// - Returns: why nothing is done, or what the command emitted, also as it is stored.
+  private static func decide(
+    _ command: QueuedCommand, _ own: [StreamID: StreamState], at time: Timestamp
+  ) -> ((any Error)?, Decision, [NewEvent]) {
     var decision = Decision(states: own)
     let version = own[command.subject]!.version
     if let condition = command.request.condition, !condition.holds(for: version) {
-      return (CommandError.preconditionFailed(command.subject, current: version), decision)
+      return (CommandError.preconditionFailed(command.subject, current: version), decision, [])
     }
     let rejection = command.decide(&decision)
-    if let misuse = decision.misuse { return (CommandError.defect("\(command.name): \(misuse)"), decision) }
-    return (rejection, decision)
+    if let misuse = decision.misuse { return (CommandError.defect("\(command.name): \(misuse)"), decision, []) }
+    guard rejection == nil, !decision.emitted.isEmpty else { return (rejection, decision, []) }
+    do {
+      let metadata = command.request.metadata.encoded
+      let events = try decision.emitted.map { try $0.event.new(in: $0.stream, id: .v7(at: time), metadata: metadata) }
+      return (nil, decision, events)
+    } catch { return (CommandError.defect("\(command.name): an event cannot be encoded: \(error)"), decision, []) }
   }
 }

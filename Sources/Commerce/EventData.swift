@@ -1,41 +1,39 @@
 internal import EventSourcing
 internal import JSON
 
-extension JSON {
-  func text(_ name: String) throws(EventDecodingError) -> String {
-    guard let value = self[name]?.string else { throw .malformed("\(name) is not a string") }
-    return value
-  }
-
-  func boolean(_ name: String) throws(EventDecodingError) -> Bool {
-    guard case .boolean(let value)? = self[name] else { throw .malformed("\(name) is not true or false") }
-    return value
-  }
-
-  func integer(_ name: String) throws(EventDecodingError) -> Int64 {
-    guard let value = self[name]?.integer else { throw .malformed("\(name) is not a whole number") }
+extension KeyedDecodingContainer {
+  /// A line's quantity, which times its price must fit in 64 bits.
+  func decode(_ quantity: Key, times price: Key) throws -> Int64 {
+    let value = try decode(Int64.self, forKey: quantity)
+    guard !value.multipliedReportingOverflow(by: try decode(Int64.self, forKey: price)).overflow else {
+      throw DecodingError.dataCorruptedError(
+        forKey: quantity, in: self, debugDescription: "times the price must fit in 64 bits")
+    }
     return value
   }
 }
 
+// For upcasters, and for what is read by hand.
 extension JSON {
-  /// For upcasters: an object with one member more, or with another value of it.
-  func setting(_ name: String, to value: JSON) -> JSON {
-    .object((members ?? []).filter { $0.name != name } + [.init(name, value)])
+  func text(_ name: String) throws(EventDecodingError) -> String {
+    guard let value = self[name]?.string else { throw .malformed("/\(name): must be a string") }
+    return value
   }
 
-  /// The texts of a member that may be missing.
-  func optionalText(_ name: String) -> String? { self[name]?.string }
+  func integer(_ name: String) throws(EventDecodingError) -> Int64 {
+    guard let value = self[name]?.integer else { throw .malformed("/\(name): must be a whole number") }
+    return value
+  }
 
-  func time(_ name: String) throws(EventDecodingError) -> Timestamp {
-    guard let time = Timestamp(try text(name)) else { throw .malformed("\(name) is not a time") }
-    return time
+  /// An object with one member more, or with another value of it.
+  func setting(_ name: String, to value: JSON) -> JSON {
+    .object((members ?? []).filter { $0.name != name } + [.init(name, value)])
   }
 
   func elements<Element>(
     _ name: String, _ read: (JSON) throws(EventDecodingError) -> Element
   ) throws(EventDecodingError) -> [Element] {
-    guard let elements = self[name]?.array else { throw .malformed("\(name) is not an array") }
+    guard let elements = self[name]?.array else { throw .malformed("/\(name): must be an array") }
     var result: [Element] = []
     for element in elements { result.append(try read(element)) }
     return result

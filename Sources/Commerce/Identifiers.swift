@@ -18,7 +18,7 @@ public enum Identifier {
 }
 
 /// A stock-keeping unit in its normal form: upper case, without spaces around it.
-public struct SKU: Hashable, Sendable, CustomStringConvertible {
+public struct SKU: Codable, Hashable, Sendable, CustomStringConvertible {
   public static let maximumLength = 64
   public static let rule =
     "must have 1 to 64 characters: letters A to Z, digits, '.', '_', '-' and single spaces between them, "
@@ -51,6 +51,12 @@ public struct SKU: Hashable, Sendable, CustomStringConvertible {
 
   /// A sku as it stands in an event, normal already.
   init(stored: String) { rawValue = stored }
+
+  public init(from decoder: any Decoder) throws { rawValue = try decoder.singleValueContainer().decode(String.self) }
+  public func encode(to encoder: any Encoder) throws {
+    var container = encoder.singleValueContainer()
+    try container.encode(rawValue)
+  }
 
   public var description: String { rawValue }
 }

@@ -67,9 +67,7 @@ public struct StreamState: Sendable {
     guard let type = reference.type as? any SnapshottingAggregate.Type else {
       throw .malformed("\(reference.type) has no snapshots")
     }
-    let json: JSON
-    do { json = try JSON(parsing: snapshot.state) } catch { throw .malformed("\(error)") }
-    state = try type.init(snapshot: json)
+    do { state = try JSON(parsing: snapshot.state).decode(type) } catch { throw .malformed("\(error)") }
     (version, position, eventID) = (snapshot.version, snapshot.position, snapshot.eventID)
     snapshotVersion = snapshot.version
   }
@@ -97,13 +95,14 @@ public struct StreamState: Sendable {
   }
 
   /// A snapshot, once one is due; it counts as taken then.
-  public mutating func dueSnapshot(_ stream: StreamID) -> Snapshot? {
+  /// - Throws: where the state cannot be encoded.
+  public mutating func dueSnapshot(_ stream: StreamID) throws -> Snapshot? {
     guard let aggregate = state as? any SnapshottingAggregate, let eventID else { return nil }
     let policy = type(of: aggregate).snapshotPolicy
     guard version.rawValue - snapshotVersion.rawValue >= Int64(policy.interval) else { return nil }
     snapshotVersion = version
     var json = JSONWriter()
-    aggregate.encodeSnapshot(into: &json)
+    try json.write(encoding: aggregate)
     return Snapshot(
       stream: stream, schemaVersion: policy.schemaVersion, version: version, position: position, eventID: eventID,
       state: json.bytes)

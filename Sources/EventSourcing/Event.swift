@@ -86,20 +86,37 @@ public struct EventMetadata: Sendable, Hashable {
   }
 }
 
-/// A domain's events: a closed set, told apart by a stable wire name and a schema version each.
+/// A domain's events: a closed set, told apart by a stable wire name each.
+///
+/// An enum that is `Codable` needs nothing else. A case's wire name is its own or the raw value of its `CodingKeys`, and never
+/// changes once an event is stored; its data are its labels and values, or what its one value without a label is encoded as:
+///
+///     enum AccountEvent: DomainEvent, Codable {
+///       case opened(owner: String)                // AccountOpened, {"owner":"Ada"}
+///       case limitChanged(LimitChanged)           // AccountLimitChanged, and what LimitChanged is encoded as
+///
+///       enum CodingKeys: String, CodingKey {
+///         case opened = "AccountOpened", limitChanged = "AccountLimitChanged"
+///       }
+///     }
 public protocol DomainEvent: Sendable {
-  /// The wire name, such as `OrderPlaced`; it never changes once an event is stored.
-  var type: String { get }
-  var schemaVersion: Int { get }
-  /// Writes the event as a JSON object.
-  func encode(into json: inout JSONWriter)
-  /// - Throws: `EventDecodingError` when the type or version is unknown or a member is missing: such an
-  ///   event is never skipped.
-  init(type: String, schemaVersion: Int, data: JSON) throws(EventDecodingError)
+  /// Writes the event's data as a JSON object.
+  /// - Returns: its wire name, such as `OrderPlaced`.
+  func encode(into json: inout JSONWriter) throws -> String
+  /// - Parameter data: of the newest schema version.
+  /// - Returns: nil where there is no event of that name.
+  static func decode(_ name: String, _ data: JSON) throws(EventDecodingError) -> Self?
 
-  /// How data of older schema versions becomes data of newer ones, a step each. `init` then knows the
-  /// newest version alone, and the stored events stay as they are.
+  /// How data of older schema versions becomes data of newer ones, a step each. The stored events stay as they are.
   static var upcasters: [Upcaster] { get }
+}
+
+extension DomainEvent where Self: Codable {
+  public func encode(into json: inout JSONWriter) throws -> String { try json.write(caseOf: self) }
+
+  public static func decode(_ name: String, _ data: JSON) throws(EventDecodingError) -> Self? {
+    do { return try data.decode(case: name) } catch { throw .malformed("\(error)") }
+  }
 }
 
 /// One step from an event type's schema version to the next.
@@ -145,7 +162,13 @@ public enum EventDecodingError: ClassifiedError, Sendable, Hashable, CustomStrin
 extension DomainEvent {
   public static var upcasters: [Upcaster] { [] }
 
-  /// - Throws: `EventDecodingError.at`, with the position.
+  /// Of what is stored from now on: one more than the newest that an upcaster takes.
+  static func schemaVersion(of name: String) -> Int {
+    upcasters.reduce(1) { $1.type == name ? max($0, $1.schemaVersion + 1) : $0 }
+  }
+
+  /// - Throws: `EventDecodingError.at`, with the position: when the type or version is unknown or the data are not as they
+  ///   should be. Such an event is never skipped.
   public init(_ recorded: RecordedEvent) throws(EventDecodingError) {
     do throws(EventDecodingError) {
       var data: JSON
@@ -155,16 +178,20 @@ extension DomainEvent {
         data = try step.transform(data)
         schemaVersion += 1
       }
-      self = try Self(type: recorded.type, schemaVersion: schemaVersion, data: data)
+      guard schemaVersion == Self.schemaVersion(of: recorded.type), let event = try Self.decode(recorded.type, data)
+      else { throw .unknownType(recorded.type, schemaVersion: schemaVersion) }
+      self = event
     } catch {
       throw .at(recorded.position, error)
     }
   }
 
-  public func new(in stream: StreamID, id: UUID, metadata: [UInt8]) -> NewEvent {
+  /// - Throws: what `encode` throws, and `EncodingError`.
+  public func new(in stream: StreamID, id: UUID, metadata: [UInt8]) throws -> NewEvent {
     var json = JSONWriter()
-    encode(into: &json)
+    let name = try encode(into: &json)
     return NewEvent(
-      stream: stream, id: id, type: type, schemaVersion: schemaVersion, data: json.bytes, metadata: metadata)
+      stream: stream, id: id, type: name, schemaVersion: Self.schemaVersion(of: name), data: json.bytes,
+      metadata: metadata)
   }
 }

@@ -1,5 +1,4 @@
 public import FoundationEssentials
-public import JSON
 
 /// A stream's folded state as of one of its events, so that loading the stream need not begin at its first.
 public struct Snapshot: Sendable, Hashable {
@@ -40,9 +39,7 @@ public struct SnapshotPolicy: Sendable, Hashable {
   }
 }
 
-/// An aggregate whose streams may grow to thousands of events.
-public protocol SnapshottingAggregate: Aggregate {
+/// An aggregate whose streams may grow to thousands of events. A snapshot is what it is encoded as.
+public protocol SnapshottingAggregate: Aggregate, Codable {
   static var snapshotPolicy: SnapshotPolicy { get }
-  func encodeSnapshot(into json: inout JSONWriter)
-  init(snapshot: JSON) throws(EventDecodingError)
 }

@@ -46,6 +46,21 @@ public struct Timestamp: Hashable, Comparable, Sendable, CustomStringConvertible
   }
 }
 
+extension Timestamp: Codable {
+  public init(from decoder: any Decoder) throws {
+    let container = try decoder.singleValueContainer()
+    guard let time = Timestamp(try container.decode(String.self)) else {
+      throw DecodingError.dataCorruptedError(in: container, debugDescription: "must be a time as RFC 3339 has it")
+    }
+    self = time
+  }
+
+  public func encode(to encoder: any Encoder) throws {
+    var container = encoder.singleValueContainer()
+    try container.encode(description)
+  }
+}
+
 private struct Scanner {
   let bytes: [UInt8]
   var offset = 0

@@ -173,9 +173,15 @@ extension JSONParser {
     let end = offset
     offset += 1
     let string =
-      text.map { String(validating: $0, as: UTF8.self) } ?? String(validating: bytes[first..<end], as: UTF8.self)
+      text.map { String(validating: $0, as: UTF8.self) }
+      ?? Self.string(UnsafeBufferPointer(rebasing: bytes[first..<end]))
     guard let string else { throw JSONError(message: "the string is not valid UTF-8", offset: start) }
     return string
+  }
+
+  /// `String(validating:as:)` looks its generic types up each time; most strings are ASCII.
+  private static func string(_ bytes: UnsafeBufferPointer<UInt8>) -> String? {
+    bytes.allSatisfy { $0 < 0x80 } ? String(decoding: bytes, as: UTF8.self) : String(validating: bytes, as: UTF8.self)
   }
 
   private mutating func parseEscape(into text: inout [UInt8]) throws(JSONError) {

@@ -8,6 +8,8 @@
 public struct JSONWriter: Sendable {
   public private(set) var bytes: [UInt8] = []
   private var needsComma = false
+  /// Whether U+0000 was written, which `JSON(parsing:)` refuses.
+  private(set) var hasNUL = false
 
   public init(reserving capacity: Int = 256) { bytes.reserveCapacity(capacity) }
 
@@ -79,13 +81,18 @@ public struct JSONWriter: Sendable {
     case .object(let members):
       object { writer in
         for member in members {
-          writer.write(member.name)
-          writer.bytes.append(UInt8(ascii: ":"))
-          writer.needsComma = false
+          writer.name(member.name)
           writer.write(member.value)
         }
       }
     }
+  }
+
+  /// Of a member, whose value is written next.
+  mutating func name(_ name: String) {
+    write(name)
+    bytes.append(UInt8(ascii: ":"))
+    needsComma = false
   }
 
   private mutating func token(_ text: some Sequence<UInt8>) {
@@ -98,13 +105,13 @@ public struct JSONWriter: Sendable {
     needsComma = true
   }
 
-  private mutating func begin(_ bracket: UInt8) {
+  mutating func begin(_ bracket: UInt8) {
     separate()
     bytes.append(bracket)
     needsComma = false
   }
 
-  private mutating func end(_ bracket: UInt8) {
+  mutating func end(_ bracket: UInt8) {
     bytes.append(bracket)
     needsComma = true
   }
@@ -117,6 +124,7 @@ public struct JSONWriter: Sendable {
     case 0x0D: bytes.append(contentsOf: #"\r"#.utf8)
     case 0x09: bytes.append(contentsOf: #"\t"#.utf8)
     case 0..<0x20:
+      if byte == 0 { hasNUL = true }
       let hex = String(byte, radix: 16)
       bytes.append(contentsOf: #"\u00"#.utf8)
       bytes.append(contentsOf: (hex.count == 1 ? "0" + hex : hex).utf8)

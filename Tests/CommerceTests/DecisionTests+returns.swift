@@ -40,7 +40,7 @@ extension DecisionTests {
   @Test("a credit note has prices of its own, and goods that are known")
   func creditNote() throws {
     let command = comeBack(order: nil, [("LANTERN", 2)], price: 100)
-    let known = Given().product(lantern(tracksStock: true), .discontinued(sku))
+    let known = Given().product(lantern(tracksStock: true), .discontinued(sku: sku))
     let events = try known.when(command)
     #expect(
       events == [

@@ -19,7 +19,7 @@ struct RequestFuzzTests {
     let registered = ProductRegistered(
       sku: SKU("A")!, name: "A", description: nil, unitPrice: 1_000_000_000_000, currency: "GBP", tracksStock: true)
     return Given().event(ProductEvent.registered(registered), of: Product.self, "A")
-      .event(ProductEvent.stockReceived(SKU("A")!, quantity: .max - 10), of: Product.self, "A")
+      .event(ProductEvent.stockReceived(sku: SKU("A")!, quantity: .max - 10), of: Product.self, "A")
   }()
 
   private static let readers: [Reader] = [

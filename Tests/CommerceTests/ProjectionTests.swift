@@ -51,7 +51,7 @@ struct ProjectionTests {
       of: CatalogueProjection(),
       after: [
         ("product-LANTERN", lantern), ("order-1", placed("1", customer: nil)),
-        ("product-LANTERN", ProductEvent.discontinued(SKU("LANTERN")!)),
+        ("product-LANTERN", ProductEvent.discontinued(sku: SKU("LANTERN")!)),
       ])
     #expect(documents.documents.keys.sorted() == ["LANTERN"])
     #expect(
@@ -66,7 +66,7 @@ struct ProjectionTests {
     let moved = StockMoved(sku: sku, orderID: "1", quantity: 6)
     let returnedAt = Timestamp("2026-12-01T00:00:00Z")!
     let history: [(stream: String, event: any DomainEvent)] = [
-      ("product-LANTERN", lantern), ("product-LANTERN", ProductEvent.stockReceived(sku, quantity: 10)),
+      ("product-LANTERN", lantern), ("product-LANTERN", ProductEvent.stockReceived(sku: sku, quantity: 10)),
       ("product-LANTERN", ProductEvent.stockReserved(moved)), ("order-1", placed("1", customer: "ada")),
       ("order-2", placed("2", customer: nil)),
       ("order-2", OrderEvent.cancelled(OrderCancelled(orderID: "2", reason: nil))),
@@ -74,7 +74,7 @@ struct ProjectionTests {
       ("product-LANTERN", ProductEvent.stockShipped(moved)),
       ("order-1", OrderEvent.shipped(OrderShipped(orderID: "1", carrier: "RM", trackingCode: "7"))),
       ("order-1", OrderEvent.delivered(orderID: "1")),
-      ("product-LANTERN", ProductEvent.stockReturned(sku, returnID: "1", quantity: 2)),
+      ("product-LANTERN", ProductEvent.stockReturned(sku: sku, returnID: "1", quantity: 2)),
       (
         "order-1",
         OrderEvent.itemsReturned(

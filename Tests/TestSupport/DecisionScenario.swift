@@ -19,7 +19,7 @@ public struct Given: Sendable {
   /// - Returns: what the command emits, encoded: `stream Type {json}`.
   public func when(_ command: some Command) throws -> [String] {
     try decide(command).map {
-      let new = $0.event.new(in: $0.stream, id: .v7(), metadata: [])
+      let new = try $0.event.new(in: $0.stream, id: .v7(), metadata: [])
       return "\(new.stream) \(new.type) \(String(decoding: new.data, as: UTF8.self))"
     }
   }
@@ -32,7 +32,7 @@ public struct Given: Sendable {
       var state = StreamState(new: reference)
       for (index, event) in (history[reference.stream] ?? []).enumerated() {
         position += 1
-        let new = event.new(in: reference.stream, id: .v7(), metadata: [])
+        let new = try event.new(in: reference.stream, id: .v7(), metadata: [])
         try state.apply([
           RecordedEvent(
             position: Position(position), stream: new.stream, version: Version(Int64(index) + 1), hash: new.stream.hash,

@@ -15,9 +15,9 @@ public struct Rows<Projecting: Projection> {
 
   public init(of projection: Projecting, after history: [(stream: String, event: any DomainEvent)]) throws {
     var versions: [String: Int64] = [:]
-    let events = history.enumerated().map { index, entry in
+    let events = try history.enumerated().map { index, entry in
       versions[entry.stream, default: 0] += 1
-      let new = entry.event.new(in: StreamID(rawValue: entry.stream), id: .v7(), metadata: [])
+      let new = try entry.event.new(in: StreamID(rawValue: entry.stream), id: .v7(), metadata: [])
       return RecordedEvent(
         position: Position(Int64(index) + 1), stream: new.stream, version: Version(versions[entry.stream]!),
         hash: new.stream.hash, id: new.id, type: new.type, schemaVersion: new.schemaVersion, data: new.data,

@@ -5,7 +5,7 @@ import Testing
 
 /// A command with a mistake in it.
 struct Mistaken: Command {
-  enum Mistake: CaseIterable, Sendable { case reads, emits, usesAnotherAggregate, namesNone }
+  enum Mistake: CaseIterable, Sendable { case reads, emits, usesAnotherAggregate, namesNone, isUnwritable }
 
   let mistake: Mistake
 
@@ -18,6 +18,7 @@ struct Mistaken: Command {
     case .emits: decision.emit(Counted(amount: 1), to: Tally.self, "other")
     case .usesAnotherAggregate: _ = decision.state(OtherTally.self, "own")
     case .namesNone: break
+    case .isUnwritable: decision.emit(Counted(amount: Counted.unwritable), to: Tally.self, "own")
     }
   }
 }
@@ -29,7 +30,7 @@ struct OtherTally: Aggregate {
 
 extension CommandProcessorTests {
   @Test(
-    "a command that uses a stream it does not name fails alone, and the log names both",
+    "a command that uses a stream it does not name, or emits what cannot be written, fails alone, and the log says why",
     arguments: Mistaken.Mistake.allCases)
   func misuse(mistake: Mistaken.Mistake) async throws {
     let store = FaultyStore()
@@ -53,8 +54,11 @@ extension CommandProcessorTests {
     }
     let lines = recorder.lines.filter { $0.contains("Mistaken") }
     #expect(lines.count == 1)
-    if mistake != .namesNone {
-      #expect(lines[0].contains(mistake == .usesAnotherAggregate ? "tally-own" : "tally-other"))
+    switch mistake {
+    case .reads, .emits: #expect(lines[0].contains("tally-other"))
+    case .usesAnotherAggregate: #expect(lines[0].contains("tally-own"))
+    case .isUnwritable: #expect(lines[0].contains("Unwritable"))
+    case .namesNone: break
     }
   }
 }

@@ -5,8 +5,6 @@ import Testing
 /// Its first version counted in dozens, its second had another name for the amount.
 private struct Packed: DomainEvent, Equatable {
   let pieces: Int64
-  var type: String { "Packed" }
-  var schemaVersion: Int { 3 }
 
   static let upcasters = [
     Upcaster("Packed", from: 1) { json throws(EventDecodingError) in
@@ -19,14 +17,15 @@ private struct Packed: DomainEvent, Equatable {
     },
   ]
 
-  init(type: String, schemaVersion: Int, data: JSON) throws(EventDecodingError) {
-    guard type == "Packed", schemaVersion == 3, let pieces = data["pieces"]?.integer else {
-      throw .unknownType(type, schemaVersion: schemaVersion)
-    }
-    self.pieces = pieces
+  static func decode(_ name: String, _ data: JSON) throws(EventDecodingError) -> Packed? {
+    guard name == "Packed", let pieces = data["pieces"]?.integer else { return nil }
+    return Packed(pieces: pieces)
   }
 
-  func encode(into json: inout JSONWriter) { json.object { $0.member("pieces", pieces) } }
+  func encode(into json: inout JSONWriter) -> String {
+    json.object { $0.member("pieces", pieces) }
+    return "Packed"
+  }
 }
 
 @Suite("Upcasting")

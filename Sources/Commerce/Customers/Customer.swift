@@ -1,69 +1,23 @@
 public import EventSourcing
-public import JSON
 
 /// What can happen to a customer. Names and e-mail addresses stand in events only sealed with the person's own key.
-public enum CustomerEvent: DomainEvent, Hashable {
+public enum CustomerEvent: DomainEvent, Codable, Hashable {
   case registered(CustomerRegistered)
   case changed(CustomerChanged)
   case personalDataErased(PersonalDataErased)
 
-  public var type: String {
-    switch self {
-    case .registered: "CustomerRegistered"
-    case .changed: "CustomerChanged"
-    case .personalDataErased: "PersonalDataErased"
-    }
-  }
-
-  public var schemaVersion: Int { 1 }
-
-  public func encode(into json: inout JSONWriter) {
-    json.object { json in
-      switch self {
-      case .registered(let event):
-        json.member("customerId", event.customerID)
-        json.member("sealed", event.sealed)
-        json.member("country", ifPresent: event.country)
-      case .changed(let event):
-        json.member("customerId", event.customerID)
-        json.member("sealed", ifPresent: event.sealed)
-        json.member("country", ifPresent: event.country)
-      case .personalDataErased(let event):
-        json.member("customerId", event.customerID)
-        json.member("events", event.events)
-        json.member("erasedAt", event.erasedAt.description)
-        json.member("reason", ifPresent: event.reason)
-      }
-    }
-  }
-
-  public init(type: String, schemaVersion: Int, data: JSON) throws(EventDecodingError) {
-    switch (type, schemaVersion) {
-    case ("CustomerRegistered", 1):
-      self = .registered(
-        CustomerRegistered(
-          customerID: try data.text("customerId"), sealed: try data.text("sealed"),
-          country: data.optionalText("country")))
-    case ("CustomerChanged", 1):
-      self = .changed(
-        CustomerChanged(
-          customerID: try data.text("customerId"), sealed: data.optionalText("sealed"),
-          country: data.optionalText("country")))
-    case ("PersonalDataErased", 1):
-      self = .personalDataErased(
-        PersonalDataErased(
-          customerID: try data.text("customerId"), events: try data.integer("events"),
-          erasedAt: try data.time("erasedAt"), reason: data.optionalText("reason")))
-    default: throw .unknownType(type, schemaVersion: schemaVersion)
-    }
+  enum CodingKeys: String, CodingKey {
+    case registered = "CustomerRegistered", changed = "CustomerChanged", personalDataErased = "PersonalDataErased"
   }
 }
 
-public struct CustomerRegistered: Sendable, Hashable {
+public struct CustomerRegistered: Codable, Sendable, Hashable {
   public let customerID: String
   /// `PersonalData`, sealed; empty where there is no key, which is refused.
   public let sealed: String
   public let country: String?
+
+  enum CodingKeys: String, CodingKey { case customerID = "customerId", sealed, country }
 
   public init(customerID: String, sealed: String, country: String?) {
     self.customerID = customerID
@@ -73,11 +27,13 @@ public struct CustomerRegistered: Sendable, Hashable {
 }
 
 /// What is nil stays as it was.
-public struct CustomerChanged: Sendable, Hashable {
+public struct CustomerChanged: Codable, Sendable, Hashable {
   public let customerID: String
   /// `PersonalData`, sealed: what is not in it stays as it was. Empty where there is no key, which is refused.
   public let sealed: String?
   public let country: String?
+
+  enum CodingKeys: String, CodingKey { case customerID = "customerId", sealed, country }
 
   public init(customerID: String, sealed: String?, country: String?) {
     self.customerID = customerID
@@ -87,12 +43,14 @@ public struct CustomerChanged: Sendable, Hashable {
 }
 
 /// With this event the person's key is gone, and what was sealed with it can be read by nobody.
-public struct PersonalDataErased: Sendable, Hashable {
+public struct PersonalDataErased: Codable, Sendable, Hashable {
   public let customerID: String
   /// How many events were made unreadable.
   public let events: Int64
   public let erasedAt: Timestamp
   public let reason: String?
+
+  enum CodingKeys: String, CodingKey { case customerID = "customerId", events, erasedAt, reason }
 
   public init(customerID: String, events: Int64, erasedAt: Timestamp, reason: String?) {
     self.customerID = customerID

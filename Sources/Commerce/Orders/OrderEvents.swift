@@ -2,7 +2,7 @@ public import EventSourcing
 public import JSON
 
 /// What can happen to an order.
-public enum OrderEvent: DomainEvent, Hashable {
+public enum OrderEvent: DomainEvent, Codable, Hashable {
   case placed(OrderPlaced)
   case paid(OrderPaid)
   case shipped(OrderShipped)
@@ -10,20 +10,11 @@ public enum OrderEvent: DomainEvent, Hashable {
   case cancelled(OrderCancelled)
   case itemsReturned(OrderItemsReturned)
 
-  public var type: String {
-    switch self {
-    case .placed: "OrderPlaced"
-    case .paid: "OrderPaid"
-    case .shipped: "OrderShipped"
-    case .delivered: "OrderDelivered"
-    case .cancelled: "OrderCancelled"
-    case .itemsReturned: "OrderItemsReturned"
-    }
+  enum CodingKeys: String, CodingKey {
+    case placed = "OrderPlaced", paid = "OrderPaid", shipped = "OrderShipped", delivered = "OrderDelivered"
+    case cancelled = "OrderCancelled", itemsReturned = "OrderItemsReturned"
   }
-
-  public var schemaVersion: Int {
-    if case .placed = self { 2 } else { 1 }
-  }
+  enum DeliveredCodingKeys: String, CodingKey { case orderID = "orderId" }
 
   /// Before there was stock, no line reserved any.
   public static let upcasters = [
@@ -32,53 +23,47 @@ public enum OrderEvent: DomainEvent, Hashable {
       return data.setting("lines", to: .array(lines))
     }
   ]
+}
 
-  public func encode(into json: inout JSONWriter) {
-    json.object { json in
-      switch self {
-      case .placed(let event): event.encode(into: &json)
-      case .paid(let event):
-        json.member("orderId", event.orderID)
-        json.member("amount", event.amount)
-        json.member("reference", ifPresent: event.reference)
-      case .shipped(let event):
-        json.member("orderId", event.orderID)
-        json.member("carrier", ifPresent: event.carrier)
-        json.member("trackingCode", ifPresent: event.trackingCode)
-      case .delivered(let orderID): json.member("orderId", orderID)
-      case .cancelled(let event):
-        json.member("orderId", event.orderID)
-        json.member("reason", ifPresent: event.reason)
-      case .itemsReturned(let event): event.encode(into: &json)
-      }
-    }
+extension OrderEvent {
+  /// `OrderPlaced` is most of what there is, and several read models read it: by hand that takes a third of the time, and
+  /// filling them anew a seventh less (docs/decisions/0020-synthesised-codecs.md).
+  public static func decode(_ name: String, _ data: JSON) throws(EventDecodingError) -> OrderEvent? {
+    if name == CodingKeys.placed.rawValue { return .placed(try OrderPlaced(data)) }
+    do { return try data.decode(case: name) } catch { throw .malformed("\(error)") }
   }
+}
 
-  public init(type: String, schemaVersion: Int, data: JSON) throws(EventDecodingError) {
-    switch (type, schemaVersion) {
-    case ("OrderPlaced", 2): self = .placed(try OrderPlaced(data))
-    case ("OrderPaid", 1):
-      self = .paid(
-        OrderPaid(
-          orderID: try data.text("orderId"), amount: try data.integer("amount"),
-          reference: data.optionalText("reference")))
-    case ("OrderShipped", 1):
-      self = .shipped(
-        OrderShipped(
-          orderID: try data.text("orderId"), carrier: data.optionalText("carrier"),
-          trackingCode: data.optionalText("trackingCode")))
-    case ("OrderDelivered", 1): self = .delivered(orderID: try data.text("orderId"))
-    case ("OrderCancelled", 1):
-      self = .cancelled(OrderCancelled(orderID: try data.text("orderId"), reason: data.optionalText("reason")))
-    case ("OrderItemsReturned", 1): self = .itemsReturned(try OrderItemsReturned(data))
-    default: throw .unknownType(type, schemaVersion: schemaVersion)
+extension OrderPlaced {
+  fileprivate init(_ data: JSON) throws(EventDecodingError) {
+    guard let placedAt = Timestamp(try data.text("placedAt")) else {
+      throw .malformed("/placedAt: must be a time as RFC 3339 has it")
     }
+    self.init(
+      orderID: try data.text("orderId"), customerID: data["customerId"]?.string, country: data["country"]?.string,
+      lines: try data.elements("lines") { line throws(EventDecodingError) in try Line(line) },
+      total: try data.integer("total"), currency: try data.text("currency"), placedAt: placedAt)
+  }
+}
+
+extension OrderPlaced.Line {
+  fileprivate init(_ data: JSON) throws(EventDecodingError) {
+    let (quantity, unitPrice) = (try data.integer("quantity"), try data.integer("unitPrice"))
+    guard !quantity.multipliedReportingOverflow(by: unitPrice).overflow else {
+      throw .malformed("/lines: a line's quantity times its price must fit in 64 bits")
+    }
+    guard let tracksStock = data["tracksStock"]?.boolean else {
+      throw .malformed("/lines: a line's tracksStock must be true or false")
+    }
+    self.init(
+      sku: SKU(stored: try data.text("sku")), name: try data.text("name"), quantity: quantity, unitPrice: unitPrice,
+      tracksStock: tracksStock)
   }
 }
 
 /// An order with the names and prices that its products had then.
-public struct OrderPlaced: Sendable, Hashable {
-  public struct Line: Sendable, Hashable {
+public struct OrderPlaced: Codable, Sendable, Hashable {
+  public struct Line: Codable, Sendable, Hashable {
     public let sku: SKU
     public let name: String
     public let quantity: Int64
@@ -109,6 +94,10 @@ public struct OrderPlaced: Sendable, Hashable {
   public let currency: String
   public let placedAt: Timestamp
 
+  enum CodingKeys: String, CodingKey {
+    case orderID = "orderId", customerID = "customerId", country, lines, total, currency, placedAt
+  }
+
   public init(
     orderID: String, customerID: String?, country: String?, lines: [Line], total: Int64, currency: String,
     placedAt: Timestamp
@@ -121,58 +110,16 @@ public struct OrderPlaced: Sendable, Hashable {
     self.currency = currency
     self.placedAt = placedAt
   }
-
-  fileprivate func encode(into json: inout JSONWriter) {
-    json.member("orderId", orderID)
-    json.member("customerId", ifPresent: customerID)
-    json.member("country", ifPresent: country)
-    json.member("lines") { json in
-      json.array(lines) { json, line in
-        json.object { json in
-          json.member("sku", line.sku.rawValue)
-          json.member("name", line.name)
-          json.member("quantity", line.quantity)
-          json.member("unitPrice", line.unitPrice)
-          json.member("tracksStock", line.tracksStock)
-        }
-      }
-    }
-    json.member("total", total)
-    json.member("currency", currency)
-    json.member("placedAt", placedAt.description)
-  }
-
-  fileprivate init(_ data: JSON) throws(EventDecodingError) {
-    self.init(
-      orderID: try data.text("orderId"), customerID: data.optionalText("customerId"),
-      country: data.optionalText("country"),
-      lines: try data.elements("lines") { line throws(EventDecodingError) in
-        Line(
-          sku: SKU(stored: try line.text("sku")), name: try line.text("name"),
-          quantity: try line.amountOf("unitPrice"), unitPrice: try line.integer("unitPrice"),
-          tracksStock: try line.boolean("tracksStock"))
-      },
-      total: try data.integer("total"), currency: try data.text("currency"), placedAt: try data.time("placedAt"))
-  }
 }
 
-extension JSON {
-  /// A line's quantity, which times its price must fit in 64 bits.
-  func amountOf(_ price: String) throws(EventDecodingError) -> Int64 {
-    let quantity = try integer("quantity")
-    guard !quantity.multipliedReportingOverflow(by: try integer(price)).overflow else {
-      throw .malformed("a line's total does not fit in 64 bits")
-    }
-    return quantity
-  }
-}
-
-public struct OrderPaid: Sendable, Hashable {
+public struct OrderPaid: Codable, Sendable, Hashable {
   public let orderID: String
   /// Minor units.
   public let amount: Int64
   /// Of the payment, where it was made.
   public let reference: String?
+
+  enum CodingKeys: String, CodingKey { case orderID = "orderId", amount, reference }
 
   public init(orderID: String, amount: Int64, reference: String?) {
     self.orderID = orderID
@@ -181,10 +128,12 @@ public struct OrderPaid: Sendable, Hashable {
   }
 }
 
-public struct OrderShipped: Sendable, Hashable {
+public struct OrderShipped: Codable, Sendable, Hashable {
   public let orderID: String
   public let carrier: String?
   public let trackingCode: String?
+
+  enum CodingKeys: String, CodingKey { case orderID = "orderId", carrier, trackingCode }
 
   public init(orderID: String, carrier: String?, trackingCode: String?) {
     self.orderID = orderID
@@ -193,9 +142,11 @@ public struct OrderShipped: Sendable, Hashable {
   }
 }
 
-public struct OrderCancelled: Sendable, Hashable {
+public struct OrderCancelled: Codable, Sendable, Hashable {
   public let orderID: String
   public let reason: String?
+
+  enum CodingKeys: String, CodingKey { case orderID = "orderId", reason }
 
   public init(orderID: String, reason: String?) {
     self.orderID = orderID
@@ -204,8 +155,8 @@ public struct OrderCancelled: Sendable, Hashable {
 }
 
 /// Goods of an order that came back.
-public struct OrderItemsReturned: Sendable, Hashable {
-  public struct Item: Sendable, Hashable {
+public struct OrderItemsReturned: Codable, Sendable, Hashable {
+  public struct Item: Codable, Sendable, Hashable {
     /// The order's line, counted from 0.
     public let line: Int
     public let sku: SKU
@@ -219,6 +170,14 @@ public struct OrderItemsReturned: Sendable, Hashable {
       self.quantity = quantity
       self.unitPrice = unitPrice
     }
+
+    public init(from decoder: any Decoder) throws {
+      let values = try decoder.container(keyedBy: CodingKeys.self)
+      self.init(
+        line: try values.decode(Int.self, forKey: .line), sku: try values.decode(SKU.self, forKey: .sku),
+        quantity: try values.decode(.quantity, times: .unitPrice),
+        unitPrice: try values.decode(Int64.self, forKey: .unitPrice))
+    }
   }
 
   public let orderID: String
@@ -228,39 +187,15 @@ public struct OrderItemsReturned: Sendable, Hashable {
   public let total: Int64
   public let returnedAt: Timestamp
 
+  enum CodingKeys: String, CodingKey {
+    case orderID = "orderId", returnID = "returnId", items, total, returnedAt
+  }
+
   public init(orderID: String, returnID: String, items: [Item], total: Int64, returnedAt: Timestamp) {
     self.orderID = orderID
     self.returnID = returnID
     self.items = items
     self.total = total
     self.returnedAt = returnedAt
-  }
-
-  fileprivate func encode(into json: inout JSONWriter) {
-    json.member("orderId", orderID)
-    json.member("returnId", returnID)
-    json.member("items") { json in
-      json.array(items) { json, item in
-        json.object { json in
-          json.member("line", item.line)
-          json.member("sku", item.sku.rawValue)
-          json.member("quantity", item.quantity)
-          json.member("unitPrice", item.unitPrice)
-        }
-      }
-    }
-    json.member("total", total)
-    json.member("returnedAt", returnedAt.description)
-  }
-
-  fileprivate init(_ data: JSON) throws(EventDecodingError) {
-    self.init(
-      orderID: try data.text("orderId"), returnID: try data.text("returnId"),
-      items: try data.elements("items") { item throws(EventDecodingError) in
-        Item(
-          line: Int(try item.integer("line")), sku: SKU(stored: try item.text("sku")),
-          quantity: try item.amountOf("unitPrice"), unitPrice: try item.integer("unitPrice"))
-      },
-      total: try data.integer("total"), returnedAt: try data.time("returnedAt"))
   }
 }

@@ -1,5 +1,4 @@
 public import EventSourcing
-public import JSON
 
 /// A product and its stock, as decisions see them.
 public struct Product: SnapshottingAggregate, Hashable {
@@ -45,29 +44,5 @@ public struct Product: SnapshottingAggregate, Hashable {
       onHand &-= moved.quantity
       reserved &-= moved.quantity
     }
-  }
-
-  public func encodeSnapshot(into json: inout JSONWriter) {
-    json.object { json in
-      json.member("name", name)
-      json.member("description", ifPresent: description)
-      json.member("unitPrice", unitPrice)
-      json.member("isRegistered", isRegistered)
-      json.member("isDiscontinued", isDiscontinued)
-      json.member("tracksStock", tracksStock)
-      json.member("onHand", onHand)
-      json.member("reserved", reserved)
-    }
-  }
-
-  public init(snapshot: JSON) throws(EventDecodingError) {
-    name = try snapshot.text("name")
-    description = snapshot["description"]?.string
-    unitPrice = try snapshot.integer("unitPrice")
-    isRegistered = try snapshot.boolean("isRegistered")
-    isDiscontinued = try snapshot.boolean("isDiscontinued")
-    tracksStock = try snapshot.boolean("tracksStock")
-    onHand = try snapshot.integer("onHand")
-    reserved = try snapshot.integer("reserved")
   }
 }

@@ -78,7 +78,7 @@ public struct DiscontinueProduct: ProductCommand {
 
   public init(_ sku: SKU) { self.sku = sku }
 
-  public func event(_ product: Product) -> ProductEvent? { product.isDiscontinued ? nil : .discontinued(sku) }
+  public func event(_ product: Product) -> ProductEvent? { product.isDiscontinued ? nil : .discontinued(sku: sku) }
 }
 
 /// Puts a discontinued product on sale again.
@@ -87,7 +87,7 @@ public struct ReinstateProduct: ProductCommand {
 
   public init(_ sku: SKU) { self.sku = sku }
 
-  public func event(_ product: Product) -> ProductEvent? { product.isDiscontinued ? .reinstated(sku) : nil }
+  public func event(_ product: Product) -> ProductEvent? { product.isDiscontinued ? .reinstated(sku: sku) : nil }
 }
 
 /// Enters goods that have come to the warehouse.
@@ -104,7 +104,7 @@ public struct ReceiveStock: ProductCommand {
   public func event(_ product: Product) throws(CommerceRejection) -> ProductEvent? {
     guard product.tracksStock else { throw .stockNotTracked(sku) }
     guard !product.onHand.addingReportingOverflow(quantity).overflow else { throw .stockOverflows(sku) }
-    return .stockReceived(sku, quantity: quantity)
+    return .stockReceived(sku: sku, quantity: quantity)
   }
 }
 
@@ -128,6 +128,6 @@ public struct AdjustStock: ProductCommand {
     guard onHand >= product.reserved else {
       throw .stockBelowReserved(sku, onHand: product.onHand, reserved: product.reserved)
     }
-    return .stockAdjusted(sku, quantity: quantity, reason: reason)
+    return .stockAdjusted(sku: sku, quantity: quantity, reason: reason)
   }
 }

@@ -1,29 +1,15 @@
 public import EventSourcing
-public import JSON
 
 /// What can happen to a return.
-public enum ReturnEvent: DomainEvent, Hashable {
+public enum ReturnEvent: DomainEvent, Codable, Hashable {
   case recorded(ReturnRecorded)
 
-  public var type: String { "ReturnRecorded" }
-  public var schemaVersion: Int { 1 }
-
-  public func encode(into json: inout JSONWriter) {
-    guard case .recorded(let event) = self else { return }
-    json.object { event.encode(into: &$0) }
-  }
-
-  public init(type: String, schemaVersion: Int, data: JSON) throws(EventDecodingError) {
-    guard (type, schemaVersion) == ("ReturnRecorded", 1) else {
-      throw .unknownType(type, schemaVersion: schemaVersion)
-    }
-    self = .recorded(try ReturnRecorded(data))
-  }
+  enum CodingKeys: String, CodingKey { case recorded = "ReturnRecorded" }
 }
 
 /// Goods that came back: of an order, or with prices of their own as a credit note.
-public struct ReturnRecorded: Sendable, Hashable {
-  public struct Line: Sendable, Hashable {
+public struct ReturnRecorded: Codable, Sendable, Hashable {
+  public struct Line: Codable, Sendable, Hashable {
     public let sku: SKU
     public let name: String
     public let quantity: Int64
@@ -35,6 +21,14 @@ public struct ReturnRecorded: Sendable, Hashable {
       self.name = name
       self.quantity = quantity
       self.unitPrice = unitPrice
+    }
+
+    public init(from decoder: any Decoder) throws {
+      let values = try decoder.container(keyedBy: CodingKeys.self)
+      self.init(
+        sku: try values.decode(SKU.self, forKey: .sku), name: try values.decode(String.self, forKey: .name),
+        quantity: try values.decode(.quantity, times: .unitPrice),
+        unitPrice: try values.decode(Int64.self, forKey: .unitPrice))
     }
 
     /// Minor units.
@@ -54,6 +48,11 @@ public struct ReturnRecorded: Sendable, Hashable {
   public let currency: String
   public let returnedAt: Timestamp
 
+  enum CodingKeys: String, CodingKey {
+    case returnID = "returnId", orderID = "orderId", customerID = "customerId"
+    case country, reason, lines, total, currency, returnedAt
+  }
+
   public init(
     returnID: String, orderID: String?, customerID: String?, country: String?, reason: String?, lines: [Line],
     total: Int64, currency: String, returnedAt: Timestamp
@@ -67,40 +66,6 @@ public struct ReturnRecorded: Sendable, Hashable {
     self.total = total
     self.currency = currency
     self.returnedAt = returnedAt
-  }
-
-  fileprivate func encode(into json: inout JSONWriter) {
-    json.member("returnId", returnID)
-    json.member("orderId", ifPresent: orderID)
-    json.member("customerId", ifPresent: customerID)
-    json.member("country", ifPresent: country)
-    json.member("reason", ifPresent: reason)
-    json.member("lines") { json in
-      json.array(lines) { json, line in
-        json.object { json in
-          json.member("sku", line.sku.rawValue)
-          json.member("name", line.name)
-          json.member("quantity", line.quantity)
-          json.member("unitPrice", line.unitPrice)
-        }
-      }
-    }
-    json.member("total", total)
-    json.member("currency", currency)
-    json.member("returnedAt", returnedAt.description)
-  }
-
-  fileprivate init(_ data: JSON) throws(EventDecodingError) {
-    self.init(
-      returnID: try data.text("returnId"), orderID: data.optionalText("orderId"),
-      customerID: data.optionalText("customerId"), country: data.optionalText("country"),
-      reason: data.optionalText("reason"),
-      lines: try data.elements("lines") { line throws(EventDecodingError) in
-        Line(
-          sku: SKU(stored: try line.text("sku")), name: try line.text("name"),
-          quantity: try line.amountOf("unitPrice"), unitPrice: try line.integer("unitPrice"))
-      },
-      total: try data.integer("total"), currency: try data.text("currency"), returnedAt: try data.time("returnedAt"))
   }
 }
 
@@ -207,7 +172,7 @@ public struct RecordReturn: Command {
         throw .stockOverflows(sku)
       }
       decision.emit(
-        .stockReturned(sku, returnID: returnID, quantity: quantity), to: Product.self, sku.rawValue)
+        .stockReturned(sku: sku, returnID: returnID, quantity: quantity), to: Product.self, sku.rawValue)
     }
     let recorded = ReturnRecorded(
       returnID: returnID, orderID: orderID, customerID: customerID, country: country, reason: reason,

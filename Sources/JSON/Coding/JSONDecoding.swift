@@ -1,0 +1,256 @@
+/// Why a JSON value is not what a type can be read from, and where.
+public struct JSONDecodingError: Error, Sendable, Hashable, CustomStringConvertible {
+  /// RFC 6901; empty for the value itself.
+  public let pointer: String
+  public let reason: String
+
+  public init(pointer: String, reason: String) { (self.pointer, self.reason) = (pointer, reason) }
+
+  public var description: String { pointer.isEmpty ? reason : "\(pointer): \(reason)" }
+}
+
+extension JSON {
+  /// Reads a value as its `init(from:)` asks for it. Members that it does not ask for are left alone.
+  /// - Throws: `JSONDecodingError`, of the first that is missing or wrong.
+  public func decode<Value: Decodable>(_ type: Value.Type = Value.self) throws(JSONDecodingError) -> Value {
+    do { return try JSONDecoding(self).decode() } catch { throw JSONDecodingError(any: error) }
+  }
+}
+
+extension JSONDecodingError {
+  /// What a type's `init(from:)` has thrown.
+  init(any error: any Error) {
+    if let error = error as? JSONDecodingError {
+      self = error
+    } else if let error = error as? DecodingError {
+      self.init(error)
+    } else {
+      self.init(pointer: "", reason: "\(error)")
+    }
+  }
+
+  private init(_ error: DecodingError) {
+    switch error {
+    case .typeMismatch(_, let context), .dataCorrupted(let context):
+      self.init(pointer: jsonPointer(context.codingPath), reason: context.debugDescription)
+    case .valueNotFound(_, let context):
+      self.init(pointer: jsonPointer(context.codingPath), reason: "is missing")
+    case .keyNotFound(let key, let context):
+      self.init(pointer: jsonPointer(context.codingPath + [key]), reason: "is missing")
+    @unknown default: self.init(pointer: "", reason: "\(error)")
+    }
+  }
+}
+
+private func jsonPointer(_ keys: [any CodingKey]) -> String {
+  keys.map { key in
+    "/" + (key.intValue.map(String.init) ?? key.stringValue.replacing("~", with: "~0").replacing("/", with: "~1"))
+  }.joined()
+}
+
+/// Why a value is not of the kind that is asked for.
+struct JSONMismatch: Error {
+  let reason: String
+}
+
+extension JSON {
+  private func mismatch(_ wanted: String) -> JSONMismatch { JSONMismatch(reason: "must be \(wanted), not \(kind)") }
+
+  func asString() throws(JSONMismatch) -> String {
+    guard case .string(let text) = self else { throw mismatch("a string") }
+    return text
+  }
+
+  func asBool() throws(JSONMismatch) -> Bool {
+    guard case .boolean(let value) = self else { throw mismatch("true or false") }
+    return value
+  }
+
+  func asDouble() throws(JSONMismatch) -> Double {
+    switch self {
+    case .integer(let whole): return Double(whole)
+    case .number(let number): return number
+    default: throw mismatch("a number")
+    }
+  }
+
+  func asInteger<Number: FixedWidthInteger>() throws(JSONMismatch) -> Number {
+    guard let whole = wholeNumber else {
+      switch self {
+      case .integer, .number: throw JSONMismatch(reason: "must be a whole number that fits in 64 bits")
+      default: throw mismatch("a whole number")
+      }
+    }
+    guard let number = Number(exactly: whole) else {
+      throw JSONMismatch(reason: "must be from \(Number.min) to \(Number.max)")
+    }
+    return number
+  }
+
+  func asMembers() throws(JSONMismatch) -> [JSON.Member] {
+    guard case .object(let members) = self else { throw mismatch("an object") }
+    return members
+  }
+
+  func asElements() throws(JSONMismatch) -> [JSON] {
+    guard case .array(let elements) = self else { throw mismatch("an array") }
+    return elements
+  }
+}
+
+/// Of one value, which knows where it stands.
+final class JSONDecoding: Decoder, SingleValueDecodingContainer {
+  let value: JSON
+  private let parent: JSONDecoding?
+  private let key: (any CodingKey)?
+
+  init(_ value: JSON, in parent: JSONDecoding? = nil, at key: (any CodingKey)? = nil) {
+    (self.value, self.parent, self.key) = (value, parent, key)
+  }
+
+  var codingPath: [any CodingKey] { (parent?.codingPath ?? []) + (key.map { [$0] } ?? []) }
+  var userInfo: [CodingUserInfoKey: Any] { [:] }
+
+  func error(_ reason: String, at key: (any CodingKey)? = nil) -> JSONDecodingError {
+    JSONDecodingError(pointer: jsonPointer(codingPath + (key.map { [$0] } ?? [])), reason: reason)
+  }
+
+  private func read<Value>(_ read: (JSON) throws(JSONMismatch) -> Value) throws(JSONDecodingError) -> Value {
+    do { return try read(value) } catch { throw self.error(error.reason) }
+  }
+
+  func container<Key>(keyedBy type: Key.Type) throws -> KeyedDecodingContainer<Key> {
+    KeyedDecodingContainer(
+      JSONObjectDecoding(members: try read { j throws(JSONMismatch) in try j.asMembers() }, decoding: self))
+  }
+
+  func unkeyedContainer() throws -> any UnkeyedDecodingContainer {
+    JSONArrayDecoding(try read { j throws(JSONMismatch) in try j.asElements() }, self)
+  }
+
+  func singleValueContainer() -> any SingleValueDecodingContainer { self }
+
+  func decode<Value: Decodable>() throws -> Value {
+    if Value.self == String.self { return try decode(String.self) as! Value }
+    return try Value(from: self)
+  }
+
+  func decodeNil() -> Bool { value.isNull }
+  func decode(_ type: Bool.Type) throws -> Bool { try read { j throws(JSONMismatch) in try j.asBool() } }
+  func decode(_ type: String.Type) throws -> String { try read { j throws(JSONMismatch) in try j.asString() } }
+  func decode(_ type: Double.Type) throws -> Double { try read { j throws(JSONMismatch) in try j.asDouble() } }
+  func decode(_ type: Float.Type) throws -> Float { Float(try decode(Double.self)) }
+  func decode<Number: FixedWidthInteger & Decodable>(_ type: Number.Type) throws -> Number {
+    try read { j throws(JSONMismatch) in try j.asInteger() }
+  }
+  func decode<Value: Decodable>(_ type: Value.Type) throws -> Value { try decode() }
+}
+
+struct JSONObjectDecoding<Key: CodingKey>: KeyedDecodingContainerProtocol {
+  let members: [JSON.Member]
+  let decoding: JSONDecoding
+
+  var codingPath: [any CodingKey] { decoding.codingPath }
+  var allKeys: [Key] { members.compactMap { Key(stringValue: $0.name) } }
+
+  private func value(_ key: some CodingKey) -> JSON? {
+    let name = key.stringValue
+    return members.first { $0.name == name }?.value
+  }
+
+  func contains(_ key: Key) -> Bool { value(key) != nil }
+
+  private func read<Value>(_ key: Key, _ read: (JSON) throws(JSONMismatch) -> Value) throws -> Value {
+    guard let value = value(key) else { throw decoding.error("is missing", at: key) }
+    do { return try read(value) } catch { throw decoding.error(error.reason, at: key) }
+  }
+
+  private func at(_ key: some CodingKey) throws -> JSONDecoding {
+    guard let value = value(key) else { throw decoding.error("is missing", at: key) }
+    return JSONDecoding(value, in: decoding, at: key)
+  }
+
+  func decodeNil(forKey key: Key) throws -> Bool { try read(key) { j in j.isNull } }
+  func decode(_ type: Bool.Type, forKey key: Key) throws -> Bool {
+    try read(key) { j throws(JSONMismatch) in try j.asBool() }
+  }
+  func decode(_ type: String.Type, forKey key: Key) throws -> String {
+    try read(key) { j throws(JSONMismatch) in try j.asString() }
+  }
+  func decode(_ type: Double.Type, forKey key: Key) throws -> Double {
+    try read(key) { j throws(JSONMismatch) in try j.asDouble() }
+  }
+  func decode(_ type: Float.Type, forKey key: Key) throws -> Float { Float(try decode(Double.self, forKey: key)) }
+  func decode<Number: FixedWidthInteger & Decodable>(_ type: Number.Type, forKey key: Key) throws -> Number {
+    try read(key) { j throws(JSONMismatch) in try j.asInteger() }
+  }
+  func decode<Value: Decodable>(_ type: Value.Type, forKey key: Key) throws -> Value { try at(key).decode() }
+
+  // As the library's own, with one look for the member.
+  func decodeIfPresent(_ type: String.Type, forKey key: Key) throws -> String? {
+    guard let value = value(key), !value.isNull else { return nil }
+    do { return try value.asString() } catch { throw decoding.error(error.reason, at: key) }
+  }
+
+  func nestedContainer<Nested>(keyedBy type: Nested.Type, forKey key: Key) throws -> KeyedDecodingContainer<Nested> {
+    try at(key).container(keyedBy: type)
+  }
+  func nestedUnkeyedContainer(forKey key: Key) throws -> any UnkeyedDecodingContainer { try at(key).unkeyedContainer() }
+  func superDecoder() throws -> any Decoder { try at(MemberName("super")) }
+  func superDecoder(forKey key: Key) throws -> any Decoder { try at(key) }
+}
+
+struct JSONArrayDecoding: UnkeyedDecodingContainer {
+  private let elements: [JSON]
+  private let decoding: JSONDecoding
+  private(set) var currentIndex = 0
+
+  init(_ elements: [JSON], _ decoding: JSONDecoding) { (self.elements, self.decoding) = (elements, decoding) }
+
+  var codingPath: [any CodingKey] { decoding.codingPath }
+  var count: Int? { elements.count }
+  var isAtEnd: Bool { currentIndex >= elements.count }
+
+  /// The element stays the next one where it cannot be read.
+  private mutating func next<Value>(_ read: (JSONDecoding) throws -> Value) throws -> Value {
+    let index = ElementIndex(currentIndex)
+    guard !isAtEnd else { throw decoding.error("is missing", at: index) }
+    let value = try read(JSONDecoding(elements[currentIndex], in: decoding, at: index))
+    currentIndex += 1
+    return value
+  }
+
+  mutating func decodeNil() throws -> Bool {
+    guard !isAtEnd, elements[currentIndex].isNull else { return false }
+    currentIndex += 1
+    return true
+  }
+  mutating func decode(_ type: Bool.Type) throws -> Bool { try next { try $0.decode(type) } }
+  mutating func decode(_ type: String.Type) throws -> String { try next { try $0.decode(type) } }
+  mutating func decode(_ type: Double.Type) throws -> Double { try next { try $0.decode(type) } }
+  mutating func decode(_ type: Float.Type) throws -> Float { try next { try $0.decode(type) } }
+  mutating func decode<Number: FixedWidthInteger & Decodable>(_ type: Number.Type) throws -> Number {
+    try next { try $0.decode(type) }
+  }
+  mutating func decode<Value: Decodable>(_ type: Value.Type) throws -> Value { try next { try $0.decode() } }
+
+  mutating func nestedContainer<Nested>(keyedBy type: Nested.Type) throws -> KeyedDecodingContainer<Nested> {
+    try next { try $0.container(keyedBy: type) }
+  }
+  mutating func nestedUnkeyedContainer() throws -> any UnkeyedDecodingContainer {
+    try next { try $0.unkeyedContainer() }
+  }
+  mutating func superDecoder() throws -> any Decoder { try next { $0 } }
+}
+
+/// Of an element of an array.
+private struct ElementIndex: CodingKey {
+  let index: Int
+
+  var stringValue: String { String(index) }
+  var intValue: Int? { index }
+
+  init(_ index: Int) { self.index = index }
+  init?(stringValue: String) { nil }
+  init?(intValue: Int) { index = intValue }
+}
