@@ -15,8 +15,7 @@ struct CodecBenchmark {
     let placed = OrderPlaced(
       orderID: "01a21a02-89a8-716c-95a4-feba891252c8", customerID: "customer-17", country: "France",
       lines: [.init(sku: SKU("LANTERN")!, name: "Lantern", quantity: 1, unitPrice: 339, tracksStock: false)],
-      total: 339,
-      currency: "GBP", placedAt: Timestamp("2026-11-24T10:00:00.123456Z")!)
+      total: 339, currency: "GBP", placedAt: Timestamp("2026-11-24T10:00:00.123456Z")!)
     let paid = OrderPaid(orderID: "01a21a02-89a8-716c-95a4-feba891252c8", amount: 339, reference: "p-1")
     for (name, event) in [("OrderPlaced", OrderEvent.placed(placed)), ("OrderPaid", .paid(paid))] {
       var json = JSONWriter()
@@ -24,8 +23,9 @@ struct CodecBenchmark {
       let bytes = json.bytes
       var byHand = JSONWriter()
       ByHand.encode(event, into: &byHand)
-      let read = ByHand.decode(name, try JSON(parsing: bytes))
-      precondition(byHand.bytes == bytes && read == event, "the codecs differ")
+      let read = try JSON(parsing: bytes)
+      let (one, other) = (try ByHand.decode(name, read), try read.decode(OrderEvent.self, case: name))
+      precondition(byHand.bytes == bytes && one == event && other == event, "the codecs differ")
       try compare("\(name) written", for: seconds) {
         var json = JSONWriter()
         ByHand.encode(event, into: &json)
@@ -34,7 +34,7 @@ struct CodecBenchmark {
         _ = try event.encode(into: &json)
       }
       try compare("\(name) read, parsing included", for: seconds) {
-        _ = ByHand.decode(name, try JSON(parsing: bytes))
+        _ = try ByHand.decode(name, JSON(parsing: bytes))
       } synthesised: {
         _ = try JSON(parsing: bytes).decode(OrderEvent.self, case: name)
       }
@@ -96,30 +96,10 @@ private enum ByHand {
     }
   }
 
-  static func decode(_ name: String, _ data: JSON) -> OrderEvent? {
-    guard let orderID = data["orderId"]?.string else { return nil }
-    switch name {
-    case "OrderPlaced":
-      guard let elements = data["lines"]?.array, let total = data["total"]?.integer,
-        let currency = data["currency"]?.string, let placedAt = data["placedAt"]?.string.flatMap({ Timestamp($0) })
-      else { return nil }
-      var lines: [OrderPlaced.Line] = []
-      for element in elements {
-        guard let sku = element["sku"]?.string.flatMap({ SKU($0) }), let name = element["name"]?.string,
-          let quantity = element["quantity"]?.integer, let unitPrice = element["unitPrice"]?.integer,
-          let tracksStock = element["tracksStock"]?.boolean,
-          !quantity.multipliedReportingOverflow(by: unitPrice).overflow
-        else { return nil }
-        lines.append(.init(sku: sku, name: name, quantity: quantity, unitPrice: unitPrice, tracksStock: tracksStock))
-      }
-      return .placed(
-        OrderPlaced(
-          orderID: orderID, customerID: data["customerId"]?.string, country: data["country"]?.string, lines: lines,
-          total: total, currency: currency, placedAt: placedAt))
-    case "OrderPaid":
-      guard let amount = data["amount"]?.integer else { return nil }
-      return .paid(OrderPaid(orderID: orderID, amount: amount, reference: data["reference"]?.string))
-    default: return nil
-    }
+  /// `OrderPlaced` is read by hand as it is.
+  static func decode(_ name: String, _ data: JSON) throws -> OrderEvent? {
+    guard name == "OrderPaid" else { return try OrderEvent.decode(name, data) }
+    guard let orderID = data["orderId"]?.string, let amount = data["amount"]?.integer else { return nil }
+    return .paid(OrderPaid(orderID: orderID, amount: amount, reference: data["reference"]?.string))
   }
 }

@@ -65,14 +65,15 @@ struct ImportRetail: AsyncParsableCommand {
     } catch { throw ValidationError("\(file) cannot be read: \(error)") }
     let work = RetailImport(retail, scope: "\(from ?? "") \(to ?? "")")
     let settings = Settings()
+    let token = try settings[Self.token]
     var configuration = HTTPClient.Configuration(tlsConfiguration: try ClientTLS.configuration(settings))
     configuration.connectionPool.concurrentHTTP1ConnectionsPerHostSoftLimit = concurrency
     // The sender tries again by itself.
     configuration.connectionPool.retryConnectionEstablishment = false
     let client = HTTPClient(eventLoopGroupProvider: .singleton, configuration: configuration)
     let sender = Sender(
-      base: commands.hasSuffix("/") ? String(commands.dropLast()) : commands, token: try settings[Self.token],
-      concurrency, work.requests, client)
+      base: commands.hasSuffix("/") ? String(commands.dropLast()) : commands, token: token, concurrency,
+      work.requests, client)
     let started = ContinuousClock.now
     let interruption = await withTaskGroup(of: Void.self) { group -> (any Error)? in
       group.addTask { await sender.showProgress() }
@@ -204,7 +205,10 @@ private final class Sender: Sendable {
           return (status, problem, detail)
         }
         last = "\(request.path) answers \(status) \(problem): \(detail)"
-      } catch  where !Task.isCancelled { last = "\(base) does not answer: \(error)" }
+      } catch  where !Task.isCancelled {
+        if let distrust = ClientTLS.distrust(error) { throw Unreachable(description: "\(base): \(distrust)") }
+        last = "\(base) does not answer: \(error)"
+      }
     }
     throw Unreachable(description: last)
   }

@@ -71,4 +71,28 @@ struct ImportInterruptionTests {
     #expect(try await again()["failed"] == 0)
     #expect(try await events(store) == complete)
   }
+
+  @Test(
+    "over TLS, to a server that proves who it is, and to no other; a setting that cannot be read is said",
+    .freshDatabase())
+  func tls() async throws {
+    let system = System()
+    try await system.migrate()
+    let authority = try await TestAuthority()
+    let commands = try await system.start(.commandService, settings: authority.serverSettings)
+    let file = try file().path
+    func load(_ settings: [String: String]) async throws -> (Int32, String) {
+      let process = try system.run(
+        "counterflow",
+        ["import-retail", file, "--commands", commands.http.base.replacing("http:", with: "https:"), "--json"],
+        settings: settings)
+      return (try await process.wait(), process.output)
+    }
+    let (status, output) = try await load(authority.clientSettings)
+    #expect(status == 0 && output.contains(#""failed":0"#), "\(output)")
+    let unknown = try await load([:])
+    #expect(unknown.0 != 0 && unknown.1.contains("its certificate is not trusted; set TLS_CA_FILE"), "\(unknown.1)")
+    let unreadable = try await load(authority.clientSettings.merging(["COUNTERFLOW_TOKEN_FILE": "/nowhere"]) { $1 })
+    #expect(unreadable.0 != 0 && unreadable.1.contains("cannot be read from the file /nowhere"), "\(unreadable.1)")
+  }
 }

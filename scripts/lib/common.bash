@@ -78,7 +78,7 @@ kept() {
   shift
   if [[ ! -e $file ]]; then
     new=$(umask 077 && mkdir -p "${file%/*}" && mktemp "$file.XXXXXX")
-    "$@" >"$new"
+    "$@" >"$new" || { rm "$new"; return 1; }
     ln "$new" "$file" 2>/dev/null || true
     rm "$new"
   fi

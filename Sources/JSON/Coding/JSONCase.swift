@@ -164,9 +164,7 @@ private struct JSONCaseDecoding: Decoder {
     func contains(_ key: Key) -> Bool { key.stringValue == self.key.stringValue }
 
     func nestedContainer<Nested>(keyedBy type: Nested.Type, forKey key: Key) throws -> KeyedDecodingContainer<Nested> {
-      let decoding = JSONDecoding(data)
-      guard case .object(let members) = data else { throw decoding.error("must be an object, not \(data.kind)") }
-      return KeyedDecodingContainer(Labels(labels: JSONObjectDecoding(members: members, decoding: decoding)))
+      KeyedDecodingContainer(Labels(labels: try JSONDecoding(data).object()))
     }
 
     func decodeNil(forKey key: Key) throws -> Bool { throw noEnum }

@@ -4,8 +4,6 @@ public struct JSONDecodingError: Error, Sendable, Hashable, CustomStringConverti
   public let pointer: String
   public let reason: String
 
-  public init(pointer: String, reason: String) { (self.pointer, self.reason) = (pointer, reason) }
-
   public var description: String { pointer.isEmpty ? reason : "\(pointer): \(reason)" }
 }
 
@@ -119,9 +117,12 @@ final class JSONDecoding: Decoder, SingleValueDecodingContainer {
     do { return try read(value) } catch { throw self.error(error.reason) }
   }
 
+  func object<Key>() throws -> JSONObjectDecoding<Key> {
+    JSONObjectDecoding(members: try read { json throws(JSONMismatch) in try json.asMembers() }, decoding: self)
+  }
+
   func container<Key>(keyedBy type: Key.Type) throws -> KeyedDecodingContainer<Key> {
-    KeyedDecodingContainer(
-      JSONObjectDecoding(members: try read { j throws(JSONMismatch) in try j.asMembers() }, decoding: self))
+    KeyedDecodingContainer(try object())
   }
 
   func unkeyedContainer() throws -> any UnkeyedDecodingContainer {
@@ -131,8 +132,7 @@ final class JSONDecoding: Decoder, SingleValueDecodingContainer {
   func singleValueContainer() -> any SingleValueDecodingContainer { self }
 
   func decode<Value: Decodable>() throws -> Value {
-    if Value.self == String.self { return try decode(String.self) as! Value }
-    return try Value(from: self)
+    try Value(from: self)
   }
 
   func decodeNil() -> Bool { value.isNull }

@@ -51,8 +51,7 @@ final class JSONStream {
     guard !writer.hasNUL else { throw Self.wrong("U+0000 cannot be stored") }
   }
 
-  func write<Value: Encodable>(_ value: Value) throws {
-    if Value.self == String.self { return writer.write(value as! String) }
+  func write(_ value: some Encodable) throws {
     let (depth, before) = (depth, writer.bytes.count)
     try value.encode(to: JSONValueEncoder(stream: self, depth: depth))
     try close(to: depth)
