@@ -32,7 +32,7 @@ let package = Package(
     .executable(name: "relay", targets: ["Relay"]),
     .executable(name: "projector", targets: ["Projector"]),
     .executable(name: "query-service", targets: ["QueryService"]),
-    .executable(name: "counterflow", targets: ["Counterflow"]),
+    .executable(name: "counterflow", targets: ["CounterflowTool"]),
     .executable(name: "loadtest", targets: ["LoadTest"]),
     .executable(name: "append-benchmark", targets: ["AppendBenchmark"]),
     .executable(name: "codec-benchmark", targets: ["CodecBenchmark"]),
@@ -41,7 +41,9 @@ let package = Package(
     .library(name: "RabbitMQ", targets: ["RabbitMQ"]),
     .library(
       name: "CounterflowToolkit",
-      targets: ["Failures", "EventSourcing", "PostgresEventStore", "CommandProcessing", "EventRelay", "Projections"]),
+      targets: [
+        "Failures", "JSON", "EventSourcing", "PostgresEventStore", "CommandProcessing", "RabbitMQFeed", "Projections",
+      ]),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
@@ -61,153 +63,113 @@ let package = Package(
     .package(url: "https://github.com/swiftcsv/SwiftCSV", from: "0.10.0"),
   ],
   targets: [
-    // C libraries: each has one importer.
-    .systemLibrary(name: "CLibPQ", pkgConfig: "libpq", providers: [.apt(["libpq-dev"]), .brew(["libpq"])]),
+    // Drivers: the C libraries, each with one importer, and JSON.
     .systemLibrary(
-      name: "CRabbitMQ", pkgConfig: "librabbitmq", providers: [.apt(["librabbitmq-dev"]), .brew(["rabbitmq-c"])]),
-    .systemLibrary(name: "CLinux"),
-    .target(name: "EventLoop"),
+      name: "CLibPQ", path: "Sources/Drivers/CLibPQ", pkgConfig: "libpq",
+      providers: [.apt(["libpq-dev"]), .brew(["libpq"])]),
+    .systemLibrary(
+      name: "CRabbitMQ", path: "Sources/Drivers/CRabbitMQ", pkgConfig: "librabbitmq",
+      providers: [.apt(["librabbitmq-dev"]), .brew(["rabbitmq-c"])]),
+    .systemLibrary(name: "CLinux", path: "Sources/Drivers/CLinux"),
+    driver("EventLoop"),
     // What an error means, for every layer above.
-    .target(name: "Failures"),
-    .target(
-      name: "Postgres",
-      dependencies: ["CLibPQ", "EventLoop", "Failures", deque, lifecycle, logging, metrics]),
-    .target(
-      name: "RabbitMQ", dependencies: ["CRabbitMQ", "EventLoop", "Failures", deque, lifecycle, logging, metrics]),
+    driver("Failures"),
+    driver("JSON"),
+    driver("Postgres", ["CLibPQ", "EventLoop", "Failures", deque, lifecycle, logging, metrics]),
+    driver("RabbitMQ", ["CRabbitMQ", "EventLoop", "Failures", deque, lifecycle, logging, metrics]),
 
     // The toolkit: no word of any business.
-    .target(name: "JSON"),
-    .target(name: "EventSourcing", dependencies: ["Failures", "JSON"]),
-    .target(
-      name: "PostgresEventStore",
-      dependencies: ["EventSourcing", "Failures", "Postgres"],
-      resources: [
-        .embedInCode("Migrations/v0001_events.sql"), .embedInCode("Migrations/v0002_write_path.sql"),
-        .embedInCode("Migrations/v0003_turns.sql"),
-        .embedInCode("Migrations/v0004_cursors.sql"), .embedInCode("Migrations/v0005_pages.sql"),
-        .embedInCode("Migrations/v0006_generated_keys.sql"), .embedInCode("Migrations/functions.sql"),
-        .embedInCode("Migrations/privileges.sql"),
+    toolkit("EventSourcing", ["Failures", "JSON"]),
+    toolkit(
+      "PostgresEventStore", ["EventLoop", "EventSourcing", "Failures", "JSON", "Postgres", crypto, logging, tracing],
+      embedding: [
+        "Migrations/v0001_events.sql", "Migrations/v0002_write_path.sql", "Migrations/v0003_turns.sql",
+        "Migrations/v0004_cursors.sql", "Migrations/v0005_pages.sql", "Migrations/v0006_generated_keys.sql",
+        "Migrations/functions.sql", "Migrations/privileges.sql", "PersonalKeys/Migrations/v0001_keys.sql",
+        "PersonalKeys/Migrations/v0002_discard.sql", "PersonalKeys/Migrations/personal_privileges.sql",
       ]),
-    .target(
-      name: "CommandProcessing",
-      dependencies: ["EventSourcing", "Failures", "JSON", deque, lifecycle, logging, metrics, tracing]),
-    .target(
-      name: "EventRelay",
-      dependencies: [
-        "EventSourcing", "Failures", "JSON", "PostgresEventStore", "Postgres", "RabbitMQ", lifecycle, logging, metrics,
-        tracing,
-      ]),
-    .target(
-      name: "Projections",
-      dependencies: [
-        "EventSourcing", "EventRelay", "Failures", "JSON", "Postgres", "PostgresEventStore", "RabbitMQ", deque,
-        lifecycle, logging, metrics, tracing,
-      ],
-      resources: [
-        .embedInCode("Migrations/v0001_projections.sql"), .embedInCode("Migrations/v0002_generations.sql"),
-        .embedInCode("Migrations/v0003_numbers.sql"),
-        .embedInCode("Migrations/v0004_one_row.sql"),
-        .embedInCode("Migrations/functions.sql"), .embedInCode("Migrations/privileges.sql"),
-      ]),
-    .target(
-      name: "ServiceKit",
-      dependencies: [
-        "Base64URL", "Failures", "JSON", "Observability", "Postgres", "RabbitMQ", configuration, httpTypes,
-        hummingbird,
-        hummingbirdCore,
-        hummingbirdTLS, jwt, lifecycle, logging,
+    toolkit(
+      "CommandProcessing", ["EventSourcing", "Failures", "JSON", deque, lifecycle, logging, metrics, tracing]),
+    toolkit(
+      "Projections",
+      [
+        "EventLoop", "EventSourcing", "Failures", "JSON", "Postgres", "PostgresEventStore", deque, lifecycle, logging,
         metrics, tracing,
-        signals,
+      ],
+      embedding: [
+        "Migrations/v0001_projections.sql", "Migrations/v0002_generations.sql", "Migrations/v0003_numbers.sql",
+        "Migrations/v0004_one_row.sql", "Migrations/functions.sql", "Migrations/privileges.sql",
       ]),
-
-    .target(name: "Base64URL"),
     // What a process says of itself: a backend each for metrics, logs and traces.
-    .target(
-      name: "Observability", dependencies: ["JSON", asyncHTTPClient, coreMetrics, logging, nioCore, nioHTTP1, tracing]),
-    .target(name: "Consistency", dependencies: ["Base64URL", "EventSourcing", crypto]),
-    .target(
-      name: "PersonalKeys", dependencies: ["Failures", "Postgres", crypto],
-      resources: [
-        .embedInCode("Migrations/v0001_keys.sql"), .embedInCode("Migrations/v0002_discard.sql"),
-        .embedInCode("Migrations/privileges.sql"),
+    toolkit("Observability", ["JSON", asyncHTTPClient, coreMetrics, logging, nioCore, nioHTTP1, tracing]),
+    toolkit(
+      "ServiceKit",
+      [
+        "EventSourcing", "Failures", "JSON", "Observability", "Postgres", configuration, crypto, httpTypes, hummingbird,
+        hummingbirdCore, hummingbirdTLS, jwt, lifecycle, logging, metrics, signals, tracing,
+      ]),
+    toolkit(
+      "RabbitMQFeed",
+      [
+        "EventLoop", "EventSourcing", "Failures", "JSON", "PostgresEventStore", "Postgres", "RabbitMQ", "ServiceKit",
+        deque, lifecycle, logging, metrics, tracing,
+      ]),
+    toolkit(
+      "ProjectorKit",
+      [
+        "EventSourcing", "Postgres", "PostgresEventStore", "Projections", "RabbitMQ", "RabbitMQFeed", "ServiceKit",
+        logging,
       ]),
 
     // The commerce back end.
-    .target(name: "Commerce", dependencies: ["EventSourcing", "JSON"]),
-    .target(
-      name: "CommerceReadModels",
-      dependencies: ["Commerce", "EventSourcing", "Failures", "JSON", "PersonalKeys", "Postgres", "Projections"],
-      resources: [
-        .embedInCode("Migrations/v0001_orders_catalogue.sql"), .embedInCode("Migrations/v0002_generations.sql"),
-        .embedInCode("Migrations/v0003_commerce.sql"), .embedInCode("Migrations/v0004_customers.sql"),
-        .embedInCode("Migrations/v0005_typos.sql"), .embedInCode("Migrations/v0006_months.sql"),
-        .embedInCode("Migrations/v0007_lookups.sql"),
-        .embedInCode("Migrations/privileges.sql"),
+    commerce("Commerce", "Domain", ["EventSourcing", "JSON"]),
+    commerce(
+      "CommerceReadModels", "ReadModels",
+      ["Commerce", "EventSourcing", "Failures", "JSON", "Postgres", "PostgresEventStore", "Projections"],
+      embedding: [
+        "Migrations/v0001_orders_catalogue.sql", "Migrations/v0002_generations.sql", "Migrations/v0003_commerce.sql",
+        "Migrations/v0004_customers.sql", "Migrations/v0005_typos.sql", "Migrations/v0006_months.sql",
+        "Migrations/v0007_lookups.sql", "Migrations/privileges.sql",
       ]),
-    .target(
-      name: "CommerceStore", dependencies: ["Postgres"],
-      resources: [.embedInCode("Migrations/v0001_currency.sql"), .embedInCode("Migrations/privileges.sql")]),
-    .target(
-      name: "CommerceAPI", dependencies: ["Commerce", "EventSourcing", "JSON"],
-      resources: [.embedInCode("openapi.yaml")]),
-
-    .target(name: "RetailImport", dependencies: ["Commerce", "CommerceAPI", "EventSourcing", "JSON", crypto, csv]),
+    commerce(
+      "CommerceStore", "Store", ["Postgres", "ServiceKit"],
+      embedding: ["Migrations/v0001_currency.sql", "Migrations/privileges.sql"]),
+    commerce("CommerceAPI", "API", ["Commerce", "EventSourcing", "JSON"], embedding: ["openapi.yaml"]),
+    commerce("RetailImport", "Import", ["Commerce", "CommerceAPI", "EventSourcing", "JSON", crypto, csv]),
 
     // One process each.
-    .executableTarget(
-      name: "CommandService",
-      dependencies: [
-        "Commerce", "CommerceAPI", "CommerceStore", "Consistency", "CommandProcessing", "EventSourcing", "Failures",
-        "JSON", "PersonalKeys", "Postgres",
-        "PostgresEventStore", "ServiceKit", crypto, httpTypes, hummingbird, lifecycle, logging, metrics,
+    service(
+      "CommandService", "command-service",
+      [
+        "Commerce", "CommerceAPI", "CommerceStore", "CommandProcessing", "EventSourcing", "Failures", "JSON",
+        "Postgres", "PostgresEventStore", "ServiceKit", crypto, httpTypes, hummingbird, lifecycle, logging, metrics,
       ]),
-    .executableTarget(
-      name: "Relay",
-      dependencies: [
-        "EventRelay", "EventSourcing", "Postgres", "PostgresEventStore", "RabbitMQ", "ServiceKit", hummingbird,
-        lifecycle,
-        logging,
-      ]),
-    .executableTarget(
-      name: "Projector",
-      dependencies: [
-        "CommerceReadModels", "EventSourcing", "PersonalKeys", "Postgres", "PostgresEventStore", "Projections",
-        "RabbitMQ",
-        "ServiceKit",
-        hummingbird, lifecycle, logging,
-      ]),
-    .executableTarget(
-      name: "QueryService",
-      dependencies: [
-        "Base64URL", "Commerce", "CommerceAPI", "Consistency", "EventLoop", "Failures", "PersonalKeys",
-        "PostgresEventStore",
-        "CommerceReadModels", "EventSourcing", "JSON", "Postgres", "Projections",
-        "ServiceKit",
-        "Observability", crypto, httpTypes,
-        hummingbird, lifecycle, logging,
+    service("Relay", "relay", ["RabbitMQFeed", "ServiceKit"]),
+    service("Projector", "projector", ["CommerceReadModels", "ProjectorKit", "ServiceKit"]),
+    service(
+      "QueryService", "query-service",
+      [
+        "Commerce", "CommerceAPI", "CommerceReadModels", "EventLoop", "EventSourcing", "Failures", "JSON",
+        "Observability", "Postgres", "PostgresEventStore", "Projections", "ServiceKit", crypto, httpTypes, hummingbird,
+        lifecycle, logging,
       ],
-      resources: [
-        .embedInCode("Console/console.html"), .embedInCode("Console/app.js"), .embedInCode("Console/style.css"),
-      ]),
-    .executableTarget(
-      name: "Counterflow",
-      dependencies: [
+      embedding: ["Console/console.html", "Console/app.js", "Console/style.css"]),
+    service(
+      "CounterflowTool", "counterflow",
+      [
         "Commerce", "CommerceReadModels", "CommerceStore", "EventSourcing", "Failures", "JSON", "Observability",
-        "PersonalKeys", "Postgres", "PostgresEventStore", "Projections", "RetailImport", "ServiceKit", argumentParser,
-        asyncHTTPClient, logging, nioCore, nioHTTP1,
+        "Postgres", "PostgresEventStore", "Projections", "RetailImport", "ServiceKit", argumentParser, asyncHTTPClient,
+        logging, nioCore, nioHTTP1,
       ]),
-
-    .executableTarget(
-      name: "LoadTest",
-      dependencies: [
-        "CLinux", "CommerceAPI", "JSON", "Observability", "ServiceKit", argumentParser, deque, histogram, nioEmbedded,
-      ],
-      resources: [.embedInCode("report.html")]),
+    service(
+      "LoadTest", "loadtest",
+      ["CLinux", "CommerceAPI", "JSON", "Observability", "ServiceKit", argumentParser, deque, histogram, nioEmbedded],
+      embedding: ["report.html"]),
 
     // Measured by scripts/bench.
     .executableTarget(
       name: "AppendBenchmark",
-      dependencies: ["Commerce", "EventSourcing", "JSON", "PersonalKeys", "Postgres", "PostgresEventStore", logging],
+      dependencies: ["Commerce", "EventSourcing", "JSON", "Postgres", "PostgresEventStore", logging],
       path: "Benchmarks/AppendBenchmark"),
     .executableTarget(
       name: "CodecBenchmark", dependencies: ["Commerce", "EventSourcing", "JSON"], path: "Benchmarks/CodecBenchmark"),
@@ -229,8 +191,8 @@ let package = Package(
     .testTarget(
       name: "ToolkitTests",
       dependencies: [
-        "CommandProcessing", "EventRelay", "EventSourcing", "Failures", "JSON", "Postgres", "PostgresEventStore",
-        "Projections", "RabbitMQ", "TestSupport", coreMetrics, lifecycle, logging, metricsTestKit,
+        "CommandProcessing", "EventSourcing", "Failures", "JSON", "Postgres", "PostgresEventStore", "Projections",
+        "RabbitMQ", "RabbitMQFeed", "TestSupport", coreMetrics, lifecycle, logging, metricsTestKit,
       ]),
     .testTarget(
       name: "CommerceTests",
@@ -241,11 +203,10 @@ let package = Package(
     .testTarget(
       name: "SystemTests",
       dependencies: [
-        "Base64URL", "CommandProcessing", "CommandService", "CommerceAPI", "Consistency", "Projections", "PersonalKeys",
-        "CommerceReadModels", "Counterflow", "EventRelay", "EventSourcing", "Failures", "RabbitMQ",
-        "JSON", "LoadTest", "Observability",
-        "Postgres", "PostgresEventStore", "Projector", "QueryService", "Relay", "ServiceKit", "TestSupport", httpTypes,
-        crypto, histogram, hummingbird, jwt, logging,
+        "CommandProcessing", "CommandService", "CommerceAPI", "CommerceReadModels", "CounterflowTool", "EventSourcing",
+        "Failures", "JSON", "LoadTest", "Observability", "Postgres", "PostgresEventStore", "Projections", "Projector",
+        "QueryService", "RabbitMQ", "RabbitMQFeed", "Relay", "ServiceKit", "TestSupport", crypto, histogram, httpTypes,
+        hummingbird, jwt, logging,
       ]),
   ],
   swiftLanguageModes: [.v6]
@@ -258,4 +219,29 @@ for target in package.targets where target.type != .system {
     .enableUpcomingFeature("InternalImportsByDefault"),
     .enableUpcomingFeature("MemberImportVisibility"),
   ]
+}
+
+func driver(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
+  .target(name: name, dependencies: dependencies, path: "Sources/Drivers/\(name)")
+}
+
+func toolkit(_ name: String, _ dependencies: [Target.Dependency], embedding files: [String] = []) -> Target {
+  .target(
+    name: name, dependencies: dependencies, path: "Sources/Toolkit/\(name)", resources: files.map { .embedInCode($0) })
+}
+
+func commerce(
+  _ name: String, _ folder: String, _ dependencies: [Target.Dependency], embedding files: [String] = []
+) -> Target {
+  .target(
+    name: name, dependencies: dependencies, path: "Sources/Commerce/\(folder)",
+    resources: files.map { .embedInCode($0) })
+}
+
+func service(
+  _ name: String, _ product: String, _ dependencies: [Target.Dependency], embedding files: [String] = []
+) -> Target {
+  .executableTarget(
+    name: name, dependencies: dependencies, path: "Sources/Services/\(product)",
+    resources: files.map { .embedInCode($0) })
 }

@@ -3,7 +3,6 @@ import EventSourcing
 import Foundation
 import JSON
 import Logging
-import PersonalKeys
 import Postgres
 import PostgresEventStore
 

@@ -1,7 +1,6 @@
 import Commerce
 import EventSourcing
 import Foundation
-import PersonalKeys
 import PostgresEventStore
 
 /// A store such as queries meet: orders of one to three lines by many customers, over two years. It comes out alike each time.

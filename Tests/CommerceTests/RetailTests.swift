@@ -75,7 +75,8 @@ struct RetailTests {
   @Test("the console has the same minor units")
   func console() throws {
     let script = try String(
-      contentsOf: TestEnvironment.root.appendingPathComponent("Sources/QueryService/Console/app.js"), encoding: .utf8)
+      contentsOf: TestEnvironment.root.appendingPathComponent("Sources/Services/query-service/Console/app.js"),
+      encoding: .utf8)
     let table = try #require(script.firstMatch(of: /const minorDigits = \{([^}]+)\}/)).1
     let entries = table.matches(of: /([A-Z]{3}): (\d)/).map { (String($0.1), Int($0.2)) }
     #expect(entries.count == 26)

@@ -1,4 +1,3 @@
-import Base64URL
 import Crypto
 import Foundation
 import JSON

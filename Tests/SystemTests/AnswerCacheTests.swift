@@ -1,11 +1,11 @@
 import CommerceReadModels
-import Consistency
 import EventSourcing
 import HTTPTypes
 import Hummingbird
 import JSON
 import Postgres
 import PostgresEventStore
+import ServiceKit
 import Synchronization
 import TestSupport
 import Testing

@@ -119,7 +119,7 @@ struct AttackTests {
       URL(fileURLWithPath: "/usr/bin/python3"),
       ["Tests/SystemTests/attack.py"].map { TestEnvironment.root.appendingPathComponent($0).path } + [
         commands.http.base, queries.http.base,
-        TestEnvironment.root.appendingPathComponent("Sources/CommerceAPI/openapi.yaml").path, token,
+        TestEnvironment.root.appendingPathComponent("Sources/Commerce/API/openapi.yaml").path, token,
       ], environment: [:])
     #expect(try await attack.wait(within: .seconds(400)) == 0, "\(attack.output)")
     #expect(attack.output.contains("idle connections"))

@@ -22,7 +22,7 @@ struct CommerceTests {
         })
     let file = TestEnvironment.scratch.appendingPathComponent(TestEnvironment.uniqueName("exchanges"))
     try Data(exchanges.json.encoded).write(to: file)
-    let files = ["Tests/SystemTests/check_openapi.py", "Sources/CommerceAPI/openapi.yaml"].map {
+    let files = ["Tests/SystemTests/check_openapi.py", "Sources/Commerce/API/openapi.yaml"].map {
       TestEnvironment.root.appendingPathComponent($0).path
     }
     let check = try ChildProcess(

@@ -1,4 +1,5 @@
 import Foundation
+import RabbitMQFeed
 import ServiceKit
 import TestSupport
 import Testing
@@ -6,7 +7,6 @@ import Testing
 @testable import CommandService
 @testable import Projector
 @testable import QueryService
-@testable import Relay
 
 @Suite("Settings")
 struct ConfigurationTests {
@@ -44,7 +44,8 @@ struct ConfigurationTests {
       contentsOf: TestEnvironment.root.appendingPathComponent("docs/configuration.md"), encoding: .utf8)
     let rows = text.split(separator: "\n").filter { $0.hasPrefix("| `") }
     let settings = Set(
-      CommandService.App.settings + Relay.App.settings + Projector.App.settings + QueryService.App.settings)
+      Role.commandService.settings + Role.relay.settings + Role.commerceProjector.settings
+        + Role.queryService.settings)
     for setting in settings {
       let row = "| `\(setting.name)` | \(setting.defaultText.map { "`\($0)`" } ?? "required") | \(setting.allowed) |"
       #expect(rows.contains { $0.hasPrefix(row) }, "\(row) \(setting.help) |")

@@ -1,8 +1,8 @@
-import Consistency
 import EventSourcing
 import Foundation
 import JSON
 import Postgres
+import ServiceKit
 import TestSupport
 import Testing
 

@@ -80,6 +80,26 @@ struct OrderJourneyTests {
     }
   }
 
+  @Test("with EVENT_FEED=postgres nothing needs a relay or a broker", .freshStores)
+  func withoutBroker() async throws {
+    let system = System(amqpURL: "", settings: ["EVENT_FEED": "postgres", "PROJECTION_HEAD_INTERVAL": "60"])
+    try await system.migrate()
+    let commands = try await system.startReady(.commandService)
+    let projectors = [try await system.startReady(.projector), try await system.startReady(.projector)]
+    let queries = try await system.startReady(.queryService)
+    _ = try await commands.http.post("/v1/products", lantern)
+    for number in 0..<20 {
+      let order: JSON = ["orderId": .string("\(number)"), "lines": [["sku": "LANTERN", "quantity": 1]]]
+      let answer = try await commands.http.post("/v1/orders", order)
+      #expect(answer.status == 201)
+    }
+    for number in 0..<20 { _ = try await queries.http.get("/v1/orders/\(number)", until: 200) }
+    for projector in projectors {
+      projector.process.signal(SIGTERM)
+      #expect(try await projector.process.wait() == 0, "\(projector.process.output)")
+    }
+  }
+
   @Test("a customer's orders come in pages, newest first, each once", .freshStores, .freshVirtualHost)
   func pages() async throws {
     let system = System()

@@ -1,10 +1,10 @@
-import EventRelay
 import EventSourcing
 import Foundation
 import JSON
 import Observability
 import Postgres
 import RabbitMQ
+import RabbitMQFeed
 import ServiceKit
 import Synchronization
 import TestSupport

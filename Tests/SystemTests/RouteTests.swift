@@ -1,13 +1,12 @@
 import CommandProcessing
 import CommerceAPI
 import CommerceReadModels
-import Consistency
 import EventSourcing
 import HTTPTypes
 import Hummingbird
 import Logging
-import PersonalKeys
 import Postgres
+import PostgresEventStore
 import Projections
 import ServiceKit
 import TestSupport

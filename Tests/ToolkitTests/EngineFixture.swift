@@ -1,5 +1,4 @@
 import CoreMetrics
-import EventRelay
 import EventSourcing
 import Foundation
 import Logging
@@ -7,6 +6,7 @@ import MetricsTestKit
 import Postgres
 import PostgresEventStore
 import RabbitMQ
+import RabbitMQFeed
 import ServiceLifecycle
 import TestSupport
 import Testing
@@ -88,17 +88,29 @@ let tables = Schema(
     )
   ])
 
-/// A store, a broker, a relay and a projector, in one database and one virtual host of a test's own.
+/// How events come to the projectors of a test.
+enum Feed: CaseIterable { case rabbitMQ, postgres }
+
+/// A store, a feed and projectors, in one database and one virtual host of a test's own.
 struct Engine: Sendable {
+  var feed = Feed.rabbitMQ
   var pool = FreshDatabase.current.pool(.init(size: 24, acquireTimeout: .seconds(60)))
-  let broker = FreshVirtualHost.current.configuration
+  var broker: RabbitMQConfiguration { FreshVirtualHost.current.configuration }
   var store: PostgresEventStore { PostgresEventStore(pool) }
+
+  /// The projectors, and what feeds them.
+  func feeding(_ projectors: Projector...) -> [any Service] {
+    switch feed {
+    case .rabbitMQ: [relay()] + projectors
+    case .postgres: projectors
+    }
+  }
 
   func relay(integrating: Bool = false) -> Relay {
     var settings = Relay.Settings()
     // One that expires while the relay is only slow begins anew at the store's end, and no test here is about that.
     settings.leaseDuration = .seconds(60)
-    settings.pollInterval = .milliseconds(100)
+    settings.following.pollInterval = .milliseconds(100)
     return Relay(
       pool, RabbitMQPublisher(broker, exchanges: [LiveFeed.exchange], logger: .quiet),
       integration: integrating
@@ -117,7 +129,6 @@ struct Engine: Sendable {
     settings.headInterval = headInterval
     settings.haltRetry = .milliseconds(300)
     settings.batchSize = batchSize
-    settings.upkeepInterval = .milliseconds(500)
     settings.partitioning = partitioning
     settings.parkLimit = parkLimit
     if let memory { settings.memory = memory }
@@ -127,8 +138,14 @@ struct Engine: Sendable {
     projection.digits = digits
     return Projector(
       (other.map { [AnyProjection($0)] } ?? []) + [AnyProjection(projection)], readStore: pool, writeStore: pool,
-      broker: broker, settings: settings,
-      logger: .quiet)
+      feed: eventFeed, settings: settings, logger: .quiet)
+  }
+
+  private var eventFeed: any EventFeed {
+    switch feed {
+    case .rabbitMQ: RabbitMQFeed(broker, upkeepInterval: .milliseconds(500), logger: .quiet)
+    case .postgres: PostgresFeed(pool, pollInterval: .milliseconds(100), logger: .quiet)
+    }
   }
 
   func append(_ count: Int, streams: Int = 20, type: String = "Happened") async throws {

@@ -51,9 +51,9 @@ extension EngineTests {
   @Test(
     "a server that fails, or a history that has changed, while a projection asks for what it needs parks no stream",
     .freshVirtualHost, .freshDatabase(eventStoreSchema, projectionsSchema, tables),
-    arguments: [FailureKind.retry, .historyChanged])
-  func infrastructure(kind: FailureKind) async throws {
-    let engine = Engine()
+    arguments: Feed.allCases, [FailureKind.retry, .historyChanged])
+  func infrastructure(feed: Feed, kind: FailureKind) async throws {
+    let engine = Engine(feed: feed)
     let fault = Fault(Classified(failureKind: kind))
     try await withServices([engine.projector { try fault.strike() }]) {
       try await engine.append(20)
@@ -146,9 +146,10 @@ extension EngineTests {
 
   @Test(
     "an error that nobody has classified stops its partitions, says so, and parks no stream", .freshVirtualHost,
-    .freshDatabase(eventStoreSchema, projectionsSchema, tables))
-  func unclassified() async throws {
-    let engine = Engine()
+    .freshDatabase(eventStoreSchema, projectionsSchema, tables),
+    arguments: Feed.allCases)
+  func unclassified(feed: Feed) async throws {
+    let engine = Engine(feed: feed)
     let fault = Fault(Surprise())
     let one = Partitioning(count: 1)!
     let metrics = TestMetrics()
@@ -173,9 +174,10 @@ extension EngineTests {
 
   @Test(
     "a lane that fails for long leaves its pairs to others, is counted, and goes on once nothing fails",
-    .freshVirtualHost, .freshDatabase(eventStoreSchema, projectionsSchema, tables))
-  func standingAside() async throws {
-    let engine = Engine()
+    .freshVirtualHost, .freshDatabase(eventStoreSchema, projectionsSchema, tables),
+    arguments: Feed.allCases)
+  func standingAside(feed: Feed) async throws {
+    let engine = Engine(feed: feed)
     let fault = Fault(Classified(failureKind: .retry))
     let metrics = TestMetrics()
     try await withServices([engine.projector { try fault.strike() }], metrics) {
@@ -188,9 +190,10 @@ extension EngineTests {
 
   @Test(
     "a retry that takes several transactions tells readers of each of them", .freshVirtualHost,
-    .freshDatabase(eventStoreSchema, projectionsSchema, tables))
-  func pagedRetry() async throws {
-    let engine = Engine()
+    .freshDatabase(eventStoreSchema, projectionsSchema, tables),
+    arguments: Feed.allCases)
+  func pagedRetry(feed: Feed) async throws {
+    let engine = Engine(feed: feed)
     try await FreshDatabase.current.connect().execute(
       """
       alter table counting_shape add constraint refuse check (key <> 'thing-0' or count < 3);

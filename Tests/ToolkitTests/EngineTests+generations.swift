@@ -1,10 +1,10 @@
-import EventRelay
 import EventSourcing
 import Foundation
 import Logging
 import Postgres
 import PostgresEventStore
 import RabbitMQ
+import RabbitMQFeed
 import ServiceLifecycle
 import TestSupport
 import Testing
@@ -15,9 +15,10 @@ import Testing
 extension EngineTests {
   @Test(
     "what is wrong with one projection holds up no other", .freshVirtualHost,
-    .freshDatabase(eventStoreSchema, projectionsSchema, tables))
-  func oneBroken() async throws {
-    let engine = Engine()
+    .freshDatabase(eventStoreSchema, projectionsSchema, tables),
+    arguments: Feed.allCases)
+  func oneBroken(feed: Feed) async throws {
+    let engine = Engine(feed: feed)
     var broken = CountingProjection()
     broken.name = "broken"
     broken.tableName = "public.nowhere"
@@ -29,9 +30,10 @@ extension EngineTests {
 
   @Test(
     "a new version with streams that it cannot take does not serve by itself, nor a number twice", .freshVirtualHost,
-    .freshDatabase(eventStoreSchema, projectionsSchema, tables))
-  func unfitVersion() async throws {
-    let engine = Engine()
+    .freshDatabase(eventStoreSchema, projectionsSchema, tables),
+    arguments: Feed.allCases)
+  func unfitVersion(feed: Feed) async throws {
+    let engine = Engine(feed: feed)
     let generations = Generations(engine.pool)
     try await withServices([engine.projector()]) {
       try await engine.append(20)
@@ -62,12 +64,13 @@ extension EngineTests {
 
   @Test(
     "a generation is thrown away while workers write to it", .freshVirtualHost,
-    .freshDatabase(eventStoreSchema, projectionsSchema, tables))
-  func dropUnderLoad() async throws {
-    let engine = Engine()
+    .freshDatabase(eventStoreSchema, projectionsSchema, tables),
+    arguments: Feed.allCases)
+  func dropUnderLoad(feed: Feed) async throws {
+    let engine = Engine(feed: feed)
     let generations = Generations(engine.pool)
     let projection = AnyProjection(CountingProjection())
-    try await withServices([engine.relay(), engine.projector()]) {
+    try await withServices(engine.feeding(engine.projector())) {
       try await engine.append(20)
       try await engine.expectComplete(of: 1)
       for number in 2..<6 {

@@ -1,4 +1,3 @@
-import EventRelay
 import EventSourcing
 import Foundation
 import Logging
@@ -6,6 +5,7 @@ import MetricsTestKit
 import Postgres
 import PostgresEventStore
 import RabbitMQ
+import RabbitMQFeed
 import ServiceLifecycle
 import TestSupport
 import Testing
@@ -16,9 +16,10 @@ import Testing
 extension EngineTests {
   @Test(
     "what is refused by the dozen, or unknown to this build, stops its partition and parks nothing more",
-    .freshVirtualHost, .freshDatabase(eventStoreSchema, projectionsSchema, tables), arguments: ["refused", "unknown"])
-  func halting(by cause: String) async throws {
-    let engine = Engine()
+    .freshVirtualHost, .freshDatabase(eventStoreSchema, projectionsSchema, tables), arguments: Feed.allCases,
+    ["refused", "unknown"])
+  func halting(feed: Feed, by cause: String) async throws {
+    let engine = Engine(feed: feed)
     let one = Partitioning(count: 1)!
     if cause == "refused" {
       try await engine.pool.query("alter table counting_shape add constraint refuse check (count < 0)")
@@ -49,10 +50,11 @@ extension EngineTests {
 
   @Test(
     "workers share the pairs evenly; one that comes gets its share, and that of one who leaves goes to the others",
-    .freshVirtualHost, .freshDatabase(eventStoreSchema, projectionsSchema, tables))
-  func sharing() async throws {
-    let engine = Engine()
-    try await withServices([engine.relay(), engine.projector()]) {
+    .freshVirtualHost, .freshDatabase(eventStoreSchema, projectionsSchema, tables),
+    arguments: Feed.allCases)
+  func sharing(feed: Feed) async throws {
+    let engine = Engine(feed: feed)
+    try await withServices(engine.feeding(engine.projector())) {
       try await engine.append(100)
       try await engine.expectComplete(of: 5)
       #expect(try await shares(engine) == [16])
@@ -73,9 +75,10 @@ extension EngineTests {
 
   @Test(
     "pairs that were lost to a worker that then died are found, though nothing happens in them", .freshVirtualHost,
-    .freshDatabase(eventStoreSchema, projectionsSchema, tables))
-  func quietLoss() async throws {
-    let engine = Engine()
+    .freshDatabase(eventStoreSchema, projectionsSchema, tables),
+    arguments: Feed.allCases)
+  func quietLoss(feed: Feed) async throws {
+    let engine = Engine(feed: feed)
     let metrics = TestMetrics()
     try await withServices([engine.projector()], metrics) {
       try await eventually("one has them all") {
@@ -134,9 +137,10 @@ extension EngineTests {
 
   @Test(
     "a store with another history is recognised, and nothing is written", .freshVirtualHost,
-    .freshDatabase(eventStoreSchema, projectionsSchema, tables))
-  func fork() async throws {
-    let engine = Engine()
+    .freshDatabase(eventStoreSchema, projectionsSchema, tables),
+    arguments: Feed.allCases)
+  func fork(feed: Feed) async throws {
+    let engine = Engine(feed: feed)
     try await withServices([engine.projector()]) {
       try await engine.append(100)
       try await engine.expectComplete(of: 5)
@@ -158,9 +162,10 @@ extension EngineTests {
 
   @Test(
     "rows are deleted, and events that concern no row only move the checkpoint", .freshVirtualHost,
-    .freshDatabase(eventStoreSchema, projectionsSchema, tables))
-  func deletion() async throws {
-    let engine = Engine()
+    .freshDatabase(eventStoreSchema, projectionsSchema, tables),
+    arguments: Feed.allCases)
+  func deletion(feed: Feed) async throws {
+    let engine = Engine(feed: feed)
     try await withServices([engine.projector()]) {
       try await engine.append(20)
       try await engine.append(20, type: "Ignored")
@@ -213,13 +218,15 @@ extension EngineTests {
   @Test(
     "a new version, or another number of partitions, is built beside what serves, and serves once it has caught up",
     .freshVirtualHost, .freshDatabase(eventStoreSchema, projectionsSchema, tables),
-    arguments: [(2, 16), (1, 8)])
-  func newVersion(version: Int, partitions: Int) async throws {
-    let engine = Engine()
-    try await withServices([engine.relay(), engine.projector()]) {
+    arguments: Feed.allCases, [(2, 16), (1, 8)])
+  func newVersion(feed: Feed, new: (version: Int, partitions: Int)) async throws {
+    let engine = Engine(feed: feed)
+    try await withServices(engine.feeding(engine.projector())) {
       try await engine.append(100)
       try await engine.expectComplete(of: 5)
-      try await withServices([engine.projector(version: version, partitioning: Partitioning(count: partitions)!)]) {
+      try await withServices([
+        engine.projector(version: new.version, partitioning: Partitioning(count: new.partitions)!)
+      ]) {
         try await engine.append(100)
         try await eventually("the new one serves") {
           try await engine.pool.query(

@@ -1,10 +1,10 @@
-import EventRelay
 import EventSourcing
 import Foundation
 import Logging
 import Postgres
 import PostgresEventStore
 import RabbitMQ
+import RabbitMQFeed
 import ServiceLifecycle
 import TestSupport
 import Testing
@@ -15,12 +15,13 @@ import Testing
 struct EngineTests {
   @Test(
     "events come through the feed alone, each once and in order", .freshVirtualHost,
-    .freshDatabase(eventStoreSchema, projectionsSchema, tables))
-  func feed() async throws {
-    let engine = Engine()
+    .freshDatabase(eventStoreSchema, projectionsSchema, tables),
+    arguments: Feed.allCases)
+  func feedAlone(feed: Feed) async throws {
+    let engine = Engine(feed: feed)
     // Heads are looked at once, at the start: what comes later comes by the feed, or not at all.
     let projector = engine.projector(headInterval: .seconds(3600))
-    try await withServices([engine.relay(), projector]) {
+    try await withServices(engine.feeding(projector)) {
       try await engine.expectFeed(of: projector)
       var rounds = 0
       try await engine.expectFlow(&rounds)
@@ -31,9 +32,10 @@ struct EngineTests {
 
   @Test(
     "what was stored before anybody listened is caught up", .freshVirtualHost,
-    .freshDatabase(eventStoreSchema, projectionsSchema, tables))
-  func catchUp() async throws {
-    let engine = Engine()
+    .freshDatabase(eventStoreSchema, projectionsSchema, tables),
+    arguments: Feed.allCases)
+  func catchUp(feed: Feed) async throws {
+    let engine = Engine(feed: feed)
     for _ in 0..<10 { try await engine.append(200) }
     try await withServices([engine.projector()]) { try await engine.expectComplete(of: 100) }
     // And a restart goes on where it stood, whatever the size of its batches.
@@ -46,9 +48,9 @@ struct EngineTests {
 
   @Test(
     "a row belongs to one stream: another that claims it is parked, and replaces nothing", .freshVirtualHost,
-    .freshDatabase(eventStoreSchema, projectionsSchema, tables), arguments: [1, 100])
-  func sharedRow(others: Int) async throws {
-    let engine = Engine()
+    .freshDatabase(eventStoreSchema, projectionsSchema, tables), arguments: Feed.allCases, [1, 100])
+  func sharedRow(feed: Feed, others: Int) async throws {
+    let engine = Engine(feed: feed)
     // With many new rows in the batch, and with few.
     try await engine.append(others, streams: others)
     for stream in ["thing-p", "thing-q"] {
@@ -136,12 +138,13 @@ struct EngineTests {
 
   @Test(
     "an event that is refused parks its stream alone, and a retry brings it back in order", .freshVirtualHost,
-    .freshDatabase(eventStoreSchema, projectionsSchema, tables))
-  func poison() async throws {
-    let engine = Engine()
+    .freshDatabase(eventStoreSchema, projectionsSchema, tables),
+    arguments: Feed.allCases)
+  func poison(feed: Feed) async throws {
+    let engine = Engine(feed: feed)
     try await engine.pool.query(
       "alter table counting_shape add constraint refuse check (key <> 'thing-7' or count < 3)")
-    try await withServices([engine.relay(), engine.projector()]) {
+    try await withServices(engine.feeding(engine.projector())) {
       for _ in 0..<5 { try await engine.append(20) }
       let others = (0..<20).filter { $0 != 7 }.map { "thing-\($0)" }
       try await eventually("all others are complete") {
@@ -170,11 +173,12 @@ struct EngineTests {
 
   @Test(
     "what comes for a parked stream at the moment of a retry is not left out", .freshVirtualHost,
-    .freshDatabase(eventStoreSchema, projectionsSchema, tables))
-  func retryInTraffic() async throws {
-    let engine = Engine()
+    .freshDatabase(eventStoreSchema, projectionsSchema, tables),
+    arguments: Feed.allCases)
+  func retryInTraffic(feed: Feed) async throws {
+    let engine = Engine(feed: feed)
     try await engine.pool.query("alter table counting_shape add constraint refuse check (count < 3)")
-    try await withServices([engine.relay(), engine.projector(headInterval: .milliseconds(90))]) {
+    try await withServices(engine.feeding(engine.projector(headInterval: .milliseconds(90)))) {
       for _ in 0..<3 { try await engine.append(20) }
       try await eventually("all are parked") {
         try await engine.pool.query("select 1 from projections.parked").count == 20
@@ -199,9 +203,10 @@ struct EngineTests {
 
   @Test(
     "a transaction whose process sleeps gives its locks back with its lease", .freshVirtualHost,
-    .freshDatabase(eventStoreSchema, projectionsSchema, tables))
-  func sleepingTransaction() async throws {
-    let engine = Engine()
+    .freshDatabase(eventStoreSchema, projectionsSchema, tables),
+    arguments: Feed.allCases)
+  func sleepingTransaction(feed: Feed) async throws {
+    let engine = Engine(feed: feed)
     try await withServices([engine.projector()]) {
       try await engine.append(20)
       try await engine.expectComplete(of: 1)
@@ -222,9 +227,10 @@ struct EngineTests {
 
   @Test(
     "an event that is given up is recorded, and its stream goes on behind it", .freshVirtualHost,
-    .freshDatabase(eventStoreSchema, projectionsSchema, tables))
-  func discarding() async throws {
-    let engine = Engine()
+    .freshDatabase(eventStoreSchema, projectionsSchema, tables),
+    arguments: Feed.allCases)
+  func discarding(feed: Feed) async throws {
+    let engine = Engine(feed: feed)
     try await engine.pool.query(
       "alter table counting_shape add constraint refuse check (key <> 'thing-7' or count < 3)")
     try await withServices([engine.projector()]) {

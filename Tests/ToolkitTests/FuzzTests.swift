@@ -1,7 +1,7 @@
-import EventRelay
 import EventSourcing
 import Foundation
 import JSON
+import RabbitMQFeed
 import TestSupport
 import Testing
 

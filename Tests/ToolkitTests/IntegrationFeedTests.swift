@@ -1,5 +1,4 @@
 import EventLoop
-import EventRelay
 import EventSourcing
 import Foundation
 import JSON
@@ -7,6 +6,7 @@ import Postgres
 import PostgresEventStore
 import Projections
 import RabbitMQ
+import RabbitMQFeed
 import ServiceLifecycle
 import TestSupport
 import Testing

@@ -1,6 +1,6 @@
-import EventRelay
 import EventSourcing
 import Foundation
+import RabbitMQFeed
 import TestSupport
 import Testing
 

@@ -10,9 +10,10 @@ import Testing
 struct VerificationTests {
   @Test(
     "a partition is folded some streams and events at a time, however many it has", .freshVirtualHost,
-    .freshDatabase(eventStoreSchema, projectionsSchema, tables))
-  func bounded() async throws {
-    let engine = Engine()
+    .freshDatabase(eventStoreSchema, projectionsSchema, tables),
+    arguments: Feed.allCases)
+  func bounded(feed: Feed) async throws {
+    let engine = Engine(feed: feed)
     let one = try #require(Partitioning(count: 1))
     for _ in 0..<3 { try await engine.append(1_000, streams: 1_000) }
     try await engine.append(900, streams: 1)
@@ -45,9 +46,10 @@ struct VerificationTests {
 
   @Test(
     "a partition may have many more sums than are held in memory, and what is wrong with them is found",
-    .freshVirtualHost, .freshDatabase(eventStoreSchema, projectionsSchema, tables))
-  func sums() async throws {
-    let engine = Engine()
+    .freshVirtualHost, .freshDatabase(eventStoreSchema, projectionsSchema, tables),
+    arguments: Feed.allCases)
+  func sums(feed: Feed) async throws {
+    let engine = Engine(feed: feed)
     let one = try #require(Partitioning(count: 1))
     try await engine.append(3_000, streams: 1_000)
     try await engine.append(300, streams: 10)

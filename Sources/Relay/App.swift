@@ -1,8 +1,0 @@
-import ServiceKit
-
-@main
-struct App {
-  static func main() async {
-    await ServiceMain.run("relay", build)
-  }
-}

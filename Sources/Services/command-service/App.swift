@@ -1,0 +1,6 @@
+import ServiceKit
+
+@main
+struct App {
+  static func main() async { await Role.commandService.main() }
+}

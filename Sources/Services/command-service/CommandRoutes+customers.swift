@@ -1,0 +1,116 @@
+import CommandProcessing
+import Commerce
+import CommerceAPI
+import EventSourcing
+import Failures
+import Foundation
+import HTTPTypes
+import Hummingbird
+import JSON
+import Logging
+import Postgres
+import PostgresEventStore
+import ServiceKit
+
+extension CommandRoutes {
+  func addCustomers(to router: some RouterMethods<ServiceContext>) {
+    router.post("/v1/customers") { request, context in
+      let (json, bytes) = try await body(of: request)
+      let body = try RegisterCustomerRequest(json)
+      // First, since no key is made for who is refused for a header.
+      let commandRequest = try CommandRequest(request, body: bytes, by: context.caller, hasSubject: false)
+      func register(_ id: String) async throws -> Response {
+        let sealed = try await reachingStore { try await keys.key(of: id)?.seal(body.personal.encoded, of: id) }
+        // Refused where the key was erased; but who repeats a request with its key gets its answer first.
+        let customer = CustomerRegistered(customerID: id, sealed: sealed ?? "", country: body.country)
+        return try await create(RegisterCustomer(customer), "/v1/customers", id, commandRequest)
+      }
+      guard let id = body.customerID else { return try await registeringSomebodyNew(context.logger, register) }
+      return try await register(id)
+    }
+    router.patch("/v1/customers/{id}") { request, context in
+      let (json, bytes) = try await body(of: request)
+      let body = try ChangeCustomerRequest(json)
+      let id = try customerID(context)
+      return try await again {
+        var sealed: String?
+        if let personal = body.personal {
+          sealed = try await reachingStore { try await keys.keys(of: [id])[id]?.seal(personal.encoded, of: id) } ?? ""
+        }
+        let change = CustomerChanged(customerID: id, sealed: sealed, country: body.country)
+        return try await self.change(ChangeCustomer(change), id, request, bytes, by: context.caller)
+      }
+    }
+    router.delete("/v1/customers/{id}/personal-data") { request, context in
+      try context.caller.require(.personalDataErase)
+      let (json, bytes) = try await body(of: request, isOptional: true)
+      let body = try ReasonRequest(json)
+      let id = try customerID(context)
+      return try await again {
+        let customer = try await customer(id)
+        let erased =
+          customer.erased
+          ?? PersonalDataErased(
+            customerID: id, events: customer.sealedEvents, erasedAt: .now, reason: body.reason)
+        return try await change(ErasePersonalData(erased), id, request, bytes, by: context.caller) { json in
+          json.member("erasedAt", erased.erasedAt.description)
+          json.member("events", erased.events)
+        }
+      }
+    }
+  }
+
+  /// Registers under an id that nobody knows yet. Its key must be there before the event is; where it then shows that nothing
+  /// was stored under this id, nobody can need the key any more. What a crash leaves behind is a key too many, and never one
+  /// too few.
+  private func registeringSomebodyNew(
+    _ logger: Logger, _ register: (String) async throws -> Response
+  ) async throws -> Response {
+    let id = UUID.v7().uuidString.lowercased()
+    do {
+      let response = try await register(id)
+      // A repeated request is answered with the id of the first time.
+      if response.headers[.location]?.hasSuffix(id) != true { await discardKey(of: id, logger) }
+      return response
+    } catch let problem as Problem {
+      if problem.name != outcomeUnknown { await discardKey(of: id, logger) }
+      throw problem
+    }
+  }
+
+  private func discardKey(of id: String, _ logger: Logger) async {
+    do { try await keys.discard(of: id, events: "\(Customer.stream(id))") } catch {
+      logger.warning("an unused personal key stays", metadata: ["person": "\(id)", "error": "\(error)"])
+    }
+  }
+
+  private func reachingStore<Answer>(_ body: () async throws -> Answer) async throws -> Answer {
+    do { return try await body() } catch {
+      switch FailureKind(error) {
+      case .retry: throw CommandError.unavailable("\(error)")
+      case .historyChanged: throw CommandError.historyChanged("\(error)")
+      case .refused, .programmingError: throw error
+      }
+    }
+  }
+
+  private func customerID(_ context: ServiceContext) throws -> String {
+    let id = try context.pathParameter("id")
+    guard Identifier.problem(id) == nil else { throw CommerceRejection.customerNotFound(id) }
+    return id
+  }
+
+  private func customer(_ id: String) async throws -> Customer {
+    var (customer, version) = (Customer(), Version.none)
+    while true {
+      let events = try await read(Customer.stream(id), after: version, limit: 500)
+      for event in events {
+        do throws(EventDecodingError) { customer.apply(try CustomerEvent(event)) } catch {
+          throw CommandError.unreadable(error)
+        }
+      }
+      guard events.count == 500, let last = events.last else { return customer }
+      version = last.version
+    }
+  }
+}

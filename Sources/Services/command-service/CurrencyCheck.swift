@@ -1,0 +1,66 @@
+import CommerceStore
+import Logging
+import Postgres
+import ServiceKit
+import ServiceLifecycle
+import Synchronization
+
+/// Holds CURRENCY against the store's own currency, which the first start stores. Another one ends the process: sums would
+/// mix currencies. Commands wait (503) until the two were compared.
+final class CurrencyCheck: Service {
+  let currency: String
+  private let pool: PostgresPool
+  private let logger: Logger
+  private let isConfirmed = Atomic(false)
+  private let differences = AsyncStream.makeStream(of: SettingError.self, bufferingPolicy: .bufferingOldest(1))
+
+  init(_ currency: String, _ pool: PostgresPool, logger: Logger) {
+    self.currency = currency
+    self.pool = pool
+    self.logger = logger
+  }
+
+  /// - Throws: a `Problem` until the store has been asked.
+  func requireConfirmed() throws(Problem) {
+    guard isConfirmed.load(ordering: .relaxed) else {
+      throw .unavailable("The store's currency is not known yet; nothing was stored. Try again in a moment.")
+    }
+  }
+
+  /// Compares again, since the store may have been replaced by another.
+  var healthCheck: HealthCheck {
+    HealthCheck("currency") { [self] in
+      guard try await isTheStores() else {
+        throw NotReady("CURRENCY is not the store's currency; the log says more")
+      }
+    }
+  }
+
+  func run() async throws {
+    try await cancelWhenGracefulShutdown { [self] in
+      while !Task.isCancelled, !isConfirmed.load(ordering: .relaxed) {
+        do {
+          guard try await isTheStores() else { break }
+        } catch {
+          logger.warning("the store's currency is not known yet", metadata: ["error": "\(error)"])
+          try? await Task.sleep(for: .seconds(1))
+        }
+      }
+      for await difference in differences.stream { throw difference }
+    }
+  }
+
+  private func isTheStores() async throws -> Bool {
+    let known = try await StoreCurrency.establish(currency, pool)
+    let isTheSame = known == currency
+    isConfirmed.store(isTheSame, ordering: .relaxed)
+    if !isTheSame {
+      differences.continuation.yield(
+        SettingError(
+          StoreCurrency.setting,
+          "is '\(currency)' while the write store's prices are in \(known): set CURRENCY=\(known), or have "
+            + "WRITE_DATABASE_URL name another store"))
+    }
+    return isTheSame
+  }
+}

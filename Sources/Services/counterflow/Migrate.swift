@@ -1,0 +1,103 @@
+import ArgumentParser
+import CommerceReadModels
+import CommerceStore
+import Foundation
+import Postgres
+import PostgresEventStore
+import Projections
+import ServiceKit
+
+/// Brings both databases' schemas to this build's version.
+struct Migrate: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Brings both databases' schemas to this build's version.",
+    discussion: """
+      Safe to run again, and from several processes at once. Run it before new services start.
+
+      It also makes the roles of the services, each with no more rights than its service needs, and lets those \
+      log in whose password is set: COMMAND_DATABASE_PASSWORD, RELAY_DATABASE_PASSWORD, \
+      PROJECTOR_DATABASE_PASSWORD, QUERY_DATABASE_PASSWORD. It needs a user that may create roles.
+      """)
+
+  @Option(help: "How long to wait for a database that does not answer yet, in seconds.")
+  var wait = 30
+
+  func validate() throws {
+    guard (0...3600).contains(wait) else { throw ValidationError("--wait takes 0 to 3600 seconds") }
+  }
+
+  func run() async throws { try await reportingSettings { try await migrate(Settings()) } }
+
+  private func migrate(_ settings: Settings) async throws {
+    let passwords = try ServiceRole.allCases.compactMap { role in
+      try settings[role.password].map { (role, $0) }
+    }
+    try await migrate(
+      "write store", try settings[CommonSettings.writeDatabaseURL],
+      [eventStoreSchema, personalSchema, commerceStoreSchema],
+      passwords)
+    try await migrate(
+      "read store", try settings[CommonSettings.readDatabaseURL], [projectionsSchema, readModelsSchema],
+      passwords.filter { $0.0.usesReadStore })
+  }
+
+  private func migrate(
+    _ name: String, _ url: String, _ schemas: [Schema], _ passwords: [(ServiceRole, String)]
+  ) async throws {
+    let connection = try await connectPatiently(
+      PostgresConfiguration(url: url, applicationName: "counterflow"), for: .seconds(wait))
+    for schema in schemas {
+      let applied = try await connection.migrate(schema)
+      for migration in applied { print("\(name): applied \(migration)") }
+      if applied.isEmpty { print("\(name): \(schema.name) is at version \(schema.version) already") }
+    }
+    do { try await connection.execute(Self.restrictions) } catch {
+      guard error.sqlState == .insufficientPrivilege else { throw error }
+      print("\(name): \(error.message); a superuser can take from everybody what PostgreSQL gives by default")
+    }
+    for (role, password) in passwords {
+      try await connection.allowLogin(role.name, password: password)
+      print("\(name): \(role.name) may log in")
+    }
+    await connection.close()
+  }
+}
+
+extension Migrate {
+  /// What PostgreSQL lets everybody do in a new database, and no service needs: temporary tables, large objects, and
+  /// advisory locks, with which a role that only reads could hold up appending.
+  fileprivate static let restrictions = """
+    do $$
+    declare
+      function regprocedure;
+    begin
+      -- One migration at a time.
+      perform pg_advisory_xact_lock(731002922);
+      execute format('revoke temporary on database %I from public', current_database());
+      for function in
+        select p.oid from pg_proc p
+        where p.pronamespace = 'pg_catalog'::regnamespace and has_function_privilege('public', p.oid, 'execute')
+          and p.proname ~ '^(pg_(try_)?advisory_|lo_(create|creat|from_bytea|put|open|unlink)$|lowrite$|lo_truncate)'
+      loop
+        execute format('grant execute on function %s to %I', function, current_user);
+        execute format('revoke execute on function %s from public', function);
+      end loop;
+    end
+    $$
+    """
+}
+
+/// The database roles of the services; `counterflow migrate` makes them.
+enum ServiceRole: String, CaseIterable {
+  case command, relay, projector, query
+
+  var name: String { "counterflow_\(rawValue)" }
+  var usesReadStore: Bool { self == .projector || self == .query }
+
+  var password: Setting<String?> {
+    Setting(
+      "\(rawValue.uppercased())_DATABASE_PASSWORD", default: "", allowed: "a password",
+      help: "Lets the role \(name) log in with it; without, the role is left as it is.", isSecret: true
+    ) { $0.isEmpty ? .some(nil) : $0 }
+  }
+}

@@ -1,0 +1,41 @@
+import ArgumentParser
+import CommerceReadModels
+import Logging
+import Observability
+import Postgres
+import PostgresEventStore
+import Projections
+import ServiceKit
+
+/// Both stores, as administration sees them.
+struct Stores {
+  let readStore: PostgresPool
+  let writeStore: PostgresPool
+  let readURL: String
+
+  var events: PostgresEventStore { PostgresEventStore(writeStore) }
+
+  init(_ settings: Settings = Settings()) throws {
+    readURL = try settings[CommonSettings.readDatabaseURL]
+    let logger = Logger(label: "counterflow") { StreamLogHandler(label: $0, stream: LogLines(), metadataProvider: nil) }
+    let pool = { (url: String) in
+      PostgresPool(
+        // A busy server may take long to make a connection, and a person can wait.
+        PostgresConfiguration(
+          url: url, applicationName: "counterflow", connectTimeout: .seconds(15), statementTimeout: .seconds(60)),
+        limits: .init(size: 4, acquireTimeout: .seconds(30)), logger: logger)
+    }
+    readStore = pool(readURL)
+    writeStore = pool(try settings[CommonSettings.writeDatabaseURL])
+  }
+
+  /// The projections of these names; all when there are none.
+  func projections(_ names: [String]) throws -> [AnyProjection] {
+    let all = commerceProjections(PersonalKeys(writeStore))
+    for name in names where !all.contains(where: { $0.name == name }) {
+      throw ValidationError(
+        "there is no projection '\(name)'; there are: \(all.map(\.name).joined(separator: ", "))")
+    }
+    return all.filter { names.isEmpty || names.contains($0.name) }
+  }
+}

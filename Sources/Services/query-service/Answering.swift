@@ -1,0 +1,213 @@
+import CommerceReadModels
+import Crypto
+import EventSourcing
+import Foundation
+import HTTPTypes
+import Hummingbird
+import Projections
+import ServiceKit
+
+extension HTTPField.Name {
+  static let readPosition = HTTPField.Name("Read-Position")!
+  static let readLag = HTTPField.Name("Read-Lag-Ms")!
+  /// RFC 7240.
+  static let prefer = HTTPField.Name("Prefer")!
+  static let preferenceApplied = HTTPField.Name("Preference-Applied")!
+}
+
+/// What a query found: JSON as it is sent.
+struct Answer: Sendable {
+  let bytes: [UInt8]
+  /// Of the one stream that it is about.
+  var version: Int64?
+}
+
+/// What surrounds every query: waiting for what the caller has written, saying how fresh the answer is, and sending nothing
+/// that the caller has already.
+struct Answering: Sendable {
+  static let defaultWait = Duration.seconds(2)
+  static let longestWait = 30
+
+  let store: ReadStore
+  let heads: StoreHeads
+  let tokenKey: ConsistencyToken.Key
+  let histories: Histories
+  /// nil for none.
+  let cache: AnswerCache?
+
+  /// Answers from the events, which need not be waited for.
+  func answer(
+    _ request: Request, missing: @autoclosure () -> String, fromEvents body: (Histories) async throws -> Answer?
+  ) async throws -> Response {
+    _ = try await targets(of: request, [])
+    var headers: HTTPFields = [.cacheControl: "private, no-cache", .readLag: "0"]
+    // Of before the events are read.
+    if let head = heads.last { headers[.readPosition] = String(head.rawValue) }
+    return try respond(request, try await body(histories), headers, missing()) { entityTag(of: $0, generations: []) }
+  }
+
+  /// - Parameters:
+  ///   - reads: everything that `body` reads. Where the first is one stream's row, the answer is about that alone, and no other
+  ///     answer reads just the same: it may be kept in memory.
+  ///   - missing: what is said where `body` finds nothing.
+  ///   - isShared: the same query is asked once for all who ask it at a time. Not for a body that sees to that itself.
+  func answer(
+    _ request: Request, _ reads: [Reads], missing: @autoclosure () -> String = "There is no such thing.",
+    isShared: Bool = true, _ body: @escaping @Sendable (ReadModels) async throws -> Answer?
+  ) async throws -> Response {
+    let (targets, preference) = (try await targets(of: request, reads), request.preferredWait)
+    let server = store.server(for: targets)
+    if !targets.isEmpty {
+      let deadline = ContinuousClock.now + (preference.map { .seconds($0) } ?? Self.defaultWait)
+      try Self.check(await server.progress.wait(for: targets, until: deadline))
+    }
+    // Of before the query: what it finds is at least as fresh.
+    let freshness = server.progress.freshness(of: reads)
+    let place = Place(reads, cache: cache, server.progress)
+    let found = place?.found
+    let answer = if let found { Optional(found.answer) } else { try await ask(request, server.models, isShared, body) }
+    var headers = HTTPFields()
+    headers[.cacheControl] = "private, no-cache"
+    if let freshness {
+      headers[.readPosition] = String(freshness.position.rawValue)
+      if let asOf = freshness.asOf {
+        headers[.readLag] = String(Int64(((ContinuousClock.now - asOf) / .milliseconds(1)).rounded(.up)))
+      }
+    }
+    if let preference, !targets.isEmpty { headers[.preferenceApplied] = "wait=\(preference)" }
+    return try respond(request, answer, headers, missing()) { answer in
+      if let found { return found.tag }
+      let tag = entityTag(of: answer, generations: reads.map { server.progress.generation(of: $0.projection) ?? 0 })
+      // A tag that was made before the history was known is no other query-service's.
+      if heads.incarnation != nil { place?.keep(answer, tag) }
+      return tag
+    }
+  }
+
+  /// Where an answer may be in memory: one about one thing.
+  private struct Place {
+    let cache: AnswerCache
+    let reads: [Reads]
+    /// Of before the query.
+    let mark: ReadProgress.Mark
+    /// Otherwise it may have moved since, and what was found then is not given out.
+    let isCurrent: Bool
+
+    init?(_ reads: [Reads], cache: AnswerCache?, _ progress: ReadProgress) {
+      guard let cache, reads.first?.stream != nil, let mark = progress.mark(of: reads) else { return nil }
+      (self.cache, self.reads, self.mark, isCurrent) = (cache, reads, mark, progress.isCurrent)
+    }
+
+    var found: (answer: Answer, tag: String)? { cache.find(reads, at: isCurrent ? mark : nil) }
+    func keep(_ answer: Answer, _ tag: String) { cache.keep(answer, tag, of: reads, at: mark) }
+  }
+
+  private func ask(
+    _ request: Request, _ models: ReadModels, _ isShared: Bool,
+    _ body: @escaping @Sendable (ReadModels) async throws -> Answer?
+  ) async throws -> Answer? {
+    try await Spans.within("query") {
+      guard isShared else { return try await body(models) }
+      return try await models.others.answer(request.uri.string) { try await body(models) }
+    }
+  }
+
+  private func respond(
+    _ request: Request, _ answer: Answer?, _ headers: HTTPFields, _ missing: @autoclosure () -> String,
+    tag: (Answer) -> String
+  ) throws(Problem) -> Response {
+    var headers = headers
+    guard let answer else {
+      var problem = Problem.notFound(missing())
+      problem.headers = headers
+      throw problem
+    }
+    let tag = tag(answer)
+    headers[.eTag] = tag
+    if request.hasAlready(tag) { return Response(status: .notModified, headers: headers) }
+    return .json(answer.bytes, headers: headers)
+  }
+
+  /// What must have come before the answer is read.
+  private func targets(of request: Request, _ reads: [Reads]) async throws -> [ReadProgress.Target] {
+    guard let text = request.headers[.consistencyToken] else { return [] }
+    let token: ConsistencyToken
+    do throws(ConsistencyToken.Malformed) { token = try ConsistencyToken(text, signedWith: tokenKey) } catch {
+      throw Problem.invalidHeader("Consistency-Token", "must be as a command answered it")
+    }
+    // Looked at again before it is called another's: the store may have been restored just now.
+    if let incarnation = heads.incarnation, incarnation != token.incarnation,
+      await heads.incarnationFromNowOn() != token.incarnation
+    {
+      throw Problem(
+        .conflict, "token-of-another-history", title: "The token is of another history",
+        detail: "The write store was restored after this token was given; what it stands for may be gone. Leave it out."
+      )
+    }
+    return reads.flatMap { read in
+      token.entries.filter { read.stream == nil || read.stream?.wideHash == $0.stream }.map {
+        ReadProgress.Target(
+          projection: read.projection, stream: $0.stream, position: $0.position, incarnation: token.incarnation)
+      }
+    }
+  }
+
+  private static func check(_ outcome: ReadProgress.Outcome) throws {
+    switch outcome {
+    case .reached: return
+    case .late:
+      throw Problem(
+        .serviceUnavailable, "not-caught-up", title: "Not there yet",
+        detail:
+          "What the token stands for has not come to the read tables in time; try again, or wait longer (Prefer: wait=30).",
+        headers: [.retryAfter: "1"], isLogged: false)
+    case .parked(let projection):
+      throw Problem(
+        .serviceUnavailable, "stream-parked", title: "Its events are held up",
+        detail:
+          "The read model \(projection) waits at an event of this stream that was refused, until an operator mends it.",
+        headers: [.retryAfter: "60"], isLogged: false)
+    case .crowded:
+      throw Problem.unavailable("Too many requests wait for what was written; try again in a moment.", isLogged: false)
+    }
+  }
+
+  /// Of one history, one generation and these bytes; begins with the version where there is one, so that a command's If-Match
+  /// understands it.
+  private func entityTag(of answer: Answer, generations: [Int]) -> String {
+    var hash = SHA256()
+    if let incarnation = heads.incarnation { withUnsafeBytes(of: incarnation.uuid) { hash.update(bufferPointer: $0) } }
+    for generation in generations { withUnsafeBytes(of: generation) { hash.update(bufferPointer: $0) } }
+    hash.update(data: answer.bytes)
+    return "\"" + (answer.version.map { "\($0)-" } ?? "")
+      + Base64URL.encode(hash.finalize().withUnsafeBytes { Array($0.prefix(12)) }) + "\""
+  }
+}
+
+extension Request {
+  /// Seconds of `Prefer: wait=…`, at most `Answering.longestWait`; nil for none. A preference that makes no sense is ignored, as
+  /// RFC 7240 says.
+  fileprivate var preferredWait: Int? {
+    let preferences = headers[values: .prefer].flatMap { $0.split(separator: ",") }
+    for preference in preferences {
+      let parts = preference.prefix { $0 != ";" }.split(separator: "=", maxSplits: 1)
+        .map { $0.trimmingCharacters(in: .whitespaces) }
+      if parts.count == 2, parts[0].lowercased() == "wait",
+        let text = Optional(parts[1].trimmingPrefix("\"").prefix { $0 != "\"" }), !text.isEmpty,
+        text.utf8.allSatisfy({ (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) })
+      {
+        return Int(text).map { min($0, Answering.longestWait) } ?? Answering.longestWait
+      }
+    }
+    return nil
+  }
+
+  /// If-None-Match, by the weak comparison (RFC 9110, section 13.1.2).
+  fileprivate func hasAlready(_ tag: String) -> Bool {
+    guard let header = headers[.ifNoneMatch] else { return false }
+    return header.split(separator: ",").contains { given in
+      let given = given.trimmingCharacters(in: .whitespaces)
+      return given == "*" || given == tag || given == "W/" + tag
+    }
+  }
+}

@@ -1,0 +1,7 @@
+import RabbitMQFeed
+import ServiceKit
+
+@main
+struct App {
+  static func main() async { await Role.relay.main() }
+}

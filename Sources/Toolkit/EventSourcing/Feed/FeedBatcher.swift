@@ -1,0 +1,54 @@
+public import FoundationEssentials
+
+/// Sorts events, as they stand in the store, into messages with a batch per partition, and keeps each
+/// partition's chain: every batch names the event before it.
+public struct FeedBatcher: Sendable {
+  /// Bytes of events in one message, unless one event alone is larger.
+  public static let maximumSize = 256 * 1024
+
+  private let incarnation: UUID
+  private let partitioning: Partitioning
+  private let partitions: [Partition]
+  private var previous: [FeedBatch.Previous]
+
+  /// - Parameter heads: of every partition, in order, as they were at the position after which events
+  ///   will be given.
+  public init(incarnation: UUID, partitioning: Partitioning, heads: [PartitionHead]) {
+    precondition(heads.count == partitioning.count, "one head a partition")
+    self.incarnation = incarnation
+    self.partitioning = partitioning
+    partitions = partitioning.partitions
+    previous = heads.map { FeedBatch.Previous(position: $0.position, eventID: $0.eventID) }
+  }
+
+  /// - Parameter events: consecutive in the store, following those of the last call. Events at or below
+  ///   a partition's head are left out: it was read a moment after the position to start from.
+  public mutating func messages(of events: [RecordedEvent]) -> [FeedMessage] {
+    var messages: [FeedMessage] = []
+    var open: [Int: [RecordedEvent]] = [:]
+    var size = 0
+    for event in events {
+      let index = partitioning.partition(ofHash: event.hash).index
+      guard event.position > previous[index].position else { continue }
+      if size > 0, size + event.feedSize > Self.maximumSize {
+        messages.append(close(open))
+        (open, size) = ([:], 0)
+      }
+      open[index, default: []].append(event)
+      size += event.feedSize
+    }
+    if !open.isEmpty { messages.append(close(open)) }
+    return messages
+  }
+
+  private mutating func close(_ open: [Int: [RecordedEvent]]) -> FeedMessage {
+    var batches: [FeedBatch] = []
+    for (index, events) in open.sorted(by: { $0.key < $1.key }) {
+      batches.append(
+        FeedBatch(
+          incarnation: incarnation, partition: partitions[index], previous: previous[index], events: events))
+      previous[index] = FeedBatch.Previous(position: events.last!.position, eventID: events.last!.id)
+    }
+    return FeedMessage(batches)
+  }
+}

@@ -1,0 +1,51 @@
+public import FoundationEssentials
+
+/// What one message of the live feed carries: consecutive events of the store, partition by partition.
+public struct FeedMessage: Sendable, Hashable {
+  /// At least one, of one history, each of another partition.
+  public let batches: [FeedBatch]
+
+  public init(_ batches: [FeedBatch]) {
+    precondition(!batches.isEmpty, "a message has at least one batch")
+    self.batches = batches
+  }
+
+  public var size: Int { batches.reduce(0) { $0 + $1.size } }
+}
+
+/// Consecutive events of one partition.
+public struct FeedBatch: Sendable, Hashable {
+  /// The partition's last event before these.
+  public struct Previous: Sendable, Hashable {
+    public let position: Position
+    /// nil when there is none, and the position is `start`.
+    public let eventID: UUID?
+
+    public init(position: Position, eventID: UUID?) {
+      self.position = position
+      self.eventID = eventID
+    }
+  }
+
+  /// Which history the events belong to.
+  public let incarnation: UUID
+  public let partition: Partition
+  public let previous: Previous
+  /// At least one.
+  public let events: [RecordedEvent]
+
+  public init(incarnation: UUID, partition: Partition, previous: Previous, events: [RecordedEvent]) {
+    precondition(!events.isEmpty, "a batch holds at least one event")
+    self.incarnation = incarnation
+    self.partition = partition
+    self.previous = previous
+    self.events = events
+  }
+
+  public var size: Int { events.reduce(0) { $0 + $1.feedSize } }
+}
+
+extension RecordedEvent {
+  /// Bytes in a feed message, to within a few.
+  package var feedSize: Int { data.count + metadata.count + stream.rawValue.utf8.count + type.utf8.count + 64 }
+}

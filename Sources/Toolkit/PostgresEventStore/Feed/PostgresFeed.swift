@@ -1,0 +1,45 @@
+public import EventSourcing
+internal import FoundationEssentials
+public import Logging
+public import Postgres
+
+/// The live feed without a broker: each process reads the new events from the write store itself.
+///
+/// For one process, or a few: the write store sends every event once to each of them. Where LISTEN is not possible, as on a
+/// standby or behind a transaction pooler, the store is polled.
+public struct PostgresFeed: EventFeed {
+  private let pool: PostgresPool
+  private let settings: StoreFollower.Settings
+  private let logger: Logger
+
+  /// - Parameters:
+  ///   - writeStore: a pool on the write store; the feed takes a connection for each read, and has one of its own to listen.
+  ///   - pollInterval: how often the store is looked at without a notification.
+  public init(_ writeStore: PostgresPool, pollInterval: Duration = .milliseconds(500), logger: Logger) {
+    pool = writeStore
+    var settings = StoreFollower.Settings()
+    settings.pollInterval = pollInterval
+    self.settings = settings
+    self.logger = logger
+  }
+
+  public func run(_ partitioning: Partitioning, to receiver: some FeedReceiver) async {
+    await StoreFollower(pool, partitioning, settings, logger: logger).run(Sink(receiver: receiver))
+    receiver.connectionChanged(isConnected: false)
+  }
+
+  private struct Sink<Receiver: FeedReceiver>: StoreSink {
+    let receiver: Receiver
+
+    func begins(at head: Position) { receiver.connectionChanged(isConnected: true) }
+    func failed() { receiver.connectionChanged(isConnected: false) }
+
+    func take(_ events: [RecordedEvent], as messages: [FeedMessage], in incarnation: UUID) {
+      let wanted = receiver.wantedPartitions
+      for message in messages {
+        let batches = message.batches.filter { wanted.contains($0.partition.index) }
+        if !batches.isEmpty { receiver.receive(FeedMessage(batches)) }
+      }
+    }
+  }
+}

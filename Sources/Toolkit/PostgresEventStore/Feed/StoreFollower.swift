@@ -1,0 +1,162 @@
+internal import EventLoop
+package import EventSourcing
+internal import Failures
+package import FoundationEssentials
+package import Logging
+package import Postgres
+internal import Synchronization
+
+/// Reads the store from its head on, as events are appended: woken by notifications, and polling where there are none.
+package struct StoreFollower: Sendable {
+  package struct Settings: Sendable {
+    /// Events read at a time.
+    package var readSize = 1_000
+    /// How often the store is looked at without a notification.
+    package var pollInterval = Duration.milliseconds(500)
+    /// How long after the beginning of a round the next one begins, at least: what is appended meanwhile goes in one. The
+    /// first event after a pause goes at once.
+    package var gatherTime = Duration.milliseconds(8)
+    /// How often the store's incarnation is looked at, and that its head is not behind what was read.
+    package var historyCheckInterval = Duration.seconds(1)
+    /// Events behind the head beyond which it begins again at the head.
+    package var jumpDistance = 50_000
+
+    package init() {}
+  }
+
+  private let store: PostgresEventStore
+  private let partitioning: Partitioning
+  private let settings: Settings
+  private let listener: NotificationListener
+  private let logger: Logger
+  private let wakeup = Wakeup()
+  /// The last position that the store has notified of since it was looked at.
+  private let notified = Latest()
+
+  package init(_ pool: PostgresPool, _ partitioning: Partitioning, _ settings: Settings, logger: Logger) {
+    store = PostgresEventStore(pool)
+    self.partitioning = partitioning
+    self.settings = settings
+    listener = NotificationListener(pool.configuration, channels: [PostgresEventStore.channel], logger: logger)
+    self.logger = logger
+  }
+
+  /// Ends a wait, for instance since the sink has become active.
+  package func wake() { wakeup.signal() }
+
+  /// Hands events to the sink, in order, while the sink is active, until the task is cancelled. Whatever fails, it begins
+  /// again at the head, after a back-off.
+  package func run(_ sink: some StoreSink) async {
+    await withDiscardingTaskGroup { group in
+      group.addTask { await self.listen() }
+      var backoff = Backoff(first: .milliseconds(100))
+      while !Task.isCancelled {
+        guard await sink.isActive else {
+          await wakeup.wait(upTo: settings.pollInterval)
+          continue
+        }
+        do {
+          try await follow(sink) { backoff.reset() }
+        } catch {
+          guard !Task.isCancelled else { break }
+          logger.log(
+            level: FailureKind(error).needsAPerson ? .critical : .error, "the live feed is interrupted; trying again",
+            metadata: ["error": "\(error)"])
+          await sink.failed()
+          try? await Task.sleep(for: backoff.next())
+        }
+      }
+      group.cancelAll()
+    }
+  }
+
+  private func listen() async {
+    await listener.run { notification in
+      // Without one, anything may have been appended.
+      notified.raise(to: notification.map { Int64($0.payload) ?? .max } ?? .max)
+      wakeup.signal()
+    }
+  }
+
+  /// Follows from the head on until the sink is not active any more, the store's history changes, or the head is too far away.
+  private func follow(_ sink: some StoreSink, onProgress: () -> Void) async throws {
+    let incarnation = try await store.incarnation()
+    var cursor = try await store.head()
+    var batcher = FeedBatcher(
+      incarnation: incarnation, partitioning: partitioning, heads: try await store.heads(of: partitioning))
+    await sink.begins(at: cursor)
+    var nextCheck = ContinuousClock.now + settings.historyCheckInterval
+    while await sink.isActive, !Task.isCancelled {
+      if ContinuousClock.now >= nextCheck {
+        let (now, head) = (try await store.incarnation(), try await store.head())
+        guard now == incarnation, head >= cursor else {
+          logger.error("the store's history has changed; starting again at its head", metadata: ["head": "\(head)"])
+          return
+        }
+        nextCheck = .now + settings.historyCheckInterval
+        try await sink.stands(at: cursor, in: incarnation)
+      }
+      notified.reset()
+      let begun = ContinuousClock.now
+      let events = try await store.events(after: cursor, limit: settings.readSize)
+      guard let last = events.last else {
+        await sink.isIdle(at: cursor)
+        await waitForMore(than: cursor)
+        continue
+      }
+      try await sink.take(events, as: batcher.messages(of: events), in: incarnation)
+      cursor = last.position
+      onProgress()
+      if events.count < settings.readSize {
+        await waitForMore(than: cursor)
+        let next = begun + settings.gatherTime
+        if ContinuousClock.now < next { try? await Task.sleep(until: next, clock: .continuous) }
+      } else if try await store.head().rawValue - cursor.rawValue > settings.jumpDistance {
+        logger.warning("far behind; the live feed jumps to the head", metadata: ["position": "\(cursor)"])
+        return
+      }
+    }
+  }
+
+  /// Waits until the store has notified of something later, for `pollInterval` at most.
+  private func waitForMore(than position: Position) async {
+    let end = ContinuousClock.now + settings.pollInterval
+    while notified.value <= position.rawValue, ContinuousClock.now < end, !Task.isCancelled {
+      await wakeup.wait(upTo: end - .now)
+    }
+  }
+}
+
+/// Takes what a `StoreFollower` reads.
+package protocol StoreSink: Sendable {
+  /// While it is false nothing is read.
+  var isActive: Bool { get async }
+  func begins(at head: Position) async
+  /// - Parameters:
+  ///   - events: consecutive in the store.
+  ///   - messages: the same, as the feed sends them.
+  func take(_ events: [RecordedEvent], as messages: [FeedMessage], in incarnation: UUID) async throws
+  /// Nothing was found after a position.
+  func isIdle(at position: Position) async
+  /// Called every `historyCheckInterval`.
+  func stands(at position: Position, in incarnation: UUID) async throws
+  /// Something went wrong, and was logged; `begins` comes again.
+  func failed() async
+}
+
+extension StoreSink {
+  package var isActive: Bool { true }
+  package func begins(at head: Position) {}
+  package func isIdle(at position: Position) {}
+  package func stands(at position: Position, in incarnation: UUID) {}
+  package func failed() {}
+}
+
+/// The latest of what several tell.
+private final class Latest: Sendable {
+  private let latest = Atomic<Int64>(0)
+
+  var value: Int64 { latest.load(ordering: .acquiring) }
+  func raise(to value: Int64) { latest.max(value, ordering: .releasing) }
+  func reset() { latest.store(0, ordering: .sequentiallyConsistent) }
+}

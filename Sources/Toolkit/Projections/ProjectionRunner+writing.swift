@@ -1,0 +1,125 @@
+internal import EventSourcing
+internal import Failures
+internal import Logging
+internal import Metrics
+internal import Postgres
+internal import PostgresEventStore
+internal import Tracing
+
+// Writes rows, and finds what is refused.
+extension ProjectionRunner {
+  /// Writes rows and checkpoints of all `work` in one transaction. When an event is refused, or shows a defect, the
+  /// others go on.
+  func apply(_ work: [Work]) async throws {
+    do {
+      try await write(work)
+    } catch {
+      switch FailureKind(error) {
+      // Nothing is wrong with the events: all of it comes again, once the servers answer, or somebody has said which
+      // history this is.
+      case .retry, .historyChanged: throw error
+      case .refused: try await divide(work) { try await self.park($0, $1, error) }
+      case .programmingError: try await divide(work) { self.halt($0, $1, "\(error)") }
+      }
+    }
+  }
+
+  /// Applies each pair by itself, then, in the pair that fails, half by half.
+  /// - Parameter fail: called when only one event is left.
+  private func divide(_ work: [Work], _ fail: (RecordedEvent, Pair) async throws -> Void) async throws {
+    if work.count > 1 {
+      for one in work { try await apply([one]) }
+    } else if work[0].events.count > 1 {
+      let events = work[0].events
+      let middle = events.startIndex + events.count / 2
+      for half in [events[..<middle], events[middle...]] {
+        guard pairs[work[0].pair.partition.index]?.trouble == nil else { return }
+        var pair = work[0].pair
+        pair.checkpoint = Checkpoint(position: half.last!.position, eventID: half.last!.id)
+        try await apply([Work(pair: pair, events: half)])
+      }
+    } else {
+      metrics.refused.increment()
+      try await fail(work[0].events.first!, work[0].pair)
+    }
+  }
+
+  /// - Parameter isUrgent: somebody may wait for rows; otherwise only for checkpoints.
+  func write(_ work: [Work], isUrgent: Bool = true) async throws {
+    var applied: [RecordedEvent] = []
+    let advances = work.map { work in
+      let index = work.pair.partition.index
+      let waiting = parked[index] ?? []
+      let events = work.events.filter { projection.takes($0) && !waiting.contains($0.stream) }
+      applied += events
+      return PairStore.Advance(
+        partition: work.pair.partition, from: stored[index] ?? .start, to: work.pair.checkpoint, applied: events)
+    }
+    let events = applied
+    let (start, begun) = (ContinuousClock.now, DefaultTracerClock.now)
+    try await write(events, moving: advances, isUrgent: isUrgent)
+    for work in work {
+      pairs[work.pair.partition.index] = work.pair
+      stored[work.pair.partition.index] = work.pair.checkpoint
+    }
+    metrics.events.increment(by: events.count)
+    metrics.batchSize.record(events.count)
+    metrics.batchTime.record(duration: ContinuousClock.now - start)
+    spans.record(
+      "apply", events, kind: .consumer, since: begun, attributes: ["counterflow.projection": projection.name])
+  }
+
+  /// Writes what events make of rows, other statements and checkpoints in one transaction.
+  func write(
+    _ events: [RecordedEvent], and others: [Query] = [], moving advances: [PairStore.Advance], isUrgent: Bool = true
+  ) async throws {
+    let plan = events.isEmpty ? nil : try await projection.plan(events, generation)
+    let (moves, ledger) = store.advance(advances)
+    let part = RoundPart(load: plan?.load, isLarge: events.count > Self.largePart, moves: moves) { rows in
+      try (plan?.statements(rows) ?? []) + (others + ledger).map(Statement.query)
+    }
+    do { try await rounds.write(part, of: lane, isUrgent: isUrgent) } catch let error as PostgresError
+      where error.code == .server(.fenced)
+    { throw FencedError(projection: projection.name) }
+  }
+
+  /// Events in one transaction beyond which it is not shared with others.
+  private static var largePart: Int { 256 }
+
+  /// Parks the stream of an event that was refused, or halts the pair where that happens to many.
+  private func park(_ event: RecordedEvent, _ pair: Pair, _ error: any Error) async throws {
+    let index = pair.partition.index
+    let minuteAgo = ContinuousClock.now - .seconds(60)
+    recentlyParked[index, default: []].removeAll { $0 < minuteAgo }
+    guard recentlyParked[index]!.count < settings.parkLimit else {
+      return halt(event, pair, "many streams were parked within a minute; the last: \(error)")
+    }
+    let advance = PairStore.Advance(
+      partition: pair.partition, from: stored[index]!, to: pair.checkpoint, applied: [])
+    try await write([], and: [store.park(event, pair.partition, error: "\(error)")], moving: [advance])
+    parked[index, default: []].insert(event.stream)
+    recentlyParked[index]!.append(.now)
+    pairs[index] = pair
+    stored[index] = pair.checkpoint
+    logger.critical(
+      "an event was refused; its stream is parked, all others go on", metadata: place(event, pair, "\(error)"))
+  }
+
+  /// Stops a pair at an event: the event is not at fault, or is not alone in it.
+  private func halt(_ event: RecordedEvent, _ pair: Pair, _ reason: String) {
+    logger.critical("this partition stops here and is tried again later", metadata: place(event, pair, reason))
+    let index = pair.partition.index
+    var halted = pairs[index]!
+    halted.halt(at: event.position, reason, retryAt: .now + settings.haltRetry)
+    halted.checkpoint = stored[index]!
+    pairs[index] = halted
+    nextHeadCheck = .now
+  }
+
+  private func place(_ event: RecordedEvent, _ pair: Pair, _ reason: String) -> Logger.Metadata {
+    [
+      "partition": "\(pair.partition)", "position": "\(event.position)", "stream": "\(event.stream)",
+      "type": "\(event.type)", "error": "\(reason)",
+    ]
+  }
+}

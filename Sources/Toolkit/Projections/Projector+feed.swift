@@ -1,0 +1,48 @@
+internal import EventLoop
+internal import EventSourcing
+internal import Logging
+internal import Metrics
+internal import Synchronization
+
+// Takes the live feed.
+extension Projector {
+  /// - Throws: when the live feed is not connected: read tables then follow by reading the store alone.
+  public func checkFeed() throws {
+    guard isConnected.value.load(ordering: .relaxed) else { throw FeedDisconnected() }
+  }
+
+  /// Hands every message to every lane that wants it.
+  func receive() async { await feed.run(settings.partitioning, to: Receiver(projector: self)) }
+
+  private struct Receiver: FeedReceiver {
+    let projector: Projector
+
+    var wantedPartitions: Set<Int> { projector.crew.wanted }
+
+    func connectionChanged(isConnected: Bool) { projector.isConnected.value.store(isConnected, ordering: .relaxed) }
+
+    func receive(_ message: FeedMessage) {
+      let mailboxes = projector.crew.mailboxes.filter { $0.wants(message) }
+      // What they make of one message is written in one round.
+      projector.rounds.expect(mailboxes.map { ObjectIdentifier($0) })
+      for mailbox in mailboxes {
+        projector.dropped.increment(by: mailbox.offer(message))
+        mailbox.wakeup.signal()
+      }
+    }
+
+    func lost(_ error: any Error) {
+      projector.logger.error("a message cannot be read; the store will be", metadata: ["error": "\(error)"])
+      projector.dropped.increment()
+    }
+  }
+}
+
+final class Flag: Sendable {
+  let value = Atomic(false)
+}
+
+/// The live feed is not connected.
+struct FeedDisconnected: Error, CustomStringConvertible {
+  let description = "the live feed is not connected; the store is read instead"
+}

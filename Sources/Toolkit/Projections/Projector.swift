@@ -1,0 +1,244 @@
+internal import EventLoop
+public import EventSourcing
+internal import FoundationEssentials
+public import Logging
+internal import Metrics
+public import Postgres
+internal import PostgresEventStore
+public import ServiceLifecycle
+internal import Synchronization
+
+/// Keeps read tables up to date: feeds every projection from the live feed and, where that has a hole, from the store.
+///
+/// Any number of projectors share the (projection, partition) pairs; each runs the generations that are of its
+/// own versions.
+public struct Projector: Service {
+  public struct Settings: Sendable {
+    public var partitioning = Partitioning.standard
+    /// Events in one transaction of one lane.
+    public var batchSize = 2_000
+    /// Transactions of one projection that may be under way at once.
+    public var lanes = 2
+    /// How often every pair is compared with its partition's head, and the pairs are shared anew.
+    public var headInterval = Duration.seconds(1)
+    /// When a partition that stopped is tried again.
+    public var haltRetry = Duration.seconds(30)
+    /// Streams of one pair that may be parked within a minute before the pair is halted instead.
+    public var parkLimit = 20
+    /// Bytes of events that all lanes together hold at once, about; the last event of each may pass its share.
+    public var memory = 32 * 1024 * 1024
+    /// How long the pairs of a projector that died wait for a new owner, at most.
+    public var leaseDuration = Duration.seconds(5)
+    /// What the status calls this process.
+    public var name = "projector"
+
+    public init() {}
+  }
+
+  private let projections: [AnyProjection]
+  private let readStore: PostgresPool
+  private let store: PostgresEventStore
+  let feed: any EventFeed
+  let settings: Settings
+  let logger: Logger
+  private let worker: Worker
+  private let budget: MemoryBudget
+  let crew: Crew
+  let rounds: SharedRounds
+  private let headReader: HeadReader
+  let isConnected = Flag()
+  let dropped = Counter(label: "projector_deliveries_dropped_total")
+
+  /// - Parameter readStore: a pool with at least a connection per projection and lane, and one more.
+  public init(
+    _ projections: [AnyProjection], readStore: PostgresPool, writeStore: PostgresPool, feed: any EventFeed,
+    settings: Settings = Settings(), logger: Logger
+  ) {
+    self.projections = projections
+    self.readStore = readStore
+    store = PostgresEventStore(writeStore)
+    self.feed = feed
+    self.settings = settings
+    self.logger = logger
+    budget = MemoryBudget(bytes: settings.memory)
+    crew = Crew(budget)
+    headReader = HeadReader(store, settings.partitioning)
+    worker = Worker(name: settings.name, leaseDuration: settings.leaseDuration, pool: readStore)
+    rounds = SharedRounds(readStore, worker: worker.id)
+  }
+
+  public func run() async throws {
+    await cancelWhenGracefulShutdown {
+      await withTaskGroup(of: Void.self) { group in
+        group.addTask { await self.receive() }
+        group.addTask { await self.stayAlive() }
+        group.addTask { await self.supervise() }
+      }
+    }
+    await worker.leave()
+  }
+
+  /// For the read store's connections. A transaction does not wait for the disk: what a crash of the server takes back it
+  /// takes back with the checkpoint, and it is projected again. And one whose process sleeps, or has vanished, gives its
+  /// locks back with its lease, so that others can take over.
+  public static func prepare(
+    leaseDuration: Duration
+  ) -> @Sendable (PostgresConnection) async throws -> Void {
+    let milliseconds = max(100, Int(leaseDuration / .milliseconds(1)))
+    return { connection in
+      try await connection.execute(
+        """
+        set synchronous_commit = off;
+        set idle_in_transaction_session_timeout = \(milliseconds);
+        set statement_timeout = \(max(10_000, milliseconds * 2))
+        """)
+    }
+  }
+
+  private func stayAlive() async {
+    var alarm = UnownedAlarm(patience: settings.leaseDuration * 2, logger: logger)
+    while !Task.isCancelled {
+      do {
+        try await worker.renew(running: crew.services)
+        alarm.look(at: try await worker.unowned())
+      } catch {
+        guard !Task.isCancelled else { break }
+        logger.error("cannot renew this worker's row; trying again", metadata: ["error": "\(error)"])
+        try? await Task.sleep(for: min(.milliseconds(200), settings.leaseDuration / 3))
+        continue
+      }
+      try? await Task.sleep(for: settings.leaseDuration / 3)
+    }
+  }
+
+  /// Keeps a runner for each lane of each generation that is this build's to run.
+  private func supervise() async {
+    await withDiscardingTaskGroup { group in
+      var running: [Generation.Identity: [ProjectionRunner]] = [:]
+      var reminders = Reminders()
+      var backoff = Backoff(first: .milliseconds(100))
+      while !Task.isCancelled {
+        do {
+          let generations = try await generations(&reminders)
+          var isNew = false
+          for (identity, runners) in running where !generations.contains(where: { $0.identity == identity }) {
+            running[identity] = nil
+            crew.remove(identity)
+            for runner in runners { await runner.retire() }
+          }
+          for generation in generations where running[generation.identity] == nil {
+            let projection = projections.first { $0.name == generation.projection }!
+            let runners = (0..<min(settings.lanes, generation.partitioning.count)).map {
+              runner(projection, generation, $0)
+            }
+            running[generation.identity] = runners
+            crew.add(generation.identity, generation.service, runners)
+            for runner in runners { group.addTask { await runner.run() } }
+            isNew = true
+          }
+          // Counted from now on, not only from the next renewal.
+          if isNew { try await worker.renew(running: crew.services) }
+          backoff.reset()
+          try? await Task.sleep(for: min(settings.headInterval, .seconds(1)))
+        } catch {
+          guard !Task.isCancelled else { break }
+          logger.error("cannot see which generations there are; trying again", metadata: ["error": "\(error)"])
+          try? await Task.sleep(for: backoff.next())
+        }
+      }
+      group.cancelAll()
+    }
+  }
+
+  private func runner(_ projection: AnyProjection, _ generation: Generation, _ lane: Int) -> ProjectionRunner {
+    ProjectionRunner(
+      projection,
+      PairStore(
+        generation: generation, worker: worker.id, lane: lane,
+        lanes: min(settings.lanes, generation.partitioning.count)),
+      readStore: readStore, rounds: rounds, events: store, headReader: headReader,
+      budget: budget,
+      settings: ProjectionRunner.Settings(
+        batchSize: settings.batchSize, headInterval: settings.headInterval, haltRetry: settings.haltRetry,
+        parkLimit: settings.parkLimit, patience: settings.leaseDuration * 2),
+      logger: logger)
+  }
+
+  /// Those that this build runs. What goes wrong with one projection holds up no other.
+  private func generations(_ reminders: inout Reminders) async throws -> [Generation] {
+    let table = Generations(readStore)
+    let all = try await table.all(of: projections.map(\.name))
+    var mine: [Generation] = []
+    for projection in projections {
+      let its = all.filter { $0.projection == projection.name }
+      mine += its.filter { isOwn($0, projection) }
+      do {
+        try await advance(projection, its, table, &reminders)
+      } catch {
+        guard !Task.isCancelled else { break }
+        if reminders.isDue("\(projection.name) fails") {
+          logger.error(
+            "cannot see to this projection's generations; trying again",
+            metadata: ["projection": "\(projection.name)", "error": "\(error)"])
+        }
+      }
+    }
+    return mine
+  }
+
+  private func isOwn(_ generation: Generation, _ projection: AnyProjection) -> Bool {
+    generation.version == projection.version && generation.partitioning == settings.partitioning
+  }
+
+  /// Where a projection has no generation yet, makes the first; where its version or the number of partitions is new, the
+  /// next one; and lets one serve that has caught up, or that alone is kept up any more.
+  private func advance(
+    _ projection: AnyProjection, _ its: [Generation], _ table: Generations, _ reminders: inout Reminders
+  ) async throws {
+    let name: Logger.MetadataValue = "\(projection.name)"
+    let own = its.filter { isOwn($0, projection) && $0.state != .past }
+    if own.isEmpty {
+      if its.contains(where: { $0.version > projection.version }) {
+        if reminders.isDue("\(projection.name) is newer") {
+          logger.error(
+            "a newer version of this projection is there; this process leaves it alone",
+            metadata: ["projection": name, "version": "\(projection.version)"])
+        }
+        return
+      }
+      let number = try await table.add(
+        projection, settings.partitioning, incarnation: try await store.incarnation(),
+        state: its.isEmpty ? .serving : .building)
+      if let number {
+        logger.notice("made a generation", metadata: ["projection": name, "generation": "\(number)"])
+      } else if let other = its.first(where: { $0.state == .building }), reminders.isDue("\(projection.name) waits") {
+        logger.critical(
+          "another generation is being built; this version waits until it serves, or somebody discards it",
+          metadata: [
+            "projection": name, "version": "\(projection.version)", "builds": "generation \(other.number)",
+            "command": "counterflow rebuild \(projection.name) --discard \(other.number)",
+          ])
+      }
+      return
+    }
+    var ready = own.first { $0.state == .building && $0.activates }
+    // What serves is of another version, and nobody keeps it up: better this one, should it have served before.
+    if ready == nil, !own.contains(where: { $0.state == .serving }),
+      let serving = its.first(where: { $0.state == .serving })
+    {
+      let isLeft = try await !table.hasWorkers(serving)
+      if reminders.lasts("\(projection.name) is left", isLeft, longerThan: settings.leaseDuration * 2) {
+        ready = own.last { $0.state == .kept }
+      }
+    }
+    guard let ready else { return }
+    let place: Logger.Metadata = ["projection": name, "generation": "\(ready.number)"]
+    if let reason = try await table.activate(ready, of: store, byItself: true) {
+      if reminders.isDue("\(projection.name) is not ready") {
+        logger.info("a generation does not serve yet", metadata: place.merging(["reason": "\(reason)"]) { $1 })
+      }
+    } else {
+      logger.notice("a generation has caught up, and serves now", metadata: place)
+    }
+  }
+}

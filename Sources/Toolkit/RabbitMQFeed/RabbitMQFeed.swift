@@ -1,0 +1,50 @@
+public import EventSourcing
+public import Logging
+public import RabbitMQ
+
+/// The live feed as the relay publishes it: one read of the write store for any number of processes.
+public struct RabbitMQFeed: EventFeed {
+  private let broker: RabbitMQConfiguration
+  private let prefetchSize: Int
+  private let upkeepInterval: Duration
+  private let logger: Logger
+
+  /// - Parameters:
+  ///   - prefetchSize: bytes that the broker sends ahead of what was taken: as many messages as can be that large.
+  ///   - upkeepInterval: how often the queue is bound again, since somebody may have deleted the exchange.
+  public init(
+    _ broker: RabbitMQConfiguration, prefetchSize: Int = 16 * 1024 * 1024, upkeepInterval: Duration = .seconds(5),
+    logger: Logger
+  ) {
+    self.broker = broker
+    self.prefetchSize = prefetchSize
+    self.upkeepInterval = upkeepInterval
+    self.logger = logger
+  }
+
+  public func run(_ partitioning: Partitioning, to receiver: some FeedReceiver) async {
+    let routingKey = LiveFeed.routingKey(partitioning)
+    let bind: @Sendable (RabbitMQConnection, String) async throws -> Void = { connection, queue in
+      try await connection.declare(LiveFeed.exchange)
+      try await connection.bind(queue: queue, to: LiveFeed.exchange.name, routingKey: routingKey)
+    }
+    let consumer = RabbitMQConsumer(
+      broker, prefetch: UInt16(clamping: max(1, prefetchSize / FeedBatcher.maximumSize)), logger: logger,
+      upkeepInterval: upkeepInterval,
+      setUp: { connection in
+        let queue = try await connection.declare(
+          Queue(
+            isDurable: false, isExclusive: true, autoDelete: true,
+            arguments: ["x-max-length-bytes": 67_108_864, "x-overflow": "drop-head"]))
+        try await bind(connection, queue.name)
+        return queue.name
+      }, upkeep: bind)
+    await consumer.run(isConnected: { receiver.connectionChanged(isConnected: $0) }) { delivery in
+      do {
+        let wanted = receiver.wantedPartitions
+        guard let message = try FeedMessage.decode(delivery.body, where: wanted.contains) else { return }
+        receiver.receive(message)
+      } catch { receiver.lost(error) }
+    }
+  }
+}

@@ -1,0 +1,224 @@
+internal import EventLoop
+public import EventSourcing
+internal import FoundationEssentials
+public import Logging
+internal import Metrics
+public import Postgres
+package import PostgresEventStore
+public import RabbitMQ
+public import ServiceLifecycle
+internal import Synchronization
+internal import Tracing
+
+/// Publishes appended events, in order and with confirms, on the live feed.
+///
+/// One relay is active, by a lease in the write store; others stand by. It starts at the store's head:
+/// what came before, and what a relay that died did not publish, projectors read from the store. A
+/// stale leader causes duplicates, which they drop, or speaks of an older history, which they check.
+public struct Relay: Service {
+  public struct Settings: Sendable {
+    public var partitioning = Partitioning.standard
+    package var following = StoreFollower.Settings()
+    /// How long a relay that died holds up its successor, at most.
+    public var leaseDuration = Duration.seconds(5)
+    /// The CloudEvents source of the integration feed, a URI reference.
+    public var source = "/counterflow"
+
+    public init() {}
+  }
+
+  private let pool: PostgresPool
+  private let store: PostgresEventStore
+  private let lease: Lease
+  private let follower: StoreFollower
+  private let publisher: RabbitMQPublisher
+  private let integration: IntegrationPublisher?
+  private let integrationWakeup = Wakeup()
+  private let settings: Settings
+  private let logger: Logger
+  private let tail = FeedTail()
+  private let delivery = DeliveryState()
+  private let metrics = RelayMetrics()
+  private let spans = EventSpans()
+  private let published = FeedProgress()
+  private let integrated = FeedProgress()
+
+  /// - Parameters:
+  ///   - pool: on the write store, of at least three connections.
+  ///   - publisher: for the live feed.
+  ///   - integration: for the integration feed; nil for none. Another one, so that neither feed holds up the other.
+  public init(
+    _ pool: PostgresPool, _ publisher: RabbitMQPublisher, integration: RabbitMQPublisher? = nil,
+    settings: Settings = Settings(), logger: Logger
+  ) {
+    self.pool = pool
+    store = PostgresEventStore(pool)
+    lease = Lease(pool, table: "event_store.leases", name: "relay", duration: settings.leaseDuration)
+    follower = StoreFollower(pool, settings.partitioning, settings.following, logger: logger)
+    self.publisher = publisher
+    self.integration = integration.map { [tail, integrated] in
+      IntegrationPublisher(
+        pool: pool, store: PostgresEventStore(pool), publisher: $0, source: settings.source,
+        readSize: settings.following.readSize, pollInterval: settings.following.pollInterval, tail: tail,
+        progress: integrated,
+        logger: logger)
+    }
+    self.settings = settings
+    self.logger = logger
+  }
+
+  public func run() async throws {
+    await cancelWhenGracefulShutdown {
+      await withTaskGroup(of: Void.self) { group in
+        if let integration {
+          group.addTask { await integration.run(self.integrationWakeup) { await self.lease.isHeld } }
+        }
+        group.addTask { await self.holdLease() }
+        group.addTask { await self.follower.run(Sink(relay: self)) }
+      }
+    }
+    await lease.release()
+    await publisher.close()
+    await integration?.publisher.close()
+  }
+
+  private func holdLease() async {
+    var wasHeld: Bool?
+    while !Task.isCancelled {
+      do {
+        let isHeld = try await lease.acquire()
+        if isHeld != wasHeld {
+          logger.info(isHeld ? "this relay is active now" : "another relay is active; standing by")
+          follower.wake()
+          integrationWakeup.signal()
+        }
+        wasHeld = isHeld
+      } catch {
+        logger.error("cannot renew the lease", metadata: ["error": "\(error)"])
+      }
+      let isActive = await lease.isHeld
+      metrics.active.record(isActive ? 1 : 0)
+      await recordLag(isActive)
+      try? await Task.sleep(for: settings.leaseDuration / 3)
+    }
+  }
+
+  /// How far each feed is behind the head: 0 for a relay that stands by.
+  private func recordLag(_ isActive: Bool) async {
+    guard isActive else {
+      metrics.lag.record(0)
+      metrics.integrationLag.record(0)
+      return
+    }
+    do {
+      let head = try await store.head().rawValue
+      if let position = published.position { metrics.lag.record(max(0, head - position)) }
+      if let position = integrated.position { metrics.integrationLag.record(max(0, head - position)) }
+    } catch { logger.warning("cannot tell how far the feeds are behind", metadata: ["error": "\(error)"]) }
+  }
+
+  private struct Sink: StoreSink {
+    let relay: Relay
+
+    var isActive: Bool { get async { await relay.lease.isHeld } }
+
+    func begins(at head: Position) {
+      // After an interruption what was published last stays known until something is published again.
+      if relay.published.position == nil { relay.published.move(to: head) }
+    }
+
+    func take(_ events: [RecordedEvent], as messages: [FeedMessage], in incarnation: UUID) async throws {
+      if relay.integration != nil {
+        relay.tail.add(events, in: incarnation)
+        relay.integrationWakeup.signal()
+      }
+      try await relay.publish(messages)
+      guard let last = events.last else { return }
+      relay.metrics.position.record(last.position.rawValue)
+      relay.published.move(to: last.position)
+    }
+
+    func isIdle(at position: Position) async {
+      // Nothing is owed to anybody, if only the broker is there.
+      guard relay.published.position ?? -1 < position.rawValue, await relay.publisher.isReady() else { return }
+      relay.published.move(to: position)
+    }
+
+    func stands(at position: Position, in incarnation: UUID) async throws {
+      try await relay.record(position, incarnation)
+    }
+
+    func failed() { relay.metrics.failures.increment() }
+  }
+
+  /// For people and alarms to see: nothing begins there.
+  private func record(_ position: Position, _ incarnation: UUID) async throws {
+    guard position > .start, let last = try await store.events(after: Position(position.rawValue - 1), limit: 1).first
+    else { return }
+    try await pool.query(
+      """
+      insert into event_store.cursors (name, incarnation, position, event_id)
+      values ('live', \(incarnation), \(position.rawValue), \(last.id))
+      on conflict (name) do update set incarnation = excluded.incarnation, position = excluded.position,
+        event_id = excluded.event_id, updated_at = clock_timestamp()
+      """)
+  }
+
+  private func publish(_ messages: [FeedMessage]) async throws {
+    let (start, begun) = (ContinuousClock.now, DefaultTracerClock.now)
+    let confirmations = try await publisher.publish(
+      messages.map {
+        Message(
+          exchange: LiveFeed.exchange.name, routingKey: LiveFeed.routingKey(settings.partitioning), body: $0.encoded,
+          contentType: LiveFeed.contentType, isPersistent: false)
+      })
+    metrics.confirms.record(duration: ContinuousClock.now - start)
+    spans.record(
+      "publish", messages.lazy.flatMap(\.batches).flatMap(\.events), kind: .producer, since: begun,
+      attributes: ["messaging.system": "rabbitmq", "messaging.destination.name": LiveFeed.exchange.name])
+    metrics.events.increment(by: messages.reduce(0) { $0 + $1.batches.reduce(0) { $0 + $1.events.count } })
+    // Projectors read from the store what reached no queue, so that it is counted and not sent again.
+    let lost = confirmations.count { $0 != .accepted }
+    if await delivery.changes(to: lost == 0) {
+      lost == 0
+        ? logger.info("projectors take deliveries again")
+        : logger.warning("deliveries reach no projector; the store is read instead", metadata: ["messages": "\(lost)"])
+    }
+    metrics.undelivered.increment(by: lost)
+  }
+}
+
+/// Whether the last messages reached a queue: each change is logged once.
+private actor DeliveryState {
+  private var isFlowing = true
+
+  func changes(to isFlowing: Bool) -> Bool {
+    defer { self.isFlowing = isFlowing }
+    return self.isFlowing != isFlowing
+  }
+}
+
+/// Up to where a feed is published.
+final class FeedProgress: Sendable {
+  private let last = Atomic<Int64>(-1)
+
+  /// nil before it has begun.
+  var position: Int64? {
+    let position = last.load(ordering: .relaxed)
+    return position < 0 ? nil : position
+  }
+
+  func move(to position: Position) { last.store(position.rawValue, ordering: .relaxed) }
+}
+
+private struct RelayMetrics {
+  let events = Counter(label: "relay_events_published_total")
+  let undelivered = Counter(label: "relay_messages_undelivered_total")
+  let failures = Counter(label: "relay_failures_total")
+  let position = Gauge(label: "relay_position")
+  let active = Gauge(label: "relay_active")
+  let lag = Gauge(label: "relay_lag_positions")
+  let integrationLag = Gauge(label: "integration_lag_positions")
+  /// From sending messages to the broker's confirms of all of them.
+  let confirms = Metrics.Timer(label: "relay_confirm_seconds")
+}

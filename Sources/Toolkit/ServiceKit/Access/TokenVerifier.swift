@@ -1,0 +1,132 @@
+internal import FoundationEssentials
+internal import JSON
+internal import JWTKit
+internal import Synchronization
+
+/// Why a token is refused, in words for whoever sent it.
+struct TokenRefusal: Error {
+  let reason: String
+}
+
+/// Verifies JSON Web Tokens (RFC 7519, and RFC 8725 on what to beware of).
+public struct TokenVerifier: Sendable {
+  /// Bytes that a token may have.
+  static let maximumLength = 8 * 1024
+  /// 9999-12-31T23:59:59Z, in seconds since 1970. Beyond it no two libraries agree on what a time is.
+  private static let lastSecond = 253_402_300_799.0
+  /// Tokens that are remembered, so that each is verified once.
+  private static let memory = 10_000
+
+  /// What a token says, once its signature holds; times in seconds since 1970.
+  private struct Verified {
+    let caller: Caller
+    let notBefore: Double
+    let expires: Double
+  }
+
+  private let keys: [TokenKey]
+  private let issuer: String
+  private let audience: String
+  /// Seconds by which clocks may differ.
+  private let leeway: Double
+  private let known = Known()
+
+  private final class Known: Sendable {
+    private let tokens = Mutex<[String: Verified]>([:])
+
+    func find(_ token: String) -> Verified? { tokens.withLock { $0[token] } }
+
+    func add(_ token: String, _ verified: Verified) {
+      tokens.withLock { tokens in
+        if tokens.count >= TokenVerifier.memory { tokens.removeAll(keepingCapacity: true) }
+        tokens[token] = verified
+      }
+    }
+  }
+
+  public init(keys: [TokenKey], issuer: String, audience: String, leeway: Duration) {
+    self.keys = keys
+    self.issuer = issuer
+    self.audience = audience
+    self.leeway = leeway / .seconds(1)
+  }
+
+  /// - Parameter now: seconds since 1970.
+  func verify(_ token: String, now: Double = Date().timeIntervalSince1970) throws(TokenRefusal) -> Caller {
+    let verified: Verified
+    if let found = known.find(token) {
+      verified = found
+    } else {
+      verified = try read(token)
+      known.add(token, verified)
+    }
+    guard now < verified.expires + leeway else { throw TokenRefusal(reason: "the token has expired") }
+    guard now >= verified.notBefore - leeway else { throw TokenRefusal(reason: "the token is not valid yet") }
+    return verified.caller
+  }
+
+  private func read(_ token: String) throws(TokenRefusal) -> Verified {
+    guard token.utf8.count <= Self.maximumLength else {
+      throw TokenRefusal(reason: "the token has more than \(Self.maximumLength) bytes")
+    }
+    let parts = token.split(separator: ".", omittingEmptySubsequences: false)
+    guard parts.count == 3, let header = Self.object(parts[0]), let signature = Base64URL.decode(parts[2]) else {
+      throw TokenRefusal(reason: "the token is not a JSON Web Token")
+    }
+    // Extensions that must be understood, none of which is.
+    guard header["crit"] == nil else { throw TokenRefusal(reason: "the token's header has crit") }
+    guard case .string(let algorithm)? = header["alg"] else { throw TokenRefusal(reason: "the token names no alg") }
+    let signed = Array("\(parts[0]).\(parts[1])".utf8)
+    // The algorithm is the key's: a token cannot choose how its key is used.
+    let candidates = keys.filter { key in
+      key.algorithm == algorithm && (header["kid"] == nil || key.id == nil || header["kid"]?.string == key.id)
+    }
+    guard !candidates.isEmpty else { throw TokenRefusal(reason: "the token's alg and kid name no key of ours") }
+    guard candidates.contains(where: { $0.verifies(signature, of: signed) }) else {
+      throw TokenRefusal(reason: "the token's signature does not hold")
+    }
+    guard let claims = Self.object(parts[1]) else { throw TokenRefusal(reason: "the token's claims are not JSON") }
+    return try read(claims)
+  }
+
+  private func read(_ claims: JSON) throws(TokenRefusal) -> Verified {
+    guard claims["iss"]?.string == issuer else { throw TokenRefusal(reason: "the token has another issuer") }
+    let audiences = claims["aud"]?.array?.compactMap(\.string) ?? [claims["aud"]?.string].compactMap { $0 }
+    guard audiences.contains(audience) else { throw TokenRefusal(reason: "the token is for another audience") }
+    guard let expires = claims["exp"].flatMap(Self.seconds) else { throw TokenRefusal(reason: "the token has no exp") }
+    guard expires <= Self.lastSecond else { throw TokenRefusal(reason: "the token's exp is beyond the year 9999") }
+    let notBefore: Double
+    if let claim = claims["nbf"] {
+      guard let seconds = Self.seconds(claim) else { throw TokenRefusal(reason: "the token's nbf is no time") }
+      notBefore = seconds
+    } else {
+      notBefore = -.infinity
+    }
+    guard let subject = claims["sub"]?.string, (1...255).contains(subject.utf8.count),
+      !subject.unicodeScalars.contains(where: { $0.value < 0x20 || $0.value == 0x7F })
+    else {
+      throw TokenRefusal(reason: "the token's sub is missing, or not of 1 to 255 bytes without control characters")
+    }
+    // RFC 8693, section 4.2: names with spaces between them. Names of others' scopes mean nothing here.
+    let scopes = (claims["scope"]?.string ?? "").split(separator: " ").compactMap { Scope(rawValue: String($0)) }
+    return Verified(caller: Caller(subject: subject, scopes: Set(scopes)), notBefore: notBefore, expires: expires)
+  }
+
+  private static func object(_ part: Substring) -> JSON? {
+    guard let bytes = Base64URL.decode(part) else { return nil }
+    do throws(JSONError) {
+      let json = try JSON(parsing: bytes)
+      guard case .object = json else { return nil }
+      return json
+    } catch { return nil }
+  }
+
+  /// A NumericDate, which may have a fraction.
+  private static func seconds(_ claim: JSON) -> Double? {
+    switch claim {
+    case .integer(let seconds): Double(seconds)
+    case .number(let seconds): seconds
+    default: nil
+    }
+  }
+}

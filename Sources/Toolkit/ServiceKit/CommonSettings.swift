@@ -1,0 +1,56 @@
+public import EventSourcing
+
+/// Settings that several executables read.
+public enum CommonSettings {
+  /// Read by each of the four services.
+  public static let ofEveryProcess =
+    [
+      httpHost.description, shutdownTimeout.description, Setting.logLevel.description,
+    ] + HTTPSettings.all + Observing.all
+
+  public static let writeDatabaseURL = Setting.postgresURL(
+    "WRITE_DATABASE_URL",
+    help: "The write store. Any parameter of libpq may follow, such as ?sslmode=verify-full.")
+
+  public static let readDatabaseURL = Setting.postgresURL(
+    "READ_DATABASE_URL",
+    help: "The read store. Any parameter of libpq may follow, such as ?sslmode=verify-full.")
+
+  public static let consistencyTokenKey = Setting(
+    "CONSISTENCY_TOKEN_KEY", default: nil, allowed: "32 bytes or more",
+    help: "Signs Consistency-Token; a secret, the same for command-service and query-service.", isSecret: true
+  ) { $0.utf8.count >= 32 ? $0 : nil }
+
+  public static let httpHost = Setting(
+    "HTTP_HOST", default: "127.0.0.1", allowed: "an address or host name to listen on",
+    help: "Where HTTP listens."
+  ) { $0.contains(where: \.isWhitespace) ? nil : $0 }
+
+  public static func httpPort(default port: Int) -> Setting<Int> {
+    .integer("HTTP_PORT", default: port, in: 0...65_535, help: "The port that HTTP listens on; 0 takes any free one.")
+  }
+
+  public static let poolSize = Setting.integer(
+    "DATABASE_POOL_SIZE", default: 8, in: 2...200, help: "Connections to each database, at most.")
+
+  public static let statementTimeout = Setting.seconds(
+    "DATABASE_TIMEOUT", default: 10, in: 0.1...600, help: "Bound on one statement, in seconds.")
+
+  public static let acquireTimeout = Setting.seconds(
+    "DATABASE_ACQUIRE_TIMEOUT", default: 2, in: 0.1...60,
+    help: "How long a task waits for a database connection, in seconds; past it HTTP answers 503.")
+
+  public static let partitions = Setting(
+    "PARTITIONS", default: "16", allowed: "1, 2, 4, 8, 16, 32 or 64",
+    help:
+      "Partitions of the live feed and of every projection. Relay and projector must agree; a projector with another number builds the read tables anew beside those that serve."
+  ) { text in Int(text).flatMap { Partitioning(count: $0) } }
+
+  public static let leaseDuration = Setting.seconds(
+    "LEASE_DURATION", default: 5, in: 1...300,
+    help: "How long a relay or projector that dies holds up whoever takes over its part, in seconds.")
+
+  public static let shutdownTimeout = Setting.seconds(
+    "SHUTDOWN_TIMEOUT", default: 20, in: 1...600,
+    help: "How long a process may take to finish what is in hand after SIGTERM, in seconds.")
+}

@@ -1,0 +1,77 @@
+internal import Crypto
+public import EventSourcing
+public import FoundationEssentials
+
+/// Names streams and how far each had come when a command was answered, so that a query can wait for them.
+///
+/// It is signed, and of one history: base64url of a version (1 byte), the store's incarnation (16 bytes), for each stream
+/// its whole hash (8 bytes) and position (8 bytes), and the first 16 bytes of an HMAC-SHA256 over all that.
+public struct ConsistencyToken: Sendable, Hashable {
+  public struct Entry: Sendable, Hashable {
+    /// `StreamID.wideHash`.
+    public let stream: UInt64
+    /// Of the last event to wait for.
+    public let position: Position
+
+    public init(stream: UInt64, position: Position) {
+      self.stream = stream
+      self.position = position
+    }
+  }
+
+  /// What makes tokens of one system, and only these, be believed.
+  public struct Key: Sendable {
+    let key: SymmetricKey
+
+    /// - Parameter secret: 32 bytes or more, the same for all services.
+    public init(_ secret: some Sequence<UInt8>) { key = SymmetricKey(data: Array(secret)) }
+  }
+
+  /// Why a text is no token.
+  public struct Malformed: Error {}
+
+  private static let version: UInt8 = 1
+  private static let head = 17
+  private static let entrySize = 16
+  private static let signatureSize = 16
+  /// Streams that a token may name.
+  public static let limit = 1_000
+
+  public let incarnation: UUID
+  public let entries: [Entry]
+
+  public init(incarnation: UUID, entries: [Entry]) {
+    self.incarnation = incarnation
+    self.entries = entries
+  }
+
+  public func signed(with key: Key) -> String {
+    var bytes: [UInt8] = [Self.version]
+    bytes.reserveCapacity(Self.head + entries.count * Self.entrySize + Self.signatureSize)
+    withUnsafeBytes(of: incarnation.uuid) { bytes += $0 }
+    for entry in entries {
+      withUnsafeBytes(of: entry.stream.bigEndian) { bytes += $0 }
+      withUnsafeBytes(of: entry.position.rawValue.bigEndian) { bytes += $0 }
+    }
+    bytes += HMAC<SHA256>.authenticationCode(for: bytes, using: key.key).prefix(Self.signatureSize)
+    return Base64URL.encode(bytes)
+  }
+
+  /// - Throws: `Malformed` for what `signed` did not make with this key.
+  public init(_ text: String, signedWith key: Key) throws(Malformed) {
+    guard text.utf8.count <= 2 * (Self.head + Self.limit * Self.entrySize), let bytes = Base64URL.decode(text)
+    else { throw Malformed() }
+    let count = (bytes.count - Self.head - Self.signatureSize) / Self.entrySize
+    guard count >= 0, bytes.count == Self.head + count * Self.entrySize + Self.signatureSize, bytes[0] == Self.version
+    else { throw Malformed() }
+    let (signed, signature) = (bytes.dropLast(Self.signatureSize), bytes.suffix(Self.signatureSize))
+    let expected = HMAC<SHA256>.authenticationCode(for: signed, using: key.key).prefix(Self.signatureSize)
+    guard zip(expected, signature).reduce(0, { $0 | ($1.0 ^ $1.1) }) == 0 else { throw Malformed() }
+    func integer(at offset: Int) -> UInt64 { bytes[offset..<offset + 8].reduce(0) { $0 << 8 | UInt64($1) } }
+    incarnation = bytes.withUnsafeBytes { UUID(uuid: $0.loadUnaligned(fromByteOffset: 1, as: uuid_t.self)) }
+    entries = (0..<count).map { index in
+      let offset = Self.head + index * Self.entrySize
+      return Entry(stream: integer(at: offset), position: Position(Int64(bitPattern: integer(at: offset + 8))))
+    }
+  }
+}

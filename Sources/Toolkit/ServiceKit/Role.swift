@@ -1,0 +1,55 @@
+public import Hummingbird
+public import Logging
+public import ServiceLifecycle
+
+/// A part of an application that can be a process of its own: command-service, relay, projector, query-service.
+public struct Role: Sendable {
+  /// Of the process, in logs and traces.
+  public let name: String
+  private let port: Setting<Int>
+  /// Everything that it reads from the environment.
+  public let settings: [SettingDescription]
+  private let parts: @Sendable (Settings, Logger) async throws -> RoleParts
+
+  /// - Parameters:
+  ///   - port: that its HTTP server listens on by default.
+  ///   - settings: beside those that every process has.
+  public init(
+    _ name: String, port: Int, settings: [SettingDescription],
+    parts: @escaping @Sendable (Settings, Logger) async throws -> RoleParts
+  ) {
+    self.name = name
+    self.port = CommonSettings.httpPort(default: port)
+    self.settings = settings + [self.port.description] + CommonSettings.ofEveryProcess
+    self.parts = parts
+  }
+
+  /// Runs it as this process, until SIGTERM or SIGINT.
+  public func main() async { await ServiceMain.run(name, services) }
+
+  private func services(_ settings: Settings, _ logger: Logger) async throws -> [any Service] {
+    let parts = try await parts(settings, logger)
+    let router = ServiceMain.router()
+    try router.addHealth(parts.healthChecks, settings)
+    parts.addRoutes(router)
+    let responder = ProblemResponder(router, elsewhere: parts.elsewhere, translate: parts.translate)
+    let server = try ServiceMain.httpServer(responder, settings, port: port, logger: logger)
+    return parts.services + [server] + parts.workers
+  }
+}
+
+/// What a role brings to its process.
+public struct RoleParts {
+  /// What requests need: they stop after the HTTP server has finished the requests in hand.
+  public var services: [any Service] = []
+  /// What stops before the HTTP server.
+  public var workers: [any Service] = []
+  public var healthChecks: [HealthCheck] = []
+  public var addRoutes: (Router<ServiceContext>) -> Void = { _ in }
+  /// Routes that another service behind the same address answers.
+  public var elsewhere: [(method: String, path: String)] = []
+  /// What the role's own errors mean; nil for an error that it does not know.
+  public var translate: @Sendable (any Error) -> Problem? = { _ in nil }
+
+  public init() {}
+}
