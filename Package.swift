@@ -98,7 +98,8 @@ let package = Package(
       ],
       embedding: [
         "Migrations/v0001_projections.sql", "Migrations/v0002_generations.sql", "Migrations/v0003_numbers.sql",
-        "Migrations/v0004_one_row.sql", "Migrations/functions.sql", "Migrations/privileges.sql",
+        "Migrations/v0004_one_row.sql", "Migrations/v0005_shapes.sql", "Migrations/v0001_read_models.sql",
+        "Migrations/functions.sql", "Migrations/privileges.sql",
       ]),
     // What a process says of itself: a backend each for metrics, logs and traces.
     toolkit("Observability", ["JSON", asyncHTTPClient, coreMetrics, logging, nioCore, nioHTTP1, tracing]),
@@ -125,12 +126,7 @@ let package = Package(
     commerce("Commerce", "Domain", ["EventSourcing", "JSON"]),
     commerce(
       "CommerceReadModels", "ReadModels",
-      ["Commerce", "EventSourcing", "Failures", "JSON", "Postgres", "PostgresEventStore", "Projections"],
-      embedding: [
-        "Migrations/v0001_orders_catalogue.sql", "Migrations/v0002_generations.sql", "Migrations/v0003_commerce.sql",
-        "Migrations/v0004_customers.sql", "Migrations/v0005_typos.sql", "Migrations/v0006_months.sql",
-        "Migrations/v0007_lookups.sql", "Migrations/privileges.sql",
-      ]),
+      ["Commerce", "EventSourcing", "JSON", "Postgres", "PostgresEventStore", "Projections"]),
     commerce(
       "CommerceStore", "Store", ["Postgres", "ServiceKit"],
       embedding: ["Migrations/v0001_currency.sql", "Migrations/privileges.sql"]),

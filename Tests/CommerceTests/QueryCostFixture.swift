@@ -18,7 +18,7 @@ struct FullTables {
   /// - Parameter pool: on a database that has the schemas and no generations yet.
   static func fill(_ pool: PostgresPool) async throws {
     let generations = Generations(pool)
-    for projection in commerceProjections(nil) {
+    for projection in commerceReadModels() {
       let number = try await generations.add(
         projection, .standard, incarnation: UUID(), state: .serving)
       guard number == 1 else { throw NeverHappened(description: "\(projection.name) has a generation already") }
@@ -43,8 +43,8 @@ struct FullTables {
         $$ select translate(substr(md5(number::text), 1, 7), '0123456789', 'ghijklmnop') $$
       """,
       """
-      insert into read_models.customers_g1 (key, version, document, search, email)
-      select 'customer-' || n, 1,
+      insert into read_models.customers_g1 (key, version, owner, document, search, email)
+      select 'customer-' || n, 1, 0,
         json_build_object('customerId', 'customer-' || n, 'name', name, 'email', n || '@example.org', 'country', null),
         ' ' || name, n || '@example.org'
       from generate_series(1, \(customers)) as n,
@@ -52,8 +52,8 @@ struct FullTables {
       """,
       // One in a hundred is discontinued, another one sold out.
       """
-      insert into read_models.catalogue_g1 (key, version, document, name, unit_price, is_on_sale, is_in_stock, search, details)
-      select sku, 1, json_build_object('sku', sku, 'name', name, 'description', repeat('lorem ', 20), 'unitPrice', n % 997),
+      insert into read_models.catalogue_g1 (key, version, owner, document, name, unit_price, is_on_sale, is_in_stock, search, details)
+      select sku, 1, 0, json_build_object('sku', sku, 'name', name, 'description', repeat('lorem ', 20), 'unitPrice', n % 997),
         name, n % 997, n % 100 <> 1, n % 100 <> 2, ' ' || lower(sku) || ' sku ' || n || ' ' || name,
         ' ' || pg_temp.word(30000 + n % 100) || ' ' || pg_temp.word(40000 + n % 9)
       from generate_series(1, \(products)) as n,
@@ -61,17 +61,17 @@ struct FullTables {
       """,
       // Few are not delivered; the last country has 20 orders.
       """
-      insert into read_models.orders_g1 (key, version, document, customer_id, placed_at, status, country, skus)
-      select 'order-' || n, 4, json_build_object('orderId', 'order-' || n, 'lines', repeat('line ', 100)),
+      insert into read_models.orders_g1 (key, version, owner, document, customer_id, placed_at, status, country, skus)
+      select 'order-' || n, 4, 0, json_build_object('orderId', 'order-' || n, 'lines', repeat('line ', 100)),
         'customer-' || (n::bigint * 7919 % \(customers) + 1), timestamptz '\(start)' + n * interval '300 seconds',
         case when n % 1000 = 1 then 'paid' else 'delivered' end,
         'Country ' || case when n % 10000 = 3 then 99 else n % 17 end,
-        'SKU-' || (n % \(products) + 1) || '|SKU-' || (n * 31 % \(products) + 1)
+        'SKU-' || (n % \(products) + 1) || E'\\x1fSKU-' || (n * 31 % \(products) + 1)
       from generate_series(1::bigint, \(orders)) as n
       """,
       """
-      insert into read_models.returns_g1 (key, version, document)
-      select 'return-' || n, 1, json_build_object('returnId', 'return-' || n) from generate_series(1, 20000) as n
+      insert into read_models.returns_g1 (key, version, owner, document)
+      select 'return-' || n, 1, 0, json_build_object('returnId', 'return-' || n) from generate_series(1, 20000) as n
       """,
       """
       insert into read_models.sales_days_g1 (partition, day, country, orders, units, gross, cancelled, returned)
@@ -86,7 +86,7 @@ struct FullTables {
       """
       insert into read_models.sales_products_g1 (partition, day, country, sku, units, gross, returned)
       select hashtext(key) & 63, placed_at::date, country, sku, count(*), 1000 * count(*), 0
-      from read_models.orders_g1, string_to_table(skus, '|') as sku group by 1, 2, 3, 4 order by 2
+      from read_models.orders_g1, string_to_table(skus, E'\\x1f') as sku group by 1, 2, 3, 4 order by 2
       """,
       """
       insert into read_models.sales_totals_g1 (partition, sku, units)

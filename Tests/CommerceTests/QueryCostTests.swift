@@ -27,7 +27,7 @@ struct AllQueries {
 struct QueryCostTests {
   @Test(
     "every id has the collation C, so that a join of any two finds its index",
-    .freshDatabase(projectionsSchema, readModelsSchema))
+    .freshDatabase(projectionsSchema, readModelsSchema(commerceReadModels())))
   func collations() async throws {
     let connection = try await FreshDatabase.current.connect()
     let ids = try await connection.query(
@@ -43,7 +43,7 @@ struct QueryCostTests {
 
   @Test(
     "with 200,000 orders no query touches more blocks than it has to, and every index is one that some query needs",
-    .freshDatabase(projectionsSchema, readModelsSchema))
+    .freshDatabase(projectionsSchema, readModelsSchema(commerceReadModels())))
   func blocks() async throws {
     let filling = FreshDatabase.current.pool()
     try await FullTables.fill(filling)
@@ -64,7 +64,7 @@ struct QueryCostTests {
   private static let indexes: Query = """
     select format('%I.%I', n.nspname, i.relname) from pg_index x join pg_class i on i.oid = x.indexrelid
     join pg_class t on t.oid = x.indrelid join pg_namespace n on n.oid = t.relnamespace
-    where n.nspname = 'read_models' and t.relname like '%\\_g1' and t.relname <> 'sale_g1' order by 1
+    where n.nspname = 'read_models' and t.relname like '%\\_g1' and t.relname <> 'sales_g1' order by 1
     """
 
   /// Queries that touch more blocks than they may.

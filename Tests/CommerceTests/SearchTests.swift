@@ -18,8 +18,8 @@ struct SearchTests {
   ) async throws {
     try await pool.query(
       """
-      insert into read_models.catalogue_shape (key, version, document, name, unit_price, is_on_sale, is_in_stock, search, details)
-      values (\(sku), 1, json_build_object('sku', \(sku)::text), \(name), 1, true, true, \(search ?? SearchText.normal("\(sku) \(name)")),
+      insert into read_models.catalogue_shape (key, version, owner, document, name, unit_price, is_on_sale, is_in_stock, search, details)
+      values (\(sku), 1, 0, json_build_object('sku', \(sku)::text), \(name), 1, true, true, \(search ?? SearchText.normal("\(sku) \(name)")),
         \(SearchText.normal(description)))
       """)
   }
@@ -43,7 +43,7 @@ struct SearchTests {
 
   @Test(
     "a name whose letters stand for many each, also one of before words were bounded, breaks no search",
-    .freshDatabase(projectionsSchema, readModelsSchema))
+    .freshDatabase(projectionsSchema, readModelsSchema(commerceReadModels())))
   func longWords() async throws {
     let pool = pool()
     let whole = " zz3 zephyrs" + String(repeating: "ffi", count: 86)
@@ -75,7 +75,7 @@ struct SearchTests {
 
   @Test(
     "descriptions are searched, behind names; words may be in either",
-    .freshDatabase(projectionsSchema, readModelsSchema))
+    .freshDatabase(projectionsSchema, readModelsSchema(commerceReadModels())))
   func descriptions() async throws {
     let pool = pool()
     try await insert("A", "Oak table", "Goes well with a lantern", in: pool)

@@ -1,6 +1,7 @@
 import CoreMetrics
 import EventSourcing
 import Foundation
+import JSON
 import Logging
 import MetricsTestKit
 import Postgres
@@ -13,9 +14,34 @@ import Testing
 
 @testable import Projections
 
+enum ThingEvent: DomainEvent, Hashable {
+  case happened, returned, ended, fragile, unknown, shared, ignored
+
+  /// The wire names are those of a case, with a capital letter.
+  init?(name: String) {
+    let all: [ThingEvent] = [.happened, .returned, .ended, .fragile, .unknown, .shared, .ignored]
+    guard let event = all.first(where: { $0.name == name }) else { return nil }
+    self = event
+  }
+
+  var name: String { "\(self)".capitalized }
+  func encode(into json: inout JSONWriter) throws -> String {
+    json.object { _ in }
+    return name
+  }
+  static func decode(_ name: String, _ data: JSON) throws(EventDecodingError) -> ThingEvent? {
+    ThingEvent(name: name)
+  }
+}
+
+struct Thing: Aggregate {
+  static let category = "thing"
+  mutating func apply(_ event: ThingEvent) {}
+}
+
 /// Counts each stream's events, and remembers their order; sums what the streams have, by their names' last digits.
-struct CountingProjection: Projection {
-  struct Document: Sendable, Codable {
+struct Counting: ReadModel {
+  struct Row: Sendable, Codable {
     var count = 0
     var versions: [Int64] = []
     var digit = ""
@@ -23,70 +49,40 @@ struct CountingProjection: Projection {
 
   var name = "counting"
   var version = 1
-  var tableName = "public.counting"
   /// Called for each batch, before it is folded.
   var preparing: @Sendable () throws -> Void = {}
-  let categories: Set = ["thing"]
-  var table: DocumentTable<Document> {
-    DocumentTable<Document>(
-      tableName, columns: [.init("count", "bigint") { $0.count }],
-      encode: {
-        // The same document in the same bytes.
-        let encoder = JSONEncoder()
-        encoder.outputFormatting = .sortedKeys
-        return Array(try! encoder.encode($0))
-      },
-      decode: { try JSONDecoder().decode(Document.self, from: Data($0)) })
-  }
-
-  var sumsName = "public.digits"
   /// How many of the last digits.
   var digits = 1
-  var aggregates: [AggregateTable<Document>] {
-    [
-      AggregateTable(sumsName, keys: [("digit", "text")], sums: ["streams", "events"]) { document in
-        [.init([document.digit], [1, Int64(document.count)])]
-      }
-    ]
+
+  let columns = [Column<Row>("count", \.count)]
+
+  var totals: [Totals<Row>] {
+    [Totals("\(name)_digits", by: [.text("digit", \.digit)], [.count("streams"), .sum("events") { Int64($0.count) }])]
   }
 
-  func key(of event: RecordedEvent) throws -> String? {
-    event.type == "Ignored" ? nil : event.type == "Shared" ? "shared" : event.stream.rawValue
+  var sources: [RowSource<Row>] {
+    [
+      RowSource(Thing.self) { event in
+        event.event == .ignored ? [] : [event.event == .shared ? "shared" : event.stream.rawValue]
+      } _: { [version, digits] event, _, row in
+        var changed = row ?? Row()
+        changed.count += 1
+        changed.versions.append(event.version.rawValue)
+        changed.digit = String(event.stream.rawValue.suffix(digits))
+        if event.event == .fragile, version > 1 { throw ProjectionsError("too fragile for version \(version)") }
+        if event.event == .unknown { throw EventDecodingError.unknownType("Unknown", schemaVersion: 1) }
+        row = event.event == .ended ? nil : changed
+      }
+    ]
   }
 
   func prepared(for events: [RecordedEvent], in generation: Generation) async throws -> Self {
     try preparing()
     return self
   }
-
-  func apply(_ event: RecordedEvent, to document: inout Document?) throws {
-    var changed = document ?? Document()
-    changed.count += 1
-    changed.versions.append(event.version.rawValue)
-    changed.digit = String(event.stream.rawValue.suffix(digits))
-    if event.type == "Fragile", version > 1 { throw ProjectionsError("too fragile for version \(version)") }
-    if event.type == "Unknown" { throw EventDecodingError.unknownType(event.type, schemaVersion: 1) }
-    document = event.type == "Ended" ? nil : changed
-  }
 }
 
-let tables = Schema(
-  name: "counting",
-  migrations: [
-    Migration(
-      version: 1, name: "counting",
-      sql:
-        """
-        create table counting_shape (
-          key text primary key, version bigint not null, document json not null,
-          count bigint not null check (count < 1000));
-        create view counting as select * from counting_shape;
-        create table digits_shape (
-          partition integer, digit text, streams bigint not null, events bigint not null, primary key (partition, digit));
-        create view digits as select * from digits_shape;
-        """
-    )
-  ])
+let tables = readModelsSchema([Projection(Counting())])
 
 /// How events come to the projectors of a test.
 enum Feed: CaseIterable { case rabbitMQ, postgres }
@@ -121,7 +117,7 @@ struct Engine: Sendable {
   func projector(
     headInterval: Duration = .milliseconds(300), batchSize: Int = 50, version: Int = 1,
     partitioning: Partitioning = .standard, parkLimit: Int = 20, memory: Int? = nil, digits: Int = 1,
-    beside other: CountingProjection? = nil, preparing: @escaping @Sendable () throws -> Void = {}
+    beside other: Counting? = nil, preparing: @escaping @Sendable () throws -> Void = {}
   ) -> Projector {
     var settings = Projector.Settings()
     // Long enough for a busy machine to renew in time.
@@ -132,12 +128,12 @@ struct Engine: Sendable {
     settings.partitioning = partitioning
     settings.parkLimit = parkLimit
     if let memory { settings.memory = memory }
-    var projection = CountingProjection()
+    var projection = Counting()
     projection.version = version
     projection.preparing = preparing
     projection.digits = digits
     return Projector(
-      (other.map { [AnyProjection($0)] } ?? []) + [AnyProjection(projection)], readStore: pool, writeStore: pool,
+      (other.map { [Projection($0)] } ?? []) + [Projection(projection)], readStore: pool, writeStore: pool,
       feed: eventFeed, settings: settings, logger: .quiet)
   }
 
@@ -146,6 +142,13 @@ struct Engine: Sendable {
     case .rabbitMQ: RabbitMQFeed(broker, upkeepInterval: .milliseconds(500), logger: .quiet)
     case .postgres: PostgresFeed(pool, pollInterval: .milliseconds(100), logger: .quiet)
     }
+  }
+
+  /// Has the tables made as a new version of the read model has them.
+  func migrate(toVersion version: Int) async throws {
+    var model = Counting()
+    model.version = version
+    _ = try await FreshDatabase.current.connect().migrate(readModelsSchema([Projection(model)]))
   }
 
   func append(_ count: Int, streams: Int = 20, type: String = "Happened") async throws {
@@ -174,7 +177,8 @@ struct Engine: Sendable {
       try await append(20)
       count += 1
       try await Task.sleep(for: .milliseconds(100))
-      return try await pool.query("select count(*) from counting where count = \(count)").value(Int.self) == 20
+      return try await pool.query("select count(*) from read_models.counting where count = \(count)").value(Int.self)
+        == 20
     }
     rounds = count
   }
@@ -182,15 +186,17 @@ struct Engine: Sendable {
   /// Waits until every event is counted, and checks that each was counted once and in order.
   func expectComplete(streams: Int = 20, of each: Int) async throws {
     try await eventually("every event is counted") {
-      try await pool.query("select coalesce(sum(count), 0)::bigint from counting").value(Int.self) >= streams * each
+      try await pool.query("select coalesce(sum(count), 0)::bigint from read_models.counting").value(Int.self)
+        >= streams * each
     }
-    let rows = try await pool.query("select key, document from counting").decode((String, PostgresBytes).self)
+    let rows = try await pool.query("select key, document from read_models.counting").decode(
+      (String, PostgresBytes).self)
     #expect(rows.count == streams)
     for (key, bytes) in rows {
-      let document = try JSONDecoder().decode(CountingProjection.Document.self, from: Data(bytes.bytes))
+      let document = try JSONDecoder().decode(Counting.Row.self, from: Data(bytes.bytes))
       #expect(document.versions == (0..<each).map { Int64($0) + 1 }, "\(key)")
     }
-    let sums = try await pool.query("select sum(streams)::bigint, sum(events)::bigint from digits")
+    let sums = try await pool.query("select sum(streams)::bigint, sum(events)::bigint from read_models.counting_digits")
       .decode((Int, Int).self)
     #expect(sums[0] == (streams, streams * each))
   }

@@ -31,21 +31,6 @@ private final class Fault: Sendable {
 private struct Classified: ClassifiedError { let failureKind: FailureKind }
 private struct Surprise: Error {}
 
-private let otherTables = Schema(
-  name: "other",
-  migrations: [
-    Migration(
-      version: 1, name: "other",
-      sql: """
-        create table other_shape (
-          key text primary key, version bigint not null, document json not null, count bigint not null);
-        create view other as select * from other_shape;
-        create table other_digits_shape (
-          partition integer, digit text, streams bigint not null, events bigint not null, primary key (partition, digit));
-        create view other_digits as select * from other_digits_shape;
-        """)
-  ])
-
 // What goes wrong beside the events (decision 16).
 extension EngineTests {
   @Test(
@@ -73,7 +58,7 @@ extension EngineTests {
     let engine = Engine()
     let generations = Generations(engine.pool)
     let incarnation = try await engine.store.incarnation()
-    let projection = AnyProjection(CountingProjection())
+    let projection = Projection(Counting())
     for state in [Generation.State.serving, .building] {
       _ = try await generations.add(projection, .standard, incarnation: incarnation, state: state)
     }
@@ -111,13 +96,15 @@ extension EngineTests {
     // Waits until the server answers.
     try await pool.query("select 1")
     let admin = try await PostgresConnection.connect(configuration)
-    for schema in [eventStoreSchema, projectionsSchema, tables, otherTables] { _ = try await admin.migrate(schema) }
+    var other = Counting()
+    other.name = "other"
+    let both = readModelsSchema([Projection(Counting()), Projection(other)])
+    for schema in [eventStoreSchema, projectionsSchema, both] { _ = try await admin.migrate(schema) }
     let engine = Engine(pool: pool)
-    var other = CountingProjection()
-    (other.name, other.tableName, other.sumsName) = ("other", "public.other", "public.other_digits")
     @Sendable func expectCount(_ count: Int, of table: String) async throws {
       try await eventually("\(table) has \(count)") {
-        try await engine.pool.query("select coalesce(sum(count), 0)::bigint from \(unescaped: table)").value(Int.self)
+        try await engine.pool.query("select coalesce(sum(count), 0)::bigint from read_models.\(unescaped: table)")
+          .value(Int.self)
           == count
       }
     }
@@ -127,9 +114,10 @@ extension EngineTests {
       try await expectCount(20, of: "other")
       // Where it waits for the table it holds no row that its successor needs.
       let locking = try await PostgresConnection.connect(configuration)
-      try await locking.execute("begin; lock table counting_g1 in access exclusive mode")
+      try await locking.execute("begin; lock table read_models.counting_g1 in access exclusive mode")
       try await engine.append(20)
-      let waiting: Query = "select pid from pg_locks where relation = 'counting_g1'::regclass and not granted"
+      let waiting: Query =
+        "select pid from pg_locks where relation = 'read_models.counting_g1'::regclass and not granted"
       try await eventually("it waits") { try await admin.query(waiting).count == 1 }
       let pid = try await admin.query(waiting).value(Int32.self)
       kill(pid, SIGSTOP)
@@ -196,7 +184,7 @@ extension EngineTests {
     let engine = Engine(feed: feed)
     try await FreshDatabase.current.connect().execute(
       """
-      alter table counting_shape add constraint refuse check (key <> 'thing-0' or count < 3);
+      alter table read_models.counting_shape add constraint refuse check (key <> 'thing-0' or count < 3);
       create table seen (version bigint, position bigint, event_id uuid, event_type text);
       create function note() returns trigger language plpgsql as $$
       begin
@@ -209,10 +197,11 @@ extension EngineTests {
     try await withServices([engine.projector(batchSize: 5, partitioning: Partitioning(count: 1)!)]) {
       for number in 0..<18 { try await engine.append(2, streams: 2, type: number % 2 == 0 ? "Happened" : "Returned") }
       try await eventually("it is parked, and all else is applied") {
-        let count = try await engine.pool.query("select count from counting where key = 'thing-1'").decode(Int.self)
+        let count = try await engine.pool.query("select count from read_models.counting where key = 'thing-1'").decode(
+          Int.self)
         return try await engine.pool.query("select 1 from projections.parked").count == 1 && count == [18]
       }
-      try await engine.pool.query("alter table counting_g1 drop constraint refuse")
+      try await engine.pool.query("alter table read_models.counting_g1 drop constraint refuse")
       try await engine.pool.query("update projections.parked set request = 'retry'")
       try await engine.expectComplete(streams: 2, of: 18)
     }

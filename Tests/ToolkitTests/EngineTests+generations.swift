@@ -19,9 +19,8 @@ extension EngineTests {
     arguments: Feed.allCases)
   func oneBroken(feed: Feed) async throws {
     let engine = Engine(feed: feed)
-    var broken = CountingProjection()
+    var broken = Counting()
     broken.name = "broken"
-    broken.tableName = "public.nowhere"
     try await withServices([engine.projector(beside: broken)]) {
       try await engine.append(20)
       try await engine.expectComplete(of: 1)
@@ -38,6 +37,7 @@ extension EngineTests {
     try await withServices([engine.projector()]) {
       try await engine.append(20)
       try await engine.expectComplete(of: 1)
+      try await engine.migrate(toVersion: 2)
       try await withServices([engine.projector(version: 2)]) {
         try await engine.append(1, type: "Fragile")
         try await eventually("it has caught up, with a stream parked") {
@@ -57,8 +57,10 @@ extension EngineTests {
     let dead = try await generations.activate(both[1], of: engine.store)
     #expect(dead?.contains("have no projector") == true, "\(dead ?? "it serves")")
     #expect(try await generations.drop("counting", 2))
+    var version2 = Counting()
+    version2.version = 2
     let next = try await generations.add(
-      AnyProjection(CountingProjection()), .standard, incarnation: UUID(), state: .building)
+      Projection(version2), .standard, incarnation: UUID(), state: .building)
     #expect(next == 3)
   }
 
@@ -69,7 +71,7 @@ extension EngineTests {
   func dropUnderLoad(feed: Feed) async throws {
     let engine = Engine(feed: feed)
     let generations = Generations(engine.pool)
-    let projection = AnyProjection(CountingProjection())
+    let projection = Projection(Counting())
     try await withServices(engine.feeding(engine.projector())) {
       try await engine.append(20)
       try await engine.expectComplete(of: 1)

@@ -22,7 +22,7 @@ extension EngineTests {
     let engine = Engine(feed: feed)
     let one = Partitioning(count: 1)!
     if cause == "refused" {
-      try await engine.pool.query("alter table counting_shape add constraint refuse check (count < 0)")
+      try await engine.pool.query("alter table read_models.counting_shape add constraint refuse check (count < 0)")
     }
     let metrics = TestMetrics()
     try await withServices([engine.projector(partitioning: one, parkLimit: 3)], metrics) {
@@ -105,7 +105,7 @@ extension EngineTests {
   func fencing() async throws {
     let engine = Engine()
     let pool = engine.pool
-    let projection = AnyProjection(CountingProjection())
+    let projection = Projection(Counting())
     let number = try await Generations(pool).add(
       projection, .standard, incarnation: try await engine.store.incarnation(), state: .serving)
     #expect(number == 1)
@@ -126,10 +126,12 @@ extension EngineTests {
       try await rounds.write(part, of: ObjectIdentifier(rounds))
     }
     let isFenced = { (error: any Error) in (error as? PostgresError)?.code == .server(.fenced) }
-    await #expect { try await write(["insert into counting_g1 values ('x', 1, '{}', 1)"], of: old) } throws: {
+    await #expect {
+      try await write(["insert into read_models.counting_g1 values ('x', 1, 1, '{}', 1)"], of: old)
+    } throws: {
       isFenced($0)
     }
-    #expect(try await pool.query("select 1 from counting").isEmpty)
+    #expect(try await pool.query("select 1 from read_models.counting").isEmpty)
     try await write([], of: new)
     // The same step twice: the checkpoint is not where it was.
     await #expect { try await write([], of: new) } throws: { isFenced($0) }
@@ -156,7 +158,7 @@ extension EngineTests {
         ).count == Partitioning.standard.count
       }
       // Nothing can be written any more.
-      #expect(try await engine.pool.query("select sum(count)::bigint from counting").value(Int.self) == 100)
+      #expect(try await engine.pool.query("select sum(count)::bigint from read_models.counting").value(Int.self) == 100)
     }
   }
 
@@ -171,7 +173,7 @@ extension EngineTests {
       try await engine.append(20, type: "Ignored")
       try await engine.append(10, type: "Ended")
       try await eventually("ten are left") {
-        let rows = try await engine.pool.query("select 1 from counting").count
+        let rows = try await engine.pool.query("select 1 from read_models.counting").count
         let position = try await engine.pool.query("select coalesce(max(position), 0) from projections.checkpoints")
           .value(Int.self)
         return rows == 10 && position == 50
@@ -188,7 +190,7 @@ extension EngineTests {
     let incarnation = try await engine.store.incarnation()
     try await engine.append(40)
     let (one, fine) = (try #require(Partitioning(count: 1)), Partitioning.standard)
-    let projection = AnyProjection(CountingProjection())
+    let projection = Projection(Counting())
     _ = try await generations.add(projection, one, incarnation: incarnation, state: .serving)
     _ = try await generations.add(projection, fine, incarnation: incarnation, state: .building)
     let second = try #require(try await generations.all(of: ["counting"]).last)
@@ -224,6 +226,7 @@ extension EngineTests {
     try await withServices(engine.feeding(engine.projector())) {
       try await engine.append(100)
       try await engine.expectComplete(of: 5)
+      try await engine.migrate(toVersion: new.version)
       try await withServices([
         engine.projector(version: new.version, partitioning: Partitioning(count: new.partitions)!)
       ]) {
@@ -236,7 +239,7 @@ extension EngineTests {
         try await engine.append(100)
         try await engine.expectComplete(of: 15)
         try await eventually("the old one is kept up") {
-          try await engine.pool.query("select sum(count)::bigint from counting_g1").value(Int.self) == 300
+          try await engine.pool.query("select sum(count)::bigint from read_models.counting_g1").value(Int.self) == 300
         }
       }
       // And back again, once nobody keeps the new one up.

@@ -69,7 +69,7 @@ struct EngineTests {
         try await engine.pool.query("select stream from projections.parked").decode(String.self) == ["thing-q"]
       }
       try await eventually("the others have their rows") {
-        try await engine.pool.query("select count(*) from counting").value(Int.self) == others + 1
+        try await engine.pool.query("select count(*) from read_models.counting").value(Int.self) == others + 1
       }
     }
   }
@@ -143,12 +143,14 @@ struct EngineTests {
   func poison(feed: Feed) async throws {
     let engine = Engine(feed: feed)
     try await engine.pool.query(
-      "alter table counting_shape add constraint refuse check (key <> 'thing-7' or count < 3)")
+      "alter table read_models.counting_shape add constraint refuse check (key <> 'thing-7' or count < 3)")
     try await withServices(engine.feeding(engine.projector())) {
       for _ in 0..<5 { try await engine.append(20) }
       let others = (0..<20).filter { $0 != 7 }.map { "thing-\($0)" }
       try await eventually("all others are complete") {
-        try await engine.pool.query("select 1 from counting where count = 5 and key = any(\(array: others))").count
+        try await engine.pool.query(
+          "select 1 from read_models.counting where count = 5 and key = any(\(array: others))"
+        ).count
           == others.count
       }
       try await eventually("it is parked") {
@@ -157,14 +159,16 @@ struct EngineTests {
       let parked = try await engine.pool.query("select stream, version, error from projections.parked")
         .decode((String, Int, String).self)
       #expect(parked.count == 1 && parked[0].0 == "thing-7" && parked[0].1 == 3 && parked[0].2.contains("refuse"))
-      #expect(try await engine.pool.query("select count from counting where key = 'thing-7'").value(Int.self) == 2)
+      #expect(
+        try await engine.pool.query("select count from read_models.counting where key = 'thing-7'").value(Int.self) == 2
+      )
       // In vain, as long as the cause is there.
       try await engine.pool.query("update projections.parked set request = 'retry'")
       try await eventually("it was tried again") {
         try await engine.pool.query("select attempts from projections.parked").value(Int.self) == 2
       }
       try await engine.append(20)
-      try await engine.pool.query("alter table counting_g1 drop constraint refuse")
+      try await engine.pool.query("alter table read_models.counting_g1 drop constraint refuse")
       try await engine.pool.query("update projections.parked set request = 'retry'")
       try await engine.expectComplete(of: 6)
       #expect(try await engine.pool.query("select 1 from projections.parked").isEmpty)
@@ -177,13 +181,13 @@ struct EngineTests {
     arguments: Feed.allCases)
   func retryInTraffic(feed: Feed) async throws {
     let engine = Engine(feed: feed)
-    try await engine.pool.query("alter table counting_shape add constraint refuse check (count < 3)")
+    try await engine.pool.query("alter table read_models.counting_shape add constraint refuse check (count < 3)")
     try await withServices(engine.feeding(engine.projector(headInterval: .milliseconds(90)))) {
       for _ in 0..<3 { try await engine.append(20) }
       try await eventually("all are parked") {
         try await engine.pool.query("select 1 from projections.parked").count == 20
       }
-      try await engine.pool.query("alter table counting_g1 drop constraint refuse")
+      try await engine.pool.query("alter table read_models.counting_g1 drop constraint refuse")
       var count = 3
       func keepAppending(_ times: Int) async throws {
         for _ in 0..<times {
@@ -218,7 +222,7 @@ struct EngineTests {
       let sleeper = try await FreshDatabase.current.connect()
       try await Projector.prepare(leaseDuration: .seconds(1))(sleeper)
       try await sleeper.execute(
-        "begin; select * from projections.checkpoints for update; select * from counting_g1 for update")
+        "begin; select * from projections.checkpoints for update; select * from read_models.counting_g1 for update")
       try await engine.append(20)
       try await engine.expectComplete(of: 2)
       await #expect(throws: PostgresError.self) { try await sleeper.query("select 1") }
@@ -232,17 +236,18 @@ struct EngineTests {
   func discarding(feed: Feed) async throws {
     let engine = Engine(feed: feed)
     try await engine.pool.query(
-      "alter table counting_shape add constraint refuse check (key <> 'thing-7' or count < 3)")
+      "alter table read_models.counting_shape add constraint refuse check (key <> 'thing-7' or count < 3)")
     try await withServices([engine.projector()]) {
       for _ in 0..<3 { try await engine.append(20) }
       try await eventually("it is parked") {
         try await engine.pool.query("select 1 from projections.parked").count == 1
       }
-      try await engine.pool.query("alter table counting_g1 drop constraint refuse")
+      try await engine.pool.query("alter table read_models.counting_g1 drop constraint refuse")
       try await engine.pool.query("update projections.parked set request = 'discard'")
       try await engine.append(20)
       try await eventually("it goes on") {
-        let count = try await engine.pool.query("select count from counting where key = 'thing-7'").value(Int.self)
+        let count = try await engine.pool.query("select count from read_models.counting where key = 'thing-7'").value(
+          Int.self)
         let waiting = try await engine.pool.query("select 1 from projections.parked").count
         return (count, waiting) == (3, 0)
       }

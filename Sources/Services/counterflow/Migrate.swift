@@ -37,7 +37,8 @@ struct Migrate: AsyncParsableCommand {
       [eventStoreSchema, personalSchema, commerceStoreSchema],
       passwords)
     try await migrate(
-      "read store", try settings[CommonSettings.readDatabaseURL], [projectionsSchema, readModelsSchema],
+      "read store", try settings[CommonSettings.readDatabaseURL],
+      [projectionsSchema, readModelsSchema(commerceReadModels())],
       passwords.filter { $0.0.usesReadStore })
   }
 

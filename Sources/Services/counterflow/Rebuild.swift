@@ -49,7 +49,7 @@ struct Rebuild: AsyncParsableCommand {
 
 private struct Rebuilding {
   let stores: Stores
-  let projection: AnyProjection
+  let projection: Projection
 
   private var table: Generations { Generations(stores.readStore) }
 

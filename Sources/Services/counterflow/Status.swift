@@ -27,7 +27,7 @@ struct Status: AsyncParsableCommand {
         let status = try await ProjectionStatus.read(stores.readStore, stores.events)
         if watch && !json { print("\u{1B}[2J\u{1B}[H", terminator: "") }
         let known = Set(status.entries.map(\.generation.projection))
-        let missing = commerceProjections(nil).map(\.name).filter { !known.contains($0) }
+        let missing = commerceReadModels().map(\.name).filter { !known.contains($0) }
         print(json ? Self.json(status, missing) : Self.text(status, missing, withPairs: pairs))
         fflush(nil)
         guard watch else {

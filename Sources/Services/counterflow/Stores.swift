@@ -30,8 +30,8 @@ struct Stores {
   }
 
   /// The projections of these names; all when there are none.
-  func projections(_ names: [String]) throws -> [AnyProjection] {
-    let all = commerceProjections(PersonalKeys(writeStore))
+  func projections(_ names: [String]) throws -> [Projection] {
+    let all = commerceReadModels(PersonalKeys(writeStore))
     for name in names where !all.contains(where: { $0.name == name }) {
       throw ValidationError(
         "there is no projection '\(name)'; there are: \(all.map(\.name).joined(separator: ", "))")

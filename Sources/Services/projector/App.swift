@@ -8,5 +8,5 @@ struct App {
 }
 
 extension Role {
-  static let commerceProjector = Role.projector(schema: readModelsSchema, commerceProjections)
+  static let commerceProjector = Role.projector(commerceReadModels)
 }

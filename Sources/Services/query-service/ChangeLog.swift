@@ -247,4 +247,4 @@ final class ChangeLog: Service {
 }
 
 /// Every read model.
-let commerceReads = commerceProjections(nil).map { Reads($0.name) }
+let commerceReads = commerceReadModels().map { Reads($0.name) }

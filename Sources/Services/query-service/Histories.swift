@@ -45,35 +45,37 @@ struct Histories: Sendable {
   }
 
   func order(_ id: String, at moment: Moment) async throws -> Answer? {
-    try await fold(OrdersProjection(), Order.stream(id), moment)
+    try await fold(Orders(), id, Order.stream(id), moment)
   }
 
   func product(_ sku: SKU, at moment: Moment) async throws -> Answer? {
-    try await fold(CatalogueProjection(), Product.stream(sku.rawValue), moment)
+    try await fold(Catalogue(), sku.rawValue, Product.stream(sku.rawValue), moment)
   }
 
   func customer(_ id: String, at moment: Moment) async throws -> Answer? {
     let own = try await reading { try await keys.keys(of: [id]) }
-    return try await fold(CustomersProjection(keys: nil).opening(with: own), Customer.stream(id), moment)
+    return try await fold(Customers(keys: nil).opening(with: own), id, Customer.stream(id), moment)
   }
 
   /// nil where there was nothing at that moment.
-  private func fold<Folding: Projection>(
-    _ projection: Folding, _ stream: StreamID, _ moment: Moment
+  private func fold<Model: ReadModel>(
+    _ model: Model, _ key: String, _ stream: StreamID, _ moment: Moment
   ) async throws -> Answer? {
-    let table = projection.table
-    var (document, version) = (Folding.Document?.none, Version.none)
+    var (rows, version) = (FoldedRows<Model>(), Version.none)
+    func answer() throws -> Answer? {
+      try rows[key].map { Answer(bytes: try Model.document(of: $0), version: version.rawValue) }
+    }
     while true {
       let events = try await read(stream, after: version, limit: Self.readSize)
-      for event in events {
+      let wanted = events.prefix { event in
         switch moment {
-        case .version(let last) where event.version > last: return answer(document, table, version)
-        case .time(let time) where event.recordedAt > time: return answer(document, table, version)
-        default: break
+        case .version(let last): event.version <= last
+        case .time(let time): event.recordedAt <= time
         }
-        try projection.apply(event, to: &document)
-        version = event.version
       }
+      try rows.apply(Array(wanted), by: model)
+      version = wanted.last?.version ?? version
+      guard wanted.count == events.count else { return try answer() }
       guard events.count == Self.readSize else { break }
       guard version.rawValue < Self.longest else {
         throw Problem(
@@ -83,12 +85,7 @@ struct Histories: Sendable {
     }
     // A version that is still to come.
     if case .version(let wanted) = moment, version < wanted { return nil }
-    return answer(document, table, version)
-  }
-
-  private func answer<Document>(_ document: Document?, _ table: DocumentTable<Document>, _ version: Version) -> Answer?
-  {
-    document.map { Answer(bytes: table.encode($0), version: version.rawValue) }
+    return try answer()
   }
 
   private func read(_ stream: StreamID, after version: Version, limit: Int) async throws -> [RecordedEvent] {

@@ -52,7 +52,9 @@ extension Role {
     // Who follows changes is let go before the server waits for its answers to end.
     parts.workers = [log, overview]
     parts.healthChecks = [
-      .anyDatabase("readStore", store.servers.map(\.pool), [projectionsSchema, readModelsSchema])
+      .anyDatabase("readStore", store.servers.map(\.pool), [projectionsSchema]) {
+        try await Projection.problem(with: commerceReadModels(), on: $0)
+      }
     ]
     parts.addRoutes = { router in
       router.addDocument("/openapi.yaml", "application/yaml", CommerceRoutes.openAPI)

@@ -20,12 +20,24 @@ public struct Timestamp: Hashable, Comparable, Sendable, CustomStringConvertible
 
   /// RFC 3339 in UTC with as many decimals as the instant needs: none, three or six.
   public var description: String {
-    let (days, time) = microsecondsSince1970.flooredDivision(by: 86_400_000_000)
-    let (year, month, day) = civil(fromDays: days)
+    let (_, time) = microsecondsSince1970.flooredDivision(by: 86_400_000_000)
     let (seconds, micros) = time.flooredDivision(by: 1_000_000)
     let clock = "\(pad(seconds / 3600)):\(pad(seconds / 60 % 60)):\(pad(seconds % 60))"
     let fraction = micros == 0 ? "" : micros % 1000 == 0 ? ".\(pad(micros / 1000, 3))" : ".\(pad(micros, 6))"
-    return "\(pad(year, 4))-\(pad(month))-\(pad(day))T\(clock)\(fraction)Z"
+    return "\(date)T\(clock)\(fraction)Z"
+  }
+
+  /// RFC 3339 in UTC with six decimals.
+  package var fullDescription: String {
+    let micros = microsecondsSince1970.flooredDivision(by: 1_000_000).remainder
+    let whole = Timestamp(microsecondsSince1970: microsecondsSince1970 - micros).description
+    return "\(whole.dropLast()).\(pad(micros, 6))Z"
+  }
+
+  /// The day in UTC, such as 2026-11-27.
+  public var date: String {
+    let (year, month, day) = civil(fromDays: microsecondsSince1970.flooredDivision(by: 86_400_000_000).quotient)
+    return "\(pad(year, 4))-\(pad(month))-\(pad(day))"
   }
 
   /// Parses RFC 3339 (section 5.6) with any offset; decimals beyond the sixth are cut off. A leap

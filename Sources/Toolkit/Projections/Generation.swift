@@ -65,7 +65,7 @@ public struct Generations: Sendable {
   /// Makes the next generation and its tables.
   /// - Returns: its number; nil when another one is being built.
   public func add(
-    _ projection: AnyProjection, _ partitioning: Partitioning, incarnation: UUID, state: Generation.State,
+    _ projection: Projection, _ partitioning: Partitioning, incarnation: UUID, state: Generation.State,
     until: Position? = nil, activates: Bool = true
   ) async throws -> Int? {
     try await pool.query(

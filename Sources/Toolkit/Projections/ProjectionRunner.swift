@@ -30,7 +30,7 @@ actor ProjectionRunner {
     let events: ArraySlice<RecordedEvent>
   }
 
-  let projection: AnyProjection
+  let projection: Projection
   nonisolated let generation: Generation
   let store: PairStore
   let readStore: PostgresPool
@@ -64,7 +64,7 @@ actor ProjectionRunner {
   nonisolated var isAside: Bool { standsAside.load(ordering: .relaxed) }
 
   init(
-    _ projection: AnyProjection, _ store: PairStore, readStore: PostgresPool, rounds: SharedRounds,
+    _ projection: Projection, _ store: PairStore, readStore: PostgresPool, rounds: SharedRounds,
     events: PostgresEventStore, headReader: HeadReader, budget: MemoryBudget, settings: Settings, logger: Logger
   ) {
     self.projection = projection

@@ -13,8 +13,48 @@ public let projectionsSchema = Schema(
       version: 3, name: "numbers", sql: String(decoding: PackageResources.v0003_numbers_sql, as: UTF8.self)),
     Migration(
       version: 4, name: "one row", sql: String(decoding: PackageResources.v0004_one_row_sql, as: UTF8.self)),
+    Migration(
+      version: 5, name: "shapes", sql: String(decoding: PackageResources.v0005_shapes_sql, as: UTF8.self)),
   ],
   afterwards: [
     String(decoding: PackageResources.functions_sql, as: UTF8.self),
     String(decoding: PackageResources.privileges_sql, as: UTF8.self),
   ])
+
+/// The tables of read models, as they declare them. Needs the engine's own tables.
+///
+/// Their shapes are made, or made anew where they are declared otherwise under a new version, each time that it is applied.
+public func readModelsSchema(_ projections: [Projection]) -> Schema {
+  let declarations = projections.map { projection in
+    let tables = projection.tables.map { "'\($0)'" }.joined(separator: ", ")
+    return "select projections.declare('\(projection.name)', \(projection.version), array[\(tables)], "
+      + "$definition$\(projection.definition)$definition$);"
+  }
+  return Schema(
+    name: readModelsName,
+    migrations: [
+      Migration(
+        version: 1, name: "read models",
+        sql: String(decoding: PackageResources.v0001_read_models_sql, as: UTF8.self))
+    ], afterwards: declarations)
+}
+
+extension Projection {
+  /// What is wrong with what a read store knows of this read model's tables; nil for nothing.
+  public static func problem(with projections: [Projection], on readStore: PostgresPool) async throws -> String? {
+    let names = projections.map(\.name)
+    let known = try await readStore.query(
+      "select projection, version, definition from projections.shapes where projection = any(\(array: names))"
+    ).decode((String, Int, String).self)
+    let shapes = Dictionary(uniqueKeysWithValues: known.map { ($0.0, ($0.1, $0.2)) })
+    for projection in projections {
+      let shape = shapes[projection.name]
+      // A newer build has migrated already: the generations that this one runs are there.
+      if let shape, shape.0 > projection.version { continue }
+      guard let shape, shape == (projection.version, projection.definition) else {
+        return "the tables of read model \(projection.name) are not those of this build; run counterflow migrate"
+      }
+    }
+    return nil
+  }
+}

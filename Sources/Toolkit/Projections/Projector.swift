@@ -35,7 +35,7 @@ public struct Projector: Service {
     public init() {}
   }
 
-  private let projections: [AnyProjection]
+  private let projections: [Projection]
   private let readStore: PostgresPool
   private let store: PostgresEventStore
   let feed: any EventFeed
@@ -51,7 +51,7 @@ public struct Projector: Service {
 
   /// - Parameter readStore: a pool with at least a connection per projection and lane, and one more.
   public init(
-    _ projections: [AnyProjection], readStore: PostgresPool, writeStore: PostgresPool, feed: any EventFeed,
+    _ projections: [Projection], readStore: PostgresPool, writeStore: PostgresPool, feed: any EventFeed,
     settings: Settings = Settings(), logger: Logger
   ) {
     self.projections = projections
@@ -150,7 +150,7 @@ public struct Projector: Service {
     }
   }
 
-  private func runner(_ projection: AnyProjection, _ generation: Generation, _ lane: Int) -> ProjectionRunner {
+  private func runner(_ projection: Projection, _ generation: Generation, _ lane: Int) -> ProjectionRunner {
     ProjectionRunner(
       projection,
       PairStore(
@@ -186,14 +186,14 @@ public struct Projector: Service {
     return mine
   }
 
-  private func isOwn(_ generation: Generation, _ projection: AnyProjection) -> Bool {
+  private func isOwn(_ generation: Generation, _ projection: Projection) -> Bool {
     generation.version == projection.version && generation.partitioning == settings.partitioning
   }
 
   /// Where a projection has no generation yet, makes the first; where its version or the number of partitions is new, the
   /// next one; and lets one serve that has caught up, or that alone is kept up any more.
   private func advance(
-    _ projection: AnyProjection, _ its: [Generation], _ table: Generations, _ reminders: inout Reminders
+    _ projection: Projection, _ its: [Generation], _ table: Generations, _ reminders: inout Reminders
   ) async throws {
     let name: Logger.MetadataValue = "\(projection.name)"
     let own = its.filter { isOwn($0, projection) && $0.state != .past }

@@ -1,7 +1,7 @@
 internal import EventSourcing
 internal import Foundation
 internal import Logging
-public import Postgres
+internal import Postgres
 public import PostgresEventStore
 public import Projections
 internal import RabbitMQ
@@ -10,13 +10,9 @@ public import ServiceKit
 
 extension Role {
   /// Keeps read models up to date.
-  /// - Parameters:
-  ///   - schema: of the read models' tables.
-  ///   - projections: the read models' projections; with the keys of personal data for those that show some, nil where only
-  ///     their names are asked for.
-  public static func projector(
-    schema: Schema, _ projections: @escaping @Sendable (PersonalKeys?) -> [AnyProjection]
-  ) -> Role {
+  /// - Parameter projections: the read models; with the keys of personal data for those that show some, nil where only their
+  ///   names are asked for.
+  public static func projector(_ projections: @escaping @Sendable (PersonalKeys?) -> [Projection]) -> Role {
     let chosen = ProjectorSettings.projections(of: projections(nil).map(\.name))
     return Role(
       "projector", port: 8084,
@@ -49,7 +45,9 @@ extension Role {
       parts.services = [readStore, writeStore]
       parts.workers = [projector]
       parts.healthChecks = [
-        .database("readStore", readStore, [projectionsSchema, schema]),
+        .database("readStore", readStore, [projectionsSchema]) {
+          try await Projection.problem(with: projections(nil), on: $0)
+        },
         .database("writeStore", writeStore, [eventStoreSchema, personalSchema]),
         HealthCheck("feed") {
           do { try projector.checkFeed() } catch { throw NotReady("\(error)") }

@@ -39,7 +39,11 @@ public enum Databases {
 
 extension HealthCheck {
   /// The database answers, and has at least the schemas that this build needs.
-  public static func database(_ name: String, _ pool: PostgresPool, _ schemas: [Schema]) -> HealthCheck {
+  /// - Parameter problem: what else is wrong with it; nil for nothing.
+  public static func database(
+    _ name: String, _ pool: PostgresPool, _ schemas: [Schema],
+    problem: @escaping @Sendable (PostgresPool) async throws -> String? = { _ in nil }
+  ) -> HealthCheck {
     HealthCheck(name) {
       for schema in schemas {
         let version = try await pool.withConnection { try await $0.version(of: schema) }
@@ -49,17 +53,21 @@ extension HealthCheck {
           )
         }
       }
+      if let problem = try await problem(pool) { throw NotReady(problem) }
     }
   }
-}
 
-extension HealthCheck {
   /// One of several servers, at least, answers and has the schemas.
-  public static func anyDatabase(_ name: String, _ pools: [PostgresPool], _ schemas: [Schema]) -> HealthCheck {
+  public static func anyDatabase(
+    _ name: String, _ pools: [PostgresPool], _ schemas: [Schema],
+    problem: @escaping @Sendable (PostgresPool) async throws -> String? = { _ in nil }
+  ) -> HealthCheck {
     HealthCheck(name) {
       var failure: (any Error)?
       for pool in pools {
-        do { return try await HealthCheck.database(name, pool, schemas).check() } catch { failure = error }
+        do { return try await HealthCheck.database(name, pool, schemas, problem: problem).check() } catch {
+          failure = error
+        }
       }
       if let failure { throw failure }
     }

@@ -1,5 +1,6 @@
 internal import JSON
 public import Postgres
+public import Projections
 
 /// Queries on the catalogue's read table. Answers are JSON as it is sent.
 public struct CatalogueQueries: Sendable {

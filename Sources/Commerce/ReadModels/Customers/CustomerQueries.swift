@@ -1,6 +1,7 @@
 internal import EventSourcing
 internal import JSON
 public import Postgres
+public import Projections
 
 /// Queries on the customers' read table. Answers are JSON as it is sent.
 public struct CustomerQueries: Sendable {

@@ -1,5 +1,6 @@
 public import EventSourcing
 public import Postgres
+public import Projections
 
 /// Queries on the orders' read table. Answers are JSON as it is sent.
 public struct OrderQueries: Sendable {
@@ -140,7 +141,7 @@ public struct OrderQueries: Sendable {
       }
       return "array(select n.key from read_models.\(table) n where \(all.condition))"
     }
-    let skus = keys(true, in: "catalogue").map { "string_to_array(skus, '|') && \($0)" }
+    let skus = keys(true, in: "catalogue").map { "\(tagsExpression("skus")) && \($0)" }
     let customers = keys(false, in: "customers").map { "customer_id = any(\($0))" }
     return [skus, customers].compactMap { $0 }
   }

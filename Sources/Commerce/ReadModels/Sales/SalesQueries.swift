@@ -1,5 +1,6 @@
 internal import JSON
 public import Postgres
+internal import Projections
 
 /// Queries on the figures of sales. Days are UTC, texts such as 2026-11-21; amounts are minor units. Gross, orders and units are
 /// of orders that were not cancelled; net is gross less returned.

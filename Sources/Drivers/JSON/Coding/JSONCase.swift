@@ -35,7 +35,7 @@ extension JSON {
 private struct NoSuchCase: Error {}
 
 private final class JSONCaseEncoder: Encoder {
-  let stream = JSONStream()
+  let stream = JSONStream(absentAsNull: false)
   private var name: String?
 
   var codingPath: [any CodingKey] { [] }

@@ -1,9 +1,10 @@
 extension JSONWriter {
-  /// Writes a value as its `encode(to:)` describes it: members in that order, absent optionals left out.
+  /// Writes a value as its `encode(to:)` describes it: members in that order.
+  /// - Parameter absentAsNull: writes null for optionals that are absent, which are left out otherwise.
   /// - Throws: what `encode(to:)` throws; `EncodingError` for numbers that JSON has not (NaN, infinities, beyond 64 bits with
   ///   sign), text with U+0000, and containers that are written to in turn.
-  public mutating func write(encoding value: some Encodable) throws {
-    let stream = JSONStream()
+  public mutating func write(encoding value: some Encodable, absentAsNull: Bool = false) throws {
+    let stream = JSONStream(absentAsNull: absentAsNull)
     swap(&self, &stream.writer)
     defer { swap(&self, &stream.writer) }
     try stream.write(value)
@@ -21,6 +22,9 @@ final class JSONStream {
   @exclusivity(unchecked) private var arrays: UInt64 = 0
   /// What could not be thrown where it happened.
   var failure: (any Error)?
+  let absentAsNull: Bool
+
+  init(absentAsNull: Bool) { self.absentAsNull = absentAsNull }
 
   func begin(_ bracket: UInt8) {
     if depth == JSON.maximumDepth { failure = failure ?? Self.wrong("nested deeper than \(JSON.maximumDepth)") }

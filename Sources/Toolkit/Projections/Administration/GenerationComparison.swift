@@ -23,7 +23,7 @@ public struct GenerationComparison: Sendable {
 
   /// Where the checksums differ both are looked at several times, since they may be moving.
   public static func compare(
-    _ projection: AnyProjection, _ old: Generation, _ new: Generation, on pool: PostgresPool
+    _ projection: Projection, _ old: Generation, _ new: Generation, on pool: PostgresPool
   ) async throws -> GenerationComparison {
     var tables: [Table] = []
     for (name, contents) in zip(projection.tables, projection.contents) {

@@ -14,7 +14,7 @@ extension Verification {
     for partition in generation.partitioning.partitions where chosen?.contains(partition.index) ?? true {
       let replay = projection.replaying(true)
       try await forEachGroup(of: partition, subject, replay) { result in
-        try await result.compare(replay.takeRows(), with: table, on: subject.connection)
+        try await result.compare(try replay.takeRows(), with: table, on: subject.connection)
       }
       partitionsReplayed += 1
       try await checkSums(replay, partition, subject)
@@ -97,7 +97,7 @@ extension Verification {
     for partition in subject.generation.partitioning.partitions {
       let replay = subject.projection.replaying(false)
       try await forEachGroup(of: partition, subject, replay) { _ in
-        for key in replay.takeRows().keys { known.insert(key.hashValue) }
+        for key in try replay.takeRows().keys { known.insert(key.hashValue) }
       }
     }
     var after = ""

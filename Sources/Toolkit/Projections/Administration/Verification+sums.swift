@@ -7,8 +7,8 @@ extension Verification {
   private static let sumsAtOnce = 5_000
 
   /// Where expected sums of one partition lie, in the order of the tables of sums.
-  private static func targets(_ projection: AnyProjection) -> [String] {
-    projection.sums.indices.map { "pg_temp.expected_sums_\($0)" }
+  private static func targets(_ projection: Projection) -> [String] {
+    projection.totals.indices.map { "pg_temp.expected_sums_\($0)" }
   }
 
   /// Lets go of the sums when there are too many.
@@ -36,10 +36,10 @@ extension Verification {
     if isMoved { try await moveSums(replay, subject) }
     for (index, name) in projection.tables.dropFirst().enumerated() {
       let table = generation.table(name)
-      let (query, place) = (projection.sums[index](table, partition.index), "\(table), partition \(partition.index)")
+      let (query, place) = (projection.totals[index](table, partition.index), "\(table), partition \(partition.index)")
       if isMoved {
         let target = Self.targets(projection)[index]
-        try await compare(projection.sums[index](target, partition.index), with: query, place, subject.connection)
+        try await compare(projection.totals[index](target, partition.index), with: query, place, subject.connection)
         try await subject.connection.execute("truncate \(target)")
       } else {
         try await compare(replay.sums(of: name), with: query, place, on: subject.connection)

@@ -45,7 +45,7 @@ extension Verification {
   ///   - sumLimit: sums that are held in memory, about. For a partition that has more the user of the connection must
   ///     be allowed temporary tables, and the server must be no standby.
   public static func verify(
-    _ projection: AnyProjection, _ generation: Generation, on connection: PostgresConnection,
+    _ projection: Projection, _ generation: Generation, on connection: PostgresConnection,
     _ store: PostgresEventStore, partitions: Set<Int>?, sumLimit: Int = 50_000
   ) async throws -> Verification {
     var result = Verification(projection: projection.name, generation: generation.number, sumLimit: sumLimit)
@@ -69,7 +69,7 @@ extension Verification {
   /// What is verified.
   struct Subject {
     let snapshot: Snapshot
-    let projection: AnyProjection
+    let projection: Projection
     let generation: Generation
     let connection: PostgresConnection
     let store: PostgresEventStore
@@ -136,7 +136,7 @@ extension Verification {
   }
 
   private mutating func checkCompleteness(
-    _ snapshot: Snapshot, _ projection: AnyProjection, _ generation: Generation, _ store: PostgresEventStore
+    _ snapshot: Snapshot, _ projection: Projection, _ generation: Generation, _ store: PostgresEventStore
   ) async throws {
     var accounted = snapshot.ledger
     for event in snapshot.discarded {

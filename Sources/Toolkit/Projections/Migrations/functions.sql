@@ -22,6 +22,11 @@ begin
     where g.projection = name and (new_state = 'serving' or (new_state = 'building' and g.state = 'building'))) then
     return null;
   end if;
+  if not exists (
+    select from projections.shapes s where s.projection = name and s.version = code_version and s.tables = of_tables) then
+    raise exception 'the tables of read model % are not those of version %; run counterflow migrate of the build that has it',
+      name, code_version using errcode = 'object_not_in_prerequisite_state';
+  end if;
   insert into projections.numbers as n (projection, last) values (name, 1)
   on conflict (projection) do update set last = n.last + 1 returning last into number;
   foreach target in array of_tables loop
@@ -233,5 +238,47 @@ begin
   delete from projections.parked p where p.projection = name and p.generation = number;
   delete from projections.discarded d where d.projection = name and d.generation = number;
   return true;
+end
+$$;
+
+-- Makes a read model's shapes, and the views until there is a generation; nothing where they are made already. Only for
+-- the owner of the schema: it runs what it is given.
+create or replace function projections.declare(name text, code_version integer, of_tables text[], definition text) returns void
+  language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
+declare
+  known record;
+  is_built boolean := exists (select from projections.generations g where g.projection = declare.name);
+  target text;
+begin
+  perform pg_advisory_xact_lock(731002921, hashtext(name));
+  select s.version, s.tables, s.definition into known from projections.shapes s where s.projection = declare.name;
+  -- A newer build has made its own.
+  if known.version > code_version or (known.version = code_version and known.definition = declare.definition) then
+    return;
+  end if;
+  if known.version = code_version and is_built then
+    raise exception 'read model % has other columns, indexes or totals than before under the same version %', name, code_version
+      using hint = 'Count its version up: then its tables are built anew beside those that serve.',
+        errcode = 'object_not_in_prerequisite_state';
+  end if;
+  if known.definition is distinct from declare.definition then
+    foreach target in array coalesce(known.tables, '{}') loop
+      if not is_built then
+        execute format('drop view if exists %s', projections.quoted(target));
+      end if;
+      execute format('drop table %s', projections.quoted(target || '_shape'));
+    end loop;
+    execute declare.definition;
+    foreach target in array of_tables loop
+      if not is_built then
+        execute format('create view %s as select * from %s', projections.quoted(target), projections.quoted(target || '_shape'));
+        execute format('grant select on %s to counterflow_query, counterflow_projector', projections.quoted(target));
+      end if;
+    end loop;
+  end if;
+  insert into projections.shapes (projection, version, tables, definition)
+  values (name, code_version, of_tables, declare.definition)
+  on conflict (projection) do update
+  set version = excluded.version, tables = excluded.tables, definition = excluded.definition;
 end
 $$;

@@ -18,7 +18,8 @@ $$;
 
 grant usage on schema projections to counterflow_projector, counterflow_query;
 grant select, insert, update, delete on all tables in schema projections to counterflow_projector;
-grant select on projections.checkpoints, projections.generations, projections.parked, projections.workers to counterflow_query;
+revoke insert, update, delete on projections.shapes from counterflow_projector;
+grant select on projections.checkpoints, projections.generations, projections.parked, projections.workers, projections.shapes to counterflow_query;
 revoke all on all functions in schema projections from public;
 grant execute on function projections.retry_parked to counterflow_query;
 grant execute on function projections.add_generation, projections.look, projections.activate, projections.advance

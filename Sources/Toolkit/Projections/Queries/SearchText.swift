@@ -3,8 +3,8 @@ internal import Postgres
 
 /// Text as it is searched: without case and accents, its words with single spaces between and one before; behind a word
 /// such as `BYRON-LOVELACE` its parts.
-enum SearchText {
-  static func normal(_ text: String) -> String {
+public enum SearchText {
+  package static func normal(_ text: String) -> String {
     wholeWords(text).reduce(into: "") { normal, word in
       normal += " " + bounded(word)
       let parts = word.split { !$0.isLetter && !$0.isNumber }
@@ -12,7 +12,7 @@ enum SearchText {
     }
   }
 
-  static func words(_ text: String) -> [String] { wholeWords(text).map(bounded) }
+  package static func words(_ text: String) -> [String] { wholeWords(text).map(bounded) }
 
   /// The beginning of a word, in Unicode scalars. One letter may stand for many, so that no bound on a name bounds its words; and
   /// PostgreSQL compares words of 255 at most.
@@ -35,7 +35,7 @@ enum SearchText {
   /// - Parameter details: a column of further text, in which words may begin like one too. Then whatever has all of them in the
   ///   first column ranks before the rest.
   /// - Returns: nil where there are no words.
-  static func match(
+  public static func match(
     _ query: String, _ column: String, orIn details: String? = nil, _ conditions: inout Conditions
   ) -> (condition: String, rank: String)? {
     let words = words(query).prefix(8)

@@ -1,21 +1,23 @@
-internal import Postgres
+public import Postgres
 
 /// Conditions of a query that are there or not, with their bind parameters.
-struct Conditions {
-  private(set) var binds: [PostgresValue] = []
+public struct Conditions: Sendable {
+  public private(set) var binds: [PostgresValue] = []
   private var all: [String] = []
+
+  public init() {}
 
   /// Binds a value.
   /// - Returns: what stands for it in the SQL.
-  mutating func bind(_ value: some PostgresEncodable) -> String {
+  public mutating func bind(_ value: some PostgresEncodable) -> String {
     binds.append(PostgresValue(value))
     return "$\(binds.count)"
   }
 
-  mutating func add(_ sql: String) { all.append(sql) }
+  public mutating func add(_ sql: String) { all.append(sql) }
 
   /// All of them, or what holds always.
-  var sql: String { all.isEmpty ? "true" : all.joined(separator: " and ") }
+  public var sql: String { all.isEmpty ? "true" : all.joined(separator: " and ") }
 }
 
 /// A row of a read table.
@@ -24,4 +26,6 @@ public struct ReadRow: Sendable, Hashable {
   public let document: [UInt8]
   /// Of its stream.
   public let version: Int64
+
+  public init(document: [UInt8], version: Int64) { (self.document, self.version) = (document, version) }
 }

@@ -1,21 +1,26 @@
-internal import Commerce
-public import EventSourcing
+public import Commerce
+public import JSON
 public import Postgres
 public import Projections
 
-/// One row a return: its event as it is.
-public struct ReturnsProjection: Projection {
+/// One row a return: its event.
+public struct Returns: ReadModel {
   public let name = "returns"
   public let version = 1
-  public let categories: Set = [Return.category]
 
-  public let table = DocumentTable<[UInt8]>("read_models.returns", columns: [], encode: { $0 }, decode: { $0 })
+  public let sources = [
+    RowSource<ReturnRecorded>(Return.self) { event, row in
+      switch event.event {
+      case .recorded(let recorded): row = recorded
+      }
+    }
+  ]
 
   public init() {}
 
-  public func apply(_ event: RecordedEvent, to document: inout [UInt8]?) throws {
-    _ = try ReturnEvent(event)
-    document = event.data
+  /// As the event is stored: what it does not have is left out.
+  public static func encode(_ row: ReturnRecorded, into json: inout JSONWriter) throws {
+    try json.write(encoding: row)
   }
 }
 

@@ -1,0 +1,76 @@
+internal import Commerce
+public import EventSourcing
+public import PostgresEventStore
+public import Projections
+
+/// A customer as queries answer it, but for what they ordered.
+public struct CustomerRow: Codable, Sendable, Hashable {
+  public let customerId: String
+  /// nil once they are erased.
+  public var name: String?
+  public var email: String?
+  public var country: String?
+  public var erasedAt: Timestamp?
+  public var version: Int64
+}
+
+/// One row a customer. Names and addresses are opened with the persons' keys; whose key is gone has none.
+public struct Customers: ReadModel {
+  public let name = "customers"
+  public let version = 1
+
+  public let columns = [
+    Column<CustomerRow>.search("search") { $0.name ?? "" }, Column("email") { $0.email?.lowercased() },
+  ]
+
+  public let indexes = [Index("email", where: "email is not null")]
+
+  private let source: PersonalKeys?
+  private var keys: [String: PersonalKey] = [:]
+
+  /// - Parameter keys: nil opens nothing.
+  public init(keys source: PersonalKeys?) { self.source = source }
+
+  /// With the keys as they are now. Tables of the past, which hear of no erasure any more, get none.
+  public func prepared(for events: [RecordedEvent], in generation: Generation) async throws -> Self {
+    guard let source, generation.state != .past else { return self }
+    return opening(with: try await source.keys(of: Set(events.map { String($0.stream.id) })))
+  }
+
+  /// The read model with these persons' keys.
+  public func opening(with keys: [String: PersonalKey]) -> Self {
+    var opening = self
+    opening.keys = keys
+    return opening
+  }
+
+  public var sources: [RowSource<CustomerRow>] {
+    [
+      RowSource(Customer.self) { [keys] event, row in
+        func opened(_ sealed: String, of person: String) throws -> PersonalData? {
+          try keys[person].map { try PersonalData(parsing: $0.open(sealed, of: person)) }
+        }
+        switch event.event {
+        case .registered(let registered):
+          let personal = try opened(registered.sealed, of: registered.customerID)
+          row = CustomerRow(
+            customerId: registered.customerID, name: personal?.name, email: personal?.email,
+            country: registered.country, version: event.version.rawValue)
+        case .changed(let changed):
+          guard var customer = row else { throw MissingRow() }
+          if let sealed = changed.sealed, let personal = try opened(sealed, of: changed.customerID) {
+            customer.name = personal.name ?? customer.name
+            customer.email = personal.email ?? customer.email
+          }
+          customer.country = changed.country ?? customer.country
+          row = customer
+        case .personalDataErased(let erased):
+          guard var customer = row else { throw MissingRow() }
+          (customer.name, customer.email, customer.erasedAt) = (nil, nil, erased.erasedAt)
+          row = customer
+        }
+        row?.version = event.version.rawValue
+      }
+    ]
+  }
+}

@@ -1,0 +1,70 @@
+public import EventSourcing
+public import JSON
+
+/// What queries read: rows that are folded from events, and totals over them.
+///
+///     struct Balances: ReadModel {
+///       struct Row: Codable { var owner: String, balance: Int64 }
+///
+///       let name = "balances", version = 1
+///       let sources = [
+///         RowSource<Row>(Account.self) { event, row in
+///           switch event.event {
+///           case .opened(let owner): row = Row(owner: owner, balance: 0)
+///           case .deposited(let amount): row?.balance += amount
+///           case .withdrawn(let amount): row?.balance -= amount
+///           }
+///         }
+///       ]
+///       let columns = [Column<Row>("owner", \.owner)]
+///       let indexes: [Index] = ["owner"]
+///     }
+///
+/// The engine does the rest: it makes the tables, reads the rows that a batch of events concerns, folds the events in memory, and
+/// writes the changed rows and the checkpoint in one transaction, so that each event counts once. A row belongs to one stream,
+/// since order is kept per stream only; what adds up over streams is a total.
+public protocol ReadModel: Sendable {
+  /// What a query answers, as JSON. `Codable` is enough; `encode` and `decode` can be written by hand for a hot one.
+  associatedtype Row: Sendable
+
+  /// Names its tables and checkpoints; it never changes. A lower-case letter, then lower-case letters, digits and `_`; 40 at most.
+  var name: String { get }
+
+  /// From 1; counted up whenever rows would come out otherwise than before, or lie in other columns. A process with a new
+  /// version builds the tables anew beside the old ones, and lets them serve once they have caught up.
+  var version: Int { get }
+
+  /// The events that it is made of.
+  var sources: [RowSource<Row>] { get }
+
+  /// What of a row can be searched and sorted by.
+  var columns: [Column<Row>] { get }
+
+  var indexes: [Index] { get }
+
+  var totals: [Totals<Row>] { get }
+
+  static func encode(_ row: Row, into json: inout JSONWriter) throws
+  static func decode(_ json: JSON) throws -> Row
+
+  /// The read model with what it needs besides for these events: where it has to ask somebody, before they are folded. They are
+  /// asked again for each batch. What it throws is taken for what it is (`FailureKind`), and is never the event's fault
+  /// unless it says so: give errors of your own a `ClassifiedError`.
+  func prepared(for events: [RecordedEvent], in generation: Generation) async throws -> Self
+}
+
+extension ReadModel {
+  public var columns: [Column<Row>] { [] }
+  public var indexes: [Index] { [] }
+  public var totals: [Totals<Row>] { [] }
+  public func prepared(for events: [RecordedEvent], in generation: Generation) async throws -> Self { self }
+}
+
+extension ReadModel where Row: Codable {
+  /// Absent optionals are null.
+  public static func encode(_ row: Row, into json: inout JSONWriter) throws {
+    try json.write(encoding: row, absentAsNull: true)
+  }
+
+  public static func decode(_ json: JSON) throws -> Row { try json.decode() }
+}

@@ -1,0 +1,125 @@
+internal import EventSourcing
+internal import Postgres
+
+struct TotalsKey: Hashable, Sendable {
+  let partition: Int
+  /// In the order of the groups' columns, as text.
+  let groups: [String]
+}
+
+/// One table of totals: a row per partition and group.
+package struct TotalsTable<Row: Sendable>: Sendable {
+  /// What one element adds to one row.
+  package struct Contribution: Sendable, Hashable {
+    package let groups: [String]
+    package let amounts: [Int64]
+
+    init(_ groups: [String], _ amounts: [Int64]) { (self.groups, self.amounts) = (groups, amounts) }
+  }
+
+  /// With its schema.
+  package let name: String
+  private let keys: [(name: String, type: String)]
+  private let sums: [String]
+  /// What a row adds: the engine takes back what it added before it changed.
+  package let contributions: @Sendable (Row) -> [Contribution]
+  /// What follows the table's name where rows are inserted, and where they may be there.
+  private let insert: String
+  private let addition: String
+
+  /// - Parameter name: without its schema.
+  init(
+    _ name: String, keys: [(name: String, type: String)], sums: [String],
+    _ contributions: @escaping @Sendable (Row) -> [Contribution]
+  ) {
+    self.name = readModelsName + "." + name
+    self.keys = keys
+    self.sums = sums
+    self.contributions = contributions
+    insert = insertionSQL([("partition", "integer")] + keys + sums.map { (name: $0, type: "bigint") })
+    let identity = (["partition"] + keys.map(\.name)).joined(separator: ", ")
+    let updates = sums.map { "\($0) = t.\($0) + excluded.\($0)" }.joined(separator: ", ")
+    addition = " on conflict (\(identity)) do update set \(updates)"
+  }
+
+  /// SQL that makes the shape.
+  var definition: String {
+    let groups = keys.map { "\n  \($0.name) \($0.type)\($0.type == "text" ? " collate \"C\"" : "") not null," }.joined()
+    let amounts = sums.map { "\n  \($0) bigint not null," }.joined()
+    let identity = (keys.map(\.name) + ["partition"]).joined(separator: ", ")
+    return """
+      create table \(name)_shape (\(groups)
+        partition integer not null,\(amounts)
+        primary key (\(identity)));
+      """
+  }
+
+  /// What the changes come to, row by row.
+  func sums(of changes: [RowChange<Row>], _ partitioning: Partitioning) throws -> [TotalsKey: [Int64]] {
+    var totals: [TotalsKey: [Int64]] = [:]
+    for change in changes {
+      let partition = partitioning.partition(of: change.stream).index
+      for (row, add) in [(change.before, false), (change.after, true)] {
+        guard let row else { continue }
+        for contribution in contributions(row) {
+          let key = TotalsKey(partition: partition, groups: contribution.groups)
+          var amounts = totals[key] ?? Array(repeating: 0, count: sums.count)
+          for (index, amount) in contribution.amounts.enumerated() {
+            let (sum, overflows) =
+              add ? amounts[index].addingReportingOverflow(amount) : amounts[index].subtractingReportingOverflow(amount)
+            guard !overflows else {
+              throw ProjectionFault(underlying: ProjectionsError("a sum in \(name) does not fit in 64 bits"))
+            }
+            amounts[index] = sum
+          }
+          totals[key] = amounts
+        }
+      }
+    }
+    return totals.filter { $0.value.contains { $0 != 0 } }
+  }
+
+  /// SQL for its rows as text, summed over the partitions; sums that are all 0 count as absent.
+  func contents(of target: String, where condition: String = "true") -> String {
+    let key = keys.map { $0.type == "timestamptz" ? Self.text(ofTime: $0.name) : "\($0.name)::text" }
+      .joined(separator: ", ")
+    let totals = sums.map { "sum(\($0))" }
+    let groups = keys.isEmpty ? "" : " group by " + keys.map(\.name).joined(separator: ", ")
+    return """
+      select concat_ws(' / ', \(keys.isEmpty ? "''" : key)) as k, concat_ws(',', \(totals.joined(separator: ", "))) as c,
+        null::bigint as v
+      from \(target) where \(condition)\(groups)
+      having \(totals.map { "\($0) <> 0" }.joined(separator: " or "))
+      """
+  }
+
+  /// As `Timestamp.fullDescription` has it, whatever the session's zone.
+  private static func text(ofTime column: String) -> String {
+    "to_char(\(column) at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')"
+  }
+
+  func contents(of target: String, partition: Int) -> Query {
+    Query(
+      "select k, c from (\(contents(of: target, where: "partition = $1"))) t", [PostgresValue(Int32(partition))])
+  }
+
+  /// Adds to rows, set-based; in the order of their keys, so that nobody waits in a circle.
+  func add(_ rows: [TotalsKey: [Int64]], to target: String) -> Query {
+    let rows = rows.sorted {
+      ($0.key.partition, $0.key.groups.joined(separator: "\u{0}")) < (
+        $1.key.partition, $1.key.groups.joined(separator: "\u{0}")
+      )
+    }
+    return insertion(rows, into: target, then: addition)
+  }
+
+  /// New rows, set-based.
+  func insertion(
+    _ rows: [(key: TotalsKey, value: [Int64])], into target: String, then conflict: String = ""
+  ) -> Query {
+    var values = [PostgresValue(PostgresArray(rows.map { Int32($0.key.partition) }))]
+    for index in keys.indices { values.append(PostgresValue(PostgresArray(rows.map { $0.key.groups[index] }))) }
+    for index in sums.indices { values.append(PostgresValue(PostgresArray(rows.map { $0.value[index] }))) }
+    return Query("insert into " + target + " as t" + insert + conflict, values)
+  }
+}
