@@ -121,6 +121,12 @@ let package = Package(
         "EventSourcing", "Postgres", "PostgresEventStore", "Projections", "RabbitMQ", "RabbitMQFeed", "ServiceKit",
         logging,
       ]),
+    toolkit(
+      "QueryKit",
+      [
+        "EventLoop", "EventSourcing", "Failures", "JSON", "Postgres", "PostgresEventStore", "Projections", "ServiceKit",
+        crypto, httpTypes, hummingbird, lifecycle, logging, metrics, nioCore,
+      ]),
 
     // The commerce back end.
     commerce("Commerce", "Domain", ["EventSourcing", "JSON"]),
@@ -146,8 +152,8 @@ let package = Package(
       "QueryService", "query-service",
       [
         "Commerce", "CommerceAPI", "CommerceReadModels", "EventLoop", "EventSourcing", "Failures", "JSON",
-        "Observability", "Postgres", "PostgresEventStore", "Projections", "ServiceKit", crypto, httpTypes, hummingbird,
-        lifecycle, logging,
+        "Observability", "Postgres", "Projections", "QueryKit", "ServiceKit", httpTypes, hummingbird, lifecycle,
+        logging,
       ],
       embedding: ["Console/console.html", "Console/app.js", "Console/style.css"]),
     service(
@@ -194,14 +200,15 @@ let package = Package(
       name: "CommerceTests",
       dependencies: [
         "Commerce", "CommerceAPI", "CommerceReadModels", "EventSourcing", "Failures", "JSON", "Postgres",
-        "Projections", "RetailImport", "TestSupport",
+        "Projections", "QueryKit", "RetailImport", "TestSupport",
       ]),
     .testTarget(
       name: "SystemTests",
       dependencies: [
         "CommandProcessing", "CommandService", "CommerceAPI", "CommerceReadModels", "CounterflowTool", "EventSourcing",
         "Failures", "JSON", "LoadTest", "Observability", "Postgres", "PostgresEventStore", "Projections", "Projector",
-        "QueryService", "RabbitMQ", "RabbitMQFeed", "Relay", "ServiceKit", "TestSupport", crypto, histogram, httpTypes,
+        "QueryKit", "QueryService", "RabbitMQ", "RabbitMQFeed", "Relay", "ServiceKit", "TestSupport", crypto, histogram,
+        httpTypes,
         hummingbird, jwt, logging,
       ]),
   ],

@@ -14,7 +14,7 @@ struct ConstantAnswer {
       let access = try await Access(settings, logger: logger)
       let answer = Array(#"{"text":"\#(String(repeating: "x", count: try settings[size] - 11))"}"#.utf8)
       var parts = RoleParts()
-      parts.addRoutes = { router in
+      parts.addRoutes { router in
         router.group().add(middleware: Admission(access, scope: .queriesRead)).get("/v1/constant/{id}") { _, context in
           _ = try context.pathParameter("id")
           return Response.json(answer, headers: [.eTag: "\"1-0123456789abcdef\"", .cacheControl: "private, no-cache"])

@@ -1,6 +1,7 @@
 import EventSourcing
 import Postgres
 import Projections
+import QueryKit
 import TestSupport
 import Testing
 
@@ -11,14 +12,14 @@ struct AllQueries {
   let orders: OrderQueries
   let customers: CustomerQueries
   let catalogue: CatalogueQueries
-  let returns: ReturnQueries
+  let rows: ReadAccess
   let sales: SalesQueries
 
   init(_ pool: PostgresPool) {
     orders = OrderQueries(pool)
     customers = CustomerQueries(pool)
     catalogue = CatalogueQueries(pool)
-    returns = ReturnQueries(pool)
+    rows = ReadAccess(byKey: pool, lists: pool)
     sales = SalesQueries(pool)
   }
 }
@@ -78,7 +79,7 @@ struct QueryCostTests {
       let pool = PostgresPool(
         configuration, limits: .init(size: 1, acquireTimeout: .seconds(20)), logger: .quiet
       ) { connection in
-        if !cost.isByKey { try await CatalogueQueries.prepare(connection) }
+        if !cost.isByKey { try await SearchText.prepare(connection) }
         // Workers would count for themselves.
         try await connection.execute("set max_parallel_workers_per_gather = 0")
       }

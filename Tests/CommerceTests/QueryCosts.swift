@@ -1,4 +1,5 @@
 import EventSourcing
+import QueryKit
 
 @testable import CommerceReadModels
 
@@ -39,10 +40,10 @@ struct QueryCost: Sendable {
 
   private static let orders = [
     QueryCost("one order", atMost: 10, isByKey: true) {
-      guard try await $0.orders.orders(["order-77"]).count == 1 else { throw FoundNothing(name: "order-77") }
+      guard try await $0.rows.rows("orders", ["order-77"]).count == 1 else { throw FoundNothing(name: "order-77") }
     },
     QueryCost("256 orders", atMost: 1_500, isByKey: true) { queries in
-      guard try await queries.orders.orders((1...256).map { "order-\($0 * 700)" }).count == 256 else {
+      guard try await queries.rows.rows("orders", (1...256).map { "order-\($0 * 700)" }).count == 256 else {
         throw FoundNothing(name: "orders")
       }
     },
@@ -154,7 +155,7 @@ struct QueryCost: Sendable {
 
   private static let others = [
     QueryCost("one return", atMost: 10, isByKey: true) {
-      guard try await $0.returns.recorded("return-77") != nil else { throw FoundNothing(name: "return") }
+      guard try await $0.rows.row("returns", "return-77") != nil else { throw FoundNothing(name: "return") }
     },
     sales("by day", .day, atMost: 3_000, finds: 100) { _ in },
     sales("by day, later", .day, atMost: 3_000, after: "2025-01-01", finds: 100) { _ in },

@@ -38,7 +38,7 @@ struct SearchTests {
   }
 
   private func pool() -> PostgresPool {
-    PostgresPool(FreshDatabase.current.configuration, logger: .quiet, onConnect: CatalogueQueries.prepare)
+    PostgresPool(FreshDatabase.current.configuration, logger: .quiet, onConnect: SearchText.prepare)
   }
 
   @Test(

@@ -11,7 +11,7 @@ import TestSupport
 import Testing
 
 @testable import Projections
-@testable import QueryService
+@testable import QueryKit
 
 @Suite("Answers in memory")
 struct AnswerCacheTests {
@@ -21,11 +21,11 @@ struct AnswerCacheTests {
     ReadProgress.Mark(parts: [.init(generation: 1, incarnation: nil, position: position, parked: 0)])
   }
 
-  private let answer = Answer(bytes: Array(repeating: 0x20, count: 400))
+  private let answer = QueryResult(bytes: Array(repeating: 0x20, count: 400))
 
   @Test("an answer is found until what it was made of has moved")
   func marks() {
-    let cache = AnswerCache(capacity: 100_000)
+    let cache = ResponseCache(capacity: 100_000)
     #expect(cache.find(reads(1), at: mark(1)) == nil)
     cache.keep(answer, "tag", of: reads(1), at: mark(1))
     #expect(cache.find(reads(1), at: mark(1))?.tag == "tag")
@@ -39,14 +39,14 @@ struct AnswerCacheTests {
   @Test("the bound holds; what is asked for stays, what nobody asks for goes")
   func bound() {
     // Ten answers with what belongs to them.
-    let cache = AnswerCache(capacity: 10_000)
+    let cache = ResponseCache(capacity: 10_000)
     for number in 1...200 {
       cache.keep(answer, "tag", of: reads(number), at: mark(1))
       #expect(cache.find(reads(1), at: mark(1)) != nil, "\(number)")
     }
     let found = (1...200).filter { cache.find(reads($0), at: mark(1)) != nil }
     #expect((5...10).contains(found.count) && found.first == 1 && found.last == 200)
-    cache.keep(Answer(bytes: Array(repeating: 0x20, count: 6_000)), "too large", of: reads(300), at: mark(1))
+    cache.keep(QueryResult(bytes: Array(repeating: 0x20, count: 6_000)), "too large", of: reads(300), at: mark(1))
     #expect(cache.find(reads(300), at: mark(1)) == nil && cache.find(reads(200), at: mark(1)) != nil)
   }
 
@@ -125,16 +125,16 @@ struct AnswerCacheTests {
       """)
     let (heads, activity) = (StoreHeads(pool, activity: Activity(), logger: .quiet), Activity(busy: .milliseconds(25)))
     let progress = ReadProgress(pool, host: "local", heads: heads, activity: activity, logger: .quiet)
-    let server = ReadStore.Server(pool: pool, progress: progress, models: ReadModels(byKey: pool, lists: pool))
-    let answering = Answering(
-      store: ReadStore([server]), heads: heads, tokenKey: ConsistencyToken.Key([]), histories: Histories(pool),
-      cache: AnswerCache(capacity: 100_000))
+    let server = ReadStore.Server(access: ReadAccess(byKey: pool, lists: pool), progress: progress)
+    let responder = QueryResponder(
+      store: ReadStore([server]), heads: heads, tokenKey: ConsistencyToken.Key([]),
+      histories: Histories(pool, sealed: []), cache: ResponseCache(capacity: 100_000))
     let request = Request(
       head: HTTPRequest(method: .get, scheme: nil, authority: nil, path: "/v1/orders/1"), body: .init(buffer: .init()))
     let read = Read()
     func isFromMemory() async throws -> Bool {
       let before = read.times.load(ordering: .relaxed)
-      _ = try await answering.answer(request, reads(1), isShared: false) { _ in
+      _ = try await responder.answer(request, reads(1), isShared: false) { _ in
         read.times.add(1, ordering: .relaxed)
         return answer
       }

@@ -45,7 +45,7 @@ struct ConfigurationTests {
     let rows = text.split(separator: "\n").filter { $0.hasPrefix("| `") }
     let settings = Set(
       Role.commandService.settings + Role.relay.settings + Role.commerceProjector.settings
-        + Role.queryService.settings)
+        + Role.commerceQueries.settings)
     for setting in settings {
       let row = "| `\(setting.name)` | \(setting.defaultText.map { "`\($0)`" } ?? "required") | \(setting.allowed) |"
       #expect(rows.contains { $0.hasPrefix(row) }, "\(row) \(setting.help) |")

@@ -13,6 +13,7 @@ import TestSupport
 import Testing
 
 @testable import CommandService
+@testable import QueryKit
 @testable import QueryService
 
 @Suite("Routes")
@@ -29,13 +30,17 @@ struct RouteTests {
     ).add(to: commands)
     let (heads, activity) = (StoreHeads(pool, activity: Activity(), logger: .quiet), Activity())
     let progress = ReadProgress(pool, host: "local", heads: heads, activity: activity, logger: .quiet)
-    let server = ReadStore.Server(pool: pool, progress: progress, models: ReadModels(byKey: pool, lists: pool))
-    let readStore = ReadStore([server])
-    let answering = Answering(
-      store: readStore, heads: heads, tokenKey: ConsistencyToken.Key([]), histories: Histories(pool), cache: nil)
-    QueryRoutes(answering: answering).add(to: queries)
-    let log = ChangeLog(newest: pool, older: pool, readStore, heads: heads, activity: activity, logger: .quiet)
-    ChangeRoutes(log: log, answering: answering, limit: 1, heartbeat: .seconds(15)).add(to: queries)
+    let readStore = ReadStore([.init(access: ReadAccess(byKey: pool, lists: pool), progress: progress)])
+    let responder = QueryResponder(
+      store: readStore, heads: heads, tokenKey: ConsistencyToken.Key([]), histories: Histories(pool, sealed: []),
+      cache: nil)
+    let log = ChangeLog(
+      newest: pool, older: pool, readStore, reads: [], heads: heads, activity: activity, logger: .quiet)
+    let all = Queries(
+      responder: responder, admission: Admission(.open, scope: .queriesRead), store: readStore, heads: heads,
+      changes: ChangeRoutes(log: log, responder: responder, limit: 1, heartbeat: .seconds(15)), eventTypes: [])
+    all.addChanges(to: queries)
+    QueryRoutes(queries: all).add(to: queries)
     for (router, table) in [(commands, CommerceRoutes.commands), (queries, CommerceRoutes.queries)] {
       _ = router.buildResponder()
       let routes = router.routes.map { "\($0.method.rawValue) \($0.path)" }

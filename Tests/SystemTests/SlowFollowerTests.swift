@@ -6,7 +6,7 @@ import PostgresEventStore
 import TestSupport
 import Testing
 
-@testable import QueryService
+@testable import QueryKit
 
 @Suite("Slow followers of changes", .tags(.system), .needsServers)
 struct SlowFollowerTests {

@@ -5,7 +5,7 @@ import ServiceKit
 import TestSupport
 import Testing
 
-@testable import QueryService
+@testable import QueryKit
 
 @Suite("Slow queries")
 struct SlowQueryTests {

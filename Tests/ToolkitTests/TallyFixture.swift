@@ -175,6 +175,8 @@ actor GatedStore: EventStore {
   private var isClosed = false
   private var waiting: [(ids: [String], continuation: CheckedContinuation<Void, Never>)] = []
   private var underWay: [Set<StreamID>] = []
+  /// What each append was asked to store, in the order in which they began: ids and data.
+  private(set) var asked: [[String]] = []
   /// Streams that two batches wrote at once.
   private(set) var overlaps: Set<StreamID> = []
   /// Batches that were under way at once.
@@ -199,6 +201,7 @@ actor GatedStore: EventStore {
 
   func append(_ batch: AppendBatch) async throws(EventStoreError) -> AppendResult {
     let streams = Set(batch.events.map(\.stream))
+    asked.append(batch.events.map { "\($0.stream.id) \(String(decoding: $0.data, as: UTF8.self))" })
     for others in underWay { overlaps.formUnion(others.intersection(streams)) }
     underWay.append(streams)
     most = max(most, underWay.count)

@@ -38,7 +38,7 @@ extension Role {
     parts.healthChecks = [
       .database("writeStore", pool, [eventStoreSchema, personalSchema, commerceStoreSchema]), currency.healthCheck,
     ]
-    parts.addRoutes = { router in
+    parts.addRoutes { router in
       router.addDocument("/openapi.yaml", "application/yaml", CommerceRoutes.openAPI)
       CommandRoutes(
         processor: processor, store: store, keys: PersonalKeys(pool), currencyCheck: currency, tokenKey: tokenKey

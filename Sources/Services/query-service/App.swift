@@ -2,5 +2,5 @@ import ServiceKit
 
 @main
 struct App {
-  static func main() async { await Role.queryService.main() }
+  static func main() async { await Role.commerceQueries.main() }
 }

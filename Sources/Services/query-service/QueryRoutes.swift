@@ -5,29 +5,31 @@ import HTTPTypes
 import Hummingbird
 import JSON
 import Projections
+import QueryKit
 import ServiceKit
 
 /// HTTP in front of the read tables.
 struct QueryRoutes {
-  let answering: Answering
+  let queries: Queries
+  private var responder: QueryResponder { queries.responder }
 
   func add(to router: some RouterMethods<ServiceContext>) {
     router.get("/v1/orders/{id}") { request, context in
       let id = try context.pathParameter("id")
       try Self.check(id, "order")
       if let moment = try Self.moment(request) {
-        return try await answering.answer(request, missing: Self.absent("order", id)) {
-          try await $0.order(id, at: moment)
+        return try await responder.answer(request, missing: Self.absent("order", id)) {
+          try await $0.row(id, of: Order.stream(id), at: moment) { _ in Orders() }
         }
       }
-      return try await answering.answer(
+      return try await responder.answer(
         request, [Reads("orders", Order.stream(id))], missing: Self.missing("order", id), isShared: false
-      ) { models in
-        try await models.order.value(id).map { Answer(bytes: $0.document, version: $0.version) }
+      ) { access in
+        try await access.row("orders", id).map { QueryResult($0) }
       }
     }
     router.get("/v1/orders") { request, _ in
-      var parameters = Parameters(request)
+      var parameters = QueryParameters(request)
       var filter = OrderQueries.Filter()
       filter.customerID = try parameters.text("customerId", problem: Identifier.problem)
       filter.country = try parameters.country()
@@ -38,26 +40,28 @@ struct QueryRoutes {
       let id = try context.pathParameter("id")
       try Self.check(id, "customer")
       if let moment = try Self.moment(request) {
-        return try await answering.answer(request, missing: Self.absent("customer", id)) {
-          try await $0.customer(id, at: moment)
+        return try await responder.answer(request, missing: Self.absent("customer", id)) {
+          try await $0.row(id, of: Customer.stream(id), at: moment) { key in
+            Customers(keys: nil).opening(with: key.map { [id: $0] } ?? [:])
+          }
         }
       }
       let reads = [Reads("customers", Customer.stream(id)), .orders, .sales]
-      return try await answering.answer(request, reads, missing: Self.missing("customer", id)) { models in
-        try await models.byKey.customers.customer(id).map { Answer(bytes: $0.document, version: $0.version) }
+      return try await responder.answer(request, reads, missing: Self.missing("customer", id)) { access in
+        try await CustomerQueries(access.byKey).customer(id).map { QueryResult($0) }
       }
     }
     router.get("/v1/customers") { request, _ in
-      var parameters = Parameters(request)
+      var parameters = QueryParameters(request)
       let text = try parameters.search()
       let email = try parameters.text("email") { $0.utf8.count <= 254 ? nil : "must have at most 254 bytes" }
       let limit = try parameters.limit(default: 20, atMost: 100)
       let cursor = try parameters.cursor { CustomerQueries.Cursor(opaque: $0) }
       let tag = parameters.tag
       try parameters.finish()
-      return try await answering.answer(request, [.customers, .orders, .sales]) { models in
-        let page = try await models.lists.customers.search(text: text, email: email, after: cursor, limit: limit)
-        return list(page.items, next: page.next.map { tag + $0.opaque })
+      return try await responder.answer(request, [.customers, .orders, .sales]) { access in
+        let page = try await CustomerQueries(access.lists).search(text: text, email: email, after: cursor, limit: limit)
+        return QueryResult(items: page.items, next: page.next.map { tag + $0.opaque })
       }
     }
     router.get("/v1/customers/{id}/orders") { request, context in
@@ -65,65 +69,58 @@ struct QueryRoutes {
       guard Identifier.problem(id) == nil else { throw Problem.notFound("\(id) is not a customer's id.") }
       var filter = OrderQueries.Filter()
       filter.customerID = id
-      return try await page(request, filter, Parameters(request))
+      return try await page(request, filter, QueryParameters(request))
     }
     router.get("/v1/products/{sku}") { request, context in
       let text = try context.pathParameter("sku")
       guard let sku = SKU(text) else { throw Problem.notFound(Self.missing("product", text)) }
       if let moment = try Self.moment(request) {
-        return try await answering.answer(request, missing: Self.absent("product", text)) {
-          try await $0.product(sku, at: moment)
+        return try await responder.answer(request, missing: Self.absent("product", text)) {
+          try await $0.row(sku.rawValue, of: Product.stream(sku.rawValue), at: moment) { _ in Catalogue() }
         }
       }
       let reads = [Reads("catalogue", Product.stream(sku.rawValue)), .sales]
-      return try await answering.answer(request, reads, missing: Self.missing("product", text)) { models in
-        try await models.byKey.catalogue.product(sku.rawValue).map { Answer(bytes: $0.document, version: $0.version) }
+      return try await responder.answer(request, reads, missing: Self.missing("product", text)) { access in
+        try await CatalogueQueries(access.byKey).product(sku.rawValue).map { QueryResult($0) }
       }
     }
-    router.get("/v1/products") { request, _ in try await products(request, Parameters(request)) }
+    router.get("/v1/products") { request, _ in try await products(request, QueryParameters(request)) }
     router.get("/v1/returns/{id}") { request, context in
       let id = try context.pathParameter("id")
       try Self.check(id, "return")
       let reads = [Reads("returns", Return.stream(id))]
-      return try await answering.answer(request, reads, missing: Self.missing("return", id)) { models in
-        // A return never changes.
-        try await models.byKey.returns.recorded(id).map { Answer(bytes: $0, version: 1) }
+      return try await responder.answer(request, reads, missing: Self.missing("return", id)) { access in
+        try await access.row("returns", id).map { QueryResult($0) }
       }
     }
     router.get("/v1/orders/{id}/history") { request, context in
       let id = try context.pathParameter("id")
       try Self.check(id, "order")
-      return try await history(request, Order.stream(id), missing: Self.missing("order", id))
+      return try await queries.history(request, of: Order.stream(id), missing: Self.missing("order", id))
     }
     router.get("/v1/customers/{id}/history") { request, context in
       let id = try context.pathParameter("id")
       try Self.check(id, "customer")
-      return try await history(request, Customer.stream(id), missing: Self.missing("customer", id))
+      return try await queries.history(request, of: Customer.stream(id), missing: Self.missing("customer", id))
     }
     router.get("/v1/products/{sku}/history") { request, context in
       let text = try context.pathParameter("sku")
       guard let sku = SKU(text) else { throw Problem.notFound(Self.missing("product", text)) }
-      return try await history(request, Product.stream(sku.rawValue), missing: Self.missing("product", text))
+      return try await queries.history(
+        request, of: Product.stream(sku.rawValue), missing: Self.missing("product", text))
+    }
+    router.get("/v1/orders/{id}/changes") { request, context in
+      let id = try context.pathParameter("id")
+      try Self.check(id, "order")
+      return try await queries.changes(
+        request, of: Order.stream(id), in: "orders", missing: Self.missing("order", id))
     }
     addSales(to: router)
   }
 
-  private func history(_ request: Request, _ stream: StreamID, missing: String) async throws -> Response {
-    var parameters = Parameters(request)
-    let limit = try parameters.limit(default: 100, atMost: 1000)
-    let cursor = try parameters.cursor { VersionCursor(opaque: $0) }
-    let tag = parameters.tag
-    try parameters.finish()
-    return try await answering.answer(request, missing: missing) { histories in
-      try await histories.events(of: stream, after: cursor?.version ?? .none, limit: limit).map { page in
-        list(page.items, next: page.next.map { tag + VersionCursor(version: $0).opaque })
-      }
-    }
-  }
-
   private static func moment(_ request: Request) throws -> Histories.Moment? {
     guard request.uri.query != nil else { return nil }
-    var parameters = Parameters(request)
+    var parameters = QueryParameters(request)
     let moment = try parameters.moment()
     try parameters.finish()
     return moment
@@ -143,7 +140,7 @@ struct QueryRoutes {
   }
 
   private func page(
-    _ request: Request, _ filter: OrderQueries.Filter, _ parameters: consuming Parameters
+    _ request: Request, _ filter: OrderQueries.Filter, _ parameters: consuming QueryParameters
   ) async throws -> Response {
     var filter = filter
     filter.status = try parameters.choice("status", Self.statuses)
@@ -157,22 +154,24 @@ struct QueryRoutes {
     var plain = OrderQueries.Filter()
     plain.customerID = filter.customerID
     if let id = filter.customerID, cursor == nil, filter == plain {
-      return try await answering.answer(request, [.orders], isShared: false) { models in
-        guard let page = try await models.newest.value(FirstPage(customerID: id, limit: limit)) else { return nil }
-        return list(joined: page.joined, next: page.next.map { tag + $0.opaque })
+      return try await responder.answer(request, [.orders], isShared: false) { access in
+        guard let page = try await access.newestOrders.value(FirstPage(customerID: id, limit: limit)) else {
+          return nil
+        }
+        return QueryResult(joined: page.joined, next: page.next.map { tag + $0.opaque })
       }
     }
     // A text is looked for among the names of products and customers.
     let reads: [Reads] = filter.text == nil ? [.orders] : [.orders, .catalogue, .customers]
-    return try await answering.answer(request, reads) { [filter] models in
-      let page = try await models.lists.orders.search(filter, after: cursor, limit: limit)
-      return list(page.items, next: page.next.map { tag + $0.opaque })
+    return try await responder.answer(request, reads) { [filter] access in
+      let page = try await OrderQueries(access.lists).search(filter, after: cursor, limit: limit)
+      return QueryResult(items: page.items, next: page.next.map { tag + $0.opaque })
     }
   }
 
   static let statuses = ["placed", "paid", "shipped", "delivered", "cancelled"]
 
-  private func products(_ request: Request, _ parameters: consuming Parameters) async throws -> Response {
+  private func products(_ request: Request, _ parameters: consuming QueryParameters) async throws -> Response {
     var filter = CatalogueQueries.Filter()
     filter.text = try parameters.search()
     filter.isOnSale = try parameters.boolean("onSale")
@@ -185,17 +184,17 @@ struct QueryRoutes {
     let cursor = try parameters.cursor { CatalogueQueries.Cursor(opaque: $0) }
     let tag = parameters.tag
     try parameters.finish()
-    return try await answering.answer(request, [.catalogue, .sales]) { [filter] models in
-      guard let page = try await models.lists.catalogue.search(filter, after: cursor, limit: limit) else {
-        throw Parameters.wrong("cursor", "must be the nextCursor of an earlier answer to the same query")
+    return try await responder.answer(request, [.catalogue, .sales]) { [filter] access in
+      guard let page = try await CatalogueQueries(access.lists).search(filter, after: cursor, limit: limit) else {
+        throw QueryParameters.wrong("cursor", "must be the nextCursor of an earlier answer to the same query")
       }
-      return list(page.items, next: page.next.map { tag + $0.opaque })
+      return QueryResult(items: page.items, next: page.next.map { tag + $0.opaque })
     }
   }
 
   private func addSales(to router: some RouterMethods<ServiceContext>) {
     router.get("/v1/sales") { request, _ in
-      var parameters = Parameters(request)
+      var parameters = QueryParameters(request)
       let interval = try parameters.choice("interval", SalesQueries.Interval.allCases.map(\.rawValue))
         .flatMap { SalesQueries.Interval(rawValue: $0) }
       let filter = try salesFilter(&parameters, hasCountry: true)
@@ -203,41 +202,41 @@ struct QueryRoutes {
       let cursor = try parameters.cursor { DayCursor(opaque: $0)?.day }
       let tag = parameters.tag
       try parameters.finish()
-      return try await answering.answer(request, [.sales]) { models in
-        let page = try await models.lists.sales.periods(interval ?? .day, filter, after: cursor, limit: limit)
-        return list(page.items, next: page.next.map { tag + DayCursor(day: $0).opaque })
+      return try await responder.answer(request, [.sales]) { access in
+        let page = try await SalesQueries(access.lists).periods(interval ?? .day, filter, after: cursor, limit: limit)
+        return QueryResult(items: page.items, next: page.next.map { tag + DayCursor(day: $0).opaque })
       }
     }
     router.get("/v1/sales/products") { request, _ in
-      var parameters = Parameters(request)
+      var parameters = QueryParameters(request)
       let measure = try measure(&parameters, SalesQueries.Measure.allCases)
       let filter = try salesFilter(&parameters, hasCountry: true)
       let limit = try parameters.limit(default: 20, atMost: 1000)
       try parameters.finish()
-      return try await answering.answer(request, [.sales, .catalogue]) { models in
-        list(try await models.lists.sales.products(filter, by: measure, limit: limit), next: nil)
+      return try await responder.answer(request, [.sales, .catalogue]) { access in
+        QueryResult(items: try await SalesQueries(access.lists).products(filter, by: measure, limit: limit), next: nil)
       }
     }
     router.get("/v1/sales/countries") { request, _ in
-      var parameters = Parameters(request)
+      var parameters = QueryParameters(request)
       let filter = try salesFilter(&parameters, hasCountry: false)
       try parameters.finish()
-      return try await answering.answer(request, [.sales]) { models in
-        list(try await models.lists.sales.countries(filter), next: nil)
+      return try await responder.answer(request, [.sales]) { access in
+        QueryResult(items: try await SalesQueries(access.lists).countries(filter), next: nil)
       }
     }
     router.get("/v1/sales/customers") { request, _ in
-      var parameters = Parameters(request)
+      var parameters = QueryParameters(request)
       let measure = try measure(&parameters, [.net, .gross])
       let limit = try parameters.limit(default: 20, atMost: 1000)
       try parameters.finish()
-      return try await answering.answer(request, [.sales]) { models in
-        list(try await models.lists.sales.customers(by: measure, limit: limit), next: nil)
+      return try await responder.answer(request, [.sales]) { access in
+        QueryResult(items: try await SalesQueries(access.lists).customers(by: measure, limit: limit), next: nil)
       }
     }
   }
 
-  private func salesFilter(_ parameters: inout Parameters, hasCountry: Bool) throws -> SalesQueries.Filter {
+  private func salesFilter(_ parameters: inout QueryParameters, hasCountry: Bool) throws -> SalesQueries.Filter {
     var filter = SalesQueries.Filter()
     filter.from = try parameters.day("from")
     filter.to = try parameters.day("to")
@@ -246,22 +245,33 @@ struct QueryRoutes {
   }
 
   private func measure(
-    _ parameters: inout Parameters, _ allowed: [SalesQueries.Measure]
+    _ parameters: inout QueryParameters, _ allowed: [SalesQueries.Measure]
   ) throws -> SalesQueries.Measure {
     try parameters.choice("by", allowed.map(\.rawValue)).flatMap { SalesQueries.Measure(rawValue: $0) } ?? .net
   }
+}
 
-  private func list(_ items: [[UInt8]], next: String?) -> Answer {
-    list(joined: Array(items.joined(separator: [UInt8(ascii: ",")])), next: next)
-  }
+extension Reads {
+  static let orders = Reads("orders")
+  static let customers = Reads("customers")
+  static let catalogue = Reads("catalogue")
+  static let sales = Reads("sales")
+}
 
-  /// - Parameter joined: the elements of a JSON array.
-  private func list(joined: [UInt8], next: String?) -> Answer {
-    var json = JSONWriter(reserving: joined.count + 128)
-    json.object { json in
-      json.member("items", raw: [UInt8(ascii: "[")] + joined + [UInt8(ascii: "]")])
-      json.member("nextCursor") { if let next { $0.write(next) } else { $0.writeNull() } }
+/// The newest orders of a customer.
+private struct FirstPage: Hashable, Sendable {
+  let customerID: String
+  let limit: Int
+}
+
+extension ReadAccess {
+  /// First pages that are asked for at a time are one query.
+  fileprivate var newestOrders: Coalescer<FirstPage, (joined: [UInt8], next: OrderQueries.Cursor?)> {
+    coalescer("newest orders") { [byKey] in
+      Coalescer(limit: 32) { pages in
+        let found = try await OrderQueries(byKey).newest(of: pages.map { ($0.customerID, $0.limit) })
+        return Dictionary(uniqueKeysWithValues: zip(pages, found))
+      }
     }
-    return Answer(bytes: json.bytes)
   }
 }

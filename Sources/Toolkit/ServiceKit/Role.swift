@@ -31,7 +31,7 @@ public struct Role: Sendable {
     let parts = try await parts(settings, logger)
     let router = ServiceMain.router()
     try router.addHealth(parts.healthChecks, settings)
-    parts.addRoutes(router)
+    for add in parts.routes { add(router) }
     let responder = ProblemResponder(router, elsewhere: parts.elsewhere, translate: parts.translate)
     let server = try ServiceMain.httpServer(responder, settings, port: port, logger: logger)
     return parts.services + [server] + parts.workers
@@ -45,11 +45,14 @@ public struct RoleParts {
   /// What stops before the HTTP server.
   public var workers: [any Service] = []
   public var healthChecks: [HealthCheck] = []
-  public var addRoutes: (Router<ServiceContext>) -> Void = { _ in }
+  var routes: [(Router<ServiceContext>) -> Void] = []
   /// Routes that another service behind the same address answers.
   public var elsewhere: [(method: String, path: String)] = []
   /// What the role's own errors mean; nil for an error that it does not know.
   public var translate: @Sendable (any Error) -> Problem? = { _ in nil }
 
   public init() {}
+
+  /// - Parameter add: adds routes to the HTTP server's.
+  public mutating func addRoutes(_ add: @escaping (Router<ServiceContext>) -> Void) { routes.append(add) }
 }

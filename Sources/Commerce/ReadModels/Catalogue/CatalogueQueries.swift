@@ -8,13 +8,6 @@ public struct CatalogueQueries: Sendable {
 
   public init(_ pool: PostgresPool) { self.pool = pool }
 
-  /// For connections that search: how much a long word must look like one that is there, to be looked at for a typo; and a
-  /// plan for each search as it is, since rare and common words, first and later pages want different ones.
-  @Sendable public static func prepare(_ connection: PostgresConnection) async throws {
-    try await connection.execute(
-      "set pg_trgm.word_similarity_threshold = 0.2; set plan_cache_mode = force_custom_plan")
-  }
-
   /// One product by its normal sku; nil where there is none.
   public func product(_ sku: String) async throws -> ReadRow? {
     try await pool.query(

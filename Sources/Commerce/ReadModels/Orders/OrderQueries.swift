@@ -1,20 +1,12 @@
 public import EventSourcing
 public import Postgres
-public import Projections
+internal import Projections
 
 /// Queries on the orders' read table. Answers are JSON as it is sent.
 public struct OrderQueries: Sendable {
   private let pool: PostgresPool
 
   public init(_ pool: PostgresPool) { self.pool = pool }
-
-  /// The orders of these ids that are there.
-  public func orders(_ ids: [String]) async throws -> [String: ReadRow] {
-    let rows = try await pool.query(
-      "select key, document, version from read_models.orders where key = any(\(array: ids))"
-    ).decode((String, PostgresBytes, Int64).self)
-    return Dictionary(uniqueKeysWithValues: rows.map { ($0.0, ReadRow(document: $0.1.bytes, version: $0.2)) })
-  }
 
   /// The newest orders of several customers at once.
   /// - Parameter wanted: customers, and how many orders of each.

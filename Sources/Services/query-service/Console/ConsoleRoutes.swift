@@ -5,6 +5,7 @@ import Hummingbird
 import JSON
 import NIOCore
 import Projections
+import QueryKit
 import ServiceKit
 
 /// The console: a page for those who run the system. The page itself is open, and empty; what it shows needs the scope admin.
@@ -81,7 +82,7 @@ struct ConsoleRoutes {
     // Standbys take no writes: the first server that does.
     for server in readStore.servers {
       do {
-        guard try await ParkedStreams(server.pool).retry(projection, stream) > 0 else {
+        guard try await ParkedStreams(server.access.byKey).retry(projection, stream) > 0 else {
           throw Problem.notFound("\(stream) does not wait in \(projection).")
         }
         return .json(

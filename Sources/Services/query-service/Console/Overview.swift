@@ -6,6 +6,7 @@ import Logging
 import Observability
 import Postgres
 import Projections
+import QueryKit
 import ServiceKit
 import ServiceLifecycle
 import Synchronization
@@ -166,7 +167,7 @@ final class Overview: Service {
   /// What the read store shows; nil where it does not answer.
   private func read() async -> Picture? {
     do {
-      let pool = readStore.server(for: []).pool
+      let pool = readStore.server(for: []).access.byKey
       let projections = try await ProjectionOverview.read(pool)
       let (parked, count) = try await ParkedStreams(pool).first(Self.parkedLimit)
       return Picture(projections: projections, parked: parked, parkedCount: count)

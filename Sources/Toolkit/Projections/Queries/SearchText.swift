@@ -1,5 +1,5 @@
 internal import Foundation
-internal import Postgres
+public import Postgres
 
 /// Text as it is searched: without case and accents, its words with single spaces between and one before; behind a word
 /// such as `BYRON-LOVELACE` its parts.
@@ -25,6 +25,13 @@ public enum SearchText {
       .filter { $0.properties.generalCategory != .nonspacingMark }
     return String(String.UnicodeScalarView(plain))
       .split { !$0.isLetter && !$0.isNumber && !"._-".contains($0) }.map(String.init)
+  }
+
+  /// For connections that search: how much a long word must look like one that is there, to be looked at for a typo; and a
+  /// plan for each search as it is, since rare and common words, first and later pages want different ones.
+  @Sendable public static func prepare(_ connection: PostgresConnection) async throws {
+    try await connection.execute(
+      "set pg_trgm.word_similarity_threshold = 0.2; set plan_cache_mode = force_custom_plan")
   }
 
   /// From how many letters on a word may have a typo.

@@ -33,7 +33,7 @@ public struct Access: Sendable {
 public struct Admission: RouterMiddleware {
   public typealias Context = ServiceContext
 
-  let access: Access
+  public let access: Access
   let scope: Scope
 
   public init(_ access: Access, scope: Scope) {

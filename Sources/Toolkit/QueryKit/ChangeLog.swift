@@ -1,16 +1,15 @@
-import CommerceReadModels
-import EventLoop
-import EventSourcing
-import Foundation
-import JSON
-import Logging
-import Metrics
-import Postgres
-import PostgresEventStore
-import Projections
-import ServiceKit
-import ServiceLifecycle
-import Synchronization
+internal import EventLoop
+internal import EventSourcing
+internal import Foundation
+internal import JSON
+internal import Logging
+internal import Metrics
+internal import Postgres
+internal import PostgresEventStore
+internal import Projections
+internal import ServiceKit
+internal import ServiceLifecycle
+internal import Synchronization
 
 /// One event, as those hear of it who follow what changes: what happened to what, and nothing that was in it.
 struct Change: Sendable {
@@ -48,19 +47,22 @@ final class ChangeLog: Service {
   private let older: PostgresEventStore
   private let readStore: ReadStore
   private let heads: StoreHeads
+  /// All read models: who follows hears of what every one of them shows.
+  private let reads: [Reads]
   private let activity: Activity
   private let logger: Logger
   private let state = Mutex(State())
   private let following = Gauge(label: "query_followers")
   private let lag = Gauge(label: "query_changes_lag_seconds")
 
-  /// - Parameters:
+  /// - QueryParameters:
   ///   - newest: on the write store, for the events that become visible, which no other read holds up.
   ///   - older: on the write store, for followers who are further behind than what is in memory.
   init(
-    newest: PostgresPool, older: PostgresPool, _ readStore: ReadStore, heads: StoreHeads, activity: Activity,
-    logger: Logger
+    newest: PostgresPool, older: PostgresPool, _ readStore: ReadStore, reads: [Reads], heads: StoreHeads,
+    activity: Activity, logger: Logger
   ) {
+    self.reads = reads
     self.newest = PostgresEventStore(newest)
     self.older = PostgresEventStore(older)
     self.readStore = readStore
@@ -140,7 +142,7 @@ final class ChangeLog: Service {
   /// up nobody, here as elsewhere.
   private func visible() -> Position? {
     // A query may go to any of the servers.
-    let known = readStore.servers.filter(\.progress.isAlive).map { $0.progress.applied(by: commerceReads) }
+    let known = readStore.servers.filter(\.progress.isAlive).map { $0.progress.applied(by: reads) }
     guard !known.isEmpty, !known.contains(nil) else { return nil }
     return known.compactMap { $0 }.min()
   }
@@ -245,6 +247,3 @@ final class ChangeLog: Service {
     return Change(position: event.position, stream: event.stream, type: event.type, message: message)
   }
 }
-
-/// Every read model.
-let commerceReads = commerceReadModels().map { Reads($0.name) }

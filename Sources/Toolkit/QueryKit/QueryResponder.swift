@@ -1,30 +1,52 @@
-import CommerceReadModels
-import Crypto
-import EventSourcing
-import Foundation
-import HTTPTypes
-import Hummingbird
-import Projections
-import ServiceKit
+internal import Crypto
+internal import EventSourcing
+internal import Foundation
+public import HTTPTypes
+public import Hummingbird
+internal import JSON
+public import Projections
+internal import ServiceKit
 
 extension HTTPField.Name {
-  static let readPosition = HTTPField.Name("Read-Position")!
-  static let readLag = HTTPField.Name("Read-Lag-Ms")!
+  public static let readPosition = HTTPField.Name("Read-Position")!
+  public static let readLag = HTTPField.Name("Read-Lag-Ms")!
   /// RFC 7240.
   static let prefer = HTTPField.Name("Prefer")!
   static let preferenceApplied = HTTPField.Name("Preference-Applied")!
 }
 
 /// What a query found: JSON as it is sent.
-struct Answer: Sendable {
-  let bytes: [UInt8]
+public struct QueryResult: Sendable {
+  public let bytes: [UInt8]
   /// Of the one stream that it is about.
-  var version: Int64?
+  public let version: Int64?
+
+  public init(bytes: [UInt8], version: Int64? = nil) { (self.bytes, self.version) = (bytes, version) }
+
+  public init(_ row: ReadRow) { self.init(bytes: row.document, version: row.version) }
+
+  /// A page of a list.
+  /// - Parameters:
+  ///   - items: JSON each.
+  ///   - next: the cursor of the next page; nil on the last one.
+  public init(items: [[UInt8]], next: String?) {
+    self.init(joined: Array(items.joined(separator: [UInt8(ascii: ",")])), next: next)
+  }
+
+  /// - Parameter joined: the elements of a JSON array.
+  public init(joined: [UInt8], next: String?) {
+    var json = JSONWriter(reserving: joined.count + 128)
+    json.object { json in
+      json.member("items", raw: [UInt8(ascii: "[")] + joined + [UInt8(ascii: "]")])
+      json.member("nextCursor") { if let next { $0.write(next) } else { $0.writeNull() } }
+    }
+    self.init(bytes: json.bytes)
+  }
 }
 
 /// What surrounds every query: waiting for what the caller has written, saying how fresh the answer is, and sending nothing
 /// that the caller has already.
-struct Answering: Sendable {
+public struct QueryResponder: Sendable {
   static let defaultWait = Duration.seconds(2)
   static let longestWait = 30
 
@@ -33,11 +55,11 @@ struct Answering: Sendable {
   let tokenKey: ConsistencyToken.Key
   let histories: Histories
   /// nil for none.
-  let cache: AnswerCache?
+  let cache: ResponseCache?
 
   /// Answers from the events, which need not be waited for.
-  func answer(
-    _ request: Request, missing: @autoclosure () -> String, fromEvents body: (Histories) async throws -> Answer?
+  public func answer(
+    _ request: Request, missing: @autoclosure () -> String, fromEvents body: (Histories) async throws -> QueryResult?
   ) async throws -> Response {
     _ = try await targets(of: request, [])
     var headers: HTTPFields = [.cacheControl: "private, no-cache", .readLag: "0"]
@@ -46,14 +68,14 @@ struct Answering: Sendable {
     return try respond(request, try await body(histories), headers, missing()) { entityTag(of: $0, generations: []) }
   }
 
-  /// - Parameters:
+  /// - QueryParameters:
   ///   - reads: everything that `body` reads. Where the first is one stream's row, the answer is about that alone, and no other
   ///     answer reads just the same: it may be kept in memory.
   ///   - missing: what is said where `body` finds nothing.
   ///   - isShared: the same query is asked once for all who ask it at a time. Not for a body that sees to that itself.
-  func answer(
+  public func answer(
     _ request: Request, _ reads: [Reads], missing: @autoclosure () -> String = "There is no such thing.",
-    isShared: Bool = true, _ body: @escaping @Sendable (ReadModels) async throws -> Answer?
+    isShared: Bool = true, _ body: @escaping @Sendable (ReadAccess) async throws -> QueryResult?
   ) async throws -> Response {
     let (targets, preference) = (try await targets(of: request, reads), request.preferredWait)
     let server = store.server(for: targets)
@@ -65,7 +87,7 @@ struct Answering: Sendable {
     let freshness = server.progress.freshness(of: reads)
     let place = Place(reads, cache: cache, server.progress)
     let found = place?.found
-    let answer = if let found { Optional(found.answer) } else { try await ask(request, server.models, isShared, body) }
+    let answer = if let found { Optional(found.result) } else { try await ask(request, server.access, isShared, body) }
     var headers = HTTPFields()
     headers[.cacheControl] = "private, no-cache"
     if let freshness {
@@ -86,35 +108,35 @@ struct Answering: Sendable {
 
   /// Where an answer may be in memory: one about one thing.
   private struct Place {
-    let cache: AnswerCache
+    let cache: ResponseCache
     let reads: [Reads]
     /// Of before the query.
     let mark: ReadProgress.Mark
     /// Otherwise it may have moved since, and what was found then is not given out.
     let isCurrent: Bool
 
-    init?(_ reads: [Reads], cache: AnswerCache?, _ progress: ReadProgress) {
+    init?(_ reads: [Reads], cache: ResponseCache?, _ progress: ReadProgress) {
       guard let cache, reads.first?.stream != nil, let mark = progress.mark(of: reads) else { return nil }
       (self.cache, self.reads, self.mark, isCurrent) = (cache, reads, mark, progress.isCurrent)
     }
 
-    var found: (answer: Answer, tag: String)? { cache.find(reads, at: isCurrent ? mark : nil) }
-    func keep(_ answer: Answer, _ tag: String) { cache.keep(answer, tag, of: reads, at: mark) }
+    var found: (result: QueryResult, tag: String)? { cache.find(reads, at: isCurrent ? mark : nil) }
+    func keep(_ answer: QueryResult, _ tag: String) { cache.keep(answer, tag, of: reads, at: mark) }
   }
 
   private func ask(
-    _ request: Request, _ models: ReadModels, _ isShared: Bool,
-    _ body: @escaping @Sendable (ReadModels) async throws -> Answer?
-  ) async throws -> Answer? {
+    _ request: Request, _ access: ReadAccess, _ isShared: Bool,
+    _ body: @escaping @Sendable (ReadAccess) async throws -> QueryResult?
+  ) async throws -> QueryResult? {
     try await Spans.within("query") {
-      guard isShared else { return try await body(models) }
-      return try await models.others.answer(request.uri.string) { try await body(models) }
+      guard isShared else { return try await body(access) }
+      return try await access.flights.answer(request.uri.string) { try await body(access) }
     }
   }
 
   private func respond(
-    _ request: Request, _ answer: Answer?, _ headers: HTTPFields, _ missing: @autoclosure () -> String,
-    tag: (Answer) -> String
+    _ request: Request, _ answer: QueryResult?, _ headers: HTTPFields, _ missing: @autoclosure () -> String,
+    tag: (QueryResult) -> String
   ) throws(Problem) -> Response {
     var headers = headers
     guard let answer else {
@@ -174,7 +196,7 @@ struct Answering: Sendable {
 
   /// Of one history, one generation and these bytes; begins with the version where there is one, so that a command's If-Match
   /// understands it.
-  private func entityTag(of answer: Answer, generations: [Int]) -> String {
+  private func entityTag(of answer: QueryResult, generations: [Int]) -> String {
     var hash = SHA256()
     if let incarnation = heads.incarnation { withUnsafeBytes(of: incarnation.uuid) { hash.update(bufferPointer: $0) } }
     for generation in generations { withUnsafeBytes(of: generation) { hash.update(bufferPointer: $0) } }
@@ -185,7 +207,7 @@ struct Answering: Sendable {
 }
 
 extension Request {
-  /// Seconds of `Prefer: wait=…`, at most `Answering.longestWait`; nil for none. A preference that makes no sense is ignored, as
+  /// Seconds of `Prefer: wait=…`, at most `QueryResponder.longestWait`; nil for none. A preference that makes no sense is ignored, as
   /// RFC 7240 says.
   fileprivate var preferredWait: Int? {
     let preferences = headers[values: .prefer].flatMap { $0.split(separator: ",") }
@@ -196,7 +218,7 @@ extension Request {
         let text = Optional(parts[1].trimmingPrefix("\"").prefix { $0 != "\"" }), !text.isEmpty,
         text.utf8.allSatisfy({ (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) })
       {
-        return Int(text).map { min($0, Answering.longestWait) } ?? Answering.longestWait
+        return Int(text).map { min($0, QueryResponder.longestWait) } ?? QueryResponder.longestWait
       }
     }
     return nil

@@ -1,62 +1,61 @@
-import Commerce
-import CommerceReadModels
-import EventLoop
-import EventSourcing
-import Foundation
-import HTTPTypes
-import Hummingbird
-import JSON
-import NIOCore
-import Projections
-import ServiceKit
-import Synchronization
+internal import EventLoop
+internal import EventSourcing
+internal import Foundation
+package import HTTPTypes
+internal import Hummingbird
+internal import JSON
+internal import NIOCore
+internal import Projections
+internal import ServiceKit
+internal import Synchronization
 
 extension HTTPField.Name {
   /// The HTML standard, section 9.2.4.
   static let lastEventID = HTTPField.Name("Last-Event-ID")!
-  static let accelBuffering = HTTPField.Name("X-Accel-Buffering")!
+  package static let accelBuffering = HTTPField.Name("X-Accel-Buffering")!
 }
 
 /// What changes, as Server-Sent Events.
-struct ChangeRoutes {
+package struct ChangeRoutes: Sendable {
   /// Then a client has to come again, with its token looked at anew.
-  static let longest = Duration.seconds(900)
+  package static let longest = Duration.seconds(900)
   /// How long a process that has just started may take to learn where a follower begins.
   static let patience = Duration.seconds(10)
 
   let log: ChangeLog
-  let answering: Answering
+  let responder: QueryResponder
   let limit: Int
   /// Without anything to say, an id that keeps the connection open, and is where the client goes on should it end.
   let heartbeat: Duration
 
-  func add(to router: some RouterMethods<ServiceContext>) {
-    router.get("/v1/changes") { request, _ in
-      var parameters = Parameters(request)
-      let types = try parameters.text("types") { text in
-        let unknown = text.split(separator: ",", omittingEmptySubsequences: false).first {
-          !commerceEventTypes.contains(String($0))
-        }
-        return unknown.map { _ in
-          "must be types of events with commas between them, of these: \(commerceEventTypes.joined(separator: ", "))"
-        }
+  /// Follows all events, or those of the types that the request names.
+  /// - Parameter known: every type that there is.
+  func all(_ request: Request, types known: [String]) async throws -> Response {
+    var parameters = QueryParameters(request)
+    let types = try parameters.text("types") { text in
+      let unknown = text.split(separator: ",", omittingEmptySubsequences: false).first {
+        !known.contains(String($0))
       }
-      try parameters.finish()
-      let wanted = types.map { Set($0.split(separator: ",").map(String.init)) }
-      return try await follow(request) { wanted?.contains($0.type) ?? true }
-    }
-    router.get("/v1/orders/{id}/changes") { request, context in
-      let id = try context.pathParameter("id")
-      try Parameters(request).finish()
-      let stream = Identifier.problem(id) == nil ? Order.stream(id) : nil
-      let missing = "There is no order \(id), or it has not come here yet."
-      guard let stream else { throw Problem.notFound(missing) }
-      // Found, and seen with the token, or not.
-      _ = try await answering.answer(request, [Reads("orders", stream)], missing: missing, isShared: false) { models in
-        try await models.order.value(id).map { Answer(bytes: $0.document, version: $0.version) }
+      return unknown.map { _ in
+        "must be types of events with commas between them, of these: \(known.joined(separator: ", "))"
       }
-      return try await follow(request) { $0.stream == stream }
     }
+    try parameters.finish()
+    let wanted = types.map { Set($0.split(separator: ",").map(String.init)) }
+    return try await follow(request) { wanted?.contains($0.type) ?? true }
+  }
+
+  /// Follows one stream.
+  /// - QueryParameters:
+  ///   - model: the read model that shows it.
+  ///   - missing: what is said where it has no row there.
+  func one(_ stream: StreamID, in model: String, _ request: Request, missing: String) async throws -> Response {
+    try QueryParameters(request).finish()
+    // Found, and seen with the token, or not.
+    _ = try await responder.answer(request, [Reads(model, stream)], missing: missing, isShared: false) { access in
+      try await access.row(model, String(stream.id)).map { QueryResult($0) }
+    }
+    return try await follow(request) { $0.stream == stream }
   }
 
   private func follow(_ request: Request, _ isWanted: @escaping @Sendable (Change) -> Bool) async throws -> Response {
@@ -102,10 +101,10 @@ struct ChangeRoutes {
   /// Who begins anew begins with what comes from now on.
   private func start(of request: Request) async throws -> (position: Position, incarnation: UUID) {
     let deadline = ContinuousClock.now + Self.patience
-    while log.tail == nil || answering.heads.incarnation == nil, ContinuousClock.now < deadline {
+    while log.tail == nil || responder.heads.incarnation == nil, ContinuousClock.now < deadline {
       try await Task.sleep(for: .milliseconds(50))
     }
-    guard let tail = log.tail, let incarnation = answering.heads.incarnation else {
+    guard let tail = log.tail, let incarnation = responder.heads.incarnation else {
       throw Problem.unavailable("It is not known yet what is to be seen; try again in a moment.")
     }
     guard let given = request.headers[.lastEventID], !given.isEmpty else { return (tail, incarnation) }
@@ -127,11 +126,11 @@ struct ChangeRoutes {
 }
 
 /// Leaves once, whether the body is written or thrown away.
-final class Viewer: Sendable {
+package final class Viewer: Sendable {
   private let goodbye: @Sendable () -> Void
   private let isIn = Atomic(true)
 
-  init(_ goodbye: @escaping @Sendable () -> Void) { self.goodbye = goodbye }
+  package init(_ goodbye: @escaping @Sendable () -> Void) { self.goodbye = goodbye }
   deinit { leave() }
-  func leave() { if isIn.exchange(false, ordering: .relaxed) { goodbye() } }
+  package func leave() { if isIn.exchange(false, ordering: .relaxed) { goodbye() } }
 }

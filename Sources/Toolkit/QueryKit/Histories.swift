@@ -1,19 +1,34 @@
-import Commerce
-import CommerceReadModels
-import EventSourcing
-import Failures
-import Foundation
-import HTTPTypes
-import JSON
-import Postgres
-import PostgresEventStore
-import Projections
-import ServiceKit
+public import EventSourcing
+internal import Failures
+internal import Foundation
+internal import HTTPTypes
+public import JSON
+internal import Postgres
+public import PostgresEventStore
+public import Projections
+internal import ServiceKit
+
+/// Events of a category that hold personal data, sealed with the key of the person whose id is the stream's.
+public struct SealedEvents: Sendable {
+  let category: String
+  /// Of the events' data: it holds what is sealed.
+  let member: String
+  let open: @Sendable ([UInt8]) throws -> [JSON.Member]
+
+  /// - Parameter open: the members that stand for it once it is opened.
+  public init(
+    _ category: String, member: String, open: @escaping @Sendable ([UInt8]) throws -> [JSON.Member]
+  ) {
+    self.category = category
+    self.member = member
+    self.open = open
+  }
+}
 
 /// What happened to one thing, and how it was: from the events themselves.
-struct Histories: Sendable {
+public struct Histories: Sendable {
   /// A moment in a stream's life.
-  enum Moment: Sendable {
+  public enum Moment: Sendable {
     case version(Version)
     /// The last event that was recorded by then.
     case time(Timestamp)
@@ -24,13 +39,17 @@ struct Histories: Sendable {
   /// Events that are folded for one answer.
   private static let longest = 100_000
 
-  let store: PostgresEventStore
-  let keys: PersonalKeys
+  private let store: PostgresEventStore
+  private let keys: PersonalKeys
+  private let sealed: [SealedEvents]
 
-  /// - Parameter pool: on the write store.
-  init(_ pool: PostgresPool) {
+  /// - QueryParameters:
+  ///   - pool: on the write store.
+  ///   - sealed: what is personal in events.
+  init(_ pool: PostgresPool, sealed: [SealedEvents]) {
     store = PostgresEventStore(pool)
     keys = PersonalKeys(pool)
+    self.sealed = sealed
   }
 
   /// The events of a stream in order, and the version after which more follow; nil for a stream that is not there.
@@ -40,30 +59,19 @@ struct Histories: Sendable {
     let events = try await read(stream, after: version, limit: limit + 1)
     guard !events.isEmpty || version > .none else { return nil }
     let key = try await key(of: stream)
-    let items = try events.prefix(limit).map { try Self.item($0, key) }
+    let items = try events.prefix(limit).map { try item($0, key) }
     return (items, events.count > limit ? events[limit - 1].version : nil)
   }
 
-  func order(_ id: String, at moment: Moment) async throws -> Answer? {
-    try await fold(Orders(), id, Order.stream(id), moment)
-  }
-
-  func product(_ sku: SKU, at moment: Moment) async throws -> Answer? {
-    try await fold(Catalogue(), sku.rawValue, Product.stream(sku.rawValue), moment)
-  }
-
-  func customer(_ id: String, at moment: Moment) async throws -> Answer? {
-    let own = try await reading { try await keys.keys(of: [id]) }
-    return try await fold(Customers(keys: nil).opening(with: own), id, Customer.stream(id), moment)
-  }
-
   /// nil where there was nothing at that moment.
-  private func fold<Model: ReadModel>(
-    _ model: Model, _ key: String, _ stream: StreamID, _ moment: Moment
-  ) async throws -> Answer? {
+  /// - Parameter makeModel: given the key of the person that the stream's id names, where its events are sealed; nil for none.
+  public func row<Model: ReadModel>(
+    _ key: String, of stream: StreamID, at moment: Moment, _ makeModel: (PersonalKey?) -> Model
+  ) async throws -> QueryResult? {
+    let model = makeModel(try await self.key(of: stream))
     var (rows, version) = (FoldedRows<Model>(), Version.none)
-    func answer() throws -> Answer? {
-      try rows[key].map { Answer(bytes: try Model.document(of: $0), version: version.rawValue) }
+    func answer() throws -> QueryResult? {
+      try rows[key].map { QueryResult(bytes: try Model.document(of: $0), version: version.rawValue) }
     }
     while true {
       let events = try await read(stream, after: version, limit: Self.readSize)
@@ -105,13 +113,15 @@ struct Histories: Sendable {
   }
 
   private func key(of stream: StreamID) async throws -> PersonalKey? {
-    guard stream.category == Customer.category else { return nil }
+    guard sealed(stream) != nil else { return nil }
     let id = String(stream.id)
     return try await reading { try await keys.keys(of: [id])[id] }
   }
 
+  private func sealed(_ stream: StreamID) -> SealedEvents? { sealed.first { $0.category == stream.category } }
+
   /// An event as it is sent. What is sealed is opened, or left out once its key is gone.
-  private static func item(_ event: RecordedEvent, _ key: PersonalKey?) throws -> [UInt8] {
+  private func item(_ event: RecordedEvent, _ key: PersonalKey?) throws -> [UInt8] {
     let metadata = (try? JSON(parsing: event.metadata)) ?? .null
     var json = JSONWriter(reserving: event.data.count + 320)
     try json.object { json in
@@ -121,8 +131,8 @@ struct Histories: Sendable {
       json.member("schemaVersion", Int64(event.schemaVersion))
       json.member("position", event.position.rawValue)
       json.member("id", event.id.uuidString.lowercased())
-      if event.stream.category == Customer.category {
-        json.member("data", raw: try opened(event, key).encoded)
+      if let sealed = sealed(event.stream) {
+        json.member("data", raw: try opened(event, sealed, key).encoded)
       } else {
         json.member("data", raw: event.data)
       }
@@ -133,16 +143,12 @@ struct Histories: Sendable {
     return json.bytes
   }
 
-  private static func opened(_ event: RecordedEvent, _ key: PersonalKey?) throws -> JSON {
+  private func opened(_ event: RecordedEvent, _ sealing: SealedEvents, _ key: PersonalKey?) throws -> JSON {
     guard case .object(var members) = try JSON(parsing: event.data) else { return .null }
-    guard let place = members.firstIndex(where: { $0.name == "sealed" }), let sealed = members[place].value.string
+    guard let place = members.firstIndex(where: { $0.name == sealing.member }), let sealed = members[place].value.string
     else { return .object(members) }
     members.remove(at: place)
-    if let key {
-      let personal = try PersonalData(parsing: key.open(sealed, of: String(event.stream.id)))
-      if let name = personal.name { members.append(.init("name", .string(name))) }
-      if let email = personal.email { members.append(.init("email", .string(email))) }
-    }
+    if let key { members += try sealing.open(key.open(sealed, of: String(event.stream.id))) }
     return .object(members)
   }
 }

@@ -1,10 +1,9 @@
-import Postgres
-import ServiceKit
-import Synchronization
+internal import ServiceKit
+internal import Synchronization
 
 /// Makes one query of the reads by key that come while others are under way: the same key is read once, and different keys
 /// share a round trip. Nobody gets what was read before they asked.
-final class Coalescer<Key: Hashable & Sendable, Value: Sendable>: Sendable {
+public final class Coalescer<Key: Hashable & Sendable, Value: Sendable>: Sendable {
   private typealias Continuation = CheckedContinuation<Value?, any Error>
 
   private struct State {
@@ -23,17 +22,17 @@ final class Coalescer<Key: Hashable & Sendable, Value: Sendable>: Sendable {
   private let read: @Sendable ([Key]) async throws -> [Key: Value]
   private let state = Mutex(State())
 
-  /// - Parameters:
+  /// - QueryParameters:
   ///   - lanes: queries under way at once.
   ///   - limit: keys of one query.
-  init(lanes: Int = 2, limit: Int = 256, _ read: @escaping @Sendable ([Key]) async throws -> [Key: Value]) {
+  public init(lanes: Int = 2, limit: Int = 256, _ read: @escaping @Sendable ([Key]) async throws -> [Key: Value]) {
     self.lanes = lanes
     self.limit = limit
     self.read = read
   }
 
   /// nil where there is nothing of that key.
-  func value(_ key: Key) async throws -> Value? {
+  public func value(_ key: Key) async throws -> Value? {
     try await withCheckedThrowingContinuation { continuation in
       let (isCrowded, batch) = state.withLock { state -> (Bool, [Key: [Continuation]]?) in
         guard state.waiting < Self.crowd else { return (true, nil) }
@@ -92,15 +91,15 @@ final class Coalescer<Key: Hashable & Sendable, Value: Sendable>: Sendable {
 /// Makes one query of those that are asked for while the same one is under way: they share the next one, which begins after all
 /// of them have asked.
 final class SingleFlight: Sendable {
-  private typealias Continuation = CheckedContinuation<Answer?, any Error>
+  private typealias Continuation = CheckedContinuation<QueryResult?, any Error>
 
   /// For each query that is under way, who waits for the next one.
   private let flights = Mutex<[String: [Continuation]]>([:])
 
-  /// - Parameters:
+  /// - QueryParameters:
   ///   - key: names the query: the same key stands for the same answer.
   ///   - body: asks.
-  func answer(_ key: String, _ body: @escaping @Sendable () async throws -> Answer?) async throws -> Answer? {
+  func answer(_ key: String, _ body: @escaping @Sendable () async throws -> QueryResult?) async throws -> QueryResult? {
     let isFirst = flights.withLock { flights in
       guard flights[key] == nil else { return false }
       flights[key] = []
@@ -131,7 +130,7 @@ final class SingleFlight: Sendable {
   }
 
   /// Has the next one begin, where anybody waits for it.
-  private func leave(_ key: String, _ body: @escaping @Sendable () async throws -> Answer?) {
+  private func leave(_ key: String, _ body: @escaping @Sendable () async throws -> QueryResult?) {
     let isAwaited = flights.withLock { flights in
       if flights[key]?.isEmpty ?? true { flights[key] = nil }
       return flights[key] != nil
@@ -139,7 +138,7 @@ final class SingleFlight: Sendable {
     if isAwaited { Task { await self.go(on: key, body) } }
   }
 
-  private func go(on key: String, _ body: @escaping @Sendable () async throws -> Answer?) async {
+  private func go(on key: String, _ body: @escaping @Sendable () async throws -> QueryResult?) async {
     while true {
       let waiting = flights.withLock { flights -> [Continuation] in
         guard let waiting = flights[key], !waiting.isEmpty else {

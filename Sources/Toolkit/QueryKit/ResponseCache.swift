@@ -1,18 +1,17 @@
-import EventSourcing
-import Metrics
-import Projections
-import Synchronization
+internal import Metrics
+internal import Projections
+internal import Synchronization
 
 /// Answers about one thing each, kept in memory for as long as everything that they were made of stands where it stood when they
 /// were read.
-final class AnswerCache: Sendable {
+final class ResponseCache: Sendable {
   private struct Entry {
-    let answer: Answer
+    let result: QueryResult
     let tag: String
     let mark: ReadProgress.Mark
 
     /// With its key, its mark, and its places in the tables, by estimate.
-    var cost: Int { answer.bytes.count + 600 }
+    var cost: Int { result.bytes.count + 600 }
   }
 
   /// What was asked for lately is in the first table or comes back to it from the second; when the first is half of the
@@ -54,10 +53,10 @@ final class AnswerCache: Sendable {
   /// - Parameter capacity: bytes of answers.
   init(capacity: Int) { self.capacity = capacity }
 
-  /// - Parameters:
+  /// - QueryParameters:
   ///   - reads: everything that the answer is made of, the one thing that it is about first.
   ///   - mark: where that stands; nil where it is not known for this moment: then nothing is found.
-  func find(_ reads: [Reads], at mark: ReadProgress.Mark?) -> (answer: Answer, tag: String)? {
+  func find(_ reads: [Reads], at mark: ReadProgress.Mark?) -> (result: QueryResult, tag: String)? {
     guard let mark else {
       misses.increment()
       return nil
@@ -70,12 +69,12 @@ final class AnswerCache: Sendable {
       return entry
     }
     (found == nil ? misses : hits).increment()
-    return found.map { ($0.answer, $0.tag) }
+    return found.map { ($0.result, $0.tag) }
   }
 
   /// - Parameter mark: of before the answer was read.
-  func keep(_ answer: Answer, _ tag: String, of reads: [Reads], at mark: ReadProgress.Mark) {
-    let entry = Entry(answer: answer, tag: tag, mark: mark)
+  func keep(_ result: QueryResult, _ tag: String, of reads: [Reads], at mark: ReadProgress.Mark) {
+    let entry = Entry(result: result, tag: tag, mark: mark)
     guard entry.cost <= capacity / 2 else { return }
     let bytes = state.withLock { state in
       _ = state.remove(reads)

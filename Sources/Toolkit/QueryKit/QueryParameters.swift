@@ -1,18 +1,17 @@
-import Commerce
-import EventSourcing
-import Foundation
-import HTTPTypes
-import Hummingbird
-import JSON
-import ServiceKit
+public import EventSourcing
+internal import Foundation
+internal import HTTPTypes
+public import Hummingbird
+internal import JSON
+public import ServiceKit
 
 /// A query's parameters: each is read once, checked, and none may be left over.
-struct Parameters {
+public struct QueryParameters {
   private let given: [(name: String, value: String)]
   private let path: String
   private var known: Set<String> = []
 
-  init(_ request: Request) {
+  public init(_ request: Request) {
     path = request.uri.path
     given = (request.uri.query ?? "").split(separator: "&").map { part in
       let ends = part.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
@@ -23,14 +22,14 @@ struct Parameters {
   /// What cannot be decoded does not come here (`RequestRules`).
   private static func decode(_ text: Substring) -> String { text.removingPercentEncoding ?? String(text) }
 
-  static func wrong(_ name: String, _ detail: String) -> Problem {
+  public static func wrong(_ name: String, _ detail: String) -> Problem {
     Problem(
       .badRequest, "invalid-parameter", title: "A query parameter is not valid", detail: "\(name) \(detail).",
       extensions: [.init("parameter", .string(name))])
   }
 
   /// - Throws: a `Problem` for a parameter that nobody asked for.
-  consuming func finish() throws {
+  public consuming func finish() throws {
     guard let stray = given.first(where: { !known.contains($0.name) }) else { return }
     let allowed = known.isEmpty ? "none" : known.sorted().joined(separator: ", ")
     throw Self.wrong(stray.name, "is not known here; allowed: \(allowed)")
@@ -44,7 +43,7 @@ struct Parameters {
   }
 
   /// - Parameter problem: what is wrong with the text, nil for nothing.
-  mutating func text(_ name: String, problem: (String) -> String?) throws -> String? {
+  public mutating func text(_ name: String, problem: (String) -> String?) throws -> String? {
     guard let text = try value(name) else { return nil }
     guard !text.unicodeScalars.contains("\0") else { throw Self.wrong(name, "must not contain NUL") }
     if let problem = problem(text) { throw Self.wrong(name, problem) }
@@ -52,25 +51,20 @@ struct Parameters {
   }
 
   /// What people type to search.
-  mutating func search() throws -> String? {
+  public mutating func search() throws -> String? {
     try text("q") { (1...200).contains($0.unicodeScalars.count) ? nil : "must have 1 to 200 characters" }
   }
 
-  mutating func country() throws -> String? {
-    try text("country") { text in
-      let isFine = Bounds.countryLength.contains(text.unicodeScalars.count) && !text.allSatisfy(\.isWhitespace)
-      return isFine ? nil : "must have 1 to 64 characters, and not white space alone"
-    }
-  }
-
-  mutating func choice(_ name: String, _ allowed: [String]) throws -> String? {
+  public mutating func choice(_ name: String, _ allowed: [String]) throws -> String? {
     try text(name) { allowed.contains($0) ? nil : "must be one of \(allowed.joined(separator: ", "))" }
   }
 
-  mutating func boolean(_ name: String) throws -> Bool? { try choice(name, ["true", "false"]).map { $0 == "true" } }
+  public mutating func boolean(_ name: String) throws -> Bool? {
+    try choice(name, ["true", "false"]).map { $0 == "true" }
+  }
 
   /// Minor units.
-  mutating func amount(_ name: String) throws -> Int64? {
+  public mutating func amount(_ name: String) throws -> Int64? {
     let text = try text(name) { text in
       Int64(digits: text) != nil ? nil : "must be a whole number of minor units, 0 or more"
     }
@@ -78,7 +72,7 @@ struct Parameters {
   }
 
   /// A time, or the beginning of a day in UTC.
-  mutating func time(_ name: String) throws -> Timestamp? {
+  public mutating func time(_ name: String) throws -> Timestamp? {
     let read = { (text: String) in Timestamp(text) ?? Timestamp(text + "T00:00:00Z") }
     let text = try text(name) {
       read($0) == nil ? "must be a time as in RFC 3339, such as 2026-11-21T09:30:00Z, or a day such as 2026-11-21" : nil
@@ -87,7 +81,7 @@ struct Parameters {
   }
 
   /// As of which version or time; nil for now.
-  mutating func moment() throws -> Histories.Moment? {
+  public mutating func moment() throws -> Histories.Moment? {
     let version = try text("version") { text in
       Int64(digits: text).map { $0 >= 1 } ?? false ? nil : "must be a version, a whole number from 1"
     }
@@ -96,13 +90,13 @@ struct Parameters {
     return version.flatMap { Int64($0) }.map { .version(Version($0)) } ?? time.map { .time($0) }
   }
 
-  static func isDay(_ text: String) -> Bool { text.utf8.count == 10 && Timestamp(text + "T00:00:00Z") != nil }
+  package static func isDay(_ text: String) -> Bool { text.utf8.count == 10 && Timestamp(text + "T00:00:00Z") != nil }
 
-  mutating func day(_ name: String) throws -> String? {
+  public mutating func day(_ name: String) throws -> String? {
     try text(name) { Self.isDay($0) ? nil : "must be a day such as 2026-11-21" }
   }
 
-  mutating func limit(default count: Int, atMost most: Int) throws -> Int {
+  public mutating func limit(default count: Int, atMost most: Int) throws -> Int {
     let text = try text("limit") { text in
       Int64(digits: text).map { (1...Int64(most)).contains($0) } ?? false
         ? nil : "must be a whole number from 1 to \(most)"
@@ -111,7 +105,7 @@ struct Parameters {
   }
 
   /// A place in the answer to this query and no other.
-  mutating func cursor<Cursor>(_ read: (String) -> Cursor?) throws -> Cursor? {
+  public mutating func cursor<Cursor>(_ read: (String) -> Cursor?) throws -> Cursor? {
     let tag = tag
     func own(_ text: String) -> Cursor? { text.hasPrefix(tag) ? read(String(text.dropFirst(tag.count))) : nil }
     let text = try text("cursor") {
@@ -121,7 +115,7 @@ struct Parameters {
   }
 
   /// What a cursor of this query begins with: a hash (FNV-1a) of the path and all that is asked for but the page.
-  var tag: String {
+  public var tag: String {
     let asked = given.filter { !["cursor", "limit"].contains($0.name) }.map { "\($0.name)=\($0.value)" }.sorted()
     var hash: UInt32 = 2_166_136_261
     for byte in (path + "?" + asked.joined(separator: "&")).utf8 { hash = (hash ^ UInt32(byte)) &* 16_777_619 }

@@ -1,0 +1,176 @@
+public import EventSourcing
+internal import Failures
+public import Hummingbird
+public import Logging
+internal import Postgres
+internal import PostgresEventStore
+public import Projections
+public import ServiceKit
+internal import ServiceLifecycle
+
+/// What the routes of a query-service stand on.
+public struct Queries: Sendable {
+  public let responder: QueryResponder
+  /// Lets those in who may read.
+  public let admission: Admission
+  package let store: ReadStore
+  package let heads: StoreHeads
+  let changes: ChangeRoutes
+  let eventTypes: [String]
+
+  /// Answers a request for the history of one thing: the events of its stream, page by page.
+  /// - Parameter missing: what is said where there is none.
+  public func history(_ request: Request, of stream: StreamID, missing: String) async throws -> Response {
+    var parameters = QueryParameters(request)
+    let limit = try parameters.limit(default: 100, atMost: 1000)
+    let cursor = try parameters.cursor { VersionCursor(opaque: $0) }
+    let tag = parameters.tag
+    try parameters.finish()
+    return try await responder.answer(request, missing: missing) { histories in
+      try await histories.events(of: stream, after: cursor?.version ?? .none, limit: limit).map { page in
+        QueryResult(items: page.items, next: page.next.map { tag + VersionCursor(version: $0).opaque })
+      }
+    }
+  }
+
+  /// Adds `/v1/changes`: all that changes, or events of the types that the request names.
+  func addChanges(to router: some RouterMethods<ServiceContext>) {
+    router.get("/v1/changes") { request, _ in try await changes.all(request, types: eventTypes) }
+  }
+
+  /// Answers a request for what changes in one stream.
+  /// - QueryParameters:
+  ///   - model: the name of the read model that has a row for the stream's id.
+  ///   - missing: what is said where it has none.
+  public func changes(
+    _ request: Request, of stream: StreamID, in model: String, missing: String
+  ) async throws -> Response {
+    try await changes.one(stream, in: model, request, missing: missing)
+  }
+}
+
+extension Role {
+  /// Answers queries.
+  /// - QueryParameters:
+  ///   - models: all read models.
+  ///   - eventTypes: the wire names of all events, for those who follow changes.
+  ///   - sealed: what is personal in events.
+  ///   - settings: that `extend` reads, beside those that every query-service has.
+  ///   - extend: adds the routes.
+  public static func queryService(
+    _ models: [Projection], eventTypes: [String], sealed: [SealedEvents] = [], settings own: [SettingDescription] = [],
+    _ extend: @escaping @Sendable (Queries, Settings, Logger, inout RoleParts) throws -> Void
+  ) -> Role {
+    Role(
+      "query-service", port: 8082,
+      settings: [
+        QuerySettings.cacheSize.description, QuerySettings.heartbeat.description, QuerySettings.followers.description,
+        CommonSettings.readDatabaseURL.description, CommonSettings.writeDatabaseURL.description,
+        CommonSettings.poolSize.description, QuerySettings.writePoolSize.description,
+        CommonSettings.statementTimeout.description, CommonSettings.acquireTimeout.description,
+        CommonSettings.consistencyTokenKey.description,
+      ] + AccessSettings.all + own
+    ) { settings, logger in
+      // What is in the cache is only as fresh as what is known of the read tables: forty looks a second, which take PostgreSQL
+      // 16 ms (docs/performance.md).
+      let cacheBytes = try settings[QuerySettings.cacheSize] * 1_000_000
+      let activity = Activity(busy: cacheBytes > 0 ? .milliseconds(25) : .milliseconds(100))
+      let writeURL = try settings[CommonSettings.writeDatabaseURL]
+      let headsPool = Databases.watch(url: writeURL, name: "query-service heads", timeout: .seconds(5), logger: logger)
+      let heads = StoreHeads(headsPool, activity: Activity(), logger: logger)
+      func pool(_ name: String, _ size: Int) throws -> PostgresPool {
+        try Databases.pool(url: writeURL, settings, name: name, size: size, logger: logger)
+      }
+      let events = try pool("query-service", try settings[QuerySettings.writePoolSize])
+      let (newest, older) = (try pool("query-service changes", 1), try pool("query-service followers", 2))
+      let (store, readers) = try readStore(settings, heads, activity, logger)
+      let responder = QueryResponder(
+        store: store, heads: heads,
+        tokenKey: ConsistencyToken.Key(try settings[CommonSettings.consistencyTokenKey].utf8),
+        histories: Histories(events, sealed: sealed), cache: cacheBytes > 0 ? ResponseCache(capacity: cacheBytes) : nil)
+      let log = ChangeLog(
+        newest: newest, older: older, store, reads: models.map { Reads($0.name) }, heads: heads, activity: activity,
+        logger: logger)
+      let queries = Queries(
+        responder: responder, admission: Admission(try await Access(settings, logger: logger), scope: .queriesRead),
+        store: store, heads: heads,
+        changes: ChangeRoutes(
+          log: log, responder: responder, limit: try settings[QuerySettings.followers],
+          heartbeat: try settings[QuerySettings.heartbeat]), eventTypes: eventTypes)
+      var parts = RoleParts()
+      parts.services = [headsPool, heads, events, newest, older] + readers
+      // Who follows changes is let go before the server waits for its answers to end.
+      parts.workers = [log]
+      parts.healthChecks = [
+        .anyDatabase("readStore", store.servers.map(\.access.byKey), [projectionsSchema]) {
+          try await Projection.problem(with: models, on: $0)
+        }
+      ]
+      parts.translate = queryProblem
+      parts.addRoutes { router in
+        queries.addChanges(to: router.group().add(middleware: queries.admission))
+      }
+      try extend(queries, settings, logger, &parts)
+      return parts
+    }
+  }
+
+  /// Each of the read store's servers with its pools, and what they need to run.
+  private static func readStore(
+    _ settings: Settings, _ heads: StoreHeads, _ activity: Activity, _ logger: Logger
+  ) throws -> (ReadStore, [any Service]) {
+    var services: [any Service] = []
+    var servers: [ReadStore.Server] = []
+    let connections = try settings[CommonSettings.poolSize]
+    for url in PostgresConfiguration.urlsOfEachHost(try settings[CommonSettings.readDatabaseURL]) {
+      let forLists = max(1, connections * 3 / 8)
+      let byKey = try Databases.pool(
+        url: url, settings, name: "query-service", size: connections - forLists, logger: logger)
+      let lists = try Databases.pool(
+        url: url, settings, name: "query-service lists", size: forLists, logger: logger,
+        onConnect: SearchText.prepare)
+      let watching = Databases.watch(url: url, name: "query-service progress", timeout: .seconds(1), logger: logger)
+      let progress = ReadProgress(
+        watching, host: PostgresConfiguration.host(ofURL: url), heads: heads, activity: activity, logger: logger)
+      servers.append(ReadStore.Server(access: ReadAccess(byKey: byKey, lists: lists), progress: progress))
+      services += [byKey, lists, watching, progress]
+    }
+    return (ReadStore(servers), services)
+  }
+}
+
+private enum QuerySettings {
+  /// Reads of the write store: histories, and how far it has come.
+  static let writePoolSize = Setting.integer(
+    "HISTORY_POOL_SIZE", default: 4, in: 1...200, help: "Connections to the write store for histories, at most.")
+
+  static let cacheSize = Setting.integer(
+    "QUERY_CACHE_MB", default: 32, in: 0...100_000,
+    help: "Megabytes of answers about one thing that are kept in memory, by estimate; 0 for none.")
+
+  static let followers = Setting.integer(
+    "CHANGES_MAX_CLIENTS", default: 1_000, in: 0...1_000_000,
+    help: "Clients that follow changes at once, at most; more are answered with 503.")
+
+  static let heartbeat = Setting.seconds(
+    "CHANGES_HEARTBEAT", default: 15, in: 0.1...3600,
+    help:
+      "How long a follower of changes is told nothing, at most, in seconds; then it gets the id of where it stands.")
+}
+
+@Sendable func queryProblem(_ error: any Error) -> Problem? {
+  guard let error = error as? PostgresError, error.failureKind == .retry else { return nil }
+  // By our own time-out, or by one that the server or its administrator has set.
+  if error.code == .timeout || error.sqlState == .queryCanceled {
+    return Problem(
+      .serviceUnavailable, "query-too-slow", title: "The query took too long",
+      detail:
+        "The read store had no answer within DATABASE_TIMEOUT. Ask for less (a shorter time, longer words, a smaller limit), or try again later.",
+      headers: [.retryAfter: "5"])
+  }
+  if error.code == .poolExhausted {
+    return .unavailable(
+      "All connections to the read store are in use; try again in a moment.", retryAfter: 2, isLogged: false)
+  }
+  return .unavailable("The read store cannot be reached; try again in a moment.", retryAfter: 2)
+}

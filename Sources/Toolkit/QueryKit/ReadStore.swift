@@ -1,0 +1,81 @@
+public import Postgres
+public import Projections
+internal import Synchronization
+
+/// One server of the read store, as queries reach it.
+public struct ReadAccess: Sendable {
+  /// For what is one row, or few by an index.
+  public let byKey: PostgresPool
+  /// For searches and sums, which take much longer: a pool of their own, so that no read by key stands behind them, and a small
+  /// one, since few at once end sooner, and more evenly, than many side by side (docs/performance.md).
+  public let lists: PostgresPool
+  let flights = SingleFlight()
+  private let coalescers = Coalescers()
+
+  private final class Coalescers: Sendable {
+    let all = Mutex<[String: any Sendable]>([:])
+  }
+
+  package init(byKey: PostgresPool, lists: PostgresPool) { (self.byKey, self.lists) = (byKey, lists) }
+
+  /// The row of a key; nil where there is none. Reads that coincide are one query.
+  /// - Parameter model: a read model's name.
+  public func row(_ model: String, _ key: String) async throws -> ReadRow? {
+    let access = self
+    return try await coalescer(model) { Coalescer<String, ReadRow> { try await access.rows(model, $0) } }.value(key)
+  }
+
+  /// The rows of these keys that are there.
+  package func rows(_ model: String, _ keys: [String]) async throws -> [String: ReadRow] {
+    let rows = try await byKey.query(
+      "select key, document, version from read_models.\(unescaped: model) where key = any(\(array: keys))"
+    ).decode((String, PostgresBytes, Int64).self)
+    return Dictionary(uniqueKeysWithValues: rows.map { ($0.0, ReadRow(document: $0.1.bytes, version: $0.2)) })
+  }
+
+  /// Makes one query of those of a kind that coincide.
+  /// - QueryParameters:
+  ///   - name: of the kind; the same name stands for the same types.
+  ///   - make: called where there is none of that name yet.
+  public func coalescer<Key, Value>(_ name: String, _ make: () -> Coalescer<Key, Value>) -> Coalescer<Key, Value> {
+    coalescers.all.withLock { all in
+      if let known = all[name] as? Coalescer<Key, Value> { return known }
+      let made = make()
+      all[name] = made
+      return made
+    }
+  }
+}
+
+/// The read store: one server, or a primary and its standbys, each with its pools and a view of how far it has come.
+package struct ReadStore: Sendable {
+  package struct Server: Sendable {
+    package let access: ReadAccess
+    package let progress: ReadProgress
+  }
+
+  package let servers: [Server]
+  private let turn = Turn()
+
+  private final class Turn: Sendable {
+    private let next = Atomic(0)
+    func take(of count: Int) -> Int { next.wrappingAdd(1, ordering: .relaxed).oldValue % count }
+  }
+
+  /// - Precondition: there is one at least.
+  init(_ servers: [Server]) {
+    precondition(!servers.isEmpty, "a read store has a server")
+    self.servers = servers
+  }
+
+  /// The server to ask: one that has come as far as is needed, the one that is ahead where none has; in turn.
+  package func server(for targets: [ReadProgress.Target]) -> Server {
+    guard servers.count > 1 else { return servers[0] }
+    let alive = servers.filter(\.progress.isAlive)
+    guard !alive.isEmpty else { return servers[turn.take(of: servers.count)] }
+    guard !targets.isEmpty else { return alive[turn.take(of: alive.count)] }
+    let ready = alive.filter { $0.progress.hasReached(targets) }
+    if !ready.isEmpty { return ready[turn.take(of: ready.count)] }
+    return alive.max { $0.progress.advance(toward: targets) < $1.progress.advance(toward: targets) } ?? alive[0]
+  }
+}
