@@ -122,6 +122,12 @@ let package = Package(
         logging,
       ]),
     toolkit(
+      "CommandKit",
+      [
+        "CommandProcessing", "EventSourcing", "JSON", "Postgres", "PostgresEventStore", "ServiceKit", crypto, httpTypes,
+        hummingbird, lifecycle, logging, metrics,
+      ]),
+    toolkit(
       "QueryKit",
       [
         "EventLoop", "EventSourcing", "Failures", "JSON", "Postgres", "PostgresEventStore", "Projections", "ServiceKit",
@@ -137,14 +143,15 @@ let package = Package(
       "CommerceStore", "Store", ["Postgres", "ServiceKit"],
       embedding: ["Migrations/v0001_currency.sql", "Migrations/privileges.sql"]),
     commerce("CommerceAPI", "API", ["Commerce", "EventSourcing", "JSON"], embedding: ["openapi.yaml"]),
-    commerce("RetailImport", "Import", ["Commerce", "CommerceAPI", "EventSourcing", "JSON", crypto, csv]),
+    commerce(
+      "RetailImport", "Import", ["Commerce", "CommerceAPI", "EventSourcing", "JSON", "ServiceKit", crypto, csv]),
 
     // One process each.
     service(
       "CommandService", "command-service",
       [
-        "Commerce", "CommerceAPI", "CommerceStore", "CommandProcessing", "EventSourcing", "Failures", "JSON",
-        "Postgres", "PostgresEventStore", "ServiceKit", crypto, httpTypes, hummingbird, lifecycle, logging, metrics,
+        "CommandKit", "CommandProcessing", "Commerce", "CommerceAPI", "CommerceStore", "EventSourcing", "Failures",
+        "JSON", "Postgres", "PostgresEventStore", "ServiceKit", httpTypes, hummingbird, lifecycle, logging,
       ]),
     service("Relay", "relay", ["RabbitMQFeed", "ServiceKit"]),
     service("Projector", "projector", ["CommerceReadModels", "ProjectorKit", "ServiceKit"]),
@@ -199,13 +206,14 @@ let package = Package(
     .testTarget(
       name: "CommerceTests",
       dependencies: [
-        "Commerce", "CommerceAPI", "CommerceReadModels", "EventSourcing", "Failures", "JSON", "Postgres",
+        "CommandKit", "Commerce", "CommerceAPI", "CommerceReadModels", "EventSourcing", "Failures", "JSON", "Postgres",
         "Projections", "QueryKit", "RetailImport", "TestSupport",
       ]),
     .testTarget(
       name: "SystemTests",
       dependencies: [
-        "CommandProcessing", "CommandService", "CommerceAPI", "CommerceReadModels", "CounterflowTool", "EventSourcing",
+        "CommandKit", "CommandProcessing", "CommandService", "CommerceAPI", "CommerceReadModels", "CommerceStore",
+        "CounterflowTool", "EventSourcing",
         "Failures", "JSON", "LoadTest", "Observability", "Postgres", "PostgresEventStore", "Projections", "Projector",
         "QueryKit", "QueryService", "RabbitMQ", "RabbitMQFeed", "Relay", "ServiceKit", "TestSupport", crypto, histogram,
         httpTypes,

@@ -22,17 +22,17 @@ extension DecisionTests {
     let later = known.order(once)
     #expect(try later.when(comeBack(order: "o", [("LANTERN", 2)])).count == 3)
     #expect(
-      throws: CommerceRejection.returnExceedsOrder(
+      throws: Rejection.returnExceedsOrder(
         order: "o",
         [
           .init(index: 1, sku: sku, ordered: 2, available: 1),
           .init(index: 2, sku: SKU("X")!, ordered: 1, available: 0),
         ])
     ) { try later.when(comeBack(order: "o", [("LANTERN", 1), ("LANTERN", 2), ("X", 1)])) }
-    #expect(throws: CommerceRejection.orderNotShipped("o")) {
+    #expect(throws: Rejection.orderNotShipped("o")) {
       try Given().order(placed(), paid).when(comeBack(order: "o", [("LANTERN", 1)]))
     }
-    #expect(throws: CommerceRejection.returnedOrderUnknown("o")) {
+    #expect(throws: Rejection.returnedOrderUnknown("o")) {
       try Given().when(comeBack(order: "o", [("LANTERN", 1)]))
     }
   }
@@ -47,17 +47,17 @@ extension DecisionTests {
         #"product-LANTERN StockReturned {"sku":"LANTERN","returnId":"r","quantity":2}"#,
         #"return-r ReturnRecorded {"returnId":"r","lines":[{"sku":"LANTERN","name":"Metal lantern","quantity":2,"unitPrice":100}],"total":200,"currency":"GBP","returnedAt":"2026-11-21T09:30:00Z"}"#,
       ])
-    #expect(throws: CommerceRejection.productsUnknown([.init(index: 0, sku: sku, reason: .unknown)])) {
+    #expect(throws: Rejection.productsUnknown([.init(index: 0, sku: sku, reason: .unknown)])) {
       try Given().when(command)
     }
     let recorded = ReturnEvent.recorded(
       ReturnRecorded(
         returnID: "r", orderID: nil, customerID: nil, country: nil, reason: nil, lines: [], total: 0, currency: "GBP",
         returnedAt: time))
-    #expect(throws: CommerceRejection.returnExists("r")) {
+    #expect(throws: Rejection.returnExists("r")) {
       try known.event(recorded, of: Return.self, "r").when(command)
     }
-    #expect(throws: CommerceRejection.totalOverflows) {
+    #expect(throws: Rejection.totalOverflows) {
       try known.when(
         comeBack(order: nil, Array(repeating: ("LANTERN", 1_000_000), count: 10), price: 1_000_000_000_000))
     }
@@ -94,7 +94,7 @@ extension DecisionTests {
             lines: [.init(sku: sku, quantity: quantity, unitPrice: nil)], returnedAt: time, currency: "GBP")
         }
       let emitted: [Decision.Emitted]
-      do { emitted = try given.decide(command) } catch is CommerceRejection { continue }
+      do { emitted = try given.decide(command) } catch is Rejection { continue }
       for emission in emitted {
         switch emission.event {
         case let event as ProductEvent:
@@ -138,23 +138,23 @@ extension DecisionTests {
         #"customer-ada CustomerRegistered {"customerId":"ada","sealed":"x","country":"France"}"#
       ])
     let known = Given().event(.registered(registered), of: Customer.self, "ada")
-    #expect(throws: CommerceRejection.customerExists("ada")) { try known.when(RegisterCustomer(registered)) }
+    #expect(throws: Rejection.customerExists("ada")) { try known.when(RegisterCustomer(registered)) }
     let change = ChangeCustomer(CustomerChanged(customerID: "ada", sealed: "y", country: nil))
     #expect(try known.when(change) == [#"customer-ada CustomerChanged {"customerId":"ada","sealed":"y"}"#])
     #expect(try known.when(ChangeCustomer(CustomerChanged(customerID: "ada", sealed: nil, country: "France"))) == [])
-    #expect(throws: CommerceRejection.customerNotFound("ada")) { try Given().when(change) }
+    #expect(throws: Rejection.customerNotFound("ada")) { try Given().when(change) }
     let erasure = PersonalDataErased(customerID: "ada", events: 2, erasedAt: time, reason: nil)
     let erase = ErasePersonalData(erasure)
-    #expect(throws: CommerceRejection.changedMeanwhile("ada")) { try known.when(erase) }
+    #expect(throws: Rejection.changedMeanwhile("ada")) { try known.when(erase) }
     #expect(
       try known.event(.changed(change.change), of: Customer.self, "ada").when(erase) == [
         #"customer-ada PersonalDataErased {"customerId":"ada","events":2,"erasedAt":"2026-11-21T09:30:00Z"}"#
       ])
     let erased = known.event(.personalDataErased(erasure), of: Customer.self, "ada")
     #expect(try erased.when(erase) == [])
-    #expect(throws: CommerceRejection.customerIsErased("ada")) { try erased.when(change) }
-    #expect(throws: CommerceRejection.customerExists("ada")) { try erased.when(RegisterCustomer(registered)) }
-    #expect(throws: CommerceRejection.customerNotFound("ada")) { try Given().when(erase) }
+    #expect(throws: Rejection.customerIsErased("ada")) { try erased.when(change) }
+    #expect(throws: Rejection.customerExists("ada")) { try erased.when(RegisterCustomer(registered)) }
+    #expect(throws: Rejection.customerNotFound("ada")) { try Given().when(erase) }
   }
 
   @Test(

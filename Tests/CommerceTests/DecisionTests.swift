@@ -15,7 +15,7 @@ struct DecisionTests {
       try Given().when(command) == [
         #"product-LANTERN ProductRegistered {"sku":"LANTERN","name":"L","description":"d","unitPrice":1,"currency":"GBP","tracksStock":true}"#
       ])
-    #expect(throws: CommerceRejection.productExists(SKU("LANTERN")!)) {
+    #expect(throws: Rejection.productExists(SKU("LANTERN")!)) {
       try Given().event(lantern(), of: Product.self, "LANTERN").when(command)
     }
   }
@@ -26,7 +26,7 @@ struct DecisionTests {
     let known = Given().event(lantern(), of: Product.self, "LANTERN")
     #expect(try known.when(command) == [#"product-LANTERN ProductDiscontinued {"sku":"LANTERN"}"#])
     #expect(try known.event(.discontinued(sku: sku), of: Product.self, "LANTERN").when(command) == [])
-    #expect(throws: CommerceRejection.productNotFound(SKU("LANTERN")!)) { try Given().when(command) }
+    #expect(throws: Rejection.productNotFound(SKU("LANTERN")!)) { try Given().when(command) }
   }
 
   @Test("a price is changed; to the price that it has, nothing happens")
@@ -36,7 +36,7 @@ struct DecisionTests {
     #expect(
       try known.when(command) == [#"product-LANTERN ProductPriceChanged {"sku":"LANTERN","unitPrice":299}"#])
     #expect(try known.when(ChangePrice(SKU("LANTERN")!, unitPrice: 339)) == [])
-    #expect(throws: CommerceRejection.productNotFound(SKU("LANTERN")!)) { try Given().when(command) }
+    #expect(throws: Rejection.productNotFound(SKU("LANTERN")!)) { try Given().when(command) }
   }
 
   @Test("a product's snapshot says the same as its events")
@@ -73,7 +73,7 @@ struct DecisionTests {
     let given = Given().event(lantern(), of: Product.self, "LANTERN").event(
       .discontinued(sku: sku), of: Product.self, "LANTERN")
     #expect(
-      throws: CommerceRejection.productsNotOnSale([
+      throws: Rejection.productsNotOnSale([
         .init(index: 0, sku: SKU("X")!, reason: .unknown), .init(index: 1, sku: SKU("LANTERN")!, reason: .discontinued),
       ])
     ) { try given.when(order([("X", 1), ("LANTERN", 1)])) }
@@ -82,7 +82,7 @@ struct DecisionTests {
   @Test("an order id is used once")
   func exists() {
     let given = Given().event(lantern(), of: Product.self, "LANTERN").event(placed(), of: Order.self, "o")
-    #expect(throws: CommerceRejection.orderExists("o")) { try given.when(order([("LANTERN", 1)])) }
+    #expect(throws: Rejection.orderExists("o")) { try given.when(order([("LANTERN", 1)])) }
   }
 
   @Test("a total that does not fit is refused, one that just fits is not")
@@ -94,7 +94,7 @@ struct DecisionTests {
     // 10 lines of 10^12 come to the most that is taken; and 100 of 10^18 do not even fit in 64 bits.
     #expect(try given.when(order(Array(repeating: ("D", 1), count: 10))).count == 1)
     for (quantity, count) in [(Int64(1), 11), (1_000_000, 100)] {
-      #expect(throws: CommerceRejection.totalOverflows) {
+      #expect(throws: Rejection.totalOverflows) {
         try given.when(order(Array(repeating: ("D", quantity), count: count)))
       }
     }
@@ -106,7 +106,7 @@ struct DecisionTests {
     let given = Given().event(placed(), of: Order.self, "o")
     #expect(try given.when(command) == [#"order-o OrderCancelled {"orderId":"o","reason":"changed my mind"}"#])
     #expect(try given.event(cancelled, of: Order.self, "o").when(command) == [])
-    #expect(throws: CommerceRejection.orderNotFound("o")) { try Given().when(command) }
+    #expect(throws: Rejection.orderNotFound("o")) { try Given().when(command) }
   }
 
   @Test("details are changed where they are others")
@@ -116,7 +116,7 @@ struct DecisionTests {
     #expect(
       try known.when(change) == [#"product-LANTERN ProductDetailsChanged {"sku":"LANTERN","description":"bright"}"#])
     #expect(try known.when(ChangeProductDetails(sku, name: "Metal lantern", description: nil)) == [])
-    #expect(throws: CommerceRejection.productNotFound(sku)) { try Given().when(change) }
+    #expect(throws: Rejection.productNotFound(sku)) { try Given().when(change) }
   }
 
   @Test("what is discontinued can be reinstated, once")
@@ -139,16 +139,16 @@ struct DecisionTests {
       try known.when(AdjustStock(sku, quantity: -4, reason: "lost")) == [
         #"product-LANTERN StockAdjusted {"sku":"LANTERN","quantity":-4,"reason":"lost"}"#
       ])
-    #expect(throws: CommerceRejection.stockBelowReserved(sku, onHand: 10, reserved: 6)) {
+    #expect(throws: Rejection.stockBelowReserved(sku, onHand: 10, reserved: 6)) {
       try known.when(AdjustStock(sku, quantity: -5, reason: "lost"))
     }
-    #expect(throws: CommerceRejection.stockNotTracked(sku)) {
+    #expect(throws: Rejection.stockNotTracked(sku)) {
       try Given().product(lantern()).when(ReceiveStock(sku, quantity: 1))
     }
-    #expect(throws: CommerceRejection.stockNotTracked(sku)) {
+    #expect(throws: Rejection.stockNotTracked(sku)) {
       try Given().product(lantern()).when(AdjustStock(sku, quantity: 1, reason: "r"))
     }
-    #expect(throws: CommerceRejection.stockOverflows(sku)) {
+    #expect(throws: Rejection.stockOverflows(sku)) {
       try known.product(.stockReceived(sku: sku, quantity: Int64.max - 10)).when(ReceiveStock(sku, quantity: 1))
     }
   }
@@ -162,7 +162,7 @@ struct DecisionTests {
         #"order-o OrderPlaced {"orderId":"o","customerId":"ada","lines":[{"sku":"LANTERN","name":"Metal lantern","quantity":4,"unitPrice":100,"tracksStock":true},{"sku":"LANTERN","name":"Metal lantern","quantity":3,"unitPrice":100,"tracksStock":true}],"total":700,"currency":"GBP","placedAt":"2026-11-21T09:30:00Z"}"#,
       ])
     #expect(
-      throws: CommerceRejection.stockLacking([.init(index: 0, sku: sku, ordered: 8, available: 7)])
+      throws: Rejection.stockLacking([.init(index: 0, sku: sku, ordered: 8, available: 7)])
     ) { try known.when(order([("LANTERN", 4), ("LANTERN", 4)])) }
   }
 
@@ -173,15 +173,15 @@ struct DecisionTests {
     #expect(try known.when(pay) == [#"order-o OrderPaid {"orderId":"o","amount":2034,"reference":"p"}"#])
     for later in [known.order(paid), known.order(paid, shipped), known.order(paid, shipped, delivered)] {
       #expect(try later.when(pay) == [])
-      #expect(throws: CommerceRejection.amountDiffers("o", total: 2034, amount: 1)) {
+      #expect(throws: Rejection.amountDiffers("o", total: 2034, amount: 1)) {
         try later.when(PayOrder(orderID: "o", amount: 1, reference: nil))
       }
     }
-    #expect(throws: CommerceRejection.amountDiffers("o", total: 2034, amount: 1)) {
+    #expect(throws: Rejection.amountDiffers("o", total: 2034, amount: 1)) {
       try known.when(PayOrder(orderID: "o", amount: 1, reference: nil))
     }
-    #expect(throws: CommerceRejection.orderIsCancelled("o")) { try known.order(cancelled).when(pay) }
-    #expect(throws: CommerceRejection.orderNotFound("o")) { try Given().when(pay) }
+    #expect(throws: Rejection.orderIsCancelled("o")) { try known.order(cancelled).when(pay) }
+    #expect(throws: Rejection.orderNotFound("o")) { try Given().when(pay) }
   }
 
   @Test("a paid order is shipped with its stock, and then delivered, each once")
@@ -191,24 +191,24 @@ struct DecisionTests {
       lantern(tracksStock: true), .stockReceived(sku: sku, quantity: 6), .stockReserved(moved)
     )
     .order(placed(tracksStock: true))
-    #expect(throws: CommerceRejection.orderNotPaid("o")) { try known.when(ship) }
+    #expect(throws: Rejection.orderNotPaid("o")) { try known.when(ship) }
     #expect(
       try known.order(paid).when(ship) == [
         #"product-LANTERN StockShipped {"sku":"LANTERN","orderId":"o","quantity":6}"#,
         #"order-o OrderShipped {"orderId":"o","carrier":"RM"}"#,
       ])
     #expect(try known.order(paid, shipped).when(ship) == [])
-    #expect(throws: CommerceRejection.orderIsCancelled("o")) { try known.order(cancelled).when(ship) }
-    #expect(throws: CommerceRejection.orderNotFound("o")) { try Given().when(ship) }
-    #expect(throws: CommerceRejection.changedMeanwhile("o")) {
+    #expect(throws: Rejection.orderIsCancelled("o")) { try known.order(cancelled).when(ship) }
+    #expect(throws: Rejection.orderNotFound("o")) { try Given().when(ship) }
+    #expect(throws: Rejection.changedMeanwhile("o")) {
       try known.order(paid).when(ShipOrder(orderID: "o", carrier: nil, trackingCode: nil, skus: []))
     }
     let deliver = DeliverOrder(orderID: "o")
-    #expect(throws: CommerceRejection.orderNotShipped("o")) { try known.order(paid).when(deliver) }
+    #expect(throws: Rejection.orderNotShipped("o")) { try known.order(paid).when(deliver) }
     #expect(try known.order(paid, shipped).when(deliver) == [#"order-o OrderDelivered {"orderId":"o"}"#])
     #expect(try known.order(paid, shipped, delivered).when(deliver) == [])
-    #expect(throws: CommerceRejection.orderIsCancelled("o")) { try known.order(cancelled).when(deliver) }
-    #expect(throws: CommerceRejection.orderNotFound("o")) { try Given().when(deliver) }
+    #expect(throws: Rejection.orderIsCancelled("o")) { try known.order(cancelled).when(deliver) }
+    #expect(throws: Rejection.orderNotFound("o")) { try Given().when(deliver) }
   }
 
   @Test("a cancellation releases the stock, as long as nothing was shipped")
@@ -225,7 +225,7 @@ struct DecisionTests {
           #"order-o OrderCancelled {"orderId":"o"}"#,
         ])
     }
-    #expect(throws: CommerceRejection.orderIsShipped("o")) { try known.order(paid, shipped).when(cancel) }
-    #expect(throws: CommerceRejection.orderIsShipped("o")) { try known.order(paid, shipped, delivered).when(cancel) }
+    #expect(throws: Rejection.orderIsShipped("o")) { try known.order(paid, shipped).when(cancel) }
+    #expect(throws: Rejection.orderIsShipped("o")) { try known.order(paid, shipped, delivered).when(cancel) }
   }
 }

@@ -1,3 +1,4 @@
+import CommandKit
 import Commerce
 import CommerceAPI
 import EventSourcing
@@ -108,13 +109,13 @@ struct RequestFuzzTests {
       do {
         guard let command = try reader.read(body) else { continue }
         _ = try Self.given.decide(command)
-      } catch let error as InvalidRequest {
+      } catch let error as Rejection where error.code == "invalid-request" {
         refused += 1
-        let isSaid = error.fields.allSatisfy {
+        let isSaid = error.errors.allSatisfy {
           ($0.pointer.isEmpty || $0.pointer.first == "/") && !$0.detail.isEmpty && $0.detail.last != "."
         }
-        if error.fields.isEmpty || !isSaid { Issue.record("\(body): \(error) with FUZZ_SEED=\(Fuzzer.seed)") }
-      } catch is CommerceRejection {
+        if error.errors.isEmpty || !isSaid { Issue.record("\(body): \(error) with FUZZ_SEED=\(Fuzzer.seed)") }
+      } catch is Rejection {
         // A rule, which is an answer too.
       } catch { Issue.record("\(body): \(error) with FUZZ_SEED=\(Fuzzer.seed)") }
     }

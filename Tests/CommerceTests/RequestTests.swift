@@ -8,7 +8,7 @@ import Testing
 struct RequestTests {
   /// The pointers that are complained about.
   private func pointers(_ body: () throws -> Void) -> [String] {
-    do { try body() } catch let error as InvalidRequest { return error.fields.map(\.pointer).sorted() } catch {
+    do { try body() } catch let error as Rejection { return error.errors.map(\.pointer).sorted() } catch {
       return ["\(error)"]
     }
     return []
@@ -130,11 +130,11 @@ struct RequestTests {
   @Test("no rule ends like a sentence: it is quoted inside of one", arguments: ["", ".", "..", "ü", "a\tb"])
   func rules(id: String) throws {
     let json: JSON = ["orderId": .string(id), "lines": [["sku": .string(id), "quantity": .string(id)]]]
-    do throws(InvalidRequest) {
+    do throws(Rejection) {
       _ = try PlaceOrderRequest(json, now: now)
       Issue.record("\(id) was taken")
     } catch {
-      for field in error.fields {
+      for field in error.errors {
         #expect(field.detail.last.map { !$0.isPunctuation || $0 == "\"" } == true, "\(field)")
       }
     }

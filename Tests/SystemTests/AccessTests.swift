@@ -53,7 +53,8 @@ struct TokenTests {
     let verifier = try await verifier()
     let token = try await sign(Claims(nbf: 900))
     let caller = try verifier.verify(token, now: 1_000)
-    #expect(caller == Caller(subject: "ada", scopes: [.commandsWrite]))
+    // Whether "other" means anything is for those to say who ask for a scope.
+    #expect(caller == Caller(subject: "ada", scopes: [.commandsWrite, Scope("other")]))
     #expect(refusal(token, verifier, at: 891) == nil && refusal(token, verifier, at: 2_009) == nil)
     #expect(refusal(token, verifier, at: 889)?.contains("not valid yet") == true)
     #expect(refusal(token, verifier, at: 2_011)?.contains("expired") == true)

@@ -1,3 +1,4 @@
+import CommerceStore
 import Foundation
 import JSON
 import Postgres
@@ -91,7 +92,7 @@ struct AttackTests {
   func attacks() async throws {
     let secret = String(repeating: "k3y-", count: 10)
     let token = try await developmentToken(
-      Settings(["AUTH_KEY": secret]), subject: "mallory", scopes: Set(Scope.allCases), lifetime: .seconds(3600))
+      Settings(["AUTH_KEY": secret]), subject: "mallory", scopes: Set(Scope.commerce), lifetime: .seconds(3600))
     let system = System(
       settings: [
         "AUTH": "jwt", "AUTH_KEY": secret, "HTTP_IDLE_TIMEOUT": "30", "HTTP_REQUEST_TIMEOUT": "3",

@@ -1,3 +1,4 @@
+import CommerceStore
 import Crypto
 import Foundation
 import JSON

@@ -1,4 +1,5 @@
 import CommerceAPI
+import CommerceStore
 import Foundation
 import JSON
 import ServiceKit
@@ -35,7 +36,7 @@ struct CommerceTests {
   private func lifeItself() async throws {
     let secret = String(repeating: "k3y-", count: 10)
     let token = try await developmentToken(
-      Settings(["AUTH_KEY": secret]), subject: "shop", scopes: Set(Scope.allCases), lifetime: .seconds(600))
+      Settings(["AUTH_KEY": secret]), subject: "shop", scopes: Set(Scope.commerce), lifetime: .seconds(600))
     let system = System(settings: ["AUTH": "jwt", "AUTH_KEY": secret])
     try await system.migrate()
     let commandService = try await system.startReady(.commandService)

@@ -44,7 +44,7 @@ struct ConfigurationTests {
       contentsOf: TestEnvironment.root.appendingPathComponent("docs/configuration.md"), encoding: .utf8)
     let rows = text.split(separator: "\n").filter { $0.hasPrefix("| `") }
     let settings = Set(
-      Role.commandService.settings + Role.relay.settings + Role.commerceProjector.settings
+      Role.commerceCommands.settings + Role.relay.settings + Role.commerceProjector.settings
         + Role.commerceQueries.settings)
     for setting in settings {
       let row = "| `\(setting.name)` | \(setting.defaultText.map { "`\($0)`" } ?? "required") | \(setting.allowed) |"

@@ -1,3 +1,4 @@
+import CommerceStore
 import Foundation
 import JSON
 import Postgres
@@ -67,7 +68,7 @@ struct ConsoleTests {
     var arguments = [queries.http.base, commands.http.base, folder.path]
     if isSecured {
       let token = try await developmentToken(
-        Settings(["AUTH_KEY": secret]), subject: "operator", scopes: Set(Scope.allCases), lifetime: .seconds(3600))
+        Settings(["AUTH_KEY": secret]), subject: "operator", scopes: Set(Scope.commerce), lifetime: .seconds(3600))
       arguments.append(token)
       for path in ["/console", "/console/app.js", "/console/style.css"] {
         let page = try await queries.http.get(path)

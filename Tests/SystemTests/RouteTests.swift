@@ -1,3 +1,4 @@
+import CommandKit
 import CommandProcessing
 import CommerceAPI
 import CommerceReadModels
@@ -25,8 +26,9 @@ struct RouteTests {
     let pool = PostgresPool(PostgresConfiguration(url: ""), logger: .quiet)
     let store = InMemoryEventStore()
     CommandRoutes(
-      processor: CommandProcessor(store, logger: .quiet), store: store, keys: PersonalKeys(pool),
-      currencyCheck: CurrencyCheck("GBP", pool, logger: .quiet), tokenKey: ConsistencyToken.Key([])
+      commands: Commands(
+        CommandProcessor(store, logger: .quiet), store, tokenKey: ConsistencyToken.Key([])), keys: PersonalKeys(pool),
+      currency: "GBP"
     ).add(to: commands)
     let (heads, activity) = (StoreHeads(pool, activity: Activity(), logger: .quiet), Activity())
     let progress = ReadProgress(pool, host: "local", heads: heads, activity: activity, logger: .quiet)

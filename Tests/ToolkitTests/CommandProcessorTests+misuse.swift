@@ -11,7 +11,7 @@ struct Mistaken: Command {
 
   var streams: [AggregateReference] { mistake == .namesNone ? [] : [AggregateReference(Tally.self, "own")] }
 
-  func decide(_ decision: inout Decision) throws(TallyRejection) {
+  func decide(_ decision: inout Decision) throws(Rejection) {
     decision.emit(Counted(amount: 1), to: Tally.self, "own")
     switch mistake {
     case .reads: guard decision.state(Tally.self, "other").sum > 0 else { throw .wouldExceed(limit: 0) }

@@ -45,7 +45,7 @@ extension CommandProcessorTests {
   func rejectionsAreDecidedAgain() async throws {
     try await withProcessor(InMemoryEventStore()) { processor in
       let request = CommandRequest.fresh("r")
-      await #expect(throws: TallyRejection.self) {
+      await #expect(throws: Rejection.self) {
         _ = try await processor.answer(Count(ids: ["a"], amount: 2, limit: 1), request)
       }
       _ = try await processor.execute(Count(ids: ["a"], amount: -1))
@@ -120,7 +120,7 @@ extension CommandProcessorTests {
       state: Array(#"{"sum":1055}"#.utf8))
     try await store.save(lie)
     try await withProcessor(store) { processor in
-      await #expect(throws: TallyRejection.self) { _ = try await processor.execute(Count(ids: ["long"], limit: 1000)) }
+      await #expect(throws: Rejection.self) { _ = try await processor.execute(Count(ids: ["long"], limit: 1000)) }
     }
     try await store.save(
       Snapshot(

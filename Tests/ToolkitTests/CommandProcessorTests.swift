@@ -67,7 +67,7 @@ struct CommandProcessorTests {
       await store.before { inner async in await add("a", -10, to: inner) }
       let receipt = try await processor.execute(Count(ids: ["a"], amount: 1, limit: 10))
       #expect(receipt.streams[Tally.stream("a")]?.version == Version(3))
-      await #expect(throws: TallyRejection.wouldExceed(limit: 1)) {
+      await #expect(throws: Rejection.wouldExceed(limit: 1)) {
         _ = try await processor.execute(Count(ids: ["a"], amount: 1, limit: 1))
       }
     }

@@ -62,6 +62,32 @@ struct EventSourcingTests {
     ])
   func wrongTimes(text: String) { #expect(Timestamp(text) == nil) }
 
+  @Test(
+    "an instant that RFC 3339 cannot write is written all the same",
+    arguments: [Int64.min, -62_135_596_800_000_001, .max])
+  func distantTimes(microseconds: Int64) {
+    let time = Timestamp(microsecondsSince1970: microseconds)
+    #expect(!Timestamp.range.contains(time) && Timestamp(time.description) == nil && !time.date.contains("T"))
+  }
+
+  @Test("a command on one stream sees its state, emits to it, and is rejected by value")
+  func streamCommand() throws {
+    struct Add: StreamCommand {
+      let amount: Int64
+      func decide(_ state: Tally) throws(Rejection) -> [Counted] {
+        guard state.sum + amount <= 10 else { throw .wouldExceed(limit: 10) }
+        return amount == 0 ? [] : [Counted(amount: amount)]
+      }
+    }
+    let command = OnStream(Add(amount: 6), "a")
+    #expect(command.streams.map(\.stream) == [Tally.stream("a")])
+    var decision = Decision(states: [Tally.stream("a"): StreamState(new: command.streams[0])])
+    try command.decide(&decision)
+    #expect(decision.emitted.count == 1 && decision.state(Tally.self, "a").sum == 6 && decision.misuse == nil)
+    #expect(throws: Rejection.wouldExceed(limit: 10)) { try command.decide(&decision) }
+    #expect(decision.emitted.count == 1)
+  }
+
   @Test("days since the Gregorian calendar began are read as they were written, and as Foundation has them")
   func days() throws {
     var calendar = Calendar(identifier: .iso8601)

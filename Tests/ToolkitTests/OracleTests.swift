@@ -54,7 +54,7 @@ struct OracleTests {
                 let processor = Bool.random(using: &random) ? first : second
                 let before = try await store.head().rawValue
                 var answer: String?
-                do { answer = try await processor.answer(count, .fresh(key)) } catch is TallyRejection {}
+                do { answer = try await processor.answer(count, .fresh(key)) } catch is Rejection {}
                 let after = try await store.head().rawValue
                 #expect(answer != nil || previous?.answer == nil, "what was answered is rejected when repeated")
                 seen.append(

@@ -36,7 +36,11 @@ struct Tally: SnapshottingAggregate {
   mutating func apply(_ event: Counted) { sum += event.amount }
 }
 
-enum TallyRejection: Error, Hashable { case wouldExceed(limit: Int64) }
+extension Rejection {
+  static func wouldExceed(limit: Int64) -> Rejection {
+    Rejection("would-exceed", title: "Too much", detail: "The limit is \(limit).")
+  }
+}
 
 /// Adds to every named tally, unless one would exceed the limit.
 struct Count: Command {
@@ -46,7 +50,7 @@ struct Count: Command {
 
   var streams: [AggregateReference] { ids.map { AggregateReference(Tally.self, $0) } }
 
-  func decide(_ decision: inout Decision) throws(TallyRejection) {
+  func decide(_ decision: inout Decision) throws(Rejection) {
     for id in ids {
       guard decision.state(Tally.self, id).sum + amount <= limit else { throw .wouldExceed(limit: limit) }
       if amount != 0 { decision.emit(Counted(amount: amount), to: Tally.self, id) }

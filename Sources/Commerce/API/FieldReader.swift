@@ -1,30 +1,18 @@
+internal import EventSourcing
 internal import JSON
-
-/// One thing that is wrong with a request's body.
-public struct InvalidField: Sendable, Hashable {
-  /// A JSON pointer (RFC 6901).
-  public let pointer: String
-  /// What to change.
-  public let detail: String
-}
-
-/// A body that does not describe a command: everything that is wrong with it.
-public struct InvalidRequest: Error, Sendable, Hashable {
-  public let fields: [InvalidField]
-}
 
 /// Reads the members of an object, collecting what is wrong instead of stopping at the first.
 struct FieldReader {
   private let json: JSON
   private let pointer: String
   private var known: [String] = []
-  private(set) var errors: [InvalidField] = []
+  private(set) var errors: [Rejection.FieldError] = []
 
   init(_ json: JSON, at pointer: String = "") {
     self.json = json
     self.pointer = pointer
     if json.members == nil {
-      errors.append(InvalidField(pointer: pointer, detail: "must be an object, and is \(json.kind)"))
+      errors.append(Rejection.FieldError(pointer: pointer, detail: "must be an object, and is \(json.kind)"))
     }
   }
 
@@ -32,7 +20,7 @@ struct FieldReader {
   func has(_ name: String) -> Bool { json[name].map { !$0.isNull } ?? false }
 
   /// The errors so far, and one for every member that nobody asked for.
-  consuming func finish() -> [InvalidField] {
+  consuming func finish() -> [Rejection.FieldError] {
     for member in json.members ?? [] where !known.contains(member.name) {
       fail(member.name, "is not known here; allowed: \(known.sorted().joined(separator: ", "))")
     }
@@ -40,10 +28,10 @@ struct FieldReader {
   }
 
   mutating func fail(_ name: String, _ detail: String) {
-    errors.append(InvalidField(pointer: "\(pointer)/\(Self.escape(name))", detail: detail))
+    errors.append(Rejection.FieldError(pointer: "\(pointer)/\(Self.escape(name))", detail: detail))
   }
 
-  mutating func adopt(_ errors: [InvalidField]) { self.errors += errors }
+  mutating func adopt(_ errors: [Rejection.FieldError]) { self.errors += errors }
 
   /// The member; null counts as absent.
   private mutating func value(_ name: String, isRequired: Bool) -> JSON? {

@@ -11,7 +11,7 @@ public struct RegisterProductRequest: Sendable, Hashable {
   public let unitPrice: Int64
   public let tracksStock: Bool
 
-  public init(_ json: JSON) throws(InvalidRequest) {
+  public init(_ json: JSON) throws(Rejection) {
     var reader = FieldReader(json)
     let sku = reader.sku()
     let name = reader.text("name", length: Bounds.nameLength)
@@ -19,7 +19,7 @@ public struct RegisterProductRequest: Sendable, Hashable {
     let unitPrice = reader.integer("unitPrice", in: Bounds.unitPrice)
     tracksStock = reader.boolean("tracksStock") ?? true
     let errors = reader.finish()
-    guard let sku, let name, let unitPrice, errors.isEmpty else { throw InvalidRequest(fields: errors) }
+    guard let sku, let name, let unitPrice, errors.isEmpty else { throw Rejection.invalidRequest(errors) }
     (self.sku, self.name, self.unitPrice) = (sku, name, unitPrice)
   }
 }
@@ -29,13 +29,13 @@ public struct ChangeProductDetailsRequest: Sendable, Hashable {
   public let name: String?
   public let description: String?
 
-  public init(_ json: JSON) throws(InvalidRequest) {
+  public init(_ json: JSON) throws(Rejection) {
     var reader = FieldReader(json)
     name = reader.text("name", isRequired: false, length: Bounds.nameLength)
     description = reader.text("description", isRequired: false, length: Bounds.textLength)
     reader.requireOne(of: ["name", "description"])
     let errors = reader.finish()
-    guard errors.isEmpty else { throw InvalidRequest(fields: errors) }
+    guard errors.isEmpty else { throw Rejection.invalidRequest(errors) }
   }
 }
 
@@ -44,11 +44,11 @@ public struct ChangePriceRequest: Sendable, Hashable {
   /// Minor units.
   public let unitPrice: Int64
 
-  public init(_ json: JSON) throws(InvalidRequest) {
+  public init(_ json: JSON) throws(Rejection) {
     var reader = FieldReader(json)
     let unitPrice = reader.integer("unitPrice", in: Bounds.unitPrice)
     let errors = reader.finish()
-    guard let unitPrice, errors.isEmpty else { throw InvalidRequest(fields: errors) }
+    guard let unitPrice, errors.isEmpty else { throw Rejection.invalidRequest(errors) }
     self.unitPrice = unitPrice
   }
 }
@@ -57,11 +57,11 @@ public struct ChangePriceRequest: Sendable, Hashable {
 public struct ReceiveStockRequest: Sendable, Hashable {
   public let quantity: Int64
 
-  public init(_ json: JSON) throws(InvalidRequest) {
+  public init(_ json: JSON) throws(Rejection) {
     var reader = FieldReader(json)
     let quantity = reader.integer("quantity", in: Bounds.quantity)
     let errors = reader.finish()
-    guard let quantity, errors.isEmpty else { throw InvalidRequest(fields: errors) }
+    guard let quantity, errors.isEmpty else { throw Rejection.invalidRequest(errors) }
     self.quantity = quantity
   }
 }
@@ -72,13 +72,13 @@ public struct AdjustStockRequest: Sendable, Hashable {
   public let quantity: Int64
   public let reason: String
 
-  public init(_ json: JSON) throws(InvalidRequest) {
+  public init(_ json: JSON) throws(Rejection) {
     var reader = FieldReader(json)
     let quantity = reader.integer("quantity", in: -Bounds.quantity.upperBound...Bounds.quantity.upperBound)
     if quantity == 0 { reader.fail("quantity", "must not be 0") }
     let reason = reader.reason(isRequired: true)
     let errors = reader.finish()
-    guard let quantity, let reason, errors.isEmpty else { throw InvalidRequest(fields: errors) }
+    guard let quantity, let reason, errors.isEmpty else { throw Rejection.invalidRequest(errors) }
     (self.quantity, self.reason) = (quantity, reason)
   }
 }
@@ -91,7 +91,7 @@ public struct PlaceOrderRequest: Sendable, Hashable {
   public let lines: [PlaceOrder.Line]
   public let placedAt: Timestamp?
 
-  public init(_ json: JSON, now: Timestamp) throws(InvalidRequest) {
+  public init(_ json: JSON, now: Timestamp) throws(Rejection) {
     var reader = FieldReader(json)
     orderID = reader.text("orderId", isRequired: false, problem: Identifier.problem)
     customerID = reader.text("customerId", isRequired: false, problem: Identifier.problem)
@@ -101,7 +101,7 @@ public struct PlaceOrderRequest: Sendable, Hashable {
       PlaceOrder.Line(sku: sku, quantity: quantity, unitPrice: unitPrice)
     }
     let errors = reader.finish()
-    guard errors.isEmpty else { throw InvalidRequest(fields: errors) }
+    guard errors.isEmpty else { throw Rejection.invalidRequest(errors) }
   }
 }
 
@@ -111,12 +111,12 @@ public struct PayOrderRequest: Sendable, Hashable {
   public let amount: Int64
   public let reference: String?
 
-  public init(_ json: JSON) throws(InvalidRequest) {
+  public init(_ json: JSON) throws(Rejection) {
     var reader = FieldReader(json)
     let amount = reader.integer("amount", in: 1...Int64.max)
     reference = reader.text("reference", isRequired: false, length: Bounds.nameLength)
     let errors = reader.finish()
-    guard let amount, errors.isEmpty else { throw InvalidRequest(fields: errors) }
+    guard let amount, errors.isEmpty else { throw Rejection.invalidRequest(errors) }
     self.amount = amount
   }
 }
@@ -126,20 +126,20 @@ public struct ShipOrderRequest: Sendable, Hashable {
   public let carrier: String?
   public let trackingCode: String?
 
-  public init(_ json: JSON) throws(InvalidRequest) {
+  public init(_ json: JSON) throws(Rejection) {
     var reader = FieldReader(json)
     carrier = reader.text("carrier", isRequired: false, length: Bounds.nameLength)
     trackingCode = reader.text("trackingCode", isRequired: false, length: Bounds.nameLength)
     let errors = reader.finish()
-    guard errors.isEmpty else { throw InvalidRequest(fields: errors) }
+    guard errors.isEmpty else { throw Rejection.invalidRequest(errors) }
   }
 }
 
 /// A body without members, such as that of `POST /v1/orders/{id}/delivery`.
 public struct EmptyRequest: Sendable, Hashable {
-  public init(_ json: JSON) throws(InvalidRequest) {
+  public init(_ json: JSON) throws(Rejection) {
     let errors = FieldReader(json).finish()
-    guard errors.isEmpty else { throw InvalidRequest(fields: errors) }
+    guard errors.isEmpty else { throw Rejection.invalidRequest(errors) }
   }
 }
 
@@ -147,11 +147,11 @@ public struct EmptyRequest: Sendable, Hashable {
 public struct ReasonRequest: Sendable, Hashable {
   public let reason: String?
 
-  public init(_ json: JSON) throws(InvalidRequest) {
+  public init(_ json: JSON) throws(Rejection) {
     var reader = FieldReader(json)
     reason = reader.reason(isRequired: false)
     let errors = reader.finish()
-    guard errors.isEmpty else { throw InvalidRequest(fields: errors) }
+    guard errors.isEmpty else { throw Rejection.invalidRequest(errors) }
   }
 }
 
@@ -165,7 +165,7 @@ public struct RecordReturnRequest: Sendable, Hashable {
   public let reason: String?
   public let lines: [RecordReturn.Line]
 
-  public init(_ json: JSON, now: Timestamp) throws(InvalidRequest) {
+  public init(_ json: JSON, now: Timestamp) throws(Rejection) {
     var reader = FieldReader(json)
     returnID = reader.text("returnId", isRequired: false, problem: Identifier.problem)
     orderID = reader.text("orderId", isRequired: false, problem: Identifier.problem)
@@ -182,12 +182,12 @@ public struct RecordReturnRequest: Sendable, Hashable {
     }
     for (index, line) in lines.enumerated() where isOfOrder && line.unitPrice != nil {
       reader.adopt([
-        InvalidField(
+        Rejection.FieldError(
           pointer: "/lines/\(index)/unitPrice", detail: "must be left out beside an orderId: the order's price counts")
       ])
     }
     let errors = reader.finish()
-    guard errors.isEmpty else { throw InvalidRequest(fields: errors) }
+    guard errors.isEmpty else { throw Rejection.invalidRequest(errors) }
   }
 }
 
@@ -197,14 +197,14 @@ public struct RegisterCustomerRequest: Sendable, Hashable {
   public let personal: PersonalData
   public let country: String?
 
-  public init(_ json: JSON) throws(InvalidRequest) {
+  public init(_ json: JSON) throws(Rejection) {
     var reader = FieldReader(json)
     customerID = reader.text("customerId", isRequired: false, problem: Identifier.problem)
     let name = reader.text("name", length: Bounds.nameLength)
     personal = PersonalData(name: name, email: reader.email())
     country = reader.country()
     let errors = reader.finish()
-    guard errors.isEmpty else { throw InvalidRequest(fields: errors) }
+    guard errors.isEmpty else { throw Rejection.invalidRequest(errors) }
   }
 }
 
@@ -214,7 +214,7 @@ public struct ChangeCustomerRequest: Sendable, Hashable {
   public let personal: PersonalData?
   public let country: String?
 
-  public init(_ json: JSON) throws(InvalidRequest) {
+  public init(_ json: JSON) throws(Rejection) {
     var reader = FieldReader(json)
     let name = reader.text("name", isRequired: false, length: Bounds.nameLength)
     let email = reader.email()
@@ -222,7 +222,7 @@ public struct ChangeCustomerRequest: Sendable, Hashable {
     country = reader.country()
     reader.requireOne(of: ["name", "email", "country"])
     let errors = reader.finish()
-    guard errors.isEmpty else { throw InvalidRequest(fields: errors) }
+    guard errors.isEmpty else { throw Rejection.invalidRequest(errors) }
   }
 }
 
@@ -266,7 +266,7 @@ extension FieldReader {
 
   fileprivate mutating func requireOne(of names: [String]) {
     guard !names.contains(where: has), errors.isEmpty else { return }
-    adopt([InvalidField(pointer: "", detail: "must have one of \(names.joined(separator: ", ")) at least")])
+    adopt([Rejection.FieldError(pointer: "", detail: "must have one of \(names.joined(separator: ", ")) at least")])
   }
 
   fileprivate mutating func lines<Line>(

@@ -3,6 +3,7 @@ internal import CommerceAPI
 internal import Crypto
 internal import EventSourcing
 internal import JSON
+internal import ServiceKit
 
 /// The commands that a file comes to. Each has a key that follows from its content: sent again, it changes nothing.
 public struct RetailImport: Sendable {

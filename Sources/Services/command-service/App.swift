@@ -2,5 +2,5 @@ import ServiceKit
 
 @main
 struct App {
-  static func main() async { await Role.commandService.main() }
+  static func main() async { await Role.commerceCommands.main() }
 }

@@ -1,6 +1,8 @@
+import CommandKit
 import CommandProcessing
 import Commerce
 import CommerceAPI
+import CommerceStore
 import EventSourcing
 import Failures
 import Foundation
@@ -15,7 +17,7 @@ import ServiceKit
 extension CommandRoutes {
   func addCustomers(to router: some RouterMethods<ServiceContext>) {
     router.post("/v1/customers") { request, context in
-      let (json, bytes) = try await body(of: request)
+      let (json, bytes) = try await commands.body(of: request)
       let body = try RegisterCustomerRequest(json)
       // First, since no key is made for who is refused for a header.
       let commandRequest = try CommandRequest(request, body: bytes, by: context.caller, hasSubject: false)
@@ -23,36 +25,36 @@ extension CommandRoutes {
         let sealed = try await reachingStore { try await keys.key(of: id)?.seal(body.personal.encoded, of: id) }
         // Refused where the key was erased; but who repeats a request with its key gets its answer first.
         let customer = CustomerRegistered(customerID: id, sealed: sealed ?? "", country: body.country)
-        return try await create(RegisterCustomer(customer), "/v1/customers", id, commandRequest)
+        return try await commands.create(RegisterCustomer(customer), "/v1/customers", id, commandRequest)
       }
       guard let id = body.customerID else { return try await registeringSomebodyNew(context.logger, register) }
       return try await register(id)
     }
     router.patch("/v1/customers/{id}") { request, context in
-      let (json, bytes) = try await body(of: request)
+      let (json, bytes) = try await commands.body(of: request)
       let body = try ChangeCustomerRequest(json)
       let id = try customerID(context)
-      return try await again {
+      return try await commands.again {
         var sealed: String?
         if let personal = body.personal {
           sealed = try await reachingStore { try await keys.keys(of: [id])[id]?.seal(personal.encoded, of: id) } ?? ""
         }
         let change = CustomerChanged(customerID: id, sealed: sealed, country: body.country)
-        return try await self.change(ChangeCustomer(change), id, request, bytes, by: context.caller)
+        return try await commands.change(ChangeCustomer(change), id, request, bytes, by: context.caller)
       }
     }
     router.delete("/v1/customers/{id}/personal-data") { request, context in
       try context.caller.require(.personalDataErase)
-      let (json, bytes) = try await body(of: request, isOptional: true)
+      let (json, bytes) = try await commands.body(of: request, isOptional: true)
       let body = try ReasonRequest(json)
       let id = try customerID(context)
-      return try await again {
+      return try await commands.again {
         let customer = try await customer(id)
         let erased =
           customer.erased
           ?? PersonalDataErased(
             customerID: id, events: customer.sealedEvents, erasedAt: .now, reason: body.reason)
-        return try await change(ErasePersonalData(erased), id, request, bytes, by: context.caller) { json in
+        return try await commands.change(ErasePersonalData(erased), id, request, bytes, by: context.caller) { json in
           json.member("erasedAt", erased.erasedAt.description)
           json.member("events", erased.events)
         }
@@ -73,7 +75,7 @@ extension CommandRoutes {
       if response.headers[.location]?.hasSuffix(id) != true { await discardKey(of: id, logger) }
       return response
     } catch let problem as Problem {
-      if problem.name != outcomeUnknown { await discardKey(of: id, logger) }
+      if problem.name != "outcome-unknown" { await discardKey(of: id, logger) }
       throw problem
     }
   }
@@ -96,14 +98,14 @@ extension CommandRoutes {
 
   private func customerID(_ context: ServiceContext) throws -> String {
     let id = try context.pathParameter("id")
-    guard Identifier.problem(id) == nil else { throw CommerceRejection.customerNotFound(id) }
+    guard Identifier.problem(id) == nil else { throw Rejection.customerNotFound(id) }
     return id
   }
 
   private func customer(_ id: String) async throws -> Customer {
     var (customer, version) = (Customer(), Version.none)
     while true {
-      let events = try await read(Customer.stream(id), after: version, limit: 500)
+      let events = try await commands.read(Customer.stream(id), after: version, limit: 500)
       for event in events {
         do throws(EventDecodingError) { customer.apply(try CustomerEvent(event)) } catch {
           throw CommandError.unreadable(error)

@@ -1,98 +1,28 @@
-import CommandProcessing
+import CommandKit
 import CommerceAPI
 import CommerceStore
 import Hummingbird
-import Logging
-import Postgres
-import PostgresEventStore
 import ServiceKit
-import ServiceLifecycle
 
 extension Role {
-  /// Takes commands over HTTP, and appends their events.
-  static let commandService = Role(
-    "command-service", port: 8081,
-    settings: [
-      CommonSettings.writeDatabaseURL.description, CommonSettings.poolSize.description,
-      CommonSettings.statementTimeout.description, CommonSettings.acquireTimeout.description,
-      CommandSettings.batchSize.description, CommandSettings.queueSize.description,
-      CommandSettings.patience.description, CommandSettings.cacheSize.description,
-      CommandSettings.resendPatience.description, CommandSettings.keyRetention.description,
-      CommandSettings.generatedKeyRetention.description, StoreCurrency.setting.description,
-      CommonSettings.consistencyTokenKey.description,
-    ] + AccessSettings.all
-  ) { settings, logger in
-    let pool = try Databases.pool(
-      CommonSettings.writeDatabaseURL, settings, name: "command-service", logger: logger,
-      onConnect: PostgresEventStore.checkServer)
-    let store = PostgresEventStore(pool, appendTimeout: try settings[CommonSettings.statementTimeout])
-    let processor = CommandProcessor(store, limits: try CommandSettings.limits(settings), logger: logger)
-    let currency = CurrencyCheck(try settings[StoreCurrency.setting], pool, logger: logger)
-    let retention = KeyForgetting(
-      store: store, retention: try settings[CommandSettings.keyRetention],
-      ofGenerated: try settings[CommandSettings.generatedKeyRetention], logger: logger)
-    let access = try await Access(settings, logger: logger)
-    let tokenKey = ConsistencyToken.Key(try settings[CommonSettings.consistencyTokenKey].utf8)
-    var parts = RoleParts()
-    parts.services = [pool, DurabilityCheck(pool: pool, logger: logger), currency, retention, processor]
-    parts.healthChecks = [
-      .database("writeStore", pool, [eventStoreSchema, personalSchema, commerceStoreSchema]), currency.healthCheck,
-    ]
-    parts.addRoutes { router in
-      router.addDocument("/openapi.yaml", "application/yaml", CommerceRoutes.openAPI)
-      CommandRoutes(
-        processor: processor, store: store, keys: PersonalKeys(pool), currencyCheck: currency, tokenKey: tokenKey
-      ).add(to: router.group().add(middleware: Admission(access, scope: .commandsWrite)))
-    }
-    parts.elsewhere = CommerceRoutes.queries
-    parts.translate = commandProblem
-    return parts
-  }
-}
-
-private enum CommandSettings {
-  static let batchSize = Setting.integer(
-    "COMMAND_BATCH_SIZE", default: 100, in: 1...1_000, help: "Commands that are appended together, at most.")
-
-  static let queueSize = Setting.integer(
-    "COMMAND_QUEUE_SIZE", default: 5_000, in: 1...1_000_000,
-    help: "Commands that may wait or be under way; more are answered with 503.")
-
-  static let patience = Setting.seconds(
-    "COMMAND_PATIENCE", default: 5, in: 0.1...60,
-    help: "How long a command may wait to be decided, in seconds; past it the answer is 503.")
-
-  static let cacheSize = Setting.integer(
-    "COMMAND_CACHE_MB", default: 32, in: 1...100_000,
-    help: "Megabytes of streams' states that are kept in memory, by estimate.")
-
-  static let resendPatience = Setting.seconds(
-    "COMMAND_RESEND_PATIENCE", default: 10, in: 0.1...300,
-    help:
-      "How long an append whose outcome was lost is sent again, in seconds from the loss; past it the answer is 504.")
-
-  static let keyRetention = retention(
-    "IDEMPOTENCY_RETENTION", default: "unlimited", help: "How long the answer to an Idempotency-Key is kept.")
-
-  static let generatedKeyRetention = retention(
-    "IDEMPOTENCY_RETENTION_GENERATED", default: "1",
-    help: "The same for commands that came without an Idempotency-Key and were given one; never longer than the others."
-  )
-
-  private static func retention(_ name: String, default value: String, help: String) -> Setting<KeyRetention> {
-    Setting(name, default: value, allowed: "unlimited, or days from 1 to 36500", help: help) { text in
-      if text == "unlimited" { return .unlimited }
-      return Int(text).flatMap { (1...36_500).contains($0) ? .days($0) : nil }
-    }
-  }
-
-  static func limits(_ settings: Settings) throws(SettingError) -> CommandProcessor<PostgresEventStore>.Limits {
-    var limits = CommandProcessor<PostgresEventStore>.Limits()
-    limits.batchSize = try settings[batchSize]
-    limits.queueSize = try settings[queueSize]
-    limits.patience = try settings[patience]
-    limits.cacheBytes = try settings[cacheSize] * 1_000_000
-    limits.resendPatience = try settings[resendPatience]
-    return limits
-  }
+  static let commerceCommands = Role.commandService(
+    settings: [StoreCurrency.setting.description],
+    begin: { pool, settings, logger in
+      let currency = CurrencyCheck(try settings[StoreCurrency.setting], pool, logger: logger)
+      var needed = CommandPrerequisites()
+      needed.schemas = [commerceStoreSchema]
+      needed.services = [currency]
+      needed.healthChecks = [currency.healthCheck]
+      needed.mayBegin = { try currency.requireConfirmed() }
+      return needed
+    },
+    { service, settings, parts in
+      let routes = CommandRoutes(
+        commands: service.commands, keys: service.keys, currency: try settings[StoreCurrency.setting])
+      parts.addRoutes { router in
+        router.addDocument("/openapi.yaml", "application/yaml", CommerceRoutes.openAPI)
+        routes.add(to: router.group().add(middleware: service.admission))
+      }
+      parts.elsewhere = CommerceRoutes.queries
+    })
 }

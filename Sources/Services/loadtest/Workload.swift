@@ -1,5 +1,6 @@
 import CommerceAPI
 import Foundation
+import ServiceKit
 
 /// What is asked for, again and again.
 protocol Workload: AnyObject {

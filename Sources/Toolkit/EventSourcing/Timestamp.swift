@@ -20,24 +20,70 @@ public struct Timestamp: Hashable, Comparable, Sendable, CustomStringConvertible
 
   /// RFC 3339 in UTC with as many decimals as the instant needs: none, three or six.
   public var description: String {
-    let (_, time) = microsecondsSince1970.flooredDivision(by: 86_400_000_000)
-    let (seconds, micros) = time.flooredDivision(by: 1_000_000)
-    let clock = "\(pad(seconds / 3600)):\(pad(seconds / 60 % 60)):\(pad(seconds % 60))"
-    let fraction = micros == 0 ? "" : micros % 1000 == 0 ? ".\(pad(micros / 1000, 3))" : ".\(pad(micros, 6))"
-    return "\(date)T\(clock)\(fraction)Z"
+    let micros = microsecondsSince1970.flooredDivision(by: 1_000_000).remainder
+    return text(decimals: micros == 0 ? 0 : micros % 1000 == 0 ? 3 : 6)
   }
 
   /// RFC 3339 in UTC with six decimals.
-  package var fullDescription: String {
-    let micros = microsecondsSince1970.flooredDivision(by: 1_000_000).remainder
-    let whole = Timestamp(microsecondsSince1970: microsecondsSince1970 - micros).description
-    return "\(whole.dropLast()).\(pad(micros, 6))Z"
-  }
+  package var fullDescription: String { text(decimals: 6) }
 
   /// The day in UTC, such as 2026-11-27.
   public var date: String {
-    let (year, month, day) = civil(fromDays: microsecondsSince1970.flooredDivision(by: 86_400_000_000).quotient)
-    return "\(pad(year, 4))-\(pad(month))-\(pad(day))"
+    guard Self.range.contains(self) else { return String(distantText.prefix { $0 != "T" }) }
+    return String(unsafeUninitializedCapacity: 10) { bytes in
+      write(date: microsecondsSince1970.flooredDivision(by: 86_400_000_000).quotient, to: bytes)
+      return 10
+    }
+  }
+
+  /// Digit by digit: read models write several times for each event.
+  private func text(decimals: Int) -> String {
+    guard Self.range.contains(self) else { return distantText }
+    let (days, time) = microsecondsSince1970.flooredDivision(by: 86_400_000_000)
+    let (seconds, micros) = time.flooredDivision(by: 1_000_000)
+    return String(unsafeUninitializedCapacity: 27) { bytes in
+      write(date: days, to: bytes)
+      bytes[10] = UInt8(ascii: "T")
+      Self.write(seconds / 3600, digits: 2, at: 11, to: bytes)
+      bytes[13] = UInt8(ascii: ":")
+      Self.write(seconds / 60 % 60, digits: 2, at: 14, to: bytes)
+      bytes[16] = UInt8(ascii: ":")
+      Self.write(seconds % 60, digits: 2, at: 17, to: bytes)
+      var end = 19
+      if decimals > 0 {
+        bytes[end] = UInt8(ascii: ".")
+        Self.write(decimals == 3 ? micros / 1000 : micros, digits: decimals, at: end + 1, to: bytes)
+        end += 1 + decimals
+      }
+      bytes[end] = UInt8(ascii: "Z")
+      return end + 1
+    }
+  }
+
+  /// Of an instant that RFC 3339 cannot write, for people to read.
+  private var distantText: String {
+    let (days, time) = microsecondsSince1970.flooredDivision(by: 86_400_000_000)
+    let (year, month, day) = civil(fromDays: days)
+    return "\(year)-\(month)-\(day)T+\(time)us"
+  }
+
+  private func write(date days: Int64, to bytes: UnsafeMutableBufferPointer<UInt8>) {
+    let (year, month, day) = civil(fromDays: days)
+    Self.write(year, digits: 4, at: 0, to: bytes)
+    bytes[4] = UInt8(ascii: "-")
+    Self.write(month, digits: 2, at: 5, to: bytes)
+    bytes[7] = UInt8(ascii: "-")
+    Self.write(day, digits: 2, at: 8, to: bytes)
+  }
+
+  private static func write(
+    _ value: Int64, digits: Int, at start: Int, to bytes: UnsafeMutableBufferPointer<UInt8>
+  ) {
+    var rest = value
+    for place in stride(from: start + digits - 1, through: start, by: -1) {
+      bytes[place] = UInt8(ascii: "0") + UInt8(truncatingIfNeeded: rest % 10)
+      rest /= 10
+    }
   }
 
   /// Parses RFC 3339 (section 5.6) with any offset; decimals beyond the sixth are cut off. A leap
@@ -124,11 +170,6 @@ private struct Scanner {
   }
 }
 
-private func pad(_ value: Int64, _ width: Int = 2) -> String {
-  let digits = String(value)
-  return String(repeating: "0", count: max(0, width - digits.count)) + digits
-}
-
 private func daysInMonth(_ month: Int64, of year: Int64) -> Int64 {
   let isLeap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0)
   return month == 2 ? (isLeap ? 29 : 28) : [4, 6, 9, 11].contains(month) ? 30 : 31
@@ -155,7 +196,7 @@ private func civil(fromDays days: Int64) -> (year: Int64, month: Int64, day: Int
 
 extension Int64 {
   fileprivate func flooredDivision(by divisor: Int64) -> (quotient: Int64, remainder: Int64) {
-    let remainder = (self % divisor + divisor) % divisor
-    return ((self - remainder) / divisor, remainder)
+    let (quotient, remainder) = quotientAndRemainder(dividingBy: divisor)
+    return remainder < 0 ? (quotient - 1, remainder + divisor) : (quotient, remainder)
   }
 }

@@ -94,7 +94,7 @@ public struct RegisterCustomer: Command {
     [AggregateReference(Customer.self, customer.customerID, isExpectedNew: true)]
   }
 
-  public func decide(_ decision: inout Decision) throws(CommerceRejection) {
+  public func decide(_ decision: inout Decision) throws(Rejection) {
     guard !decision.state(Customer.self, customer.customerID).isRegistered else {
       throw .customerExists(customer.customerID)
     }
@@ -111,7 +111,7 @@ public struct ChangeCustomer: Command {
 
   public var streams: [AggregateReference] { [AggregateReference(Customer.self, change.customerID)] }
 
-  public func decide(_ decision: inout Decision) throws(CommerceRejection) {
+  public func decide(_ decision: inout Decision) throws(Rejection) {
     let customer = decision.state(Customer.self, change.customerID)
     guard customer.isRegistered else { throw .customerNotFound(change.customerID) }
     guard customer.erased == nil else { throw .customerIsErased(change.customerID) }
@@ -132,7 +132,7 @@ public struct ErasePersonalData: Command {
 
   public var streams: [AggregateReference] { [AggregateReference(Customer.self, erasure.customerID)] }
 
-  public func decide(_ decision: inout Decision) throws(CommerceRejection) {
+  public func decide(_ decision: inout Decision) throws(Rejection) {
     let customer = decision.state(Customer.self, erasure.customerID)
     guard customer.isRegistered else { throw .customerNotFound(erasure.customerID) }
     guard customer.erased == nil || customer.erased == erasure else { throw .changedMeanwhile(erasure.customerID) }

@@ -41,9 +41,9 @@ public struct PlaceOrder: Command {
       + Set(lines.map(\.sku)).map { AggregateReference(Product.self, $0.rawValue) }
   }
 
-  public func decide(_ decision: inout Decision) throws(CommerceRejection) {
+  public func decide(_ decision: inout Decision) throws(Rejection) {
     guard decision.state(Order.self, orderID).status == .none else { throw .orderExists(orderID) }
-    var unsaleable: [CommerceRejection.UnsaleableLine] = []
+    var unsaleable: [UnsaleableLine] = []
     var priced: [OrderPlaced.Line] = []
     for (index, line) in lines.enumerated() {
       let product = decision.state(Product.self, line.sku.rawValue)
@@ -53,14 +53,14 @@ public struct PlaceOrder: Command {
             sku: line.sku, name: product.name, quantity: line.quantity, unitPrice: line.unitPrice ?? product.unitPrice,
             tracksStock: product.tracksStock))
       } else {
-        let reason: CommerceRejection.UnsaleableLine.Reason = product.isRegistered ? .discontinued : .unknown
+        let reason: UnsaleableLine.Reason = product.isRegistered ? .discontinued : .unknown
         unsaleable.append(.init(index: index, sku: line.sku, reason: reason))
       }
     }
     guard unsaleable.isEmpty else { throw .productsNotOnSale(unsaleable) }
     guard let total = total(priced.map { ($0.quantity, $0.unitPrice) }) else { throw .totalOverflows }
     let needed = quantities(of: priced)
-    let lacking = needed.compactMap { need -> CommerceRejection.Shortage? in
+    let lacking = needed.compactMap { need -> Shortage? in
       let available = decision.state(Product.self, need.sku.rawValue).available
       guard available < need.quantity else { return nil }
       // What is needed was summed up from the lines.
@@ -94,7 +94,7 @@ public struct PayOrder: Command {
 
   public var streams: [AggregateReference] { [AggregateReference(Order.self, orderID)] }
 
-  public func decide(_ decision: inout Decision) throws(CommerceRejection) {
+  public func decide(_ decision: inout Decision) throws(Rejection) {
     let order = decision.state(Order.self, orderID)
     switch order.status {
     case .none: throw .orderNotFound(orderID)
@@ -116,7 +116,7 @@ public struct DeliverOrder: Command {
 
   public var streams: [AggregateReference] { [AggregateReference(Order.self, orderID)] }
 
-  public func decide(_ decision: inout Decision) throws(CommerceRejection) {
+  public func decide(_ decision: inout Decision) throws(Rejection) {
     switch decision.state(Order.self, orderID).status {
     case .none: throw .orderNotFound(orderID)
     case .cancelled: throw .orderIsCancelled(orderID)
@@ -144,7 +144,7 @@ public struct ShipOrder: Command {
 
   public var streams: [AggregateReference] { orderStreams(orderID, skus) }
 
-  public func decide(_ decision: inout Decision) throws(CommerceRejection) {
+  public func decide(_ decision: inout Decision) throws(Rejection) {
     let order = decision.state(Order.self, orderID)
     switch order.status {
     case .none: throw .orderNotFound(orderID)
@@ -178,7 +178,7 @@ public struct CancelOrder: Command {
 
   public var streams: [AggregateReference] { orderStreams(orderID, skus) }
 
-  public func decide(_ decision: inout Decision) throws(CommerceRejection) {
+  public func decide(_ decision: inout Decision) throws(Rejection) {
     let order = decision.state(Order.self, orderID)
     switch order.status {
     case .none: throw .orderNotFound(orderID)

@@ -10,7 +10,7 @@ public struct RegisterProduct: Command {
     [AggregateReference(Product.self, product.sku.rawValue, isExpectedNew: true)]
   }
 
-  public func decide(_ decision: inout Decision) throws(CommerceRejection) {
+  public func decide(_ decision: inout Decision) throws(Rejection) {
     guard !decision.state(Product.self, product.sku.rawValue).isRegistered else {
       throw .productExists(product.sku)
     }
@@ -19,16 +19,16 @@ public struct RegisterProduct: Command {
 }
 
 /// A command on one product that is registered.
-public protocol ProductCommand: Command where Rejection == CommerceRejection {
+public protocol ProductCommand: Command {
   var sku: SKU { get }
   /// The event that is called for; nil where there is nothing to do.
-  func event(_ product: Product) throws(CommerceRejection) -> ProductEvent?
+  func event(_ product: Product) throws(Rejection) -> ProductEvent?
 }
 
 extension ProductCommand {
   public var streams: [AggregateReference] { [AggregateReference(Product.self, sku.rawValue)] }
 
-  public func decide(_ decision: inout Decision) throws(CommerceRejection) {
+  public func decide(_ decision: inout Decision) throws(Rejection) {
     let product = decision.state(Product.self, sku.rawValue)
     guard product.isRegistered else { throw .productNotFound(sku) }
     if let event = try event(product) { decision.emit(event, to: Product.self, sku.rawValue) }
@@ -101,7 +101,7 @@ public struct ReceiveStock: ProductCommand {
     self.quantity = quantity
   }
 
-  public func event(_ product: Product) throws(CommerceRejection) -> ProductEvent? {
+  public func event(_ product: Product) throws(Rejection) -> ProductEvent? {
     guard product.tracksStock else { throw .stockNotTracked(sku) }
     guard !product.onHand.addingReportingOverflow(quantity).overflow else { throw .stockOverflows(sku) }
     return .stockReceived(sku: sku, quantity: quantity)
@@ -121,7 +121,7 @@ public struct AdjustStock: ProductCommand {
     self.reason = reason
   }
 
-  public func event(_ product: Product) throws(CommerceRejection) -> ProductEvent? {
+  public func event(_ product: Product) throws(Rejection) -> ProductEvent? {
     guard product.tracksStock else { throw .stockNotTracked(sku) }
     let (onHand, overflows) = product.onHand.addingReportingOverflow(quantity)
     guard !overflows else { throw .stockOverflows(sku) }

@@ -130,7 +130,7 @@ public struct RecordReturn: Command {
       + Set(lines.map(\.sku)).map { AggregateReference(Product.self, $0.rawValue) }
   }
 
-  public func decide(_ decision: inout Decision) throws(CommerceRejection) {
+  public func decide(_ decision: inout Decision) throws(Rejection) {
     guard !decision.state(Return.self, returnID).isRecorded else { throw .returnExists(returnID) }
     var back: [OrderPlaced.Line] = []
     var (customerID, country) = (customerID, country)
@@ -154,7 +154,7 @@ public struct RecordReturn: Command {
             orderID: orderID, returnID: returnID, items: items, total: total, returnedAt: returnedAt)),
         to: Order.self, orderID)
     } else {
-      var unknown: [CommerceRejection.UnsaleableLine] = []
+      var unknown: [UnsaleableLine] = []
       for (index, line) in lines.enumerated() {
         let product = decision.state(Product.self, line.sku.rawValue)
         if !product.isRegistered { unknown.append(.init(index: index, sku: line.sku, reason: .unknown)) }
@@ -182,10 +182,10 @@ public struct RecordReturn: Command {
   }
 
   /// Each returned line against the order's lines of that sku, in their order.
-  private func items(of order: Order) throws(CommerceRejection) -> [OrderItemsReturned.Item] {
+  private func items(of order: Order) throws(Rejection) -> [OrderItemsReturned.Item] {
     var returnable = order.lines.map(\.returnable)
     var items: [OrderItemsReturned.Item] = []
-    var excessive: [CommerceRejection.Shortage] = []
+    var excessive: [Shortage] = []
     for (index, line) in lines.enumerated() {
       var missing = line.quantity
       var available: Int64 = 0

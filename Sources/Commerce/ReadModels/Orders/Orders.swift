@@ -1,5 +1,6 @@
 internal import Commerce
 internal import EventSourcing
+public import JSON
 public import Projections
 
 /// One row an order.
@@ -50,4 +51,43 @@ public struct Orders: ReadModel {
   ]
 
   public init() {}
+
+  /// By hand: each order passes here several times (decision 22).
+  public static func encode(_ row: OrderRow, into json: inout JSONWriter) {
+    json.object { json in
+      json.member("orderId", row.orderId)
+      json.member("customerId", orNull: row.customerId)
+      json.member("country", orNull: row.country)
+      json.member("status", row.status)
+      json.member("lines") { json in
+        json.array(row.lines) { json, line in
+          json.object { json in
+            json.member("sku", line.sku)
+            json.member("name", line.name)
+            json.member("quantity", line.quantity)
+            json.member("unitPrice", line.unitPrice)
+            json.member("lineTotal", line.lineTotal)
+            json.member("returned", line.returned)
+          }
+        }
+      }
+      json.member("total", row.total)
+      json.member("returnedTotal", row.returnedTotal)
+      json.member("currency", row.currency)
+      json.member("placedAt", row.placedAt.description)
+      json.member("paymentReference", orNull: row.paymentReference)
+      json.member("carrier", orNull: row.carrier)
+      json.member("trackingCode", orNull: row.trackingCode)
+      json.member("cancellationReason", orNull: row.cancellationReason)
+      json.member("timeline") { json in
+        json.array(row.timeline) { json, moment in
+          json.object { json in
+            json.member("status", moment.status)
+            json.member("at", moment.at.description)
+          }
+        }
+      }
+      json.member("version", row.version)
+    }
+  }
 }

@@ -1,5 +1,6 @@
 internal import Commerce
 internal import EventSourcing
+public import JSON
 public import Projections
 
 /// What an order or a return comes to in the figures of sales.
@@ -86,4 +87,24 @@ public struct Sales: ReadModel {
   ]
 
   public init() {}
+
+  /// By hand: each order passes here (decision 22).
+  public static func encode(_ row: Sale, into json: inout JSONWriter) {
+    json.object { json in
+      json.member("isReturn", row.isReturn)
+      json.member("at", row.at.description)
+      json.member("country", row.country)
+      json.member("customerId", row.customerId)
+      json.member("lines") { json in
+        json.array(row.lines) { json, line in
+          json.object { json in
+            json.member("sku", line.sku)
+            json.member("quantity", line.quantity)
+            json.member("amount", line.amount)
+          }
+        }
+      }
+      json.member("isCancelled", row.isCancelled)
+    }
+  }
 }

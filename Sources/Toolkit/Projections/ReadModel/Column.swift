@@ -14,11 +14,16 @@ public struct Column<Row: Sendable>: Sendable {
 
   /// - Parameters:
   ///   - name: a lower-case letter, then lower-case letters, digits and `_`; not `key`, `version`, `owner` or `document`.
+  // Inlinable, so that what is done for each row is compiled for its types.
+  @inlinable
   public init<Value: ColumnValue>(_ name: String, _ value: @escaping @Sendable (Row) -> Value) {
-    self.init(name, Value.columnType, isNull: Value.mayBeNull, index: nil) { $0.map { value($0).columnValue } }
+    self.init(name, Value.columnType, isNull: Value.mayBeNull, index: nil) { rows in
+      rows.map { value($0).columnValue }
+    }
   }
 
-  private init<Stored: PostgresEncodable>(
+  @usableFromInline
+  init<Stored: PostgresEncodable>(
     _ name: String, _ type: String, isNull: Bool, index: Index?, _ values: @escaping @Sendable ([Row]) -> [Stored]
   ) {
     self.name = name

@@ -10,9 +10,10 @@ public import EventSourcing
 /// and how many elements have it, `n`: so they are right also after an element that was the largest has gone.
 public struct Totals<Row: Sendable>: Sendable {
   /// The tables that it takes.
-  package let tables: [TotalsTable<Row>]
+  @usableFromInline package let tables: [TotalsTable<Row>]
 
   /// Totals of the rows themselves.
+  @inlinable
   public init(_ name: String, by groups: [Group<Row>], _ measures: [Measure<Row>]) {
     self.init(name, of: { [$0] }, by: groups, measures)
   }
@@ -21,6 +22,8 @@ public struct Totals<Row: Sendable>: Sendable {
   /// - Parameters:
   ///   - name: as a read model's.
   ///   - elements: of a row; none where the row does not count.
+  // Inlinable, so that what is done for each row is compiled for its types.
+  @inlinable
   public init<Element>(
     _ name: String, of elements: @escaping @Sendable (Row) -> [Element], by groups: [Group<Element>],
     _ measures: [Measure<Element>]
@@ -30,17 +33,19 @@ public struct Totals<Row: Sendable>: Sendable {
     var tables: [TotalsTable<Row>] = []
     if !sums.isEmpty {
       tables.append(
-        TotalsTable(name, keys: keys, sums: sums.map(\.name)) { row in
+        TotalsTable(name, keys: keys, sums: sums.map { $0.name }) { row in
           elements(row).map { element in
-            .init(groups.map { $0.value(element) }, sums.map { $0.amount(element) })
+            TotalsContribution(groups.map { $0.value(element) }, sums.map { $0.amount(element) })
           }
         })
     }
     for measure in measures {
       guard let extreme = measure.extreme else { continue }
       tables.append(
-        TotalsTable("\(name)_\(measure.name)", keys: keys + [("value", extreme.type)], sums: ["n"]) { row in
-          elements(row).map { element in .init(groups.map { $0.value(element) } + [extreme.value(element)], [1]) }
+        TotalsTable("\(name)_\(measure.name)", keys: keys + [(name: "value", type: extreme.type)], sums: ["n"]) { row in
+          elements(row).map { element in
+            TotalsContribution(groups.map { $0.value(element) } + [extreme.value(element)], [1])
+          }
         })
     }
     self.tables = tables
@@ -49,11 +54,11 @@ public struct Totals<Row: Sendable>: Sendable {
 
 /// What totals are formed by.
 public struct Group<Element>: Sendable {
-  let name: String
+  @usableFromInline let name: String
   /// The PostgreSQL type.
-  let type: String
+  @usableFromInline let type: String
   /// As text.
-  let value: @Sendable (Element) -> String
+  @usableFromInline let value: @Sendable (Element) -> String
 
   public static func text(_ name: String, _ value: @escaping @Sendable (Element) -> String) -> Group {
     Group(name: name, type: "text", value: value)
@@ -81,11 +86,11 @@ public struct Group<Element>: Sendable {
 
 /// What is counted, added up or compared.
 public struct Measure<Element>: Sendable {
-  let name: String
+  @usableFromInline let name: String
   /// What an element adds.
-  let amount: @Sendable (Element) -> Int64
+  @usableFromInline let amount: @Sendable (Element) -> Int64
   /// Where the smallest or largest is wanted: the type, and the value as text.
-  let extreme: (type: String, value: @Sendable (Element) -> String)?
+  @usableFromInline let extreme: (type: String, value: @Sendable (Element) -> String)?
 
   public static func count(_ name: String) -> Measure { Measure(name: name, amount: { _ in 1 }, extreme: nil) }
 

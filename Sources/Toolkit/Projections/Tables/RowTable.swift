@@ -55,11 +55,12 @@ struct RowTable<Model: ReadModel>: Sendable {
   /// Writes the changes, set-based.
   func statements(for changes: [RowChange<Row>], in target: String) throws -> [Statement] {
     var statements: [Statement] = []
+    // By their places: rows may be large, and are copied no more often than needed.
     for isNew in [true, false] {
-      let rows = changes.filter { ($0.before == nil) == isNew && $0.after != nil }
-      if let statement = try write(rows, areNew: isNew, to: target) { statements.append(statement) }
+      let places = changes.indices.filter { (changes[$0].before == nil) == isNew && changes[$0].after != nil }
+      if let statement = try write(changes, at: places, areNew: isNew, to: target) { statements.append(statement) }
     }
-    let gone = changes.filter { $0.before != nil && $0.after == nil }.map(\.key)
+    let gone = changes.indices.filter { changes[$0].before != nil && changes[$0].after == nil }.map { changes[$0].key }
     if !gone.isEmpty {
       statements.append(.query("delete from \(unescaped: target) where key = any(\(array: gone))"))
     }
@@ -71,15 +72,16 @@ struct RowTable<Model: ReadModel>: Sendable {
 
   /// - Parameter areNew: they are not there yet: where another stream has made one meanwhile, the statement fails. Otherwise
   ///   they are replaced.
-  private func write(_ changes: [RowChange<Row>], areNew: Bool, to target: String) throws -> Statement? {
-    guard !changes.isEmpty else { return nil }
-    // Closures: in generic code a key path is made anew at each use.
-    let rows = changes.compactMap { $0.after }
+  private func write(
+    _ changes: [RowChange<Row>], at places: [Int], areNew: Bool, to target: String
+  ) throws -> Statement? {
+    guard !places.isEmpty else { return nil }
+    let rows = places.compactMap { changes[$0].after }
     let values =
       [
-        PostgresValue(PostgresArray(changes.map { $0.key })),
-        PostgresValue(PostgresArray(changes.map { $0.version.rawValue })),
-        PostgresValue(PostgresArray(changes.map { $0.stream.owner })),
+        PostgresValue(PostgresArray(places.map { changes[$0].key })),
+        PostgresValue(PostgresArray(places.map { changes[$0].version.rawValue })),
+        PostgresValue(PostgresArray(places.map { changes[$0].stream.owner })),
         PostgresValue(PostgresArray(try rows.map { PostgresText(utf8: try Model.document(of: $0)) })),
       ] + columns.map { $0.values(rows) }
     if areNew, rows.count >= Self.copyThreshold, zip(values, types).allSatisfy({ $0.isArray(of: $1.type) }) {

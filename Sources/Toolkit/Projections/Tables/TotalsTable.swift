@@ -7,30 +7,34 @@ struct TotalsKey: Hashable, Sendable {
   let groups: [String]
 }
 
+/// What one element adds to one row.
+@usableFromInline
+package struct TotalsContribution: Sendable, Hashable {
+  package let groups: [String]
+  package let amounts: [Int64]
+
+  @usableFromInline
+  init(_ groups: [String], _ amounts: [Int64]) { (self.groups, self.amounts) = (groups, amounts) }
+}
+
 /// One table of totals: a row per partition and group.
+@usableFromInline
 package struct TotalsTable<Row: Sendable>: Sendable {
-  /// What one element adds to one row.
-  package struct Contribution: Sendable, Hashable {
-    package let groups: [String]
-    package let amounts: [Int64]
-
-    init(_ groups: [String], _ amounts: [Int64]) { (self.groups, self.amounts) = (groups, amounts) }
-  }
-
   /// With its schema.
   package let name: String
   private let keys: [(name: String, type: String)]
   private let sums: [String]
   /// What a row adds: the engine takes back what it added before it changed.
-  package let contributions: @Sendable (Row) -> [Contribution]
+  package let contributions: @Sendable (Row) -> [TotalsContribution]
   /// What follows the table's name where rows are inserted, and where they may be there.
   private let insert: String
   private let addition: String
 
   /// - Parameter name: without its schema.
+  @usableFromInline
   init(
     _ name: String, keys: [(name: String, type: String)], sums: [String],
-    _ contributions: @escaping @Sendable (Row) -> [Contribution]
+    _ contributions: @escaping @Sendable (Row) -> [TotalsContribution]
   ) {
     self.name = readModelsName + "." + name
     self.keys = keys

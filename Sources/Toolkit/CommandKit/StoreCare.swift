@@ -1,9 +1,9 @@
-import EventSourcing
-import Logging
-import Metrics
-import Postgres
-import PostgresEventStore
-import ServiceLifecycle
+internal import EventSourcing
+internal import Logging
+internal import Metrics
+internal import Postgres
+internal import PostgresEventStore
+internal import ServiceLifecycle
 
 /// Ends the process at its start if the server would acknowledge what it may lose. Every append looks again.
 struct DurabilityCheck: Service {

@@ -1,4 +1,4 @@
-public import JSON
+package import JSON
 
 /// What a command answers: status, headers and body, in the form in which it is stored with the command's key,
 /// which is the head of an HTTP message without its first words.
@@ -9,21 +9,21 @@ public import JSON
 ///     Streams: 42 9ae16a3b2f90404f+0
 ///
 ///     {"id":"order-1","version":1,"position":42}
-public struct CommandResponse: Sendable, Hashable {
-  public var status: Int
+package struct CommandResponse: Sendable, Hashable {
+  package var status: Int
   /// Where the thing is, for one that is new.
-  public var location: String?
+  package var location: String?
   /// The version as an entity tag.
-  public var entityTag: String
+  package var entityTag: String
   /// The streams that the command touched, as `TouchedStreams` has them; nil for an answer of before they were stored.
-  public var streams: [UInt8]?
-  public var body: [UInt8]
+  package var streams: [UInt8]?
+  package var body: [UInt8]
 
   /// - Parameters:
   ///   - position: that of the last event, as text.
   ///   - hasChanged: where a repeated command has nothing to do, whether this one did something.
   ///   - extra: further members.
-  public init(
+  package init(
     status: Int, location: String? = nil, id: String, version: Int64, position: [UInt8], streams: [UInt8],
     hasChanged: Bool? = nil, extra: ((inout JSONWriter) -> Void)? = nil
   ) {
@@ -42,7 +42,7 @@ public struct CommandResponse: Sendable, Hashable {
     body = json.bytes
   }
 
-  public var encoded: [UInt8] {
+  package var encoded: [UInt8] {
     var head = "\(status)\n"
     if let location { head += "Location: \(location)\n" }
     head += "ETag: \(entityTag)\n"
@@ -52,7 +52,7 @@ public struct CommandResponse: Sendable, Hashable {
   }
 
   /// Reads what `encoded` wrote; nil when it is something else.
-  public init?(_ encoded: [UInt8]) {
+  package init?(_ encoded: [UInt8]) {
     var rest = encoded[...]
     func line() -> String? {
       guard let end = rest.firstIndex(of: 0x0A) else { return nil }

@@ -1,11 +1,11 @@
-import CommandProcessing
-import Crypto
-import EventSourcing
-import Foundation
-import HTTPTypes
-import Hummingbird
-import JSON
-import ServiceKit
+public import CommandProcessing
+internal import Crypto
+internal import EventSourcing
+internal import Foundation
+internal import HTTPTypes
+public import Hummingbird
+internal import JSON
+public import ServiceKit
 
 extension HTTPField.Name {
   /// draft-ietf-httpapi-idempotency-key-header, section 2.
@@ -19,7 +19,7 @@ extension CommandRequest {
   /// What the request's headers say of the command.
   /// - Parameter body: as it came.
   /// - Throws: a `Problem` for a header that is not as it should be.
-  init(_ request: Request, body: [UInt8], by caller: Caller, hasSubject: Bool) throws {
+  public init(_ request: Request, body: [UInt8], by caller: Caller, hasSubject: Bool) throws {
     let ownKey = try request.idempotencyKey()
     let key = ownKey ?? UUID.v7().uuidString.lowercased()
     let condition = try request.condition(hasSubject: hasSubject)

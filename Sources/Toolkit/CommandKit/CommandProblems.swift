@@ -1,0 +1,68 @@
+internal import CommandProcessing
+package import EventSourcing
+internal import HTTPTypes
+internal import JSON
+package import ServiceKit
+
+/// What a failed command means over HTTP; nil for an error that is not of commands.
+@Sendable package func commandProblem(_ error: any Error) -> Problem? {
+  switch error {
+  case let error as Rejection: Problem(error)
+  case let error as CommandError: failure(error)
+  default: nil
+  }
+}
+
+extension Problem {
+  package init(_ rejection: Rejection) {
+    self.init(
+      .init(code: rejection.status), rejection.code, title: rejection.title, detail: rejection.detail,
+      errors: rejection.errors.map { FieldError(pointer: $0.pointer, detail: $0.detail) })
+  }
+}
+
+/// Of a command whose events may be stored or not.
+let outcomeUnknown = "outcome-unknown"
+
+private func failure(_ error: CommandError) -> Problem {
+  switch error {
+  case .overloaded:
+    return .unavailable("Too many commands are waiting; nothing was stored. Try again in a moment.", isLogged: false)
+  case .stopping:
+    return .unavailable("The service is shutting down; nothing was stored. Try again.", isLogged: false)
+  case .unavailable:
+    return .unavailable("The store cannot be reached; nothing was stored. Try again in a moment.", retryAfter: 2)
+  case .outcomeUnknown:
+    return Problem(
+      .gatewayTimeout, outcomeUnknown, title: "The outcome is unknown",
+      detail:
+        "The connection to the store was lost in the middle: the command may have taken effect. Repeat it with the same Idempotency-Key to learn what came of it.",
+      headers: [.retryAfter: "2"])
+  case .conflict(let stream, let current):
+    return Problem(
+      .conflict, "version-conflict", title: "Others changed the same thing",
+      detail: "\(stream) was changed at every attempt; nothing was stored. Try again.",
+      extensions: [.init("currentVersion", .integer(current.rawValue))])
+  case .preconditionFailed(let stream, let current):
+    return Problem(
+      .preconditionFailed, "precondition-failed", title: "The version is another",
+      detail: current > .none
+        ? "\(stream) is at version \(current), which If-Match does not name; read it again, and decide anew."
+        : "\(stream) is not there, while If-Match asks that it be; make it first.",
+      extensions: [.init("currentVersion", .integer(current.rawValue))])
+  case .keyReused(let key):
+    return Problem(
+      .unprocessableContent, "idempotency-key-reused", title: "The key was used for another request",
+      detail: "Idempotency-Key \(key) belongs to another request; choose a new key for this one.")
+  case .historyChanged: return .historyChanged
+  case .refused:
+    return Problem(
+      .unprocessableContent, "value-refused", title: "A value is refused",
+      detail: "The store does not take one of the values; nothing was stored. The log of the service names it.")
+  case .unreadable:
+    return Problem(
+      .internalServerError, "unreadable-history", title: "The history cannot be read",
+      detail: "An earlier event is unknown to this build of the service; its log names the position.")
+  case .defect: return .internalError
+  }
+}

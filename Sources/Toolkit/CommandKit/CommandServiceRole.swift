@@ -1,0 +1,124 @@
+internal import CommandProcessing
+internal import Hummingbird
+public import Logging
+public import Postgres
+public import PostgresEventStore
+public import ServiceKit
+public import ServiceLifecycle
+
+/// What a command-service is made of, for the routes that an application adds.
+public struct CommandService: Sendable {
+  public let commands: Commands<PostgresEventStore>
+  public let keys: PersonalKeys
+  /// Lets those in who may write.
+  public let admission: Admission
+}
+
+extension Role {
+  /// Takes commands over HTTP, and appends their events.
+  /// - Parameters:
+  ///   - own: settings that `extend` and `begin` read, beside those that every command-service has.
+  ///   - begin: what the application needs on the write store: schemas, what runs, and a check that throws while no command
+  ///     may be taken.
+  ///   - extend: adds the routes.
+  public static func commandService(
+    settings own: [SettingDescription] = [],
+    begin: @escaping @Sendable (PostgresPool, Settings, Logger) throws -> CommandPrerequisites = { _, _, _ in
+      CommandPrerequisites()
+    },
+    _ extend: @escaping @Sendable (CommandService, Settings, inout RoleParts) throws -> Void
+  ) -> Role {
+    Role(
+      "command-service", port: 8081,
+      settings: [
+        CommonSettings.writeDatabaseURL.description, CommonSettings.poolSize.description,
+        CommonSettings.statementTimeout.description, CommonSettings.acquireTimeout.description,
+        CommandSettings.batchSize.description, CommandSettings.queueSize.description,
+        CommandSettings.patience.description, CommandSettings.cacheSize.description,
+        CommandSettings.resendPatience.description, CommandSettings.keyRetention.description,
+        CommandSettings.generatedKeyRetention.description, CommonSettings.consistencyTokenKey.description,
+      ] + AccessSettings.all + own
+    ) { settings, logger in
+      let pool = try Databases.pool(
+        CommonSettings.writeDatabaseURL, settings, name: "command-service", logger: logger,
+        onConnect: PostgresEventStore.checkServer)
+      let store = PostgresEventStore(pool, appendTimeout: try settings[CommonSettings.statementTimeout])
+      let processor = CommandProcessor(store, limits: try CommandSettings.limits(settings), logger: logger)
+      let needed = try begin(pool, settings, logger)
+      let retention = KeyForgetting(
+        store: store, retention: try settings[CommandSettings.keyRetention],
+        ofGenerated: try settings[CommandSettings.generatedKeyRetention], logger: logger)
+      var parts = RoleParts()
+      parts.services =
+        [pool, DurabilityCheck(pool: pool, logger: logger)] + needed.services + [retention, processor]
+      parts.healthChecks =
+        [.database("writeStore", pool, [eventStoreSchema, personalSchema] + needed.schemas)] + needed.healthChecks
+      parts.translate = commandProblem
+      let service = CommandService(
+        commands: Commands(
+          processor, store, tokenKey: ConsistencyToken.Key(try settings[CommonSettings.consistencyTokenKey].utf8),
+          mayBegin: needed.mayBegin), keys: PersonalKeys(pool),
+        admission: Admission(try await Access(settings, logger: logger), scope: .commandsWrite))
+      try extend(service, settings, &parts)
+      return parts
+    }
+  }
+}
+
+/// What an application's commands need on the write store, beside the events.
+public struct CommandPrerequisites {
+  public var schemas: [Schema] = []
+  public var services: [any Service] = []
+  public var healthChecks: [HealthCheck] = []
+  /// Throws a `Problem` while no command may be taken.
+  public var mayBegin: @Sendable () throws -> Void = {}
+
+  public init() {}
+}
+
+private enum CommandSettings {
+  static let batchSize = Setting.integer(
+    "COMMAND_BATCH_SIZE", default: 100, in: 1...1_000, help: "Commands that are appended together, at most.")
+
+  static let queueSize = Setting.integer(
+    "COMMAND_QUEUE_SIZE", default: 5_000, in: 1...1_000_000,
+    help: "Commands that may wait or be under way; more are answered with 503.")
+
+  static let patience = Setting.seconds(
+    "COMMAND_PATIENCE", default: 5, in: 0.1...60,
+    help: "How long a command may wait to be decided, in seconds; past it the answer is 503.")
+
+  static let cacheSize = Setting.integer(
+    "COMMAND_CACHE_MB", default: 32, in: 1...100_000,
+    help: "Megabytes of streams' states that are kept in memory, by estimate.")
+
+  static let resendPatience = Setting.seconds(
+    "COMMAND_RESEND_PATIENCE", default: 10, in: 0.1...300,
+    help:
+      "How long an append whose outcome was lost is sent again, in seconds from the loss; past it the answer is 504.")
+
+  static let keyRetention = retention(
+    "IDEMPOTENCY_RETENTION", default: "unlimited", help: "How long the answer to an Idempotency-Key is kept.")
+
+  static let generatedKeyRetention = retention(
+    "IDEMPOTENCY_RETENTION_GENERATED", default: "1",
+    help: "The same for commands that came without an Idempotency-Key and were given one; never longer than the others."
+  )
+
+  private static func retention(_ name: String, default value: String, help: String) -> Setting<KeyRetention> {
+    Setting(name, default: value, allowed: "unlimited, or days from 1 to 36500", help: help) { text in
+      if text == "unlimited" { return .unlimited }
+      return Int(text).flatMap { (1...36_500).contains($0) ? .days($0) : nil }
+    }
+  }
+
+  static func limits(_ settings: Settings) throws(SettingError) -> CommandProcessor<PostgresEventStore>.Limits {
+    var limits = CommandProcessor<PostgresEventStore>.Limits()
+    limits.batchSize = try settings[batchSize]
+    limits.queueSize = try settings[queueSize]
+    limits.patience = try settings[patience]
+    limits.cacheBytes = try settings[cacheSize] * 1_000_000
+    limits.resendPatience = try settings[resendPatience]
+    return limits
+  }
+}

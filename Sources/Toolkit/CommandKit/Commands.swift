@@ -1,0 +1,120 @@
+public import CommandProcessing
+public import EventSourcing
+internal import Foundation
+internal import HTTPTypes
+public import Hummingbird
+public import JSON
+public import ServiceKit
+
+/// HTTP in front of the command processor: what the routes of a command-service stand on.
+public struct Commands<Store: EventStore>: Sendable {
+  private let processor: CommandProcessor<Store>
+  private let store: Store
+  private let tokenKey: ConsistencyToken.Key
+  private let mayBegin: @Sendable () throws -> Void
+
+  /// - Parameter mayBegin: throws while no command may be taken.
+  package init(
+    _ processor: CommandProcessor<Store>, _ store: Store, tokenKey: ConsistencyToken.Key,
+    mayBegin: @escaping @Sendable () throws -> Void = {}
+  ) {
+    self.processor = processor
+    self.store = store
+    self.tokenKey = tokenKey
+    self.mayBegin = mayBegin
+  }
+
+  /// Runs what reads beforehand what its command needs, again where that has changed when the command is decided: where it is
+  /// rejected as `changed-meanwhile`.
+  public func again(_ body: () async throws -> Response) async throws -> Response {
+    var attempts = 0
+    while true {
+      do { return try await body() } catch let problem as Problem where problem.name == "changed-meanwhile" {
+        attempts += 1
+        guard attempts < 5 else { throw problem }
+      }
+    }
+  }
+
+  public func read(_ stream: StreamID, after version: Version, limit: Int) async throws -> [RecordedEvent] {
+    do throws(EventStoreError) {
+      return try await store.events(in: stream, after: version, limit: limit)
+    } catch { throw CommandError(reading: error) }
+  }
+
+  /// Sheds what would be refused anyway, before any work.
+  private func admit() throws {
+    try mayBegin()
+    guard !processor.isOverloaded else { throw processor.shed() }
+  }
+
+  /// - Parameter isOptional: no body means an empty object.
+  public func body(of request: Request, isOptional: Bool = false) async throws -> (JSON, [UInt8]) {
+    try admit()
+    let bytes = try await request.jsonBytes(isOptional: isOptional)
+    return (isOptional && bytes.isEmpty ? [:] : try JSON(requestBody: bytes), bytes)
+  }
+
+  public func create(
+    _ command: some Command, _ path: String, _ id: String, _ request: Request, _ body: [UInt8],
+    by caller: Caller
+  ) async throws -> Response {
+    try await create(command, path, id, CommandRequest(request, body: body, by: caller, hasSubject: false))
+  }
+
+  public func create(
+    _ command: some Command, _ path: String, _ id: String, _ request: CommandRequest
+  ) async throws -> Response {
+    try await respond(request, command) { decided in
+      CommandResponse(
+        status: 201, location: "\(path)/\(id.percentEncodedSegment)", id: id, version: decided.version.rawValue,
+        position: decided.position, streams: decided.streams)
+    }
+  }
+
+  public func change(
+    _ command: some Command, _ id: String, _ request: Request, _ body: [UInt8],
+    by caller: Caller, extra: (@Sendable (inout JSONWriter) -> Void)? = nil
+  ) async throws -> Response {
+    let commandRequest = try CommandRequest(request, body: body, by: caller, hasSubject: true)
+    return try await respond(commandRequest, command) { decided in
+      CommandResponse(
+        status: 200, id: id, version: decided.version.rawValue, position: decided.position,
+        streams: decided.streams, hasChanged: decided.hasChanged, extra: extra)
+    }
+  }
+
+  /// Carries the command out, and sends what the store has kept as its answer. The key is in every answer,
+  /// also in that to a failure: who sends it again, sends it with the key.
+  private func respond(
+    _ request: CommandRequest, _ command: some Command, _ answer: @escaping @Sendable (Decided) -> CommandResponse
+  ) async throws -> Response {
+    let key = request.key.key
+    let outcome: CommandOutcome
+    do {
+      outcome = try await Spans.within("command \(type(of: command))") {
+        try await processor.execute(command, request) { answer($0).encoded }
+      }
+    } catch {
+      guard var problem = commandProblem(error) else { throw error }
+      problem.headers[.idempotencyKey] = key
+      throw problem
+    }
+    guard let stored = CommandResponse(outcome.answer) else {
+      throw StoredAnswerError(description: "what is stored for the key \(key) is no response")
+    }
+    var headers: HTTPFields = [.eTag: stored.entityTag, .idempotencyKey: key]
+    if let location = stored.location { headers[.location] = location }
+    if let incarnation = outcome.incarnation, let streams = stored.streams,
+      let touched = TouchedStreams.parse(String(decoding: streams, as: UTF8.self))
+    {
+      let entries = touched.map { ConsistencyToken.Entry(stream: $0.hash, position: $0.position) }
+      headers[.consistencyToken] = ConsistencyToken(incarnation: incarnation, entries: entries).signed(with: tokenKey)
+    }
+    return .json(stored.body, status: .init(code: stored.status), headers: headers)
+  }
+}
+
+private struct StoredAnswerError: Error, CustomStringConvertible {
+  let description: String
+}
