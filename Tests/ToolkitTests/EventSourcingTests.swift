@@ -70,24 +70,6 @@ struct EventSourcingTests {
     #expect(!Timestamp.range.contains(time) && Timestamp(time.description) == nil && !time.date.contains("T"))
   }
 
-  @Test("a command on one stream sees its state, emits to it, and is rejected by value")
-  func streamCommand() throws {
-    struct Add: StreamCommand {
-      let amount: Int64
-      func decide(_ state: Tally) throws(Rejection) -> [Counted] {
-        guard state.sum + amount <= 10 else { throw .wouldExceed(limit: 10) }
-        return amount == 0 ? [] : [Counted(amount: amount)]
-      }
-    }
-    let command = OnStream(Add(amount: 6), "a")
-    #expect(command.streams.map(\.stream) == [Tally.stream("a")])
-    var decision = Decision(states: [Tally.stream("a"): StreamState(new: command.streams[0])])
-    try command.decide(&decision)
-    #expect(decision.emitted.count == 1 && decision.state(Tally.self, "a").sum == 6 && decision.misuse == nil)
-    #expect(throws: Rejection.wouldExceed(limit: 10)) { try command.decide(&decision) }
-    #expect(decision.emitted.count == 1)
-  }
-
   @Test("days since the Gregorian calendar began are read as they were written, and as Foundation has them")
   func days() throws {
     var calendar = Calendar(identifier: .iso8601)

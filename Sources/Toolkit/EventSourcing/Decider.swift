@@ -119,37 +119,6 @@ public protocol Command: Sendable {
   func decide(_ decision: inout Decision) throws(Rejection)
 }
 
-/// What a command on one stream wants done.
-public protocol StreamCommand: Sendable {
-  associatedtype State: Aggregate
-
-  /// Gives the events that follow, or none where nothing is to be done, or throws: pure, and quick. It may be called
-  /// several times, each time with newer state.
-  func decide(_ state: State) throws(Rejection) -> [State.Event]
-}
-
-/// A command on one stream, with the stream's id.
-public struct OnStream<One: StreamCommand>: Command {
-  public let command: One
-  public let id: String
-  private let isExpectedNew: Bool
-
-  /// - Parameter isExpectedNew: the stream is expected not to be there.
-  public init(_ command: One, _ id: String, isExpectedNew: Bool = false) {
-    self.command = command
-    self.id = id
-    self.isExpectedNew = isExpectedNew
-  }
-
-  public var streams: [AggregateReference] { [AggregateReference(One.State.self, id, isExpectedNew: isExpectedNew)] }
-
-  public func decide(_ decision: inout Decision) throws(Rejection) {
-    for event in try command.decide(decision.state(One.State.self, id)) {
-      decision.emit(event, to: One.State.self, id)
-    }
-  }
-}
-
 /// What a command sees while it decides, and the events that it emits.
 public struct Decision: Sendable {
   /// An emitted event with its stream.

@@ -5,19 +5,15 @@ public import RabbitMQ
 /// The live feed as the relay publishes it: one read of the write store for any number of processes.
 public struct RabbitMQFeed: EventFeed {
   private let broker: RabbitMQConfiguration
-  private let prefetchSize: Int
+  /// Bytes that the broker sends ahead of what was taken: as many messages as can be that large.
+  private static let prefetchSize = 16 * 1024 * 1024
+
   private let upkeepInterval: Duration
   private let logger: Logger
 
-  /// - Parameters:
-  ///   - prefetchSize: bytes that the broker sends ahead of what was taken: as many messages as can be that large.
-  ///   - upkeepInterval: how often the queue is bound again, since somebody may have deleted the exchange.
-  public init(
-    _ broker: RabbitMQConfiguration, prefetchSize: Int = 16 * 1024 * 1024, upkeepInterval: Duration = .seconds(5),
-    logger: Logger
-  ) {
+  /// - Parameter upkeepInterval: how often the queue is bound again, since somebody may have deleted the exchange.
+  public init(_ broker: RabbitMQConfiguration, upkeepInterval: Duration = .seconds(5), logger: Logger) {
     self.broker = broker
-    self.prefetchSize = prefetchSize
     self.upkeepInterval = upkeepInterval
     self.logger = logger
   }
@@ -29,7 +25,7 @@ public struct RabbitMQFeed: EventFeed {
       try await connection.bind(queue: queue, to: LiveFeed.exchange.name, routingKey: routingKey)
     }
     let consumer = RabbitMQConsumer(
-      broker, prefetch: UInt16(clamping: max(1, prefetchSize / FeedBatcher.maximumSize)), logger: logger,
+      broker, prefetch: UInt16(clamping: max(1, Self.prefetchSize / FeedBatcher.maximumSize)), logger: logger,
       upkeepInterval: upkeepInterval,
       setUp: { connection in
         let queue = try await connection.declare(
