@@ -38,8 +38,6 @@ final class SharedRounds: Sendable {
     var isRunning = false
   }
 
-  /// How long a round waits for those who plan, at most.
-  private static let patience = Duration.milliseconds(5)
   /// What is not urgent waits so long for company.
   private static let leisure = Duration.milliseconds(2)
   /// A round that takes longer is taken apart.
@@ -49,12 +47,17 @@ final class SharedRounds: Sendable {
 
   private let pool: PostgresPool
   private let worker: UUID
+  private let patience: Duration
   private let epoch = ContinuousClock.now
   private let state = Mutex(State())
   private let size = Recorder(label: "projector_round_parts")
 
-  /// - Parameter worker: who owns the pairs.
-  init(_ readStore: PostgresPool, worker: UUID) { (pool, self.worker) = (readStore, worker) }
+  /// - Parameters:
+  ///   - worker: who owns the pairs.
+  ///   - patience: how long a round waits for those who plan, at most.
+  init(_ readStore: PostgresPool, worker: UUID, patience: Duration = .milliseconds(5)) {
+    (pool, self.worker, self.patience) = (readStore, worker, patience)
+  }
 
   /// When to do what is done at intervals: all lanes at the same moments, so that they do it together.
   func next(within interval: Duration) -> ContinuousClock.Instant {
@@ -85,7 +88,7 @@ final class SharedRounds: Sendable {
       let pause = state.withLock { state -> Duration? in
         state.waiting.append(Entry(lane: lane, part: part, continuation: continuation))
         guard state.waiting.count == 1 else { return nil }
-        return state.planning.isEmpty ? (isUrgent ? nil : Self.leisure) : Self.patience
+        return state.planning.isEmpty ? (isUrgent ? nil : Self.leisure) : patience
       }
       if let pause {
         // Of nobody's task, but over within milliseconds.
