@@ -43,7 +43,7 @@ struct FullTables {
         $$ select translate(substr(md5(number::text), 1, 7), '0123456789', 'ghijklmnop') $$
       """,
       """
-      insert into read_models.customers_g1 (key, version, owner, document, search, email)
+      insert into read_models.customers_g1 (key, version, stream_hash, document, search, email)
       select 'customer-' || n, 1, 0,
         json_build_object('customerId', 'customer-' || n, 'name', name, 'email', n || '@example.org', 'country', null),
         ' ' || name, n || '@example.org'
@@ -52,7 +52,7 @@ struct FullTables {
       """,
       // One in a hundred is discontinued, another one sold out.
       """
-      insert into read_models.catalogue_g1 (key, version, owner, document, name, unit_price, is_on_sale, is_in_stock, search, details)
+      insert into read_models.catalogue_g1 (key, version, stream_hash, document, name, unit_price, is_on_sale, is_in_stock, search, details)
       select sku, 1, 0, json_build_object('sku', sku, 'name', name, 'description', repeat('lorem ', 20), 'unitPrice', n % 997),
         name, n % 997, n % 100 <> 1, n % 100 <> 2, ' ' || lower(sku) || ' sku ' || n || ' ' || name,
         ' ' || pg_temp.word(30000 + n % 100) || ' ' || pg_temp.word(40000 + n % 9)
@@ -61,7 +61,7 @@ struct FullTables {
       """,
       // Few are not delivered; the last country has 20 orders.
       """
-      insert into read_models.orders_g1 (key, version, owner, document, customer_id, placed_at, status, country, skus)
+      insert into read_models.orders_g1 (key, version, stream_hash, document, customer_id, placed_at, status, country, skus)
       select 'order-' || n, 4, 0, json_build_object('orderId', 'order-' || n, 'lines', repeat('line ', 100)),
         'customer-' || (n::bigint * 7919 % \(customers) + 1), timestamptz '\(start)' + n * interval '300 seconds',
         case when n % 1000 = 1 then 'paid' else 'delivered' end,
@@ -70,7 +70,7 @@ struct FullTables {
       from generate_series(1::bigint, \(orders)) as n
       """,
       """
-      insert into read_models.returns_g1 (key, version, owner, document)
+      insert into read_models.returns_g1 (key, version, stream_hash, document)
       select 'return-' || n, 1, 0, json_build_object('returnId', 'return-' || n) from generate_series(1, 20000) as n
       """,
       """

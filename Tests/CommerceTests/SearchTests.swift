@@ -18,7 +18,7 @@ struct SearchTests {
   ) async throws {
     try await pool.query(
       """
-      insert into read_models.catalogue_shape (key, version, owner, document, name, unit_price, is_on_sale, is_in_stock, search, details)
+      insert into read_models.catalogue_shape (key, version, stream_hash, document, name, unit_price, is_on_sale, is_in_stock, search, details)
       values (\(sku), 1, 0, json_build_object('sku', \(sku)::text), \(name), 1, true, true, \(search ?? SearchText.normal("\(sku) \(name)")),
         \(SearchText.normal(description)))
       """)

@@ -12,14 +12,25 @@ public struct StreamID: Hashable, Sendable, CustomStringConvertible {
     self.init(rawValue: "\(category)-\(id)")
   }
 
+  /// Whether a stream can be named so: for ids from outside.
+  public static func isValid(category: String, id: String) -> Bool {
+    guard !category.isEmpty, !category.utf8.contains(UInt8(ascii: "-")), !id.isEmpty,
+      lengths.contains(category.utf8.count + 1 + id.utf8.count)
+    else { return false }
+    // Most are plain ASCII, for which nothing need be looked up.
+    return id.utf8.allSatisfy { (0x20..<0x7F).contains($0) }
+      || id.unicodeScalars.allSatisfy { $0.properties.generalCategory != .control }
+  }
+
   /// A name as it stands in the store.
   public init(rawValue: String) {
     precondition(Self.lengths.contains(rawValue.utf8.count), "a stream's name has 3 to 255 bytes")
     self.rawValue = rawValue
   }
 
-  public var category: Substring { rawValue.prefix { $0 != "-" } }
-  public var id: Substring { rawValue[category.endIndex...].dropFirst() }
+  public var category: Substring { rawValue[..<separator] }
+  public var id: Substring { rawValue[separator...].dropFirst() }
+  private var separator: String.Index { rawValue.utf8.firstIndex(of: UInt8(ascii: "-")) ?? rawValue.endIndex }
   public var description: String { rawValue }
 
   /// 16 bits that place the stream in a partition, stable for ever: FNV-1a of 64 bits over the name's

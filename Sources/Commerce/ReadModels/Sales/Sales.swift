@@ -41,7 +41,7 @@ public struct Sales: ReadModel {
 
   /// Orders and returns may have the same id.
   public let sources = [
-    RowSource<Sale>(Order.self, keys: { [$0.stream.rawValue] }) { event, _, row in
+    RowSource<Sale>(Order.self, key: \.rawValue) { event, row in
       switch event.event {
       case .placed(let placed):
         row = Sale(
@@ -54,7 +54,7 @@ public struct Sales: ReadModel {
       case .paid, .shipped, .delivered, .itemsReturned: break
       }
     },
-    RowSource(Return.self, keys: { [$0.stream.rawValue] }) { event, _, row in
+    RowSource(Return.self, key: \.rawValue) { event, row in
       guard case .recorded(let returned) = event.event else { return }
       row = Sale(
         isReturn: true, at: returned.returnedAt, country: returned.country ?? "",

@@ -4,16 +4,18 @@ public import Postgres
 
 /// A column that repeats part of a row, so that it can be searched and sorted by.
 public struct Column<Row: Sendable>: Sendable {
-  let name: String
+  package let name: String
   /// The PostgreSQL type, as in a cast.
-  let type: String
+  package let type: String
+  package let mayBeNull: Bool
   /// What follows the type where the table is made.
-  let suffix: String
+  var suffix: String { (type == "text" ? " collate \"C\"" : "") + (mayBeNull ? "" : " not null") }
   let index: Index?
   let values: @Sendable ([Row]) -> PostgresValue
 
   /// - Parameters:
-  ///   - name: a lower-case letter, then lower-case letters, digits and `_`; not `key`, `version`, `owner` or `document`.
+  ///   - name: a lower-case letter, then lower-case letters, digits and `_`; not `key`, `version`, `stream_hash` or
+  ///     `document`.
   // Inlinable, so that what is done for each row is compiled for its types.
   @inlinable
   public init<Value: ColumnValue>(_ name: String, _ value: @escaping @Sendable (Row) -> Value) {
@@ -28,7 +30,7 @@ public struct Column<Row: Sendable>: Sendable {
   ) {
     self.name = name
     self.type = type
-    suffix = (type == "text" ? " collate \"C\"" : "") + (isNull ? "" : " not null")
+    mayBeNull = isNull
     self.index = index
     self.values = { PostgresValue(PostgresArray(values($0))) }
   }

@@ -19,40 +19,72 @@ extension StreamID {
 public struct RowChange<Row: Sendable>: Sendable {
   public let key: String
   public let stream: StreamID
+  /// As `StoredRow` has it.
+  let owner: Int64
   /// Of the last event.
-  public let version: Version
+  public fileprivate(set) var version: Version
   /// nil where there is no row yet.
-  public let before: Row?
+  public fileprivate(set) var before: Row?
   /// nil where there is no row any more.
-  public let after: Row?
+  public fileprivate(set) var after: Row?
+
+  func partition(_ partitioning: Partitioning) -> Partition {
+    partitioning.partition(ofHash: UInt16(UInt64(bitPattern: owner) >> 48))
+  }
 }
 
 /// Events with the rows that they concern.
 struct KeyedEvents<Row: Sendable>: Sendable {
-  private var changes: [(version: Version, change: RowSource<Row>.Change)] = []
-  /// Keys in the order of their first events.
-  private var order: [String] = []
-  private var firsts: [String: RecordedEvent] = [:]
+  /// One event and one row.
+  private struct Step: Sendable {
+    let row: Int
+    let apply: Apply
+  }
 
+  private enum Apply: Sendable {
+    case event(Int, @Sendable (RecordedEvent, inout Row?) throws -> Void)
+    case key(@Sendable (String, inout Row?) throws -> Void)
+  }
+
+  private let events: [RecordedEvent]
+  private var steps: [Step] = []
+  /// In the order of their first events; with what these make of them in `fold`.
+  private var rows: [RowChange<Row>] = []
+  private var places: [String: Int] = [:]
   /// Keys of rows that may be there: what begins here has none yet.
-  var existing: [String] { order.filter { firsts[$0]!.version.rawValue > 1 } }
+  private(set) var existing: [String] = []
 
   /// - Throws: `ProjectionFault`
   init(_ events: [RecordedEvent], _ sources: [RowSource<Row>]) throws(ProjectionFault) {
-    for event in events {
+    self.events = events
+    steps.reserveCapacity(events.count)
+    rows.reserveCapacity(events.count)
+    places.reserveCapacity(events.count)
+    for (index, event) in events.enumerated() {
       let category = event.stream.category
       for source in sources where category == source.category {
-        for change in try ProjectionFault.blaming({ try source.changes(event) }) {
-          if let first = firsts[change.key] {
-            guard first.stream == event.stream else { throw Self.isTaken(change.key, by: event.stream) }
-          } else {
-            firsts[change.key] = event
-            order.append(change.key)
-          }
-          changes.append((event.version, change))
+        switch source.rows {
+        case .ofStreams(let key, let apply):
+          steps.append(Step(row: try place(key(event.stream), event), apply: .event(index, apply)))
+        case .ofEvents(let read):
+          let (keys, apply) = try ProjectionFault.blaming { try read(event) }
+          for key in keys { steps.append(Step(row: try place(key, event), apply: .key(apply))) }
         }
       }
     }
+  }
+
+  /// Where the row of a key is, which may be the first time that it is asked for.
+  private mutating func place(_ key: String, _ event: RecordedEvent) throws(ProjectionFault) -> Int {
+    if let place = places[key] {
+      guard rows[place].stream == event.stream else { throw Self.isTaken(key, by: event.stream) }
+      rows[place].version = event.version
+      return place
+    }
+    if event.version.rawValue > 1 { existing.append(key) }
+    places[key] = rows.count
+    rows.append(RowChange(key: key, stream: event.stream, owner: event.stream.owner, version: event.version))
+    return rows.count - 1
   }
 
   private static func isTaken(_ key: String, by stream: StreamID) -> ProjectionFault {
@@ -63,22 +95,21 @@ struct KeyedEvents<Row: Sendable>: Sendable {
   /// - Parameter stored: the rows as they are stored.
   /// - Returns: every row that the events concern, in the order of their first ones.
   func fold(into stored: [String: StoredRow<Row>]) throws(ProjectionFault) -> [RowChange<Row>] {
-    for key in order {
-      guard let row = stored[key], let stream = firsts[key]?.stream, row.owner != stream.owner else { continue }
-      throw Self.isTaken(key, by: stream)
+    var rows = rows
+    for (key, row) in stored {
+      guard let place = places[key] else { continue }
+      guard row.owner == rows[place].owner else { throw Self.isTaken(key, by: rows[place].stream) }
+      (rows[place].before, rows[place].after) = (row.row, row.row)
     }
-    var after = stored.mapValues(\.row)
-    var versions: [String: Version] = [:]
-    for (version, change) in changes {
-      var row = after[change.key]
-      try ProjectionFault.blaming { try change.apply(&row) }
-      after[change.key] = row
-      versions[change.key] = version
+    for step in steps {
+      try ProjectionFault.blaming {
+        switch step.apply {
+        case .event(let index, let apply): try apply(events[index], &rows[step.row].after)
+        case .key(let apply): try apply(rows[step.row].key, &rows[step.row].after)
+        }
+      }
     }
-    return order.map { key in
-      RowChange(
-        key: key, stream: firsts[key]!.stream, version: versions[key]!, before: stored[key]?.row, after: after[key])
-    }
+    return rows
   }
 }
 
@@ -122,7 +153,7 @@ public struct FoldedRows<Model: ReadModel>: Sendable {
   @discardableResult
   public mutating func apply(_ events: [RecordedEvent], by model: Model) throws -> [RowChange<Model.Row>] {
     let changes = try model.fold(events) { keys in keys.reduce(into: [:]) { $0[$1] = stored[$1] } }
-    for change in changes { stored[change.key] = change.after.map { StoredRow($0, owner: change.stream.owner) } }
+    for change in changes { stored[change.key] = change.after.map { StoredRow($0, owner: change.owner) } }
     return changes
   }
 }

@@ -18,7 +18,7 @@ struct RowTable<Model: ReadModel>: Sendable {
     name = readModelsName + "." + model.name
     columns = model.columns
     types =
-      [("key", "text"), ("version", "bigint"), ("owner", "bigint"), ("document", "json")]
+      [("key", "text"), ("version", "bigint"), ("stream_hash", "bigint"), ("document", "json")]
       + columns.map { ($0.name, $0.type) }
     insert = insertionSQL(types)
     let updates = types.dropFirst().map { "\($0.name) = excluded.\($0.name)" }
@@ -31,14 +31,14 @@ struct RowTable<Model: ReadModel>: Sendable {
     let own = columns.map { ",\n  \($0.name) \($0.type)\($0.suffix)" }.joined()
     let table = """
       create table \(shape) (
-        key text collate "C" primary key, version bigint not null, owner bigint not null, document json not null\(own));
+        key text collate "C" primary key, version bigint not null, stream_hash bigint not null, document json not null\(own));
       """
     return table
       + (columns.compactMap(\.index) + indexes).map { "\ncreate index on \(shape) \($0.definition);" }.joined()
   }
 
   func select(_ keys: [String], from target: String) -> Query {
-    "select key, document, owner from \(unescaped: target) where key = any(\(array: keys))"
+    "select key, document, stream_hash from \(unescaped: target) where key = any(\(array: keys))"
   }
 
   /// - Parameter rows: what `select` gave.
@@ -81,7 +81,7 @@ struct RowTable<Model: ReadModel>: Sendable {
       [
         PostgresValue(PostgresArray(places.map { changes[$0].key })),
         PostgresValue(PostgresArray(places.map { changes[$0].version.rawValue })),
-        PostgresValue(PostgresArray(places.map { changes[$0].stream.owner })),
+        PostgresValue(PostgresArray(places.map { changes[$0].owner })),
         PostgresValue(PostgresArray(try rows.map { PostgresText(utf8: try Model.document(of: $0)) })),
       ] + columns.map { $0.values(rows) }
     if areNew, rows.count >= Self.copyThreshold, zip(values, types).allSatisfy({ $0.isArray(of: $1.type) }) {

@@ -46,6 +46,11 @@ package struct TotalsTable<Row: Sendable>: Sendable {
     addition = " on conflict (\(identity)) do update set \(updates)"
   }
 
+  /// Its name without the schema, and its columns but for the partition.
+  package var description: (name: String, keys: [(name: String, type: String)], sums: [String]) {
+    (String(name.dropFirst(readModelsName.count + 1)), keys, sums)
+  }
+
   /// SQL that makes the shape.
   var definition: String {
     let groups = keys.map { "\n  \($0.name) \($0.type)\($0.type == "text" ? " collate \"C\"" : "") not null," }.joined()
@@ -60,27 +65,32 @@ package struct TotalsTable<Row: Sendable>: Sendable {
 
   /// What the changes come to, row by row.
   func sums(of changes: [RowChange<Row>], _ partitioning: Partitioning) throws -> [TotalsKey: [Int64]] {
+    let zeros = Array(repeating: Int64(0), count: sums.count)
     var totals: [TotalsKey: [Int64]] = [:]
     for change in changes {
-      let partition = partitioning.partition(of: change.stream).index
-      for (row, add) in [(change.before, false), (change.after, true)] {
-        guard let row else { continue }
-        for contribution in contributions(row) {
-          let key = TotalsKey(partition: partition, groups: contribution.groups)
-          var amounts = totals[key] ?? Array(repeating: 0, count: sums.count)
-          for (index, amount) in contribution.amounts.enumerated() {
-            let (sum, overflows) =
-              add ? amounts[index].addingReportingOverflow(amount) : amounts[index].subtractingReportingOverflow(amount)
-            guard !overflows else {
-              throw ProjectionFault(underlying: ProjectionsError("a sum in \(name) does not fit in 64 bits"))
-            }
-            amounts[index] = sum
-          }
-          totals[key] = amounts
-        }
+      let partition = change.partition(partitioning).index
+      for contribution in change.before.map(contributions) ?? [] {
+        let key = TotalsKey(partition: partition, groups: contribution.groups)
+        try combine(&totals[key, default: zeros], contribution.amounts) { $0.subtractingReportingOverflow($1) }
+      }
+      for contribution in change.after.map(contributions) ?? [] {
+        let key = TotalsKey(partition: partition, groups: contribution.groups)
+        try combine(&totals[key, default: zeros], contribution.amounts) { $0.addingReportingOverflow($1) }
       }
     }
     return totals.filter { $0.value.contains { $0 != 0 } }
+  }
+
+  private func combine(
+    _ sums: inout [Int64], _ amounts: [Int64], _ operation: (Int64, Int64) -> (partialValue: Int64, overflow: Bool)
+  ) throws(ProjectionFault) {
+    for index in sums.indices {
+      let (sum, overflows) = operation(sums[index], amounts[index])
+      guard !overflows else {
+        throw ProjectionFault(underlying: ProjectionsError("a sum in \(name) does not fit in 64 bits"))
+      }
+      sums[index] = sum
+    }
   }
 
   /// SQL for its rows as text, summed over the partitions; sums that are all 0 count as absent.
