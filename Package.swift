@@ -39,11 +39,7 @@ let package = Package(
     .executable(name: "constant-answer", targets: ["ConstantAnswer"]),
     .library(name: "Postgres", targets: ["Postgres"]),
     .library(name: "RabbitMQ", targets: ["RabbitMQ"]),
-    .library(
-      name: "CounterflowToolkit",
-      targets: [
-        "Failures", "JSON", "EventSourcing", "PostgresEventStore", "CommandProcessing", "RabbitMQFeed", "Projections",
-      ]),
+    .library(name: "Counterflow", targets: ["Counterflow"]),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
@@ -133,6 +129,19 @@ let package = Package(
         "EventLoop", "EventSourcing", "Failures", "JSON", "Postgres", "PostgresEventStore", "Projections", "ServiceKit",
         crypto, httpTypes, hummingbird, lifecycle, logging, metrics, nioCore,
       ]),
+    toolkit(
+      "Administration",
+      [
+        "EventSourcing", "Failures", "JSON", "Observability", "Postgres", "PostgresEventStore", "Projections",
+        "ServiceKit", argumentParser, logging,
+      ]),
+    // All of it, for those who write a domain.
+    toolkit(
+      "Counterflow",
+      [
+        "Administration", "CommandKit", "EventSourcing", "JSON", "Projections", "ProjectorKit", "QueryKit",
+        "RabbitMQFeed", "ServiceKit", argumentParser, httpTypes, hummingbird,
+      ]),
 
     // The commerce back end.
     commerce("Commerce", "Domain", ["EventSourcing", "JSON"]),
@@ -166,14 +175,16 @@ let package = Package(
     service(
       "CounterflowTool", "counterflow",
       [
-        "Commerce", "CommerceReadModels", "CommerceStore", "EventSourcing", "Failures", "JSON", "Observability",
-        "Postgres", "PostgresEventStore", "Projections", "RetailImport", "ServiceKit", argumentParser, asyncHTTPClient,
-        logging, nioCore, nioHTTP1,
+        "Administration", "Commerce", "CommerceReadModels", "CommerceStore", "EventSourcing", "JSON", "RetailImport",
+        "ServiceKit", argumentParser, asyncHTTPClient, nioCore, nioHTTP1,
       ]),
     service(
       "LoadTest", "loadtest",
       ["CLinux", "CommerceAPI", "JSON", "Observability", "ServiceKit", argumentParser, deque, histogram, nioEmbedded],
       embedding: ["report.html"]),
+
+    // The examples, for their tests; Examples/Package.swift is how a user has them.
+    example("items", "Items"), example("bank", "Bank"),
 
     // Measured by scripts/bench.
     .executableTarget(
@@ -200,8 +211,8 @@ let package = Package(
     .testTarget(
       name: "ToolkitTests",
       dependencies: [
-        "CommandProcessing", "EventSourcing", "Failures", "JSON", "Postgres", "PostgresEventStore", "Projections",
-        "RabbitMQ", "RabbitMQFeed", "TestSupport", coreMetrics, lifecycle, logging, metricsTestKit,
+        "CommandProcessing", "Counterflow", "EventSourcing", "Failures", "JSON", "Postgres", "PostgresEventStore",
+        "Projections", "RabbitMQ", "RabbitMQFeed", "TestSupport", coreMetrics, lifecycle, logging, metricsTestKit,
       ]),
     .testTarget(
       name: "CommerceTests",
@@ -215,7 +226,9 @@ let package = Package(
         "CommandKit", "CommandProcessing", "CommandService", "CommerceAPI", "CommerceReadModels", "CommerceStore",
         "CounterflowTool", "EventSourcing",
         "Failures", "JSON", "LoadTest", "Observability", "Postgres", "PostgresEventStore", "Projections", "Projector",
-        "QueryKit", "QueryService", "RabbitMQ", "RabbitMQFeed", "Relay", "ServiceKit", "TestSupport", crypto, histogram,
+        "QueryKit", "QueryService", "RabbitMQ", "RabbitMQFeed", "Relay", "ServiceKit", "TestSupport", "bank", "items",
+        crypto,
+        histogram,
         httpTypes,
         hummingbird, jwt, logging,
       ]),
@@ -247,6 +260,10 @@ func commerce(
   .target(
     name: name, dependencies: dependencies, path: "Sources/Commerce/\(folder)",
     resources: files.map { .embedInCode($0) })
+}
+
+func example(_ name: String, _ folder: String) -> Target {
+  .executableTarget(name: name, dependencies: ["Counterflow"], path: "Examples/\(folder)", exclude: ["README.md"])
 }
 
 func service(

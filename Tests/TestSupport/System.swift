@@ -24,11 +24,17 @@ public final class System: Sendable {
   ]
 
   private let environment: [String: String]
+  /// The executable that has all services as subcommands; nil for the commerce back end, which has one for each.
+  private let application: String?
 
-  /// - Parameter readURL: of the read store; without, it is where `writeURL` says, if that says anything.
+  /// - Parameters:
+  ///   - application: the executable that has all services as subcommands; nil for the commerce back end.
+  ///   - readURL: of the read store; without, it is where `writeURL` says, if that says anything.
   public init(
-    writeURL: String? = nil, readURL: String? = nil, amqpURL: String? = nil, settings: [String: String] = [:]
+    of application: String? = nil, writeURL: String? = nil, readURL: String? = nil, amqpURL: String? = nil,
+    settings: [String: String] = [:]
   ) {
+    self.application = application
     environment = [
       Store.write.rawValue: writeURL ?? FreshDatabase.current?.url ?? "",
       Store.read.rawValue: readURL ?? writeURL ?? FreshDatabase.readStore?.url ?? "",
@@ -50,7 +56,7 @@ public final class System: Sendable {
   public func migrate() async throws {
     let passwords = Self.roles.values.map { ("\($0.uppercased())_DATABASE_PASSWORD", Self.password) }
     let migrate = try run(
-      "counterflow", ["migrate", "--wait", "120"], settings: Dictionary(uniqueKeysWithValues: passwords))
+      application ?? "counterflow", ["migrate", "--wait", "120"], settings: Dictionary(uniqueKeysWithValues: passwords))
     guard try await migrate.wait() == 0 else { throw NeverHappened(description: "migrate: \(migrate.output)") }
   }
 
@@ -73,14 +79,10 @@ public final class System: Sendable {
     let own = [
       "HTTP_PORT": "0", Store.write.rawValue: url(of: service), Store.read.rawValue: url(of: service, in: .read),
     ]
-    let process = try run(service.rawValue, settings: own.merging(settings) { $1 })
-    var url: String?
-    try await eventually("\(service.rawValue) listens") {
-      guard process.isRunning else { throw NeverHappened(description: "\(service.rawValue): \(process.output)") }
-      url = process.output.firstMatch(of: /listening on (127\.0\.0\.1:\d+)/).map { "http://\($0.output.1)" }
-      return url != nil
-    }
-    return RunningService(process: process, http: HTTPProbe(url!))
+    let process =
+      try application.map { try run($0, [service.rawValue], settings: own.merging(settings) { $1 }) }
+      ?? run(service.rawValue, settings: own.merging(settings) { $1 })
+    return try await RunningService(process)
   }
 
   /// Starts a service and waits until it is ready.
@@ -95,6 +97,17 @@ public final class System: Sendable {
 public struct RunningService: Sendable {
   public let process: ChildProcess
   public let http: HTTPProbe
+
+  /// Once the process listens.
+  public init(_ process: ChildProcess) async throws {
+    var url: String?
+    try await eventually("\(process.log.lastPathComponent) listens") {
+      guard process.isRunning else { throw NeverHappened(description: process.output) }
+      url = process.output.firstMatch(of: /listening on (127\.0\.0\.1:\d+)/).map { "http://\($0.output.1)" }
+      return url != nil
+    }
+    (self.process, http) = (process, HTTPProbe(url!))
+  }
 
   public func isReady() async -> Bool { (try? await http.get("/readyz"))?.status == 200 }
 

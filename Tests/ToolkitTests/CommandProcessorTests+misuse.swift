@@ -62,3 +62,22 @@ extension CommandProcessorTests {
     }
   }
 }
+
+extension CommandProcessorTests {
+  @Test(
+    "an id that cannot be one is rejected, with what it may be; nothing is stored",
+    arguments: [
+      "", "a\nb", "\u{1}", String(repeating: "x", count: 250),
+    ])
+  func invalidID(id: String) async throws {
+    let store = FaultyStore()
+    try await withProcessor(store) { processor in
+      await #expect { _ = try await processor.execute(Count(ids: ["a", id])) } throws: {
+        ($0 as? Rejection)?.code == "invalid-id"
+      }
+      let fine = try await processor.execute(Count(ids: ["a"]))
+      #expect(fine.hasChanged)
+    }
+    #expect(await store.inner.head() == Position(1))
+  }
+}

@@ -161,11 +161,11 @@ struct IntegrationFeedTests {
   }
 
   @Test(
-    "someone else's client takes events from a quorum queue with a dead-letter queue (examples/consume_events.py)",
+    "someone else's client takes events from a quorum queue with a dead-letter queue (Examples/consume_events.py)",
     .freshVirtualHost, .freshDatabase(eventStoreSchema))
   func example() async throws {
     let engine = Engine()
-    let script = TestEnvironment.root.appendingPathComponent("examples/consume_events.py")
+    let script = TestEnvironment.root.appendingPathComponent("Examples/consume_events.py")
     let consumer = try ChildProcess(
       URL(fileURLWithPath: "/usr/bin/python3"), [script.path, "3"],
       environment: ["AMQP_URL": FreshVirtualHost.current.url])

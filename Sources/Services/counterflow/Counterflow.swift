@@ -1,19 +1,21 @@
+import Administration
 import ArgumentParser
+import CommerceReadModels
+import CommerceStore
 import ServiceKit
 
-/// Administration from the command line.
+/// Administration of the commerce back end from the command line.
 @main
 struct Counterflow: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Administers a Counterflow system.",
     discussion: "The databases are named by WRITE_DATABASE_URL and READ_DATABASE_URL; see docs/configuration.md.",
-    subcommands: [
-      Migrate.self, Status.self, Verify.self, ImportRetail.self, Rebuild.self, Parked.self, RestoreFinished.self,
-      Token.self,
-    ])
+    subcommands: Administration.commands + [ImportRetail.self])
 
   static func main() async {
-    await main(nil)
-    ServiceMain.exit(0)
+    await Administration(
+      program: "counterflow", writeSchemas: [commerceStoreSchema], scopes: Scope.commerce,
+      readModels: { commerceReadModels($0) }
+    ).main(Self.self)
   }
 }

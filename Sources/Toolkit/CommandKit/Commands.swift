@@ -92,7 +92,7 @@ public struct Commands<Store: EventStore>: Sendable {
     let key = request.key.key
     let outcome: CommandOutcome
     do {
-      outcome = try await Spans.within("command \(type(of: command))") {
+      outcome = try await Spans.within("command \(type(of: command).name)") {
         try await processor.execute(command, request) { answer($0).encoded }
       }
     } catch {

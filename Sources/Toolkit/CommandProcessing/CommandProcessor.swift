@@ -108,7 +108,8 @@ public actor CommandProcessor<Store: EventStore>: Service {
       CommandCounters.of(type(of: command)).overloaded.increment()
       throw CommandError.overloaded
     }
-    guard !command.streams.isEmpty else { throw defect("\(type(of: command)) names no stream: give it one") }
+    guard !command.streams.isEmpty else { throw defect("\(type(of: command).name) names no stream: give it one") }
+    guard command.streams.allSatisfy(\.isValid) else { throw Rejection.invalidID }
     return try await withCheckedThrowingContinuation { continuation in
       unanswered.add(1, ordering: .relaxed)
       metrics.unanswered.increment()

@@ -43,7 +43,7 @@ final class CommandCounters: Sendable {
   static func of<Carried: Command>(_ type: Carried.Type) -> CommandCounters {
     known.withLock { known in
       if let counters = known[ObjectIdentifier(type)] { return counters }
-      let counters = CommandCounters(String(describing: type))
+      let counters = CommandCounters(Carried.name)
       known[ObjectIdentifier(type)] = counters
       return counters
     }

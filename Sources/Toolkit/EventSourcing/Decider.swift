@@ -21,12 +21,20 @@ public protocol Aggregate: Sendable {
 }
 
 extension Aggregate {
-  public static func stream(_ id: String) -> StreamID { StreamID(category: category, id: id) }
+  /// - Parameter id: what cannot be one gives a stream that no command may use.
+  public static func stream(_ id: String) -> StreamID {
+    StreamID(
+      category: category,
+      id: StreamID.isValid(category: category, id: id) ? id : String(Unicode.Scalar(noID)))
+  }
 
   public var footprint: Int { MemoryLayout<Self>.size }
 
   mutating func apply(recorded: RecordedEvent) throws(EventDecodingError) { apply(try Event(recorded)) }
 }
+
+/// Stands for an id that cannot be one, and is none itself: a control character.
+private let noID: UInt8 = 1
 
 /// A stream that a command reads or writes, and the aggregate that folds it.
 public struct AggregateReference: Sendable {
@@ -40,6 +48,9 @@ public struct AggregateReference: Sendable {
     self.isExpectedNew = isExpectedNew
     self.type = type
   }
+
+  /// Whether the id that it was made of can be one.
+  public var isValid: Bool { stream.rawValue.utf8.last != noID }
 
   /// nil for an aggregate without snapshots.
   public var snapshotPolicy: SnapshotPolicy? { (type as? any SnapshottingAggregate.Type)?.snapshotPolicy }
@@ -111,12 +122,19 @@ public struct StreamState: Sendable {
 
 /// What a command wants done, decided on the state of the streams that it names.
 public protocol Command: Sendable {
+  /// For metrics, logs and traces: the type's name, if you do not say.
+  static var name: String { get }
+
   /// Every stream that `decide` reads or writes; at least one. A command that uses another one fails, by itself.
   var streams: [AggregateReference] { get }
 
   /// Emits events, or none where nothing is to be done, or throws: pure, and quick. It may be called
   /// several times, each time with newer state.
   func decide(_ decision: inout Decision) throws(Rejection)
+}
+
+extension Command {
+  public static var name: String { String(describing: Self.self) }
 }
 
 /// What a command sees while it decides, and the events that it emits.
@@ -161,4 +179,46 @@ public struct UndeclaredStream: ClassifiedError, Hashable, CustomStringConvertib
 
   public var failureKind: FailureKind { .programmingError }
   public var description: String { "\(stream) is not among the command's streams as \(aggregate): add it to them" }
+}
+
+/// A command on one stream: most are.
+///
+///     struct Withdraw: StreamCommand, Codable {
+///       var amount: Int64
+///
+///       func decide(_ account: Account) throws(Rejection) -> [AccountEvent] {
+///         guard amount <= account.balance else { throw Rejection("overdrawn", title: "Too little money", detail: "…") }
+///         return [.withdrawn(amount: amount)]
+///       }
+///     }
+public protocol StreamCommand: Sendable {
+  associatedtype State: Aggregate
+
+  /// The events that it comes to, none where nothing is to be done, or throws: pure, and quick. It may be called several times,
+  /// each time with newer state.
+  func decide(_ state: State) throws(Rejection) -> [State.Event]
+}
+
+/// A command on one stream, with the stream that it is for.
+public struct Addressed<Wrapped: StreamCommand>: Command {
+  public static var name: String { String(describing: Wrapped.self) }
+
+  private let command: Wrapped
+  private let id: String
+  private let isExpectedNew: Bool
+
+  /// - Parameter isExpectedNew: the stream is expected not to be there, so that it need not be looked up.
+  public init(_ command: Wrapped, to id: String, isExpectedNew: Bool = false) {
+    (self.command, self.id, self.isExpectedNew) = (command, id, isExpectedNew)
+  }
+
+  public var streams: [AggregateReference] {
+    [AggregateReference(Wrapped.State.self, id, isExpectedNew: isExpectedNew)]
+  }
+
+  public func decide(_ decision: inout Decision) throws(Rejection) {
+    for event in try command.decide(decision.state(Wrapped.State.self, id)) {
+      decision.emit(event, to: Wrapped.State.self, id)
+    }
+  }
 }

@@ -37,6 +37,11 @@ public struct Rejection: Error, Sendable, Hashable, CustomStringConvertible {
     Rejection("not-found", status: 404, title: "Not found", detail: detail)
   }
 
+  /// One of the things that a command names has an id that cannot be one.
+  public static let invalidID = Rejection(
+    "invalid-id", status: 422, title: "An id is not valid",
+    detail: "Ids have at least one character, no control characters, and are shorter than 250 bytes.")
+
   /// What is wrong with a request, all of it.
   public static func invalidRequest(_ errors: [FieldError]) -> Rejection {
     let first = errors.first.map { "\($0.pointer.isEmpty ? "the body" : $0.pointer) \($0.detail)" } ?? ""

@@ -29,10 +29,11 @@ package struct ChangeRoutes: Sendable {
   let heartbeat: Duration
 
   /// Follows all events, or those of the types that the request names.
-  /// - Parameter known: every type that there is.
-  func all(_ request: Request, types known: [String]) async throws -> Response {
+  /// - Parameter known: every type that there is; nil where that is not known, and any name may be one.
+  func all(_ request: Request, types known: [String]?) async throws -> Response {
     var parameters = QueryParameters(request)
     let types = try parameters.text("types") { text in
+      guard let known else { return nil }
       let unknown = text.split(separator: ",", omittingEmptySubsequences: false).first {
         !known.contains(String($0))
       }

@@ -32,6 +32,8 @@ public struct Histories: Sendable {
     case version(Version)
     /// The last event that was recorded by then.
     case time(Timestamp)
+    /// That of the query.
+    case now
   }
 
   /// Events read at a time.
@@ -79,6 +81,7 @@ public struct Histories: Sendable {
         switch moment {
         case .version(let last): event.version <= last
         case .time(let time): event.recordedAt <= time
+        case .now: true
         }
       }
       try rows.apply(Array(wanted), by: model)

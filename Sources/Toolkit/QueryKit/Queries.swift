@@ -16,7 +16,7 @@ public struct Queries: Sendable {
   package let store: ReadStore
   package let heads: StoreHeads
   let changes: ChangeRoutes
-  let eventTypes: [String]
+  let eventTypes: [String]?
 
   /// Answers a request for the history of one thing: the events of its stream, page by page.
   /// - Parameter missing: what is said where there is none.
@@ -53,12 +53,13 @@ extension Role {
   /// Answers queries.
   /// - QueryParameters:
   ///   - models: all read models.
-  ///   - eventTypes: the wire names of all events, for those who follow changes.
+  ///   - eventTypes: the wire names of all events, of which those who follow changes may name some; nil to let them name any.
   ///   - sealed: what is personal in events.
   ///   - settings: that `extend` reads, beside those that every query-service has.
   ///   - extend: adds the routes.
   public static func queryService(
-    _ models: [Projection], eventTypes: [String], sealed: [SealedEvents] = [], settings own: [SettingDescription] = [],
+    _ models: [Projection], eventTypes: [String]? = nil, sealed: [SealedEvents] = [],
+    settings own: [SettingDescription] = [],
     _ extend: @escaping @Sendable (Queries, Settings, Logger, inout RoleParts) throws -> Void
   ) -> Role {
     Role(

@@ -24,8 +24,29 @@ public struct Role: Sendable {
     self.parts = parts
   }
 
+  /// Several as one process, with one HTTP server.
+  public static func together(_ name: String, port: Int, _ roles: [Role]) -> Role {
+    let settings: [SettingDescription] = roles.flatMap(\.settings).reduce(into: []) {
+      if !$0.contains($1) { $0.append($1) }
+    }
+    return Role(name, port: port, settings: settings) { settings, logger in
+      var all = RoleParts()
+      var translations: [@Sendable (any Error) -> Problem?] = []
+      for role in roles {
+        let parts = try await role.parts(settings, logger)
+        all.services += parts.services
+        all.workers += parts.workers
+        all.healthChecks += parts.healthChecks.map { HealthCheck("\(role.name) \($0.name)", $0.check) }
+        all.routes += parts.routes
+        translations.append(parts.translate)
+      }
+      all.translate = { [translations] error in translations.lazy.compactMap { $0(error) }.first }
+      return all
+    }
+  }
+
   /// Runs it as this process, until SIGTERM or SIGINT.
-  public func main() async { await ServiceMain.run(name, services) }
+  public func main(_ settings: Settings = Settings()) async { await ServiceMain.run(name, settings, services) }
 
   private func services(_ settings: Settings, _ logger: Logger) async throws -> [any Service] {
     let parts = try await parts(settings, logger)

@@ -9,9 +9,8 @@ public enum ServiceMain {
   /// reverse order. A wrong setting ends the process at once, with status 78 (EX_CONFIG of sysexits.h)
   /// and the reason on standard error.
   public static func run(
-    _ name: String, _ build: (Settings, Logger) async throws -> [any Service]
+    _ name: String, _ settings: Settings = Settings(), _ build: (Settings, Logger) async throws -> [any Service]
   ) async {
-    let settings = Settings()
     allowManyConnections()
     do {
       let level = try settings[.logLevel]

@@ -40,6 +40,13 @@ extension JSONDecodingError {
   }
 }
 
+extension JSONDecodingError {
+  /// - Parameter path: names of members, from the outside in.
+  init(at path: [String], _ reason: String) {
+    self.init(pointer: jsonPointer(path.map(MemberName.init)), reason: reason)
+  }
+}
+
 private func jsonPointer(_ keys: [any CodingKey]) -> String {
   keys.map { key in
     "/" + (key.intValue.map(String.init) ?? key.stringValue.replacing("~", with: "~0").replacing("/", with: "~1"))
@@ -101,9 +108,15 @@ final class JSONDecoding: Decoder, SingleValueDecodingContainer {
   let value: JSON
   private let parent: JSONDecoding?
   private let key: (any CodingKey)?
+  /// Where more than the first mistake is wanted.
+  let findings: JSONFindings?
 
-  init(_ value: JSON, in parent: JSONDecoding? = nil, at key: (any CodingKey)? = nil) {
-    (self.value, self.parent, self.key) = (value, parent, key)
+  init(_ value: JSON, findings: JSONFindings? = nil) {
+    (self.value, parent, key, self.findings) = (value, nil, nil, findings)
+  }
+
+  init(_ value: JSON, in parent: JSONDecoding, at key: any CodingKey) {
+    (self.value, self.parent, self.key, findings) = (value, parent, key, parent.findings)
   }
 
   var codingPath: [any CodingKey] { (parent?.codingPath ?? []) + (key.map { [$0] } ?? []) }
@@ -155,14 +168,22 @@ struct JSONObjectDecoding<Key: CodingKey>: KeyedDecodingContainerProtocol {
 
   private func value(_ key: some CodingKey) -> JSON? {
     let name = key.stringValue
+    decoding.findings?.asked(name, of: decoding)
     return members.first { $0.name == name }?.value
   }
 
   func contains(_ key: Key) -> Bool { value(key) != nil }
 
-  private func read<Value>(_ key: Key, _ read: (JSON) throws(JSONMismatch) -> Value) throws -> Value {
-    guard let value = value(key) else { throw decoding.error("is missing", at: key) }
-    do { return try read(value) } catch { throw decoding.error(error.reason, at: key) }
+  private func read<Value: Decodable>(
+    _ key: Key, _ read: (JSON) throws(JSONMismatch) -> Value
+  ) throws -> Value {
+    guard let value = value(key) else { return try instead(of: decoding.error("is missing", at: key)) }
+    do { return try read(value) } catch { return try instead(of: decoding.error(error.reason, at: key)) }
+  }
+
+  private func instead<Value: Decodable>(of error: any Error) throws -> Value {
+    guard let findings = decoding.findings else { throw error }
+    return try findings.example(for: error, Value.self)
   }
 
   private func at(_ key: some CodingKey) throws -> JSONDecoding {
@@ -184,12 +205,14 @@ struct JSONObjectDecoding<Key: CodingKey>: KeyedDecodingContainerProtocol {
   func decode<Number: FixedWidthInteger & Decodable>(_ type: Number.Type, forKey key: Key) throws -> Number {
     try read(key) { j throws(JSONMismatch) in try j.asInteger() }
   }
-  func decode<Value: Decodable>(_ type: Value.Type, forKey key: Key) throws -> Value { try at(key).decode() }
+  func decode<Value: Decodable>(_ type: Value.Type, forKey key: Key) throws -> Value {
+    do { return try at(key).decode() } catch { return try instead(of: error) }
+  }
 
   // As the library's own, with one look for the member.
   func decodeIfPresent(_ type: String.Type, forKey key: Key) throws -> String? {
     guard let value = value(key), !value.isNull else { return nil }
-    do { return try value.asString() } catch { throw decoding.error(error.reason, at: key) }
+    do { return try value.asString() } catch { return try instead(of: decoding.error(error.reason, at: key)) }
   }
 
   func nestedContainer<Nested>(keyedBy type: Nested.Type, forKey key: Key) throws -> KeyedDecodingContainer<Nested> {
@@ -220,19 +243,27 @@ struct JSONArrayDecoding: UnkeyedDecodingContainer {
     return value
   }
 
+  private mutating func nextValue<Value: Decodable>(_ read: (JSONDecoding) throws -> Value) throws -> Value {
+    do { return try next(read) } catch {
+      guard let findings = decoding.findings, !isAtEnd else { throw error }
+      currentIndex += 1
+      return try findings.example(for: error, Value.self)
+    }
+  }
+
   mutating func decodeNil() throws -> Bool {
     guard !isAtEnd, elements[currentIndex].isNull else { return false }
     currentIndex += 1
     return true
   }
-  mutating func decode(_ type: Bool.Type) throws -> Bool { try next { try $0.decode(type) } }
-  mutating func decode(_ type: String.Type) throws -> String { try next { try $0.decode(type) } }
-  mutating func decode(_ type: Double.Type) throws -> Double { try next { try $0.decode(type) } }
-  mutating func decode(_ type: Float.Type) throws -> Float { try next { try $0.decode(type) } }
+  mutating func decode(_ type: Bool.Type) throws -> Bool { try nextValue { try $0.decode(type) } }
+  mutating func decode(_ type: String.Type) throws -> String { try nextValue { try $0.decode(type) } }
+  mutating func decode(_ type: Double.Type) throws -> Double { try nextValue { try $0.decode(type) } }
+  mutating func decode(_ type: Float.Type) throws -> Float { try nextValue { try $0.decode(type) } }
   mutating func decode<Number: FixedWidthInteger & Decodable>(_ type: Number.Type) throws -> Number {
-    try next { try $0.decode(type) }
+    try nextValue { try $0.decode(type) }
   }
-  mutating func decode<Value: Decodable>(_ type: Value.Type) throws -> Value { try next { try $0.decode() } }
+  mutating func decode<Value: Decodable>(_ type: Value.Type) throws -> Value { try nextValue { try $0.decode() } }
 
   mutating func nestedContainer<Nested>(keyedBy type: Nested.Type) throws -> KeyedDecodingContainer<Nested> {
     try next { try $0.container(keyedBy: type) }

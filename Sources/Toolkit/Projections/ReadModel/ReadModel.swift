@@ -27,7 +27,7 @@ public protocol ReadModel: Sendable {
   /// What a query answers, as JSON. `Codable` is enough; `encode` and `decode` can be written by hand for a hot one.
   associatedtype Row: Sendable
 
-  /// Names its tables and checkpoints; it never changes. A lower-case letter, then lower-case letters, digits and `_`; 40 at most.
+  /// Names its tables and checkpoints; it never changes. A lower-case letter, then lower-case letters, digits and `_`; 50 at most.
   var name: String { get }
 
   /// From 1; counted up whenever rows would come out otherwise than before, or lie in other columns. A process with a new
@@ -58,6 +58,24 @@ extension ReadModel {
   public var indexes: [Index] { [] }
   public var totals: [Totals<Row>] { [] }
   public func prepared(for events: [RecordedEvent], in generation: Generation) async throws -> Self { self }
+}
+
+extension ReadModel {
+  /// Why it cannot work as it is declared; nil for nothing.
+  package var problem: String? {
+    let names = [name] + columns.map(\.name) + totals.flatMap(\.tables).map(\.description.name)
+    if let wrong = names.first(where: { $0.wholeMatch(of: /[a-z][a-z0-9_]{0,49}/) == nil }) {
+      return
+        "the read model \(name) needs another name than '\(wrong)': a lower-case letter, then such letters, digits and _"
+    }
+    let reserved = ["key", "version", "stream_hash", "document"]
+    var seen = Set(reserved)
+    return columns.first { !seen.insert($0.name).inserted }.map { column in
+      reserved.contains(column.name)
+        ? "a column of the read model \(name) cannot be called \(column.name), since every read model has one"
+        : "two columns of the read model \(name) are called \(column.name)"
+    }
+  }
 }
 
 extension ReadModel where Row: Codable {

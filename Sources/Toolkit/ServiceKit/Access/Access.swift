@@ -8,6 +8,8 @@ public struct ServiceContext: RequestContext {
   public var coreContext: CoreRequestContextStorage
   /// Who sends it; set before any route that asks for a scope.
   public internal(set) var caller = Caller.anybody
+  /// By which names the router knows the path's parameters, where it has others than the route.
+  package var parameterNames: [String: String] = [:]
   let channel: any Channel
 
   public init(source: ApplicationRequestContextSource) {

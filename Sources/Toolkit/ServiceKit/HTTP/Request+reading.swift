@@ -64,10 +64,10 @@ extension JSON {
   }
 }
 
-extension RequestContext {
+extension ServiceContext {
   /// A part of the path, percent-decoded.
   public func pathParameter(_ name: String) throws -> String {
-    let raw = try parameters.require(name)
+    let raw = try parameters.require(parameterNames[name] ?? name)
     // Most have nothing to decode, and need not pass through Foundation. What cannot be decoded does not come here.
     return raw.utf8.contains(UInt8(ascii: "%")) ? raw.removingPercentEncoding ?? raw : raw
   }

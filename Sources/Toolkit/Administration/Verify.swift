@@ -1,10 +1,10 @@
-import ArgumentParser
-import EventSourcing
-import Foundation
-import JSON
-import Postgres
-import PostgresEventStore
-import Projections
+internal import ArgumentParser
+internal import EventSourcing
+internal import Foundation
+internal import JSON
+internal import Postgres
+internal import PostgresEventStore
+internal import Projections
 
 /// Proves that the read tables hold every event, and are what the events come to.
 struct Verify: AsyncParsableCommand {
@@ -48,7 +48,8 @@ struct Verify: AsyncParsableCommand {
           let partitions = sample.map { Set(generation.partitioning.partitions.map(\.index).shuffled().prefix($0)) }
           let connection = try await connectPatiently(
             PostgresConfiguration(
-              url: stores.readURL, applicationName: "counterflow verify", statementTimeout: .seconds(600)),
+              url: stores.readURL, applicationName: "\(Administration.current.program) verify",
+              statementTimeout: .seconds(600)),
             for: .seconds(30))
           results.append(
             try await Verification.verify(projection, generation, on: connection, stores.events, partitions: partitions)

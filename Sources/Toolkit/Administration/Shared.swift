@@ -1,13 +1,13 @@
-import ArgumentParser
-import Failures
-import Foundation
-import Postgres
-import ServiceKit
+internal import ArgumentParser
+internal import Failures
+internal import Foundation
+internal import Postgres
+internal import ServiceKit
 
 /// A setting that is missing or wrong ends the command as it ends a service.
-func reportingSettings(_ body: () async throws -> Void) async throws {
+package func reportingSettings(_ body: () async throws -> Void) async throws {
   do { try await body() } catch let error as SettingError {
-    FileHandle.standardError.write(Data("counterflow: \(error)\n".utf8))
+    FileHandle.standardError.write(Data("\(Administration.current.program): \(error)\n".utf8))
     // EX_CONFIG of sysexits.h, as the services.
     throw ExitCode(78)
   }

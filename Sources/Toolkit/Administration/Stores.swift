@@ -1,11 +1,10 @@
-import ArgumentParser
-import CommerceReadModels
-import Logging
-import Observability
-import Postgres
-import PostgresEventStore
-import Projections
-import ServiceKit
+internal import ArgumentParser
+internal import Logging
+internal import Observability
+internal import Postgres
+internal import PostgresEventStore
+internal import Projections
+internal import ServiceKit
 
 /// Both stores, as administration sees them.
 struct Stores {
@@ -16,13 +15,14 @@ struct Stores {
   var events: PostgresEventStore { PostgresEventStore(writeStore) }
 
   init(_ settings: Settings = Settings()) throws {
+    let program = Administration.current.program
     readURL = try settings[CommonSettings.readDatabaseURL]
-    let logger = Logger(label: "counterflow") { StreamLogHandler(label: $0, stream: LogLines(), metadataProvider: nil) }
+    let logger = Logger(label: program) { StreamLogHandler(label: $0, stream: LogLines(), metadataProvider: nil) }
     let pool = { (url: String) in
       PostgresPool(
         // A busy server may take long to make a connection, and a person can wait.
         PostgresConfiguration(
-          url: url, applicationName: "counterflow", connectTimeout: .seconds(15), statementTimeout: .seconds(60)),
+          url: url, applicationName: program, connectTimeout: .seconds(15), statementTimeout: .seconds(60)),
         limits: .init(size: 4, acquireTimeout: .seconds(30)), logger: logger)
     }
     readStore = pool(readURL)
@@ -31,7 +31,7 @@ struct Stores {
 
   /// The projections of these names; all when there are none.
   func projections(_ names: [String]) throws -> [Projection] {
-    let all = commerceReadModels(PersonalKeys(writeStore))
+    let all = Administration.current.readModels(PersonalKeys(writeStore))
     for name in names where !all.contains(where: { $0.name == name }) {
       throw ValidationError(
         "there is no projection '\(name)'; there are: \(all.map(\.name).joined(separator: ", "))")

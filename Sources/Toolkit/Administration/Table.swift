@@ -1,14 +1,14 @@
 /// Columns for people: numbers to the right, everything else to the left.
-struct Table {
+package struct Table {
   private var rows: [[String]] = []
 
-  init(_ heading: String...) { rows.append(heading) }
+  package init(_ heading: String...) { rows.append(heading) }
 
-  mutating func add(_ cells: String...) { rows.append(cells) }
+  package mutating func add(_ cells: String...) { rows.append(cells) }
 
   var isEmpty: Bool { rows.count == 1 }
 
-  var text: String {
+  package var text: String {
     let widths = rows[0].indices.map { column in rows.map { $0[column].count }.max()! }
     let isNumeric = rows[0].indices.map { column in
       !isEmpty && rows.dropFirst().allSatisfy { $0[column].allSatisfy { "0123456789.,-s %".contains($0) } }

@@ -1,10 +1,9 @@
-import ArgumentParser
-import CommerceReadModels
-import EventSourcing
-import Foundation
-import JSON
-import PostgresEventStore
-import Projections
+internal import ArgumentParser
+internal import EventSourcing
+internal import Foundation
+internal import JSON
+internal import PostgresEventStore
+internal import Projections
 
 /// Shows how every projection is doing.
 struct Status: AsyncParsableCommand {
@@ -27,7 +26,7 @@ struct Status: AsyncParsableCommand {
         let status = try await ProjectionStatus.read(stores.readStore, stores.events)
         if watch && !json { print("\u{1B}[2J\u{1B}[H", terminator: "") }
         let known = Set(status.entries.map(\.generation.projection))
-        let missing = commerceReadModels().map(\.name).filter { !known.contains($0) }
+        let missing = Administration.current.readModels(nil).map(\.name).filter { !known.contains($0) }
         print(json ? Self.json(status, missing) : Self.text(status, missing, withPairs: pairs))
         fflush(nil)
         guard watch else {

@@ -1,11 +1,9 @@
-import ArgumentParser
-import CommerceReadModels
-import CommerceStore
-import Foundation
-import Postgres
-import PostgresEventStore
-import Projections
-import ServiceKit
+internal import ArgumentParser
+internal import Foundation
+internal import Postgres
+internal import PostgresEventStore
+internal import Projections
+public import ServiceKit
 
 /// Brings both databases' schemas to this build's version.
 struct Migrate: AsyncParsableCommand {
@@ -26,48 +24,55 @@ struct Migrate: AsyncParsableCommand {
     guard (0...3600).contains(wait) else { throw ValidationError("--wait takes 0 to 3600 seconds") }
   }
 
-  func run() async throws { try await reportingSettings { try await migrate(Settings()) } }
+  func run() async throws {
+    try await reportingSettings {
+      try await Administration.current.migrate(Settings(), wait: .seconds(wait)) { print($0) }
+    }
+  }
+}
 
-  private func migrate(_ settings: Settings) async throws {
+extension Administration {
+  /// Brings both databases' schemas to this build's version, and makes the services' roles.
+  /// - Parameters:
+  ///   - wait: how long a database that does not answer yet is waited for.
+  ///   - say: is given a line for each thing that was done.
+  public func migrate(_ settings: Settings, wait: Duration, _ say: (String) -> Void) async throws {
     let passwords = try ServiceRole.allCases.compactMap { role in
       try settings[role.password].map { (role, $0) }
     }
     try await migrate(
       "write store", try settings[CommonSettings.writeDatabaseURL],
-      [eventStoreSchema, personalSchema, commerceStoreSchema],
-      passwords)
+      [eventStoreSchema, personalSchema] + writeSchemas, passwords, wait, say)
     try await migrate(
       "read store", try settings[CommonSettings.readDatabaseURL],
-      [projectionsSchema, readModelsSchema(commerceReadModels())],
-      passwords.filter { $0.0.usesReadStore })
+      [projectionsSchema, readModelsSchema(readModels(nil))], passwords.filter { $0.0.usesReadStore }, wait, say)
   }
 
   private func migrate(
-    _ name: String, _ url: String, _ schemas: [Schema], _ passwords: [(ServiceRole, String)]
+    _ name: String, _ url: String, _ schemas: [Schema], _ passwords: [(ServiceRole, String)], _ wait: Duration,
+    _ say: (String) -> Void
   ) async throws {
     let connection = try await connectPatiently(
-      PostgresConfiguration(url: url, applicationName: "counterflow"), for: .seconds(wait))
+      PostgresConfiguration(url: url, applicationName: program), for: wait)
     for schema in schemas {
       let applied = try await connection.migrate(schema)
-      for migration in applied { print("\(name): applied \(migration)") }
-      if applied.isEmpty { print("\(name): \(schema.name) is at version \(schema.version) already") }
+      for migration in applied { say("\(name): applied \(migration)") }
+      if applied.isEmpty { say("\(name): \(schema.name) is at version \(schema.version) already") }
     }
     do { try await connection.execute(Self.restrictions) } catch {
       guard error.sqlState == .insufficientPrivilege else { throw error }
-      print("\(name): \(error.message); a superuser can take from everybody what PostgreSQL gives by default")
+      say("\(name): \(error.message); a superuser can take from everybody what PostgreSQL gives by default")
     }
     for (role, password) in passwords {
       try await connection.allowLogin(role.name, password: password)
-      print("\(name): \(role.name) may log in")
+      say("\(name): \(role.name) may log in")
     }
     await connection.close()
   }
-}
 
-extension Migrate {
   /// What PostgreSQL lets everybody do in a new database, and no service needs: temporary tables, large objects, and
   /// advisory locks, with which a role that only reads could hold up appending.
-  fileprivate static let restrictions = """
+  private static let restrictions = """
     do $$
     declare
       function regprocedure;
@@ -88,7 +93,7 @@ extension Migrate {
     """
 }
 
-/// The database roles of the services; `counterflow migrate` makes them.
+/// The database roles of the services; `migrate` makes them.
 enum ServiceRole: String, CaseIterable {
   case command, relay, projector, query
 

@@ -1,9 +1,9 @@
-import ArgumentParser
-import EventSourcing
-import Foundation
-import Postgres
-import PostgresEventStore
-import Projections
+internal import ArgumentParser
+internal import EventSourcing
+internal import Foundation
+internal import Postgres
+internal import PostgresEventStore
+internal import Projections
 
 /// Fills a projection's tables anew, beside those that serve.
 struct Rebuild: AsyncParsableCommand {
@@ -76,7 +76,7 @@ private struct Rebuilding {
       }
     }
     guard let building = try await generations().first(where: { $0.state == .building }) else {
-      throw ValidationError("somebody else has ended it meanwhile; see counterflow status")
+      throw ValidationError("somebody else has ended it meanwhile; see \(Administration.current.program) status")
     }
     try await follow(building, total: try await applied(serving))
     let comparison = try await GenerationComparison.compare(projection, serving, building, on: stores.readStore)
@@ -92,12 +92,13 @@ private struct Rebuilding {
       attempts += 1
       if attempts.isMultiple(of: 10) { print("Not yet: \(reason).") }
       guard attempts < 120 else {
-        throw ValidationError("generation \(building.number) does not serve: \(reason); see counterflow status")
+        throw ValidationError(
+          "generation \(building.number) does not serve: \(reason); see \(Administration.current.program) status")
       }
       try await Task.sleep(for: .milliseconds(500))
     }
     print(
-      "Generation \(building.number) serves now. counterflow rebuild \(projection.name) --rollback goes back to generation \(serving.number)."
+      "Generation \(building.number) serves now. \(Administration.current.program) rebuild \(projection.name) --rollback goes back to generation \(serving.number)."
     )
     for old in before where old.state == .kept {
       if try await table.drop(projection.name, old.number) { print("Generation \(old.number) is removed.") }
@@ -116,7 +117,7 @@ private struct Rebuilding {
       try await Task.sleep(for: .milliseconds(500))
     }
     throw ValidationError(
-      "generation \(kept.number) does not serve: \(last); a projector of version \(kept.version) must run; see counterflow status"
+      "generation \(kept.number) does not serve: \(last); a projector of version \(kept.version) must run; see \(Administration.current.program) status"
     )
   }
 
@@ -127,7 +128,8 @@ private struct Rebuilding {
       states.contains(now.state)
     else {
       throw ValidationError(
-        "generation \(generation.number) of \(projection.name) was ended by somebody else; see counterflow status")
+        "generation \(generation.number) of \(projection.name) was ended by somebody else; see \(Administration.current.program) status"
+      )
     }
     return now
   }
@@ -182,7 +184,7 @@ private struct Rebuilding {
     print("Building generation \(past.number) of \(projection.name) up to position \(until).")
     try await follow(past, total: nil)
     for name in projection.tables { print(past.table(name)) }
-    print("counterflow rebuild \(projection.name) --discard \(past.number) removes them.")
+    print("\(Administration.current.program) rebuild \(projection.name) --discard \(past.number) removes them.")
   }
 
   /// Shows progress until every pair has caught up.
@@ -218,7 +220,7 @@ private struct Rebuilding {
       fflush(nil)
       if isReady { return }
       if pairs["forked"] != nil || pairs["halted"] != nil {
-        print("\nSome partitions have stopped; see counterflow status.")
+        print("\nSome partitions have stopped; see \(Administration.current.program) status.")
         throw ExitCode(1)
       }
       try await warnWithoutWorkers(generation, elapsed)

@@ -1,6 +1,5 @@
-import ArgumentParser
-import CommerceStore
-import ServiceKit
+internal import ArgumentParser
+internal import ServiceKit
 
 /// Makes a token for development.
 struct Token: AsyncParsableCommand {
@@ -10,19 +9,21 @@ struct Token: AsyncParsableCommand {
       AUTH_KEY, or the file that AUTH_KEY_FILE names, is the secret (HS256) that the services have too; AUTH_ISSUER and \
       AUTH_AUDIENCE are as theirs. In production an identity provider makes tokens, and the services have its public keys.
 
-      Scopes: \(Scope.commerce.map(\.rawValue).joined(separator: ", ")).
+      Scopes: \(Administration.current.scopes.map(\.rawValue).joined(separator: ", ")).
       """)
 
   @Option(help: "Whom the token is for.") var subject = "developer"
-  @Option(parsing: .upToNextOption, help: "What it allows; all of it without this option.") var scope = Scope.commerce
+  @Option(parsing: .upToNextOption, help: "What it allows; all of it without this option.") var scope = Administration
+    .current.scopes
     .map(\.rawValue)
   @Option(help: "Seconds until it expires.") var lifetime = 3600
 
   func validate() throws {
     guard (1...31_536_000).contains(lifetime) else { throw ValidationError("--lifetime takes 1 to 31536000 seconds") }
     guard (1...255).contains(subject.utf8.count) else { throw ValidationError("--subject takes 1 to 255 bytes") }
-    for name in scope where !Scope.commerce.contains(Scope(name)) {
-      throw ValidationError("\(name) is no scope; there are: \(Scope.commerce.map(\.rawValue).joined(separator: ", "))")
+    for name in scope where !Administration.current.scopes.contains(Scope(name)) {
+      throw ValidationError(
+        "\(name) is no scope; there are: \(Administration.current.scopes.map(\.rawValue).joined(separator: ", "))")
     }
   }
 

@@ -1,9 +1,9 @@
-import ArgumentParser
-import EventSourcing
-import FoundationEssentials
-import Postgres
-import PostgresEventStore
-import ServiceKit
+internal import ArgumentParser
+internal import EventSourcing
+internal import FoundationEssentials
+internal import Postgres
+internal import PostgresEventStore
+internal import ServiceKit
 
 /// Says that the write store was restored, or moved, and may be used again.
 struct RestoreFinished: AsyncParsableCommand {
@@ -26,7 +26,8 @@ struct RestoreFinished: AsyncParsableCommand {
   func run() async throws {
     try await reportingSettings {
       let connection = try await connectPatiently(
-        PostgresConfiguration(url: try Settings()[CommonSettings.writeDatabaseURL], applicationName: "counterflow"),
+        PostgresConfiguration(
+          url: try Settings()[CommonSettings.writeDatabaseURL], applicationName: Administration.current.program),
         for: .seconds(30))
       let (incarnation, head) = try await PostgresEventStore.declareRestored(losingNothing: nothingLost, connection)
       await connection.close()

@@ -1,9 +1,9 @@
-import ArgumentParser
-import EventSourcing
-import Foundation
-import JSON
-import PostgresEventStore
-import Projections
+internal import ArgumentParser
+internal import EventSourcing
+internal import Foundation
+internal import JSON
+internal import PostgresEventStore
+internal import Projections
 
 /// Streams that wait at an event that a projection refused.
 struct Parked: AsyncParsableCommand {

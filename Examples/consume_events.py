@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Takes orders from the integration feed, with a queue of its own that survives restarts.
 
-    AMQP_URL=amqp://user:password@host:5672/%2F python3 examples/consume_events.py [COUNT]
+    AMQP_URL=amqp://user:password@host:5672/%2F python3 Examples/consume_events.py [COUNT]
 
 It needs pika (Debian: python3-pika) and ends after COUNT events, or never. Delivery is at least once: remember
 the ids of what you have done, or make doing it twice harmless. An event that fails five times goes to the

@@ -1,0 +1,164 @@
+import Counterflow
+
+enum AccountEvent: DomainEvent, Codable {
+  case opened(owner: String)
+  case deposited(amount: Int64, balance: Int64, reference: String)
+  case withdrawn(amount: Int64, balance: Int64, reference: String)
+  case sent(amount: Int64, balance: Int64, reference: String, to: String)
+  case received(amount: Int64, balance: Int64, reference: String, from: String)
+
+  enum CodingKeys: String, CodingKey {
+    case opened = "AccountOpened", deposited = "MoneyDeposited", withdrawn = "MoneyWithdrawn"
+    case sent = "MoneySent", received = "MoneyReceived"
+  }
+}
+
+struct Account: Aggregate {
+  static let category = "account"
+  var isOpen = false, balance: Int64 = 0
+
+  mutating func apply(_ event: AccountEvent) {
+    switch event {
+    case .opened: isOpen = true
+    case .deposited(_, let balance, _), .withdrawn(_, let balance, _), .sent(_, let balance, _, _),
+      .received(_, let balance, _, _):
+      self.balance = balance
+    }
+  }
+
+  /// In the currency's smallest unit.
+  private static let most: Int64 = 1_000_000_000_000
+
+  private func check(_ amount: Int64) throws(Rejection) {
+    guard isOpen else { throw .notFound("There is no such account.") }
+    guard (1...Self.most).contains(amount) else {
+      throw .invalidRequest([.init(pointer: "/amount", detail: "must be from 1 to \(Self.most)")])
+    }
+  }
+
+  /// The balance after so much more.
+  func adding(_ amount: Int64) throws(Rejection) -> Int64 {
+    try check(amount)
+    guard amount <= Self.most - balance else {
+      throw Rejection("too-much", title: "Too much money", detail: "Pay in at most \(Self.most - balance).")
+    }
+    return balance + amount
+  }
+
+  /// The balance after so much less.
+  func taking(_ amount: Int64) throws(Rejection) -> Int64 {
+    try check(amount)
+    guard amount <= balance else {
+      throw Rejection("overdrawn", title: "Too little money", detail: "Take at most \(balance).")
+    }
+    return balance - amount
+  }
+}
+
+struct OpenAccount: StreamCommand, Codable {
+  var owner: String
+
+  func decide(_ account: Account) -> [AccountEvent] { [.opened(owner: owner)] }
+}
+
+struct Deposit: StreamCommand, Codable {
+  var amount: Int64, reference: String
+
+  func decide(_ account: Account) throws(Rejection) -> [AccountEvent] {
+    [.deposited(amount: amount, balance: try account.adding(amount), reference: reference)]
+  }
+}
+
+struct Withdraw: StreamCommand, Codable {
+  var amount: Int64, reference: String
+
+  func decide(_ account: Account) throws(Rejection) -> [AccountEvent] {
+    [.withdrawn(amount: amount, balance: try account.taking(amount), reference: reference)]
+  }
+}
+
+/// Both accounts change, or neither.
+struct Transfer: Command, Codable {
+  var from: String, to: String, amount: Int64, reference: String
+
+  var streams: [AggregateReference] { [AggregateReference(Account.self, from), AggregateReference(Account.self, to)] }
+
+  func decide(_ decision: inout Decision) throws(Rejection) {
+    guard from != to else { throw .invalidRequest([.init(pointer: "/to", detail: "must be another account")]) }
+    let left = try decision.state(Account.self, from).taking(amount)
+    decision.emit(.sent(amount: amount, balance: left, reference: reference, to: to), to: Account.self, from)
+    let grown = try decision.state(Account.self, to).adding(amount)
+    decision.emit(.received(amount: amount, balance: grown, reference: reference, from: from), to: Account.self, to)
+  }
+}
+
+struct Balances: ReadModel {
+  struct Row: Codable { var id: String, owner: String, balance: Int64 }
+
+  let name = "balances", version = 1
+  let sources = [
+    RowSource<Row>(Account.self) { event, row in
+      switch event.event {
+      case .opened(let owner): row = Row(id: event.id, owner: owner, balance: 0)
+      case .deposited(_, let balance, _), .withdrawn(_, let balance, _), .sent(_, let balance, _, _),
+        .received(_, let balance, _, _):
+        row?.balance = balance
+      }
+    }
+  ]
+  let columns = [Column<Row>("owner", \.owner)]
+  let indexes = [Index("owner", "key")]
+}
+
+/// A row for each event that moved money.
+struct Statement: ReadModel {
+  struct Row: Codable {
+    var account: String, number: Int64, at: Timestamp, amount: Int64, balance: Int64, reference: String, other: String?
+  }
+
+  let name = "statement", version = 1
+  let sources = [
+    RowSource<Row>(
+      Account.self, keys: { event in if case .opened = event.event { [] } else { ["\(event.id)/\(event.version)"] } }
+    ) { event, _, row in
+      func entry(_ amount: Int64, _ balance: Int64, _ reference: String, _ other: String? = nil) -> Row {
+        Row(
+          account: event.id, number: event.version.rawValue, at: event.recordedAt, amount: amount, balance: balance,
+          reference: reference, other: other)
+      }
+      switch event.event {
+      case .opened: break
+      case .deposited(let amount, let balance, let reference): row = entry(amount, balance, reference)
+      case .withdrawn(let amount, let balance, let reference): row = entry(-amount, balance, reference)
+      case .sent(let amount, let balance, let reference, let to): row = entry(-amount, balance, reference, to)
+      case .received(let amount, let balance, let reference, let from): row = entry(amount, balance, reference, from)
+      }
+    }
+  ]
+  let columns = [Column<Row>("account", \.account), Column("number", \.number)]
+  let indexes = [Index("account", "number", "key")]
+  let totals = [
+    Totals<Row>(
+      "statement_months", by: [.text("account", \.account), .month("month", \.at)],
+      [
+        .count("entries"), .sum("paid_in") { max($0.amount, 0) }, .sum("paid_out") { max(-$0.amount, 0) },
+        .range("balance", \.balance),
+      ])
+  ]
+}
+
+@main
+struct Bank: Application {
+  let commands: [CommandRoute] = [
+    .post("/v1/accounts", OpenAccount.self), .post("/v1/accounts/{id}/deposits", Deposit.self),
+    .post("/v1/accounts/{id}/withdrawals", Withdraw.self), .post("/v1/accounts/{from}/transfers", Transfer.self),
+  ]
+  let readModels: [any ReadModel] = [Balances(), Statement()]
+  let queries: [QueryRoute] = [
+    .row("/v1/accounts/{id}", Balances()),
+    .list("/v1/accounts", Balances(), filters: ["owner"], order: .ascending("owner")),
+    .list("/v1/accounts/{account}/statement", Statement(), order: .descending("number")),
+    .totals("/v1/accounts/{account}/months", "statement_months", of: Statement()),
+    .history("/v1/accounts/{id}/history", of: Account.self),
+  ]
+}

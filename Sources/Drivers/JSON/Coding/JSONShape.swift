@@ -1,0 +1,188 @@
+/// What a type's `init(from:)` asks for, found by having it read what is not there.
+public indirect enum JSONShape: Sendable, Hashable {
+  public struct Member: Sendable, Hashable {
+    public let name: String
+    public let shape: JSONShape
+    /// Absent or null is allowed.
+    public let isOptional: Bool
+
+    public init(name: String, shape: JSONShape, isOptional: Bool) {
+      (self.name, self.shape, self.isOptional) = (name, shape, isOptional)
+    }
+  }
+
+  case string, integer, number, boolean
+  /// A string that is one of these.
+  case choice([String])
+  case array(of: JSONShape)
+  case object([Member])
+  /// It could not be found out: a type that holds itself, or looks at what it reads.
+  case unknown
+
+  public init(of type: any Decodable.Type) { self = JSONProbe.probe(type).shape }
+}
+
+/// Stands for what is not there, or not as it should be: gives a value of any type that takes one of a few examples.
+enum JSONProbe {
+  static func probe<Value: Decodable>(_ type: Value.Type) -> (value: Value?, shape: JSONShape) {
+    probe(type, within: [])
+  }
+
+  /// - Parameter types: that are being read; one that holds itself is not gone into.
+  fileprivate static func probe<Value: Decodable>(
+    _ type: Value.Type, within types: [ObjectIdentifier]
+  ) -> (value: Value?, shape: JSONShape) {
+    if let cases = (type as? any CaseIterable.Type).map({ values($0) }), let first = cases.first as? Value {
+      let names = cases.compactMap { ($0 as? any RawRepresentable)?.rawValue as? String }
+      if names.count == cases.count { return (first, .choice(names)) }
+    }
+    guard !types.contains(ObjectIdentifier(type)) else { return (nil, .unknown) }
+    var shape = JSONShape.unknown
+    for example in ProbeExample.all {
+      let decoder = ProbeDecoder(example: example, types: types + [ObjectIdentifier(type)])
+      let value = try? Value(from: decoder)
+      shape = decoder.found.shape
+      if value != nil { return (value, shape) }
+    }
+    return (nil, shape)
+  }
+
+  private static func values<Cases: CaseIterable>(_ type: Cases.Type) -> [Any] { Array(type.allCases) }
+}
+
+/// What types that look at what they read may take.
+private struct ProbeExample {
+  let text: String
+  let number: Int
+
+  static let all = [
+    ProbeExample(text: "", number: 0), ProbeExample(text: "a", number: 1),
+    ProbeExample(text: "00000000-0000-0000-0000-000000000000", number: 0),
+    ProbeExample(text: "2000-01-01T00:00:00Z", number: 0), ProbeExample(text: "2000-01-01", number: 0),
+    ProbeExample(text: "a@example.com", number: 0), ProbeExample(text: "https://example.com", number: 0),
+    ProbeExample(text: "ABC", number: 0),
+  ]
+}
+
+/// No example is taken.
+private struct NoExample: Error {}
+
+private final class ProbeFound {
+  var shape = JSONShape.unknown
+}
+
+private struct ProbeDecoder: Decoder, SingleValueDecodingContainer {
+  let example: ProbeExample
+  let types: [ObjectIdentifier]
+  let found = ProbeFound()
+
+  var codingPath: [any CodingKey] { [] }
+  var userInfo: [CodingUserInfoKey: Any] { [:] }
+
+  func container<Key>(keyedBy: Key.Type) -> KeyedDecodingContainer<Key> {
+    if case .object = found.shape {} else { found.shape = .object([]) }
+    return KeyedDecodingContainer(Members<Key>(found: found, types: types))
+  }
+  func unkeyedContainer() -> any UnkeyedDecodingContainer {
+    found.shape = .array(of: .unknown)
+    return Elements(found: found, types: types)
+  }
+  func singleValueContainer() -> any SingleValueDecodingContainer { self }
+
+  private func plain<Value>(_ value: Value, _ shape: JSONShape) -> Value {
+    found.shape = shape
+    return value
+  }
+
+  func decodeNil() -> Bool { false }
+  func decode(_: Bool.Type) -> Bool { plain(false, .boolean) }
+  func decode(_: String.Type) -> String { plain(example.text, .string) }
+  func decode(_: Double.Type) -> Double { plain(Double(example.number), .number) }
+  func decode(_: Float.Type) -> Float { plain(Float(example.number), .number) }
+  func decode<Number: FixedWidthInteger & Decodable>(_: Number.Type) -> Number {
+    plain(Number(example.number), .integer)
+  }
+  func decode<Value: Decodable>(_ type: Value.Type) throws -> Value {
+    let (value, shape) = JSONProbe.probe(type, within: types)
+    found.shape = shape
+    guard let value else { throw NoExample() }
+    return value
+  }
+
+  private struct Members<Key: CodingKey>: KeyedDecodingContainerProtocol {
+    let found: ProbeFound
+    let types: [ObjectIdentifier]
+
+    var codingPath: [any CodingKey] { [] }
+    var allKeys: [Key] { [] }
+
+    private func note(_ key: some CodingKey, _ shape: JSONShape, isOptional: Bool) {
+      guard case .object(var members) = found.shape else { return }
+      members.removeAll { $0.name == key.stringValue }
+      members.append(JSONShape.Member(name: key.stringValue, shape: shape, isOptional: isOptional))
+      found.shape = .object(members)
+    }
+
+    func contains(_: Key) -> Bool { true }
+    func decodeNil(forKey: Key) -> Bool { false }
+
+    func decode<Value: Decodable>(_ type: Value.Type, forKey key: Key) throws -> Value {
+      let (value, shape) = JSONProbe.probe(type, within: types)
+      note(key, shape, isOptional: false)
+      guard let value else { throw NoExample() }
+      return value
+    }
+    // Each that a type may ask for, since the library's own would ask as if it had to be there.
+    func decodeIfPresent(_ type: Bool.Type, forKey key: Key) -> Bool? { optional(type, key) }
+    func decodeIfPresent(_ type: String.Type, forKey key: Key) -> String? { optional(type, key) }
+    func decodeIfPresent(_ type: Double.Type, forKey key: Key) -> Double? { optional(type, key) }
+    func decodeIfPresent(_ type: Float.Type, forKey key: Key) -> Float? { optional(type, key) }
+    func decodeIfPresent<Number: FixedWidthInteger & Decodable>(_ type: Number.Type, forKey key: Key) -> Number? {
+      optional(type, key)
+    }
+    func decodeIfPresent<Value: Decodable>(_ type: Value.Type, forKey key: Key) -> Value? { optional(type, key) }
+
+    private func optional<Value: Decodable>(_ type: Value.Type, _ key: Key) -> Value? {
+      note(key, JSONProbe.probe(type, within: types).shape, isOptional: true)
+      return nil
+    }
+
+    func nestedContainer<Nested>(keyedBy type: Nested.Type, forKey key: Key) throws -> KeyedDecodingContainer<Nested> {
+      note(key, .unknown, isOptional: false)
+      throw NoExample()
+    }
+    func nestedUnkeyedContainer(forKey key: Key) throws -> any UnkeyedDecodingContainer {
+      note(key, .unknown, isOptional: false)
+      throw NoExample()
+    }
+    func superDecoder() throws -> any Decoder { throw NoExample() }
+    func superDecoder(forKey key: Key) throws -> any Decoder { throw NoExample() }
+  }
+
+  /// One element.
+  private struct Elements: UnkeyedDecodingContainer {
+    let found: ProbeFound
+    let types: [ObjectIdentifier]
+
+    var codingPath: [any CodingKey] { [] }
+    var count: Int? { nil }
+    private(set) var currentIndex = 0
+    var isAtEnd: Bool { currentIndex > 0 }
+
+    init(found: ProbeFound, types: [ObjectIdentifier]) { (self.found, self.types) = (found, types) }
+
+    mutating func decodeNil() -> Bool { false }
+    mutating func decode<Value: Decodable>(_ type: Value.Type) throws -> Value {
+      currentIndex += 1
+      let (value, shape) = JSONProbe.probe(type, within: types)
+      found.shape = .array(of: shape)
+      guard let value else { throw NoExample() }
+      return value
+    }
+    mutating func nestedContainer<Nested>(keyedBy: Nested.Type) throws -> KeyedDecodingContainer<Nested> {
+      throw NoExample()
+    }
+    mutating func nestedUnkeyedContainer() throws -> any UnkeyedDecodingContainer { throw NoExample() }
+    mutating func superDecoder() throws -> any Decoder { throw NoExample() }
+  }
+}

@@ -1,0 +1,147 @@
+internal import Administration
+public import CommandKit
+internal import Foundation
+internal import HTTPTypes
+internal import Hummingbird
+public import Projections
+internal import ProjectorKit
+public import QueryKit
+internal import RabbitMQFeed
+public import ServiceKit
+
+/// A system on one page: its commands, its read models and its queries.
+///
+///     @main
+///     struct Bank: Application {
+///       let commands: [CommandRoute] = [
+///         .post("/v1/accounts", OpenAccount.self), .post("/v1/accounts/{id}/deposits", Deposit.self),
+///       ]
+///       let readModels: [any ReadModel] = [Balances()]
+///       let queries: [QueryRoute] = [
+///         .row("/v1/accounts/{id}", Balances()), .list("/v1/accounts", Balances(), order: .ascending("owner")),
+///       ]
+///     }
+///
+/// Its executable has each part as a subcommand: `bank command-service`, `bank relay`, `bank projector` and `bank query-service` run
+/// for themselves, as many of each as are needed; `bank dev` runs all of them as one process, on one database and without RabbitMQ;
+/// `bank migrate`, `status`, `verify`, `rebuild`, `parked` and `token` administer it.
+public protocol Application: Sendable {
+  init()
+
+  /// Of the executable, for messages: the type's name in lower case, if you do not say.
+  static var name: String { get }
+
+  var commands: [CommandRoute] { get }
+
+  var readModels: [any ReadModel] { get }
+
+  var queries: [QueryRoute] { get }
+
+  /// All that tokens may have.
+  var scopes: [Scope] { get }
+}
+
+extension Application {
+  public static var name: String { String(describing: Self.self).lowercased() }
+
+  public var scopes: [Scope] { Scope.common }
+
+  /// Runs the subcommand that the arguments name.
+  public static func main() async {
+    let application = Self()
+    if let problem = application.problem {
+      FileHandle.standardError.write(Data("\(name): \(problem)\n".utf8))
+      // EX_CONFIG of sysexits.h.
+      ServiceMain.exit(78)
+    }
+    await application.administration.main(Root<Self>.self)
+  }
+
+  /// Why it cannot work as it is declared; nil for nothing.
+  var problem: String? {
+    let models = readModels.map(\.name)
+    for model in readModels { if let problem = model.problem { return problem } }
+    if let model = models.firstDouble { return "two read models are named \(model)" }
+    if let stray = queries.flatMap(\.models).first(where: { !models.contains($0) }) {
+      return "a query reads the read model \(stray), which is not among readModels"
+    }
+    let routes = commands.map { ("\($0.method)", $0.path) } + queries.map { ("GET", $0.path) }
+    for (_, path) in routes {
+      if let name = pathParameters(of: path).firstDouble { return "\(path) has two parameters named \(name)" }
+    }
+    let own = ["/healthz", "/readyz", "/metrics", "/openapi.json", "/v1/changes"].map { ("GET", $0) }
+    let plain = (own + routes).map { "\($0.0) \($0.1.replacing(/{[^\/]*}/, with: "{…}"))" }
+    if let route = plain.firstDouble { return "the route \(route) is there twice" }
+    return commands.lazy.compactMap(\.problem).first ?? queries.lazy.compactMap(\.problem).first
+  }
+
+  var administration: Administration {
+    Administration(program: Self.name, scopes: scopes) { [readModels] _ in readModels.map { Projection($0) } }
+  }
+
+  var commandService: Role { commandService(hasDocument: true) }
+  var projector: Role { .projector { [readModels] _ in readModels.map { Projection($0) } } }
+  var queryService: Role { queryService(hasDocument: true) }
+
+  /// All but the relay, which one process does not need.
+  var all: Role {
+    .together("dev", port: 8080, [commandService(hasDocument: false), projector, queryService(hasDocument: true)])
+  }
+
+  /// By the paths of all routes.
+  private var routed: [String: (path: RouterPath, names: [String: String])] {
+    var paths = RouterPaths()
+    return (commands.map(\.path) + queries.map(\.path)).reduce(into: [:]) { routed, path in
+      let (known, names) = paths.add(path)
+      routed[path] = (RouterPath(known), names)
+    }
+  }
+
+  private func commandService(hasDocument: Bool) -> Role {
+    let (commands, queries, routed, document) = (commands, queries, routed, openAPI.encoded)
+    return .commandService { service, _, parts in
+      parts.elsewhere = queries.map { ("GET", $0.path) }
+      parts.addRoutes { router in
+        if hasDocument { router.addDocument("/openapi.json", "application/json", document) }
+        let group = router.group().add(middleware: service.admission)
+        for route in commands {
+          // Of every route there is one.
+          let (path, names) = routed[route.path]!
+          group.on(path, method: route.method) { request, context in
+            var context = context
+            context.parameterNames = names
+            return try await route.respond(service.commands, request, context)
+          }
+        }
+      }
+    }
+  }
+
+  private func queryService(hasDocument: Bool) -> Role {
+    let (commands, queries, routed, document) = (commands, queries, routed, openAPI.encoded)
+    return .queryService(readModels.map { Projection($0) }) { service, _, _, parts in
+      parts.elsewhere = commands.map { ($0.method.rawValue, $0.path) }
+      parts.addRoutes { router in
+        if hasDocument { router.addDocument("/openapi.json", "application/json", document) }
+        let group = router.group().add(middleware: service.admission)
+        for route in queries {
+          // Of every route there is one.
+          let (path, names) = routed[route.path]!
+          group.get(path) { request, context in
+            var context = context
+            context.parameterNames = names
+            return try await route.respond(service, request, context)
+          }
+        }
+      }
+    }
+  }
+}
+
+extension [String] {
+  /// The first that is there twice.
+  fileprivate var firstDouble: String? {
+    var seen: Set<String> = []
+    return first { !seen.insert($0).inserted }
+  }
+}

@@ -1,0 +1,153 @@
+internal import CommandKit
+internal import HTTPTypes
+internal import JSON
+internal import QueryKit
+internal import ServiceKit
+
+extension Application {
+  /// The application's HTTP interface, as OpenAPI 3.1 has it.
+  var openAPI: JSON {
+    var paths: [(path: String, operations: [JSON.Member])] = []
+    func add(_ path: String, _ method: String, _ operation: JSON) {
+      if let index = paths.firstIndex(where: { $0.path == path }) {
+        paths[index].operations.append(JSON.Member(method, operation))
+      } else {
+        paths.append((path, [JSON.Member(method, operation)]))
+      }
+    }
+    for route in commands { add(route.path, route.method.rawValue.lowercased(), route.operation) }
+    for route in queries { add(route.path, "get", route.operation) }
+    return [
+      "openapi": "3.1.0", "info": ["title": .string(Self.name), "version": "1"],
+      "paths": .object(paths.map { JSON.Member($0.path, .object($0.operations)) }),
+      "components": [
+        "schemas": [
+          "Problem": [
+            "type": "object", "description": "RFC 9457", "required": ["type", "title", "status", "detail"],
+            "properties": [
+              "type": ["type": "string"], "title": ["type": "string"], "status": ["type": "integer"],
+              "detail": ["type": "string"],
+              "errors": [
+                "type": "array",
+                "items": [
+                  "type": "object", "required": ["pointer", "detail"],
+                  "properties": ["pointer": ["type": "string"], "detail": ["type": "string"]],
+                ],
+              ],
+            ],
+          ],
+          "Done": [
+            "type": "object", "required": ["id", "version", "position"],
+            "properties": [
+              "id": ["type": "string"], "version": ["type": "integer"], "position": ["type": "integer"],
+              "changed": ["type": "boolean"],
+            ],
+          ],
+        ],
+        "responses": [
+          "Problem": [
+            "description": "It was not done, or not found; says why, and what to change.",
+            "content": ["application/problem+json": ["schema": ["$ref": "#/components/schemas/Problem"]]],
+          ]
+        ],
+      ],
+    ]
+  }
+}
+
+private let anyProblem: JSON = ["$ref": "#/components/responses/Problem"]
+
+private func inPath(_ path: String) -> [JSON] {
+  pathParameters(of: path).map {
+    ["name": .string($0), "in": "path", "required": true, "schema": ["type": "string"]]
+  }
+}
+
+private func header(_ name: String, _ help: String) -> JSON {
+  [
+    "name": .string(name), "in": "header", "required": false, "description": .string(help),
+    "schema": ["type": "string"],
+  ]
+}
+
+extension CommandRoute {
+  fileprivate var operation: JSON {
+    let done: JSON = [
+      "description": .string(creates ? "It is there." : "It is done, or there was nothing to do."),
+      "content": ["application/json": ["schema": ["$ref": "#/components/schemas/Done"]]],
+    ]
+    var members: [JSON.Member] = [
+      .init("operationId", .string(command)),
+      .init(
+        "parameters",
+        .array(
+          inPath(path) + [header("Idempotency-Key", "Sent again with the same key it takes effect once.")]
+            + (creates ? [] : [header("If-Match", "The version that it must have.")]))),
+    ]
+    if method != .delete {
+      members.append(
+        .init(
+          "requestBody",
+          [
+            "required": true,
+            "content": ["application/json": ["schema": body.schema(without: pathParameters(of: path))]],
+          ]))
+    }
+    members.append(.init("responses", .object([.init(creates ? "201" : "200", done), .init("default", anyProblem)])))
+    return .object(members)
+  }
+}
+
+extension QueryRoute {
+  fileprivate var operation: JSON {
+    let element = shape?.schema() ?? .object([])
+    let content: JSON =
+      isList
+      ? [
+        "type": "object", "required": ["items"],
+        "properties": [
+          "items": ["type": "array", "items": element], "nextCursor": ["type": .array(["string", "null"])],
+        ],
+      ] : element
+    let asked: [JSON] = parameters.map {
+      [
+        "name": .string($0.name), "in": "query", "required": false, "description": .string($0.help),
+        "schema": ["type": "string"],
+      ]
+    }
+    return [
+      "summary": .string(summary),
+      "parameters": .array(
+        inPath(path) + asked + [
+          header("Consistency-Token", "As a command answered it: what it did is seen."),
+          header("If-None-Match", "The ETag of an answer that one has."),
+        ]),
+      "responses": [
+        "200": ["description": "Found.", "content": ["application/json": ["schema": content]]],
+        "304": ["description": "It is what one has."], "default": anyProblem,
+      ],
+    ]
+  }
+}
+
+extension JSONShape {
+  /// As JSON Schema has it.
+  /// - Parameter names: of members that are left out.
+  fileprivate func schema(without names: [String] = []) -> JSON {
+    switch self {
+    case .string: return ["type": "string"]
+    case .integer: return ["type": "integer"]
+    case .number: return ["type": "number"]
+    case .boolean: return ["type": "boolean"]
+    case .choice(let names): return ["type": "string", "enum": .array(names.map { .string($0) })]
+    case .array(let element): return ["type": "array", "items": element.schema()]
+    case .unknown: return .object([])
+    case .object(let all):
+      let members = all.filter { !names.contains($0.name) }
+      return [
+        "type": "object", "required": .array(members.filter { !$0.isOptional }.map { .string($0.name) }),
+        "properties": .object(members.map { JSON.Member($0.name, $0.shape.schema()) }),
+      ]
+    }
+  }
+}

@@ -1,0 +1,89 @@
+public import EventSourcing
+internal import Foundation
+package import Hummingbird
+package import JSON
+public import Projections
+package import ServiceKit
+
+/// A GET route, with what surrounds every query: consistency tokens, ETags, freshness, the cache and coalescing.
+///
+///     .row("/v1/accounts/{id}", Balances())
+///     .list("/v1/accounts", Balances(), filters: ["owner"], order: .ascending("owner"))
+///     .totals("/v1/accounts/{account}/months", "statement_months", of: Statement())
+public struct QueryRoute: Sendable {
+  public let path: String
+  /// The names of the read models that it reads.
+  package let models: [String]
+  /// Its parameters, but for those of the path: names, and what they say.
+  package let parameters: [(name: String, help: String)]
+  /// Of what is answered, or of each element where it is a list; nil where it is not known.
+  package let shape: JSONShape?
+  package let isList: Bool
+  package let summary: String
+  /// Why it cannot work as it is declared; nil for nothing.
+  package var problem: String?
+  package let respond: @Sendable (Queries, Request, ServiceContext) async throws -> Response
+
+  /// A read model's row, by the key that the path's last parameter is.
+  ///
+  /// Where the row is a stream's own, `?consistency=strong` folds it from the stream's events at the moment of the query, and
+  /// `?version=` and `?at=` give it as it was.
+  public static func row<Model: ReadModel>(_ path: String, _ model: Model) -> QueryRoute {
+    let own = model.sources.count == 1 && model.sources[0].isByStreamID
+    let category = model.sources.first?.category ?? ""
+    return QueryRoute(
+      path: path, models: [model.name],
+      parameters: own
+        ? [
+          ("consistency", "strong: folded from the events at the moment of the query"), ("version", "as of a version"),
+          ("at", "as of a time, as in RFC 3339"),
+        ] : [],
+      shape: (Model.Row.self as? any Decodable.Type).map { JSONShape(of: $0) }, isList: false,
+      summary: "A row of \(model.name)."
+    ) { queries, request, context in
+      guard let name = pathParameters(of: path).last else { throw Problem.internalError }
+      let key = try context.pathParameter(name)
+      var parameters = QueryParameters(request)
+      let missing = "There is no \(key) in \(model.name), or it has not come here yet."
+      guard own else {
+        try parameters.finish()
+        return try await queries.responder.answer(request, [Reads(model.name)], missing: missing, isShared: false) {
+          try await $0.row(model.name, key).map { QueryResult($0) }
+        }
+      }
+      let isStrong = try parameters.choice("consistency", ["strong"]) != nil
+      let moment = try parameters.moment()
+      try parameters.finish()
+      guard StreamID.isValid(category: category, id: key) else { throw Problem.notFound(missing) }
+      let stream = StreamID(category: category, id: key)
+      if isStrong || moment != nil {
+        guard moment == nil || !isStrong else {
+          throw QueryParameters.wrong("consistency", "must be left out beside version and at")
+        }
+        return try await queries.responder.answer(
+          request,
+          missing: isStrong ? "There is no \(key)." : "There was no \(key) then, or it has not come to that version."
+        ) { try await $0.row(key, of: stream, at: moment ?? .now) { _ in model } }
+      }
+      return try await queries.responder.answer(
+        request, [Reads(model.name, stream)], missing: missing, isShared: false
+      ) { try await $0.row(model.name, key).map { QueryResult($0) } }
+    }
+  }
+
+  /// The events of one stream, page by page, from the first on.
+  public static func history<State: Aggregate>(_ path: String, of _: State.Type) -> QueryRoute {
+    QueryRoute(
+      path: path, models: [], parameters: Self.page, shape: nil, isList: true,
+      summary: "What happened to one \(State.category)."
+    ) { queries, request, context in
+      guard let name = pathParameters(of: path).last else { throw Problem.internalError }
+      let id = try context.streamID(name, of: State.self)
+      return try await queries.history(request, of: State.stream(id), missing: "There is no \(State.category) \(id).")
+    }
+  }
+
+  static let page = [
+    (name: "limit", help: "how many, at most"), (name: "cursor", help: "the nextCursor of the page before"),
+  ]
+}

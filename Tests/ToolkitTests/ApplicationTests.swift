@@ -1,0 +1,92 @@
+import Testing
+
+@testable import Counterflow
+
+private struct Light: Aggregate {
+  enum Event: DomainEvent, Codable { case switched(on: Bool) }
+
+  static let category = "light"
+  var isOn = false
+
+  mutating func apply(_ event: Event) { if case .switched(let on) = event { isOn = on } }
+}
+
+private struct Switch: StreamCommand, Codable {
+  var on: Bool
+
+  func decide(_ light: Light) -> [Light.Event] { light.isOn == on ? [] : [.switched(on: on)] }
+}
+
+private struct Dashed: Aggregate {
+  static let category = "light-bulb"
+  mutating func apply(_: Light.Event) {}
+}
+
+private struct SwitchDashed: StreamCommand, Codable {
+  func decide(_: Dashed) -> [Light.Event] { [] }
+}
+
+private struct Lights: ReadModel {
+  struct Row: Codable { var on: Bool, room: String? }
+
+  var name = "lights"
+  let version = 1
+  let sources = [RowSource<Row>(Light.self) { event, row in row = Row(on: true, room: nil) }]
+  var columns = [Column<Row>("is_on", \.on), Column("room", \.room)]
+  let totals = [Totals<Row>("light_counts", by: [.text("room") { $0.room ?? "" }], [.count("lights")])]
+}
+
+private struct House: Application {
+  var commands: [CommandRoute] = [.post("/v1/lights/{id}/switch", Switch.self)]
+  var readModels: [any ReadModel] = [Lights()]
+  var queries: [QueryRoute] = [
+    .row("/v1/lights/{id}", Lights()), .list("/v1/lights", Lights(), filters: ["room"], order: .descending("is_on")),
+    .totals("/v1/rooms", "light_counts", of: Lights()),
+  ]
+}
+
+@Suite("Applications")
+struct ApplicationTests {
+  @Test("one that can work has no problem")
+  func sound() { #expect(House().problem == nil) }
+
+  @Test("what cannot work is said by name before anything runs")
+  func problems() {
+    func expect(_ words: String, _ change: (inout House) -> Void) {
+      var house = House()
+      change(&house)
+      let problem = house.problem
+      #expect(problem?.contains(words) == true, "\(problem ?? "none"), not: \(words)")
+    }
+    expect("'light-bulb' of Dashed") { $0.commands = [.post("/v1/bulbs", SwitchDashed.self)] }
+    expect("two read models are named lights") { $0.readModels += [Lights()] }
+    expect("not among readModels") { $0.readModels = [] }
+    expect("'Lights'") { $0.readModels = [Lights(name: "Lights")] }
+    expect("cannot be called version") {
+      $0.readModels = [Lights(columns: [Column("version", \.on), Column("is_on", \.on), Column("room", \.room)])]
+    }
+    expect("two columns of the read model lights are called room") {
+      $0.readModels = [Lights(columns: [Column("room", \.on), Column("room", \.room)])]
+    }
+    expect("GET /v1/lights/{…} is there twice") { $0.queries += [.row("/v1/lights/{name}", Lights())] }
+    expect("GET /v1/changes is there twice") { $0.queries += [.list("/v1/changes", Lights())] }
+    expect("has two parameters named id") { $0.commands += [.post("/v1/{id}/{id}", Switch.self)] }
+    expect("has no column colour") { $0.queries += [.list("/v1/all", Lights(), filters: ["colour"])] }
+    expect("has no column house") { $0.queries += [.list("/v1/houses/{house}/lights", Lights())] }
+    expect("cannot be sorted by room, which may be null") {
+      $0.queries += [.list("/v1/all", Lights(), order: .ascending("room"))]
+    }
+    expect("has no totals rooms") { $0.queries += [.totals("/v1/all", "rooms", of: Lights())] }
+    expect("are not formed by house") { $0.queries += [.totals("/v1/{house}/rooms", "light_counts", of: Lights())] }
+  }
+
+  @Test("a parameter may have another name in another route; the router is given one at each place")
+  func parameters() {
+    var paths = RouterPaths()
+    #expect(paths.add("/v1/people/{id}").path == "/v1/people/{id}")
+    let (path, names) = paths.add("/v1/people/{follower}/following/{id}")
+    #expect(path == "/v1/people/{id}/following/{id_}")
+    #expect(names == ["follower": "id", "id": "id_"])
+    #expect(paths.add("/v1/people/{a}/following/{b}").path == path)
+  }
+}
