@@ -105,6 +105,20 @@ struct BankTests {
     let month = try #require(try await http.get(bob + "/months").json["items"]?[0])
     #expect(month["entries"] == 3 && month["paid_in"] == 1300 && month["paid_out"] == 50, "\(month)")
     #expect(month["balance"] == ["smallest": 1000, "largest": 1300])
+    // An earlier month, which nobody can wait for.
+    try await FreshDatabase.current.connect().query(
+      """
+      insert into read_models.statement_months_g1 (account, month, partition, entries, paid_in, paid_out)
+      values (\(accounts[1]), '2020-02-01', 0, 1, 7, 0)
+      """)
+    let earlier = try await http.get(bob + "/months?limit=1").json
+    #expect(earlier["items"]?.array?.map { $0["month"] } == ["2020-02-01"])
+    let later = try await http.get(bob + "/months?limit=1&cursor=\(earlier["nextCursor"]?.string ?? "")").json
+    #expect(later["items"] == [month] && later["nextCursor"] == .null, "\(later)")
+    #expect(try await http.get(bob + "/months?month=2020-02-01").json["items"]?[0]?["paid_in"] == 7)
+    for path in ["/months?month=May", "/months?cursor=x", "/statement?cursor=x", "/months?limit=0"] {
+      #expect(try await http.get(bob + path).status == 400, "\(path)")
+    }
     #expect(
       try await http.get("/v1/accounts?owner=owner%201").json["items"]?.array?.map { $0["id"] } == [
         .string(accounts[1])

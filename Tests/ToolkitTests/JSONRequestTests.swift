@@ -101,6 +101,14 @@ struct JSONRequestTests {
     } catch { #expect(error.all.map(\.pointer) == ["/word"]) }
   }
 
+  @Test("of very many mistakes there are fifty")
+  func many() {
+    let seat: JSON = ["row": "x", "letter": 1, "colour": 2]
+    #expect(mistakes(["seats": .array(Array(repeating: seat, count: 20_000))]).count == 50)
+    let unknown = (0..<20_000).map { JSON.Member("m\($0)", 1) }
+    #expect(mistakes(.object((Self.good.members ?? []) + unknown)).count == 50)
+  }
+
   @Test("the shape of a type is what it asks for")
   func shapes() {
     func member(_ name: String, _ shape: JSONShape, optional: Bool = false) -> JSONShape.Member {

@@ -46,11 +46,13 @@ public struct CommandRoute: Sendable {
 
   /// For several streams; the answer is about the first one.
   public static func post<C: Command & Decodable>(_ path: String, _: C.Type) -> CommandRoute {
-    CommandRoute(method: .post, path: path, body: JSONShape(of: C.self), command: C.name, creates: false) {
+    let names = pathParameters(of: path)
+    return CommandRoute(method: .post, path: path, body: JSONShape(of: C.self), command: C.name, creates: false) {
       commands, request, context in
-      let (command, bytes): (C, [UInt8]) = try await commands.read(request, context, pathParameters(of: path))
-      guard let first = command.streams.first else { throw Problem.internalError }
-      return try await commands.change(command, String(first.stream.id), request, bytes, by: context.caller)
+      let (command, bytes): (C, [UInt8]) = try await commands.read(request, context, names)
+      // One that names no stream fails where it is carried out, with a log line.
+      let id = command.streams.first.map { String($0.stream.id) } ?? ""
+      return try await commands.change(command, id, request, bytes, by: context.caller)
     }
   }
 
@@ -62,7 +64,8 @@ public struct CommandRoute: Sendable {
     return CommandRoute(
       method: method, path: path, body: JSONShape(of: C.self), command: Addressed<C>.name, creates: creates,
       problem: StreamID.isValid(category: C.State.category, id: "1")
-        ? nil : "the category '\(C.State.category)' of \(C.State.self) is empty, has a -, or is too long"
+        ? (creates && method != .post ? "\(method) \(path) needs {id}, which names what is changed" : nil)
+        : "the category '\(C.State.category)' of \(C.State.self) is empty, has a -, or is too long"
     ) { commands, request, context in
       let (command, bytes): (C, [UInt8]) = try await commands.read(
         request, context, names, isOptional: method == .delete)

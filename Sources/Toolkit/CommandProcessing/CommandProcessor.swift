@@ -108,14 +108,15 @@ public actor CommandProcessor<Store: EventStore>: Service {
       CommandCounters.of(type(of: command)).overloaded.increment()
       throw CommandError.overloaded
     }
-    guard !command.streams.isEmpty else { throw defect("\(type(of: command).name) names no stream: give it one") }
-    guard command.streams.allSatisfy(\.isValid) else { throw Rejection.invalidID }
+    let streams = command.streams
+    guard !streams.isEmpty else { throw defect("\(type(of: command).name) names no stream: give it one") }
+    guard streams.allSatisfy(\.isValid) else { throw Rejection.invalidID }
     return try await withCheckedThrowingContinuation { continuation in
       unanswered.add(1, ordering: .relaxed)
       metrics.unanswered.increment()
       unansweredBytes += request.size
       let pending = PendingCommand(
-        QueuedCommand(command, request, deadline: .now + limits.patience, answer, continuation))
+        QueuedCommand(command, streams, request, deadline: .now + limits.patience, answer, continuation))
       if followers[request.key] == nil {
         followers[request.key] = []
         enqueue(pending)

@@ -15,13 +15,14 @@ final class QueuedCommand: Sendable {
   let deadline: ContinuousClock.Instant
   let continuation: CheckedContinuation<CommandOutcome, any Error>
 
+  /// - Parameter streams: the command's own, which it makes anew whenever it is asked.
   init<Requested: Command>(
-    _ command: Requested, _ request: CommandRequest, deadline: ContinuousClock.Instant,
+    _ command: Requested, _ streams: [AggregateReference], _ request: CommandRequest, deadline: ContinuousClock.Instant,
     _ answer: @escaping @Sendable (Decided) -> [UInt8],
     _ continuation: CheckedContinuation<CommandOutcome, any Error>
   ) {
-    name = "\(Requested.self)"
-    streams = command.streams
+    name = Requested.name
+    self.streams = streams
     decide = { decision in
       do { try command.decide(&decision) } catch { return error }
       return nil

@@ -27,10 +27,11 @@ public struct QueryRoute: Sendable {
   /// A read model's row, by the key that the path's last parameter is.
   ///
   /// Where the row is a stream's own, `?consistency=strong` folds it from the stream's events at the moment of the query, and
-  /// `?version=` and `?at=` give it as it was.
+  /// `?version=` and `?at=` give it as it was: from 100,000 events, at most.
   public static func row<Model: ReadModel>(_ path: String, _ model: Model) -> QueryRoute {
     let own = model.sources.count == 1 && model.sources[0].isByStreamID
     let category = model.sources.first?.category ?? ""
+    let name = pathParameters(of: path).last
     return QueryRoute(
       path: path, models: [model.name],
       parameters: own
@@ -39,14 +40,14 @@ public struct QueryRoute: Sendable {
           ("at", "as of a time, as in RFC 3339"),
         ] : [],
       shape: (Model.Row.self as? any Decodable.Type).map { JSONShape(of: $0) }, isList: false,
-      summary: "A row of \(model.name)."
+      summary: "A row of \(model.name).", problem: name == nil ? noParameter(path) : nil
     ) { queries, request, context in
-      guard let name = pathParameters(of: path).last else { throw Problem.internalError }
-      let key = try context.pathParameter(name)
+      let key = try context.pathParameter(name ?? "")
       var parameters = QueryParameters(request)
       let missing = "There is no \(key) in \(model.name), or it has not come here yet."
       guard own else {
         try parameters.finish()
+        guard !key.unicodeScalars.contains("\0") else { throw Problem.notFound("What the path names is no key.") }
         return try await queries.responder.answer(request, [Reads(model.name)], missing: missing, isShared: false) {
           try await $0.row(model.name, key).map { QueryResult($0) }
         }
@@ -73,14 +74,18 @@ public struct QueryRoute: Sendable {
 
   /// The events of one stream, page by page, from the first on.
   public static func history<State: Aggregate>(_ path: String, of _: State.Type) -> QueryRoute {
-    QueryRoute(
-      path: path, models: [], parameters: Self.page, shape: nil, isList: true,
-      summary: "What happened to one \(State.category)."
+    let name = pathParameters(of: path).last
+    return QueryRoute(
+      path: path, models: [], parameters: page, shape: nil, isList: true,
+      summary: "What happened to one \(State.category).", problem: name == nil ? noParameter(path) : nil
     ) { queries, request, context in
-      guard let name = pathParameters(of: path).last else { throw Problem.internalError }
-      let id = try context.streamID(name, of: State.self)
+      let id = try context.streamID(name ?? "", of: State.self)
       return try await queries.history(request, of: State.stream(id), missing: "There is no \(State.category) \(id).")
     }
+  }
+
+  private static func noParameter(_ path: String) -> String {
+    "\(path) needs a parameter, such as {id}, that names what is read"
   }
 
   static let page = [

@@ -7,7 +7,7 @@ public struct JSONDecodingErrors: Error, Sendable, Hashable, CustomStringConvert
 }
 
 extension JSON {
-  /// Reads a value that somebody wrote who wants to hear of all mistakes at once. Unlike `decode` it refuses members that the type
+  /// Reads a value that somebody wrote who wants to hear of all mistakes, or 50 of them, at once. Unlike `decode` it refuses members that the type
   /// does not ask for.
   ///
   /// Whatever is missing or wrong is replaced by an example, so that the type's `init(from:)` goes on; a type that takes none of
@@ -38,15 +38,18 @@ extension JSON {
 
 /// What is wrong with a value as it is read; of one task.
 final class JSONFindings {
-  /// What is wrong was noted, and there is no example to go on with.
+  /// What is wrong was noted, and there is no example to go on with, or there is enough.
   struct CannotGoOn: Error {}
+
+  /// Nobody reads more, and each is compared with the others.
+  private static let most = 50
 
   private(set) var errors: [JSONDecodingError] = []
   /// The objects that were read, with the members that were asked for.
   fileprivate(set) var objects: [(decoding: JSONDecoding, asked: Set<String>)] = []
 
   func add(_ error: JSONDecodingError) {
-    if !errors.contains(error) { errors.append(error) }
+    if errors.count < Self.most, !errors.contains(error) { errors.append(error) }
   }
 
   func asked(_ name: String, of decoding: JSONDecoding) {
@@ -60,7 +63,7 @@ final class JSONFindings {
   /// Notes what is wrong, and gives an example to go on with.
   func example<Value: Decodable>(for error: any Error, _ type: Value.Type) throws(CannotGoOn) -> Value {
     if !(error is CannotGoOn) { add(JSONDecodingError(any: error)) }
-    guard let value = JSONProbe.probe(type).value else { throw CannotGoOn() }
+    guard errors.count < Self.most, let value = JSONProbe.probe(type).value else { throw CannotGoOn() }
     return value
   }
 

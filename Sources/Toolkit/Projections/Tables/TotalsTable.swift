@@ -95,7 +95,7 @@ package struct TotalsTable<Row: Sendable>: Sendable {
 
   /// SQL for its rows as text, summed over the partitions; sums that are all 0 count as absent.
   func contents(of target: String, where condition: String = "true") -> String {
-    let key = keys.map { $0.type == "timestamptz" ? Self.text(ofTime: $0.name) : "\($0.name)::text" }
+    let key = keys.map { $0.type == "timestamptz" ? textOfTime($0.name) : "\($0.name)::text" }
       .joined(separator: ", ")
     let totals = sums.map { "sum(\($0))" }
     let groups = keys.isEmpty ? "" : " group by " + keys.map(\.name).joined(separator: ", ")
@@ -105,11 +105,6 @@ package struct TotalsTable<Row: Sendable>: Sendable {
       from \(target) where \(condition)\(groups)
       having \(totals.map { "\($0) <> 0" }.joined(separator: " or "))
       """
-  }
-
-  /// As `Timestamp.fullDescription` has it, whatever the session's zone.
-  private static func text(ofTime column: String) -> String {
-    "to_char(\(column) at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')"
   }
 
   func contents(of target: String, partition: Int) -> Query {
@@ -136,4 +131,9 @@ package struct TotalsTable<Row: Sendable>: Sendable {
     for index in sums.indices { values.append(PostgresValue(PostgresArray(rows.map { $0.value[index] }))) }
     return Query("insert into " + target + " as t" + insert + conflict, values)
   }
+}
+
+/// SQL for a time as `Timestamp.fullDescription` has it, whatever the session's zone.
+package func textOfTime(_ time: String) -> String {
+  "to_char(\(time) at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')"
 }
