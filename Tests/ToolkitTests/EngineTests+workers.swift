@@ -100,6 +100,29 @@ extension EngineTests {
   }
 
   @Test(
+    "what the read store loses of the last transactions, as it may in a crash, is applied again, though nothing happens and no connection ends",
+    .freshVirtualHost, .freshDatabase(eventStoreSchema, projectionsSchema, tables), arguments: Feed.allCases)
+  func lostCommits(feed: Feed) async throws {
+    let engine = Engine(feed: feed)
+    try await engine.append(60)
+    try await withServices([engine.projector()]) {
+      try await engine.expectComplete(of: 3)
+      // All of it, as of one moment.
+      try await FreshDatabase.current.connect().execute(
+        """
+        begin;
+        lock projections.checkpoints, read_models.counting_g1, read_models.counting_digits_g1;
+        delete from read_models.counting_g1;
+        delete from read_models.counting_digits_g1;
+        update projections.checkpoints set position = 0, event_id = null, applied = 0, ids = 0;
+        delete from projections.ledger;
+        commit;
+        """)
+      try await engine.expectComplete(of: 3)
+    }
+  }
+
+  @Test(
     "an owner that has lost its pairs changes nothing", .freshVirtualHost,
     .freshDatabase(eventStoreSchema, projectionsSchema, tables))
   func fencing() async throws {

@@ -164,6 +164,9 @@ struct PairStore: Sendable {
 
 // MARK: Parked streams
 extension PairStore {
+  /// For a transaction that moves no checkpoint, so that nothing would show that a crash has taken it back.
+  static let durably: Query = "set local synchronous_commit = on"
+
   /// A stream that waits at an event that was refused.
   struct Parked: Sendable {
     enum Request: String { case retry, discard }

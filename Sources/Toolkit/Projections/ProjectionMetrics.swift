@@ -6,6 +6,7 @@ struct ProjectionMetrics {
   let holes: Counter
   let refused: Counter
   let fenced: Counter
+  let takenBack: Counter
   let retries: Counter
   let lag: Gauge
   let age: Gauge
@@ -25,6 +26,7 @@ struct ProjectionMetrics {
     holes = Counter(label: "projection_holes_total", dimensions: dimensions)
     refused = Counter(label: "projection_events_refused_total", dimensions: dimensions)
     fenced = Counter(label: "projection_fenced_total", dimensions: dimensions)
+    takenBack = Counter(label: "projection_pairs_taken_back_total", dimensions: dimensions)
     retries = Counter(label: "projection_interruptions_total", dimensions: dimensions)
     aside = Counter(label: "projection_lanes_aside_total", dimensions: dimensions)
     let ofLane = dimensions + [("lane", "\(lane)")]

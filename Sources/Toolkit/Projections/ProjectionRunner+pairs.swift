@@ -27,15 +27,27 @@ extension ProjectionRunner {
     }
   }
 
-  /// Forgets pairs that others have taken: a pair without events would never be refused a write. And takes those that
-  /// are this worker's without its knowing, since the read store went back to a moment ago.
-  private func dropLost() async throws {
+  /// Makes this worker's pairs those that the read store says are: forgets what others have taken, since a pair without
+  /// events would never be refused a write, and takes anew what the read store, which a crash takes back by a moment, has
+  /// otherwise than it was written.
+  private func reconcile() async throws {
     let owned = try await store.owned(on: readStore)
     let unknown = owned.filter { pairs[$0.partition.index] == nil }
+    let takenBack = owned.filter { pair in stored[pair.partition.index].map { $0 != pair.checkpoint } ?? false }
+    let changed = unknown + takenBack
+    if !changed.isEmpty {
+      for pair in changed { forget(pair.partition.index) }
+      adopt(changed, replacing: false)
+      try await loadParked(changed.map(\.partition))
+    }
     if !unknown.isEmpty {
-      adopt(unknown, replacing: false)
-      try await loadParked(unknown.map(\.partition))
       logger.warning("pairs are this worker's without its knowing", metadata: ["pairs": "\(unknown.count)"])
+    }
+    if !takenBack.isEmpty {
+      metrics.takenBack.increment(by: takenBack.count)
+      logger.warning(
+        "the read store has lost its last transactions; they are applied again",
+        metadata: ["pairs": "\(takenBack.count)"])
     }
     let mine = Set(owned.map(\.partition.index))
     let lost = pairs.keys.filter { !mine.contains($0) }
@@ -53,7 +65,7 @@ extension ProjectionRunner {
   /// Gives up what is more than this worker's share, or takes what is less and nobody has.
   /// - Returns: false while this worker does not count yet.
   private func balance() async throws -> Bool {
-    try await dropLost()
+    try await reconcile()
     guard let share = try await store.share(on: readStore) else { return false }
     if pairs.count > share {
       let given = pairs.keys.sorted().suffix(pairs.count - share).map { pairs[$0]!.partition }

@@ -40,7 +40,7 @@ extension ProjectionRunner {
       let applied = Array(page.dropFirst(discards ? 1 : 0)).filter(projection.takes)
       let advance = PairStore.Advance(partition: partition, from: checkpoint, to: checkpoint, applied: applied)
       do {
-        let given = discards ? [store.discard(stream.stream)] : []
+        let given = [PairStore.durably] + (discards ? [store.discard(stream.stream)] : [])
         let last = next.map { store.resume(at: $0) } ?? store.unpark(stream.stream)
         try await write(applied, and: given + [last], moving: [advance])
       } catch {
@@ -56,7 +56,8 @@ extension ProjectionRunner {
         }
         let refused = page.last ?? first
         let stay = PairStore.Advance(partition: partition, from: checkpoint, to: checkpoint, applied: [])
-        let given = discards && refused.version != first.version ? [store.discard(stream.stream)] : []
+        let given =
+          [PairStore.durably] + (discards && refused.version != first.version ? [store.discard(stream.stream)] : [])
         try await write([], and: given + [store.park(refused, partition, error: "\(error)")], moving: [stay])
         logger.error("a parked stream is refused again", metadata: ["stream": "\(stream.stream)", "error": "\(error)"])
         return false

@@ -55,7 +55,7 @@ final class ChangeLog: Service {
   private let following = Gauge(label: "query_followers")
   private let lag = Gauge(label: "query_changes_lag_seconds")
 
-  /// - QueryParameters:
+  /// - Parameters:
   ///   - newest: on the write store, for the events that become visible, which no other read holds up.
   ///   - older: on the write store, for followers who are further behind than what is in memory.
   init(

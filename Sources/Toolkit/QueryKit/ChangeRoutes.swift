@@ -47,7 +47,7 @@ package struct ChangeRoutes: Sendable {
   }
 
   /// Follows one stream.
-  /// - QueryParameters:
+  /// - Parameters:
   ///   - model: the read model that shows it.
   ///   - missing: what is said where it has no row there.
   func one(_ stream: StreamID, in model: String, _ request: Request, missing: String) async throws -> Response {

@@ -22,7 +22,7 @@ public final class Coalescer<Key: Hashable & Sendable, Value: Sendable>: Sendabl
   private let read: @Sendable ([Key]) async throws -> [Key: Value]
   private let state = Mutex(State())
 
-  /// - QueryParameters:
+  /// - Parameters:
   ///   - lanes: queries under way at once.
   ///   - limit: keys of one query.
   public init(lanes: Int = 2, limit: Int = 256, _ read: @escaping @Sendable ([Key]) async throws -> [Key: Value]) {
@@ -96,7 +96,7 @@ final class SingleFlight: Sendable {
   /// For each query that is under way, who waits for the next one.
   private let flights = Mutex<[String: [Continuation]]>([:])
 
-  /// - QueryParameters:
+  /// - Parameters:
   ///   - key: names the query: the same key stands for the same answer.
   ///   - body: asks.
   func answer(_ key: String, _ body: @escaping @Sendable () async throws -> QueryResult?) async throws -> QueryResult? {

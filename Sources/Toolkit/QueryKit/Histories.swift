@@ -45,7 +45,7 @@ public struct Histories: Sendable {
   private let keys: PersonalKeys
   private let sealed: [SealedEvents]
 
-  /// - QueryParameters:
+  /// - Parameters:
   ///   - pool: on the write store.
   ///   - sealed: what is personal in events.
   init(_ pool: PostgresPool, sealed: [SealedEvents]) {

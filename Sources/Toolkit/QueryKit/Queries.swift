@@ -39,7 +39,7 @@ public struct Queries: Sendable {
   }
 
   /// Answers a request for what changes in one stream.
-  /// - QueryParameters:
+  /// - Parameters:
   ///   - model: the name of the read model that has a row for the stream's id.
   ///   - missing: what is said where it has none.
   public func changes(
@@ -51,7 +51,7 @@ public struct Queries: Sendable {
 
 extension Role {
   /// Answers queries.
-  /// - QueryParameters:
+  /// - Parameters:
   ///   - models: all read models.
   ///   - eventTypes: the wire names of all events, of which those who follow changes may name some; nil to let them name any.
   ///   - sealed: what is personal in events.

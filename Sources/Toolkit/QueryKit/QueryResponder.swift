@@ -68,7 +68,7 @@ public struct QueryResponder: Sendable {
     return try respond(request, try await body(histories), headers, missing()) { entityTag(of: $0, generations: []) }
   }
 
-  /// - QueryParameters:
+  /// - Parameters:
   ///   - reads: everything that `body` reads. Where the first is one stream's row, the answer is about that alone, and no other
   ///     answer reads just the same: it may be kept in memory.
   ///   - missing: what is said where `body` finds nothing.

@@ -34,7 +34,7 @@ public struct ReadAccess: Sendable {
   }
 
   /// Makes one query of those of a kind that coincide.
-  /// - QueryParameters:
+  /// - Parameters:
   ///   - name: of the kind; the same name stands for the same types.
   ///   - make: called where there is none of that name yet.
   public func coalescer<Key, Value>(_ name: String, _ make: () -> Coalescer<Key, Value>) -> Coalescer<Key, Value> {

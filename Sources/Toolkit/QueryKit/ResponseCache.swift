@@ -53,7 +53,7 @@ final class ResponseCache: Sendable {
   /// - Parameter capacity: bytes of answers.
   init(capacity: Int) { self.capacity = capacity }
 
-  /// - QueryParameters:
+  /// - Parameters:
   ///   - reads: everything that the answer is made of, the one thing that it is about first.
   ///   - mark: where that stands; nil where it is not known for this moment: then nothing is found.
   func find(_ reads: [Reads], at mark: ReadProgress.Mark?) -> (result: QueryResult, tag: String)? {
