@@ -19,6 +19,8 @@ struct RecordingTests {
     "counterflow_integration_lag_positions": "as that of the live feed",
     "counterflow_projection_fenced_total":
       "a worker whose pairs others have taken; EngineTests takes them, and sees the metric",
+    "counterflow_projection_pairs_taken_back_total":
+      "needs a read store that crashes; EngineTests takes back what was written, and sees the metric",
     "counterflow_projection_lanes_aside_total":
       "a lane that fails for ten seconds alone; EngineTests has one, and sees the metric",
     "counterflow_projection_pairs_stopped":

@@ -104,8 +104,9 @@ extension EngineTests {
     .freshVirtualHost, .freshDatabase(eventStoreSchema, projectionsSchema, tables), arguments: Feed.allCases)
   func lostCommits(feed: Feed) async throws {
     let engine = Engine(feed: feed)
+    let metrics = TestMetrics()
     try await engine.append(60)
-    try await withServices([engine.projector()]) {
+    try await withServices([engine.projector()], metrics) {
       try await engine.expectComplete(of: 3)
       // All of it, as of one moment.
       try await FreshDatabase.current.connect().execute(
@@ -119,6 +120,7 @@ extension EngineTests {
         commit;
         """)
       try await engine.expectComplete(of: 3)
+      #expect(metrics.counterTotal(label: "projection_pairs_taken_back_total") > 0)
     }
   }
 

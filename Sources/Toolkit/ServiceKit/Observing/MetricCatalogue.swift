@@ -49,6 +49,9 @@ public enum MetricCatalogue {
       .init("counterflow_projection_holes_total", .counter, "Holes in the feed that were healed from the store."),
       .init("counterflow_projection_events_refused_total", .counter, "Events that a read model did not take."),
       .init("counterflow_projection_fenced_total", .counter, "Writes refused since another owns the pair."),
+      .init(
+        "counterflow_projection_pairs_taken_back_total", .counter,
+        "Pairs of which a crash has taken back what was written last; it is applied again."),
       .init("counterflow_projection_interruptions_total", .counter, "Rounds that failed and were tried again."),
       .init("counterflow_projection_lanes_aside_total", .counter, "Lanes that failed for long and left their pairs."),
       .init(
