@@ -40,6 +40,7 @@ let package = Package(
     .library(name: "Postgres", targets: ["Postgres"]),
     .library(name: "RabbitMQ", targets: ["RabbitMQ"]),
     .library(name: "Counterflow", targets: ["Counterflow"]),
+    .library(name: "CounterflowTesting", targets: ["CounterflowTesting"]),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
@@ -142,6 +143,8 @@ let package = Package(
         "Administration", "CommandKit", "EventSourcing", "JSON", "Projections", "ProjectorKit", "QueryKit",
         "RabbitMQFeed", "ServiceKit", argumentParser, httpTypes, hummingbird,
       ]),
+    // And for those who test it.
+    toolkit("CounterflowTesting", ["EventSourcing", "JSON", "Projections"]),
 
     // The commerce back end.
     commerce("Commerce", "Domain", ["EventSourcing", "JSON"]),
@@ -184,7 +187,7 @@ let package = Package(
       embedding: ["report.html"]),
 
     // The examples, for their tests; Examples/Package.swift is how a user has them.
-    example("items", "Items"), example("bank", "Bank"),
+    example("items", "Items"), example("bank", "Bank"), example("social", "Social"),
 
     // Measured by scripts/bench.
     .executableTarget(
@@ -211,26 +214,27 @@ let package = Package(
     .testTarget(
       name: "ToolkitTests",
       dependencies: [
-        "CommandProcessing", "Counterflow", "EventSourcing", "Failures", "JSON", "Postgres", "PostgresEventStore",
-        "Projections", "RabbitMQ", "RabbitMQFeed", "TestSupport", coreMetrics, lifecycle, logging, metricsTestKit,
+        "CommandProcessing", "Counterflow", "CounterflowTesting", "EventSourcing", "Failures", "JSON", "Postgres",
+        "PostgresEventStore", "Projections", "RabbitMQ", "RabbitMQFeed", "TestSupport", coreMetrics, lifecycle, logging,
+        metricsTestKit,
       ]),
+    .testTarget(
+      name: "ExampleTests", dependencies: ["Counterflow", "CounterflowTesting", "bank", "items", "social"],
+      path: "Examples/Tests"),
     .testTarget(
       name: "CommerceTests",
       dependencies: [
-        "CommandKit", "Commerce", "CommerceAPI", "CommerceReadModels", "EventSourcing", "Failures", "JSON", "Postgres",
-        "Projections", "QueryKit", "RetailImport", "TestSupport",
+        "CommandKit", "Commerce", "CommerceAPI", "CommerceReadModels", "CounterflowTesting", "EventSourcing",
+        "Failures", "JSON", "Postgres", "Projections", "QueryKit", "RetailImport", "TestSupport",
       ]),
     .testTarget(
       name: "SystemTests",
       dependencies: [
         "CommandKit", "CommandProcessing", "CommandService", "CommerceAPI", "CommerceReadModels", "CommerceStore",
-        "CounterflowTool", "EventSourcing",
-        "Failures", "JSON", "LoadTest", "Observability", "Postgres", "PostgresEventStore", "Projections", "Projector",
-        "QueryKit", "QueryService", "RabbitMQ", "RabbitMQFeed", "Relay", "ServiceKit", "TestSupport", "bank", "items",
-        crypto,
-        histogram,
-        httpTypes,
-        hummingbird, jwt, logging,
+        "CounterflowTool", "EventSourcing", "Failures", "JSON", "LoadTest", "Observability", "Postgres",
+        "PostgresEventStore", "Projections", "Projector", "QueryKit", "QueryService", "RabbitMQ", "RabbitMQFeed",
+        "Relay", "ServiceKit", "TestSupport", "bank", "items", "social", crypto, histogram, httpTypes, hummingbird, jwt,
+        logging,
       ]),
   ],
   swiftLanguageModes: [.v6]

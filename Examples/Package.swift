@@ -5,7 +5,15 @@ let package = Package(
   name: "counterflow-examples",
   platforms: [.macOS(.v15)],
   dependencies: [.package(name: "counterflow", path: "..")],
-  targets: [example("items", "Items"), example("bank", "Bank")])
+  targets: [
+    example("items", "Items"), example("bank", "Bank"), example("social", "Social"),
+    .testTarget(
+      name: "ExampleTests",
+      dependencies: [
+        .product(name: "Counterflow", package: "counterflow"),
+        .product(name: "CounterflowTesting", package: "counterflow"), "bank", "items", "social",
+      ], path: "Tests"),
+  ])
 
 func example(_ name: String, _ folder: String) -> Target {
   .executableTarget(

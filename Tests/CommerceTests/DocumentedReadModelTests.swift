@@ -1,4 +1,5 @@
 import Commerce
+import CounterflowTesting
 import EventSourcing
 import Foundation
 import Projections
@@ -52,14 +53,11 @@ struct DocumentedReadModelTests {
 
   @Test("it makes rows and totals as the page says, and the page has it as it is compiled here")
   func takings() throws {
-    let rows = try Rows(
-      of: Takings(),
-      after: [
-        ("order-1", placed("1", 6, at: "2026-11-21T09:30:00Z")),
-        ("order-2", placed("2", 1, at: "2026-11-21T10:00:00Z")),
-        ("order-3", placed("3", 2, at: "2026-11-22T00:00:00Z")),
-        ("order-2", OrderEvent.cancelled(OrderCancelled(orderID: "2", reason: nil))),
-      ])
+    let rows = try given(Order.self, id: "1", placed("1", 6, at: "2026-11-21T09:30:00Z"))
+      .and(Order.self, id: "2", placed("2", 1, at: "2026-11-21T10:00:00Z"))
+      .and(Order.self, id: "3", placed("3", 2, at: "2026-11-22T00:00:00Z"))
+      .and(Order.self, id: "2", .cancelled(OrderCancelled(orderID: "2", reason: nil)))
+      .rows(of: Takings())
     #expect(rows.keys == ["1", "2", "3"] && rows["2"]?.status == "cancelled")
     #expect(rows.totals("takings_days") == [["2026-11-21"]: [1, 2034], ["2026-11-22"]: [1, 678]])
     #expect(rows.totals("takings_days_size") == [["2026-11-21", "2034"]: [1], ["2026-11-22", "678"]: [1]])

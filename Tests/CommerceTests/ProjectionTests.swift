@@ -1,4 +1,5 @@
 import Commerce
+import CounterflowTesting
 import EventSourcing
 import Failures
 import JSON
@@ -26,13 +27,10 @@ private func placed(_ id: String, customer: String?) -> OrderEvent {
 struct ProjectionTests {
   @Test("an order reads as it was placed, and then as cancelled")
   func orders() throws {
-    let documents = try Rows(
-      of: Orders(),
-      after: [
-        ("product-LANTERN", lantern), ("order-1", placed("1", customer: "ada")),
-        ("order-2", placed("2", customer: nil)),
-        ("order-1", OrderEvent.cancelled(OrderCancelled(orderID: "1", reason: "r"))),
-      ])
+    let documents = try given(Product.self, id: "LANTERN", lantern)
+      .and(Order.self, id: "1", placed("1", customer: "ada")).and(Order.self, id: "2", placed("2", customer: nil))
+      .and(Order.self, id: "1", .cancelled(OrderCancelled(orderID: "1", reason: "r")))
+      .rows(of: Orders())
     #expect(documents.keys == ["1", "2"])
     var order = try #require(documents["1"])
     #expect(order.timeline.map(\.status) == ["placed", "cancelled"])
@@ -47,12 +45,10 @@ struct ProjectionTests {
 
   @Test("a product reads as registered, and then as discontinued")
   func catalogue() throws {
-    let documents = try Rows(
-      of: Catalogue(),
-      after: [
-        ("product-LANTERN", lantern), ("order-1", placed("1", customer: nil)),
-        ("product-LANTERN", ProductEvent.discontinued(sku: SKU("LANTERN")!)),
-      ])
+    let documents = try given(Product.self, id: "LANTERN", lantern)
+      .and(Order.self, id: "1", placed("1", customer: nil))
+      .and(Product.self, id: "LANTERN", .discontinued(sku: SKU("LANTERN")!))
+      .rows(of: Catalogue())
     #expect(documents.keys == ["LANTERN"])
     #expect(
       try documents.document("LANTERN")
@@ -65,39 +61,35 @@ struct ProjectionTests {
     let sku = SKU("LANTERN")!
     let moved = StockMoved(sku: sku, orderID: "1", quantity: 6)
     let returnedAt = Timestamp("2026-12-01T00:00:00Z")!
-    let history: [(stream: String, event: any DomainEvent)] = [
-      ("product-LANTERN", lantern), ("product-LANTERN", ProductEvent.stockReceived(sku: sku, quantity: 10)),
-      ("product-LANTERN", ProductEvent.stockReserved(moved)), ("order-1", placed("1", customer: "ada")),
-      ("order-2", placed("2", customer: nil)),
-      ("order-2", OrderEvent.cancelled(OrderCancelled(orderID: "2", reason: nil))),
-      ("order-1", OrderEvent.paid(OrderPaid(orderID: "1", amount: 2034, reference: "p"))),
-      ("product-LANTERN", ProductEvent.stockShipped(moved)),
-      ("order-1", OrderEvent.shipped(OrderShipped(orderID: "1", carrier: "RM", trackingCode: "7"))),
-      ("order-1", OrderEvent.delivered(orderID: "1")),
-      ("product-LANTERN", ProductEvent.stockReturned(sku: sku, returnID: "1", quantity: 2)),
-      (
-        "order-1",
-        OrderEvent.itemsReturned(
-          OrderItemsReturned(
-            orderID: "1", returnID: "1", items: [.init(line: 0, sku: sku, quantity: 2, unitPrice: 339)], total: 678,
-            returnedAt: returnedAt))
-      ),
-      (
-        "return-1",
-        ReturnEvent.recorded(
-          ReturnRecorded(
-            returnID: "1", orderID: "1", customerID: "ada", country: "France", reason: nil,
-            lines: [.init(sku: sku, name: "Metal lantern", quantity: 2, unitPrice: 339)], total: 678, currency: "GBP",
-            returnedAt: returnedAt))
-      ),
-    ]
-    let order = try #require(try Rows(of: Orders(), after: history)["1"])
+    let items = OrderItemsReturned(
+      orderID: "1", returnID: "1", items: [.init(line: 0, sku: sku, quantity: 2, unitPrice: 339)], total: 678,
+      returnedAt: returnedAt)
+    let recorded = ReturnRecorded(
+      returnID: "1", orderID: "1", customerID: "ada", country: "France", reason: nil,
+      lines: [.init(sku: sku, name: "Metal lantern", quantity: 2, unitPrice: 339)], total: 678, currency: "GBP",
+      returnedAt: returnedAt)
+    let history = try given(
+      Product.self, id: "LANTERN", lantern, .stockReceived(sku: sku, quantity: 10), .stockReserved(moved)
+    )
+    .and(Order.self, id: "1", placed("1", customer: "ada"))
+    .and(
+      Order.self, id: "2", placed("2", customer: nil), .cancelled(OrderCancelled(orderID: "2", reason: nil))
+    )
+    .and(Order.self, id: "1", .paid(OrderPaid(orderID: "1", amount: 2034, reference: "p")))
+    .and(Product.self, id: "LANTERN", .stockShipped(moved))
+    .and(
+      Order.self, id: "1", .shipped(OrderShipped(orderID: "1", carrier: "RM", trackingCode: "7")),
+      .delivered(orderID: "1")
+    )
+    .and(Product.self, id: "LANTERN", .stockReturned(sku: sku, returnID: "1", quantity: 2))
+    .and(Order.self, id: "1", .itemsReturned(items)).and(Return.self, id: "1", .recorded(recorded))
+    let order = try #require(try history.rows(of: Orders())["1"])
     #expect(order.timeline.map(\.status) == ["placed", "paid", "shipped", "delivered"])
     #expect(order.lines[0].returned == 2 && order.returnedTotal == 678 && order.version == 5)
     #expect(order.carrier == "RM" && order.trackingCode == "7" && order.paymentReference == "p")
-    let product = try #require(try Rows(of: Catalogue(), after: history)["LANTERN"])
+    let product = try #require(try history.rows(of: Catalogue())["LANTERN"])
     #expect(product.stock?.onHand == 6 && product.stock?.reserved == 0)
-    let sales = try Rows(of: Sales(), after: history)
+    let sales = try history.rows(of: Sales())
     #expect(
       sales.totals("sales_days") == [
         ["2026-11-21", "France"]: [1, 6, 2034, 2034, 0], ["2026-12-01", "France"]: [0, 0, 0, 0, 678],
@@ -108,7 +100,7 @@ struct ProjectionTests {
       ])
     #expect(sales.totals("sales_totals") == [["LANTERN"]: [6]])
     #expect(sales.totals("sales_customers") == [["ada"]: [1, 2034, 678]])
-    #expect(try Rows(of: Returns(), after: history).keys == ["1"])
+    #expect(try history.rows(of: Returns()).keys == ["1"])
   }
 
   @Test(

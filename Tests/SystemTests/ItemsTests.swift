@@ -24,8 +24,14 @@ struct ItemsTests {
       contentsOf: TestEnvironment.root.appendingPathComponent("docs/guide/first-domain.md"), encoding: .utf8)
     let program = try String(
       contentsOf: TestEnvironment.root.appendingPathComponent("Examples/Items/Items.swift"), encoding: .utf8)
-    let blocks = page.matches(of: /```swift\n((?s).*?)\n```/).map { String($0.output.1) }.filter { !$0.hasPrefix("//") }
-    #expect(blocks.joined(separator: "\n\n") + "\n" == program)
+    let blocks = page.matches(of: /```swift\n((?s).*?)\n```/).map { String($0.output.1) }
+    #expect(blocks.filter { !$0.hasPrefix("//") }.joined(separator: "\n\n") + "\n" == program)
+    let tests = try String(
+      contentsOf: TestEnvironment.root.appendingPathComponent("Examples/Tests/ItemsTests.swift"), encoding: .utf8)
+    let tested = blocks.filter { $0.hasPrefix("// import CounterflowTesting\n") }
+    try #require(tested.count == 1)
+    let lines = tested[0].split(separator: "\n").dropFirst().map { "    " + $0 }.joined(separator: "\n")
+    #expect(tests.contains(lines))
   }
 
   @Test("one process on one database: created, changed, read at once and with a token, listed", .freshDatabase())

@@ -1,3 +1,4 @@
+import Foundation
 import Testing
 
 @testable import Counterflow
@@ -35,6 +36,17 @@ private struct Lights: ReadModel {
   var columns = [Column<Row>("is_on", \.on), Column("room", \.room)]
   let totals = [Totals<Row>("light_counts", by: [.text("room") { $0.room ?? "" }], [.count("lights")])]
 }
+
+/// Both lights at once.
+private struct SwitchPair: Command, Codable {
+  var room: String, left: String, right: String
+
+  var streams: [AggregateReference] { [left, right].map { AggregateReference(Light.self, $0) } }
+
+  func decide(_ decision: inout Decision) { decision.emit(.switched(on: true), to: Light.self, left) }
+}
+
+private struct Lit: Codable { var room: String, lights: Int, since: Timestamp, last: UUID, note: String? }
 
 private struct House: Application {
   var commands: [CommandRoute] = [.post("/v1/lights/{id}/switch", Switch.self)]
@@ -79,8 +91,49 @@ struct ApplicationTests {
     expect("cannot be sorted by room, which may be null") {
       $0.queries += [.list("/v1/all", Lights(), order: .ascending("room"))]
     }
+    expect("/v1/pairs, which /v1/pairs creates, needs one parameter") {
+      $0.commands += [.post("/v1/pairs", SwitchPair.self, creating: "/v1/pairs")]
+    }
+    expect("and of a name of its own") {
+      $0.commands += [.post("/v1/{left}/pairs", SwitchPair.self, creating: "/v1/lights/{left}")]
+    }
+    func list(_ order: ListOrder, _ sql: String) -> QueryRoute {
+      .list("/v1/lit/{room}", Lit.self, of: Lights(), order: order, sql: sql)
+    }
+    expect("has {house}, which is no parameter of the path") {
+      $0.queries += [list(.ascending("room"), "select 1 where {room} = {house}")]
+    }
+    expect("has {room} of the type money") {
+      $0.queries += [list(.ascending("room"), "select 1 where {room::money} = 1")]
+    }
+    for column in ["colour", "note"] {
+      expect("must be sorted by members of Lit") { $0.queries += [list(.ascending("room", column), "select 1")] }
+    }
+    expect("must be sorted by members of Lit") { $0.queries += [list(.ascending(), "select 1")] }
+    expect("reads the read model lights, which is not among") {
+      $0 = House(commands: [], readModels: [], queries: [.row("/v1/lit", Lit.self, of: Lights(), sql: "select 1")])
+    }
     expect("has no totals rooms") { $0.queries += [.totals("/v1/all", "rooms", of: Lights())] }
     expect("are not formed by house") { $0.queries += [.totals("/v1/{house}/rooms", "light_counts", of: Lights())] }
+  }
+
+  @Test("SQL of one's own may be sorted by texts, numbers, times and ids, and braces that are no name stay as they are")
+  func ownSQL() {
+    let sorted = ListOrder.descending("since", "last", "lights", "room")
+    let route = QueryRoute.list(
+      "/v1/lit/{room}", Lit.self, of: Lights(), order: sorted, sql: "select '{}'::text[] || '{1,2}' || {room}")
+    #expect(route.problem == nil && route.shape == JSONShape(of: Lit.self))
+    #expect(House(queries: [route]).problem == nil)
+  }
+
+  @Test("a body is wanted where the path does not say all that a command needs")
+  func bodies() {
+    #expect(CommandRoute.put("/v1/lights/{id}", Switch.self).body.isRequired)
+    #expect(CommandRoute.post("/v1/lights", Switch.self).body.isRequired)
+    #expect(!CommandRoute.post("/v1/lights/{id}/{on}", Switch.self).body.isRequired)
+    #expect(CommandRoute.delete("/v1/{room}/{left}", SwitchPair.self).body.members?.map(\.name) == ["right"])
+    let made = CommandRoute.post("/v1/{room}/{left}/pairs", SwitchPair.self, creating: "/v1/lights/{right}")
+    #expect(made.problem == nil && made.creates && made.body.members?.isEmpty == true && !made.body.isRequired)
   }
 
   @Test("a parameter may have another name in another route; the router is given one at each place")

@@ -82,7 +82,7 @@ struct JSONRequestTests {
     #expect(mistakes(rest, given: [id]).isEmpty)
     // One that nobody asks for is no mistake of the body's.
     #expect(mistakes(Self.good, given: [.init("other", "x")]).isEmpty)
-    #expect(mistakes(Self.good, given: [id]) == ["/id: is given by the path; leave it out here"])
+    #expect(mistakes(Self.good, given: [id]) == ["/id: is not for the body to say; leave it out"])
   }
 
   @Test("a type without members refuses what it does not ask for")
@@ -117,12 +117,14 @@ struct JSONRequestTests {
     #expect(
       JSONShape(of: Booking.self)
         == .object([
-          member("id", .string), member("from", .string),
+          member("id", .formatted(.uuid)), member("from", .formatted(.time)),
           member("seats", .array(of: .object([member("row", .integer), member("letter", .string)]))),
           member("travel", .choice(["first", "second"])), member("note", .string, optional: true),
           member("meals", .array(of: .string), optional: true),
         ]))
     #expect(JSONShape(of: [Double].self) == .array(of: .number))
+    #expect(JSONShape(of: [UUID].self) == .array(of: .formatted(.uuid)))
+    #expect(JSONShape(of: Timestamp.self) == .formatted(.time))
     #expect(JSONShape(of: Particular.self) == .string)
     guard case .object(let members) = JSONShape(of: Tree.self) else {
       Issue.record("a type that holds itself has no shape")

@@ -7,16 +7,34 @@ package import PostgresEventStore
 package import ServiceKit
 
 /// A route that takes a command. The request's body is read as the command; so are the path's parameters, as members of their
-/// names, but for `id`: that is the id of the stream which a `StreamCommand` is for.
+/// names, but for `id`: that is the id of the stream which a `StreamCommand` is for. Where none of the other members is required, there
+/// need be no body.
 ///
 ///     .post("/v1/accounts", OpenAccount.self)                        // a new account: 201, with where it is
 ///     .post("/v1/accounts/{id}/withdrawals", Withdraw.self)          // 200
 ///     .post("/v1/accounts/{from}/transfers", Transfer.self)          // a Command of several streams, with a member `from`
+///     .post("/v1/people/{author}/posts", Publish.self, creating: "/v1/posts/{id}")   // one with a new member `id`: 201
 public struct CommandRoute: Sendable {
+  /// What a request's body has.
+  package struct Body: Sendable {
+    /// nil where it is not known.
+    package let members: [JSONShape.Member]?
+
+    /// - Parameter given: the command's members that it does not have.
+    fileprivate init(_ command: any Decodable.Type, given: [String]) {
+      guard case .object(let all) = JSONShape(of: command) else {
+        members = nil
+        return
+      }
+      members = all.filter { !given.contains($0.name) }
+    }
+
+    package var isRequired: Bool { members?.contains { !$0.isOptional } ?? true }
+  }
+
   public let method: HTTPRequest.Method
   public let path: String
-  /// Of the body, with the path's parameters.
-  package let body: JSONShape
+  package let body: Body
   package let command: String
   /// Whether it makes something new each time.
   package let creates: Bool
@@ -39,17 +57,57 @@ public struct CommandRoute: Sendable {
     stream(.patch, path, C.self)
   }
 
-  /// For the stream of `{id}`. There need be no body.
+  /// For the stream of `{id}`.
   public static func delete<C: StreamCommand & Decodable>(_ path: String, _: C.Type) -> CommandRoute {
     stream(.delete, path, C.self)
   }
 
   /// For several streams; the answer is about the first one.
   public static func post<C: Command & Decodable>(_ path: String, _: C.Type) -> CommandRoute {
+    several(.post, path, C.self)
+  }
+
+  /// For several streams; the answer is about the first one.
+  public static func put<C: Command & Decodable>(_ path: String, _: C.Type) -> CommandRoute {
+    several(.put, path, C.self)
+  }
+
+  /// For several streams; the answer is about the first one.
+  public static func delete<C: Command & Decodable>(_ path: String, _: C.Type) -> CommandRoute {
+    several(.delete, path, C.self)
+  }
+
+  /// For several streams, one of them new: 201, with where it is.
+  /// - Parameter thing: the path of what is made, which ends with its one parameter: the command's member of that name is a new
+  ///   UUID.
+  public static func post<C: Command & Decodable>(
+    _ path: String, _: C.Type, creating thing: String
+  ) -> CommandRoute {
     let names = pathParameters(of: path)
-    return CommandRoute(method: .post, path: path, body: JSONShape(of: C.self), command: C.name, creates: false) {
+    let made = pathParameters(of: thing)
+    let name = made.first ?? ""
+    let place = String(thing.dropLast("/{\(name)}".count))
+    let body = Body(C.self, given: names + made)
+    return CommandRoute(
+      method: .post, path: path, body: body, command: C.name, creates: true,
+      problem: made.count == 1 && thing.hasSuffix("/{\(name)}") && !names.contains(name)
+        ? nil : "\(thing), which \(path) creates, needs one parameter, at its end and of a name of its own"
+    ) { commands, request, context in
+      let id = UUID.v7().uuidString.lowercased()
+      let (command, bytes): (C, [UInt8]) = try await commands.read(
+        request, context, body, names, made: [JSON.Member(name, .string(id))])
+      return try await commands.create(command, place, id, request, bytes, by: context.caller)
+    }
+  }
+
+  private static func several<C: Command & Decodable>(
+    _ method: HTTPRequest.Method, _ path: String, _: C.Type
+  ) -> CommandRoute {
+    let names = pathParameters(of: path)
+    let body = Body(C.self, given: names)
+    return CommandRoute(method: method, path: path, body: body, command: C.name, creates: false) {
       commands, request, context in
-      let (command, bytes): (C, [UInt8]) = try await commands.read(request, context, names)
+      let (command, bytes): (C, [UInt8]) = try await commands.read(request, context, body, names)
       // One that names no stream fails where it is carried out, with a log line.
       let id = command.streams.first.map { String($0.stream.id) } ?? ""
       return try await commands.change(command, id, request, bytes, by: context.caller)
@@ -61,14 +119,14 @@ public struct CommandRoute: Sendable {
   ) -> CommandRoute {
     let creates = !path.contains("{id}")
     let names = pathParameters(of: path).filter { $0 != "id" }
+    let body = Body(C.self, given: names)
     return CommandRoute(
-      method: method, path: path, body: JSONShape(of: C.self), command: Addressed<C>.name, creates: creates,
+      method: method, path: path, body: body, command: Addressed<C>.name, creates: creates,
       problem: StreamID.isValid(category: C.State.category, id: "1")
         ? (creates && method != .post ? "\(method) \(path) needs {id}, which names what is changed" : nil)
         : "the category '\(C.State.category)' of \(C.State.self) is empty, has a -, or is too long"
     ) { commands, request, context in
-      let (command, bytes): (C, [UInt8]) = try await commands.read(
-        request, context, names, isOptional: method == .delete)
+      let (command, bytes): (C, [UInt8]) = try await commands.read(request, context, body, names)
       guard !creates else {
         let id = UUID.v7().uuidString.lowercased()
         return try await commands.create(
@@ -82,12 +140,15 @@ public struct CommandRoute: Sendable {
 
 extension Commands {
   /// Reads the request as the command that it asks for.
-  /// - Parameter names: of the path's parameters that are members.
+  /// - Parameters:
+  ///   - names: of the path's parameters that are members.
+  ///   - made: members that are new.
   fileprivate func read<C: Decodable>(
-    _ request: Request, _ context: ServiceContext, _ names: [String], isOptional: Bool = false
+    _ request: Request, _ context: ServiceContext, _ body: CommandRoute.Body, _ names: [String],
+    made: [JSON.Member] = []
   ) async throws -> (C, [UInt8]) {
-    let (json, bytes) = try await body(of: request, isOptional: isOptional)
-    let given = try names.map { JSON.Member($0, .string(try context.pathParameter($0))) }
+    let (json, bytes) = try await self.body(of: request, isOptional: !body.isRequired)
+    let given = try names.map { JSON.Member($0, .string(try context.pathParameter($0))) } + made
     do throws(JSONDecodingErrors) { return (try json.decodeRequest(given: given), bytes) } catch {
       throw Rejection.invalidRequest(error.all.map { .init(pointer: $0.pointer, detail: $0.reason) })
     }

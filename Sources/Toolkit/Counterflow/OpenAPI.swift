@@ -84,14 +84,12 @@ extension CommandRoute {
           inPath(path) + [header("Idempotency-Key", "Sent again with the same key it takes effect once.")]
             + (creates ? [] : [header("If-Match", "The version that it must have.")]))),
     ]
-    if method != .delete {
+    let schema = body.members.map { JSONShape.object($0).schema() } ?? .object([])
+    if body.members?.isEmpty != true {
       members.append(
         .init(
           "requestBody",
-          [
-            "required": true,
-            "content": ["application/json": ["schema": body.schema(without: pathParameters(of: path))]],
-          ]))
+          ["required": .boolean(body.isRequired), "content": ["application/json": ["schema": schema]]]))
     }
     members.append(.init("responses", .object([.init(creates ? "201" : "200", done), .init("default", anyProblem)])))
     return .object(members)
@@ -132,18 +130,17 @@ extension QueryRoute {
 
 extension JSONShape {
   /// As JSON Schema has it.
-  /// - Parameter names: of members that are left out.
-  fileprivate func schema(without names: [String] = []) -> JSON {
+  fileprivate func schema() -> JSON {
     switch self {
     case .string: return ["type": "string"]
+    case .formatted(let format): return ["type": "string", "format": .string(format.rawValue)]
     case .integer: return ["type": "integer"]
     case .number: return ["type": "number"]
     case .boolean: return ["type": "boolean"]
     case .choice(let names): return ["type": "string", "enum": .array(names.map { .string($0) })]
     case .array(let element): return ["type": "array", "items": element.schema()]
     case .unknown: return .object([])
-    case .object(let all):
-      let members = all.filter { !names.contains($0.name) }
+    case .object(let members):
       return [
         "type": "object", "required": .array(members.filter { !$0.isOptional }.map { .string($0.name) }),
         "properties": .object(members.map { JSON.Member($0.name, $0.shape.schema()) }),

@@ -87,8 +87,11 @@ struct PageOrder: Sendable {
   }
 }
 
+/// The PostgreSQL types whose values can be read from texts.
+let columnTypes = ["text", "bigint", "boolean", "date", "double precision", "timestamptz", "uuid"]
+
 /// - Returns: what values of that PostgreSQL type must be, where the text is none; nil where it is one.
-private func missedKind(_ text: String, _ type: String) -> String? {
+func missedKind(_ text: String, _ type: String) -> String? {
   switch type {
   case "bigint": Int64(text) == nil ? "a whole number" : nil
   case "boolean": ["true", "false"].contains(text) ? nil : "true or false"

@@ -21,7 +21,7 @@ extension JSON {
       throw JSONDecodingErrors(all: [JSONDecodingError(pointer: "", reason: "must be an object, not \(kind)")])
     }
     for member in members where given.contains(where: { $0.name == member.name }) {
-      findings.add(JSONDecodingError(at: [member.name], "is given by the path; leave it out here"))
+      findings.add(JSONDecodingError(at: [member.name], "is not for the body to say; leave it out"))
     }
     let known = members.filter { member in !given.contains { $0.name == member.name } }
     let decoding = JSONDecoding(.object(known + given), findings: findings)

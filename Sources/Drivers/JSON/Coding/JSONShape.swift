@@ -11,7 +11,15 @@ public indirect enum JSONShape: Sendable, Hashable {
     }
   }
 
+  /// What the texts that a type takes look like, as JSON Schema has it.
+  public enum Format: String, Sendable {
+    case uuid, date
+    case time = "date-time"
+  }
+
   case string, integer, number, boolean
+  /// A string that has to look like that.
+  case formatted(Format)
   /// A string that is one of these.
   case choice([String])
   case array(of: JSONShape)
@@ -42,6 +50,7 @@ enum JSONProbe {
       let decoder = ProbeDecoder(example: example, types: types + [ObjectIdentifier(type)])
       let value = try? Value(from: decoder)
       shape = decoder.found.shape
+      if shape == .string, value != nil, let format = example.format { shape = .formatted(format) }
       if value != nil { return (value, shape) }
     }
     return (nil, shape)
@@ -54,11 +63,14 @@ enum JSONProbe {
 private struct ProbeExample {
   let text: String
   let number: Int
+  /// Of what takes this one and none before it.
+  var format: JSONShape.Format?
 
   static let all = [
     ProbeExample(text: "", number: 0), ProbeExample(text: "a", number: 1),
-    ProbeExample(text: "00000000-0000-0000-0000-000000000000", number: 0),
-    ProbeExample(text: "2000-01-01T00:00:00Z", number: 0), ProbeExample(text: "2000-01-01", number: 0),
+    ProbeExample(text: "00000000-0000-0000-0000-000000000000", number: 0, format: .uuid),
+    ProbeExample(text: "2000-01-01T00:00:00Z", number: 0, format: .time),
+    ProbeExample(text: "2000-01-01", number: 0, format: .date),
     ProbeExample(text: "a@example.com", number: 0), ProbeExample(text: "https://example.com", number: 0),
     ProbeExample(text: "ABC", number: 0),
   ]

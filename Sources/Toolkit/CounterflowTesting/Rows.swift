@@ -1,0 +1,70 @@
+internal import EventSourcing
+internal import JSON
+public import Projections
+
+extension Given {
+  /// The rows that a read model has then, and their totals.
+  ///
+  ///     let rows = try given(Account.self, id: "ada", .opened(owner: "Ada"), .deposited(amount: 5)).rows(of: Balances())
+  ///     #expect(rows["ada"]?.balance == 5)
+  ///     #expect(rows.totals("balance_owners") == [["Ada"]: [1, 5]])
+  ///
+  /// Folded twice: from one event after the other, and from all at once. What differs is an error, since the engine does either;
+  /// so is a row that is not read as it was written.
+  /// - Throws: `ProjectionFault` for what would park the event's stream; `Mismatch`.
+  public func rows<Model: ReadModel>(of model: Model) throws -> Rows<Model> {
+    let own = events.filter { event in model.sources.contains { $0.category == event.stream.category } }
+    var (single, whole) = (FoldedRows<Model>(), FoldedRows<Model>())
+    for event in own { try single.apply([event], by: model) }
+    try whole.apply(own, by: model)
+    var rows = Rows<Model>(folded: single)
+    for key in single.keys.union(whole.keys) {
+      let document = try rows.document(key)
+      try same(key, document, "folded at once it is", try whole[key].map { try text($0, Model.self) })
+      guard let row = single[key], let document else { continue }
+      try same(
+        key, document, "read as it is written it is",
+        try text(Model.decode(JSON(parsing: Array(document.utf8))), Model.self))
+      rows.add(model.totals.flatMap(\.tables), of: row)
+    }
+    return rows
+  }
+
+  private func same(_ key: String, _ expected: String?, _ how: String, _ found: String?) throws {
+    guard found != expected else { return }
+    let (one, other) = (expected ?? "not there", found ?? "not there")
+    throw Mismatch(description: "the row \(key), folded event by event, is \(one); \(how) \(other)")
+  }
+}
+
+/// What a read model's rows are after some events.
+public struct Rows<Model: ReadModel>: Sendable {
+  fileprivate let folded: FoldedRows<Model>
+  private var totalled: [String: [[String]: [Int64]]] = [:]
+
+  fileprivate init(folded: FoldedRows<Model>) { self.folded = folded }
+
+  fileprivate mutating func add(_ tables: [TotalsTable<Model.Row>], of row: Model.Row) {
+    for table in tables {
+      for contribution in table.contributions(row) {
+        let sums = totalled[table.name]?[contribution.groups] ?? contribution.amounts.map { _ in 0 }
+        totalled[table.name, default: [:]][contribution.groups] = zip(sums, contribution.amounts).map { $0 + $1 }
+      }
+    }
+  }
+
+  /// Sorted.
+  public var keys: [String] { folded.keys.sorted() }
+
+  public subscript(key: String) -> Model.Row? { folded[key] }
+
+  /// A row as it is answered; nil where there is none.
+  public func document(_ key: String) throws -> String? { try folded[key].map { try text($0, Model.self) } }
+
+  /// A table of totals: by what its groups are formed by, as text, the sums in their order.
+  public func totals(_ table: String) -> [[String]: [Int64]] { totalled["read_models.\(table)"] ?? [:] }
+}
+
+private func text<Model: ReadModel>(_ row: Model.Row, _: Model.Type) throws -> String {
+  String(decoding: try Model.document(of: row), as: UTF8.self)
+}
