@@ -180,6 +180,11 @@ let package = Package(
       [
         "Administration", "Commerce", "CommerceReadModels", "CommerceStore", "EventSourcing", "JSON", "RetailImport",
         "ServiceKit", argumentParser, asyncHTTPClient, nioCore, nioHTTP1,
+      ],
+      // What `counterflow new` writes.
+      embedding: [
+        "New/Package.swift.txt", "New/README.md", "New/Sources/notebook.swift", "New/Tests/NoteTests.swift",
+        "New/Dockerfile", "New/Dockerfile.dockerignore", "New/compose.yaml", "New/gitignore",
       ]),
     service(
       "LoadTest", "loadtest",
@@ -188,6 +193,10 @@ let package = Package(
 
     // The examples, for their tests; Examples/Package.swift is how a user has them.
     example("items", "Items"), example("bank", "Bank"), example("social", "Social"),
+
+    // What `counterflow new` writes, so that it compiles and its tests run.
+    .executableTarget(
+      name: "notebook", dependencies: ["Counterflow"], path: "Sources/Services/counterflow/New/Sources"),
 
     // Measured by scripts/bench.
     .executableTarget(
@@ -221,6 +230,9 @@ let package = Package(
     .testTarget(
       name: "ExampleTests", dependencies: ["Counterflow", "CounterflowTesting", "bank", "items", "social"],
       path: "Examples/Tests"),
+    .testTarget(
+      name: "NoteTests", dependencies: ["CounterflowTesting", "notebook"],
+      path: "Sources/Services/counterflow/New/Tests"),
     .testTarget(
       name: "CommerceTests",
       dependencies: [

@@ -10,7 +10,7 @@ struct Counterflow: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Administers a Counterflow system.",
     discussion: "The databases are named by WRITE_DATABASE_URL and READ_DATABASE_URL; see docs/configuration.md.",
-    subcommands: Administration.commands + [ImportRetail.self])
+    subcommands: Administration.commands + [ImportRetail.self, NewPackage.self])
 
   static func main() async {
     await Administration(
