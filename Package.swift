@@ -103,8 +103,9 @@ let package = Package(
     toolkit(
       "ServiceKit",
       [
-        "EventSourcing", "Failures", "JSON", "Observability", "Postgres", configuration, crypto, httpTypes, hummingbird,
-        hummingbirdCore, hummingbirdTLS, jwt, lifecycle, logging, metrics, signals, tracing,
+        "EventLoop", "EventSourcing", "Failures", "JSON", "Observability", "Postgres", asyncHTTPClient, configuration,
+        crypto, httpTypes, hummingbird, hummingbirdCore, hummingbirdTLS, jwt, lifecycle, logging, metrics, nioCore,
+        nioHTTP1, signals, tracing,
       ]),
     toolkit(
       "RabbitMQFeed",
@@ -246,7 +247,7 @@ let package = Package(
         "CounterflowTool", "EventSourcing", "Failures", "JSON", "LoadTest", "Observability", "Postgres",
         "PostgresEventStore", "Projections", "Projector", "QueryKit", "QueryService", "RabbitMQ", "RabbitMQFeed",
         "Relay", "ServiceKit", "TestSupport", "bank", "items", "social", crypto, histogram, httpTypes, hummingbird, jwt,
-        logging,
+        coreMetrics, lifecycle, logging, metricsTestKit,
       ]),
   ],
   swiftLanguageModes: [.v6]

@@ -28,9 +28,9 @@ struct TokenTests {
   private static let secret = String(repeating: "s3cret-", count: 6)
   private static let ecdsa = ES256PrivateKey()
 
-  private func verifier(_ keys: [TokenKey]? = nil) async throws -> TokenVerifier {
-    let keys = if let keys { keys } else { [try await TokenKey.single(Self.secret)] }
-    return TokenVerifier(keys: keys, issuer: "counterflow", audience: "counterflow", leeway: .seconds(10))
+  private func verifier(_ keys: TokenKeys? = nil) async throws -> TokenVerifier {
+    let keys = if let keys { keys } else { try await TokenKeys.single(Self.secret) }
+    return TokenVerifier(Keyring(keys), issuer: "counterflow", audience: "counterflow", leeway: .seconds(10))
   }
 
   private func sign(_ claims: Claims, with secret: String = secret, kid: String? = nil) async throws -> String {
@@ -41,23 +41,31 @@ struct TokenTests {
     return try await keys.sign(claims, header: header)
   }
 
-  private func refusal(_ token: String, _ verifier: TokenVerifier, at now: Double = 1_000) -> String? {
+  private func refusal(_ token: String, _ verifier: TokenVerifier, at now: Double = 1_000) async -> String? {
     do throws(TokenRefusal) {
-      _ = try verifier.verify(token, now: now)
+      _ = try await verifier.verify(token, now: now)
       return nil
     } catch { return error.reason }
+  }
+
+  private func openssl(_ arguments: String...) async throws -> String {
+    let process = try ChildProcess(URL(fileURLWithPath: "/usr/bin/openssl"), arguments)
+    guard try await process.wait() == 0, let start = process.output.range(of: "-----BEGIN") else {
+      throw NeverHappened(description: process.output)
+    }
+    return String(process.output[start.lowerBound...])
   }
 
   @Test("a token says who it is and what it may do, from nbf to exp, give or take the leeway")
   func good() async throws {
     let verifier = try await verifier()
     let token = try await sign(Claims(nbf: 900))
-    let caller = try verifier.verify(token, now: 1_000)
+    let caller = try await verifier.verify(token, now: 1_000)
     // Whether "other" means anything is for those to say who ask for a scope.
     #expect(caller == Caller(subject: "ada", scopes: [.commandsWrite, Scope("other")]))
-    #expect(refusal(token, verifier, at: 891) == nil && refusal(token, verifier, at: 2_009) == nil)
-    #expect(refusal(token, verifier, at: 889)?.contains("not valid yet") == true)
-    #expect(refusal(token, verifier, at: 2_011)?.contains("expired") == true)
+    for now in [891.0, 2_009] { #expect(await refusal(token, verifier, at: now) == nil) }
+    #expect(await refusal(token, verifier, at: 889)?.contains("not valid yet") == true)
+    #expect(await refusal(token, verifier, at: 2_011)?.contains("expired") == true)
   }
 
   @Test("claims that are not ours are refused")
@@ -69,65 +77,85 @@ struct TokenTests {
       (Claims(exp: 253_402_300_800), "9999"), (Claims(exp: .max), "9999"),
     ]
     for (claims, reason) in wrong {
-      #expect(refusal(try await sign(claims), verifier)?.contains(reason) == true, "\(claims)")
+      #expect(await refusal(try await sign(claims), verifier)?.contains(reason) == true, "\(claims)")
     }
   }
 
   @Test("neither alg none, nor another key, nor a public key as a secret, nor a changed claim gets in")
   func forged() async throws {
     let pem = Self.ecdsa.publicKey.pemRepresentation
-    let (symmetric, asymmetric) = (try await verifier(), try await verifier([try await TokenKey.single(pem)]))
+    let (symmetric, asymmetric) = (try await verifier(), try await verifier(try await TokenKeys.single(pem)))
     let claims = #"{"iss":"counterflow","aud":"counterflow","sub":"ada","exp":2000}"#
     for header in [#"{"alg":"none"}"#, #"{"alg":"None"}"#, #"{"alg":"HS512"}"#, #"{"typ":"JWT"}"#, #"{"alg":1}"#] {
       for signature in ["", "AAAA", segment("signature")] {
         let token = "\(segment(header)).\(segment(claims)).\(signature)"
-        #expect(refusal(token, symmetric) != nil && refusal(token, asymmetric) != nil, "\(header)")
+        for verifier in [symmetric, asymmetric] { #expect(await refusal(token, verifier) != nil, "\(header)") }
       }
     }
     // RFC 8725, section 2.1: an HMAC with the public key, which everybody knows.
-    #expect(refusal(try await sign(Claims(), with: pem), asymmetric) != nil)
-    #expect(refusal(try await sign(Claims(), with: Self.secret + "x"), symmetric)?.contains("signature") == true)
+    #expect(await refusal(try await sign(Claims(), with: pem), asymmetric) != nil)
+    #expect(await refusal(try await sign(Claims(), with: Self.secret + "x"), symmetric)?.contains("signature") == true)
     let token = try await sign(Claims())
     let parts = token.split(separator: ".")
     let other = segment(#"{"iss":"counterflow","aud":"counterflow","sub":"root","exp":2000}"#)
-    #expect(refusal("\(parts[0]).\(other).\(parts[2])", symmetric)?.contains("signature") == true)
+    #expect(await refusal("\(parts[0]).\(other).\(parts[2])", symmetric)?.contains("signature") == true)
     let critical = segment(#"{"alg":"HS256","crit":["b64"],"b64":false}"#)
-    #expect(refusal("\(critical).\(parts[1]).\(parts[2])", symmetric)?.contains("crit") == true)
+    #expect(await refusal("\(critical).\(parts[1]).\(parts[2])", symmetric)?.contains("crit") == true)
     for broken in ["", ".", "..", "...", "a.b", token + ".x", token + "=", String(repeating: "a", count: 9_000)] {
-      #expect(refusal(broken, symmetric) != nil, "\(broken.prefix(40))")
+      #expect(await refusal(broken, symmetric) != nil, "\(broken.prefix(40))")
     }
-    #expect(refusal(token, symmetric) == nil)
+    #expect(await refusal(token, symmetric) == nil)
   }
 
-  @Test("ES256 and EdDSA, from PEM and from a key set, where a kid names the key")
+  @Test("ES256, EdDSA and RS256, from PEM and from a key set, where a kid names the key")
   func asymmetric() async throws {
     let edwards = try EdDSA.PrivateKey()
     let ecdsa = Self.ecdsa
     let point = try #require(ecdsa.publicKey.parameters)
     let raw = Curve25519.Signing.PrivateKey()
     let x = Base64URL.encode(raw.publicKey.rawRepresentation)
+    let rsa = try Insecure.RSA.PrivateKey(pem: try await openssl("genrsa", "2048"))
+    let (modulus, exponent) = try rsa.publicKey.getKeyPrimitives()
     func base64url(_ text: String) -> String {
       text.replacing("+", with: "-").replacing("/", with: "_").replacing("=", with: "")
     }
     let set = """
       {"keys":[{"kty":"EC","crv":"P-256","kid":"one","alg":"ES256","x":"\(base64url(point.x))","y":"\(base64url(point.y))"},
       {"kty":"OKP","crv":"Ed25519","kid":"two","x":"\(x)"},
-      {"kty":"oct","kid":"three","k":"\(segment(Self.secret))"}]}
+      {"kty":"oct","kid":"three","k":"\(segment(Self.secret))"},
+      {"kty":"RSA","kid":"four","use":"sig","n":"\(Base64URL.encode(modulus))","e":"\(Base64URL.encode(exponent))"},
+      {"kty":"RSA","kid":"five","alg":"RS512","n":"\(Base64URL.encode(modulus))","e":"AQAB"},{"kty":"EC","kid":"six","crv":"P-521"}]}
       """
-    let verifier = try await verifier(try await TokenKey.set(set))
+    let read = try await TokenKeys.set(set)
+    #expect(read.keys.count == 4)
+    #expect(
+      read.left.count == 2 && read.left[0].contains("key 4: alg must be RS256") && read.left[1].contains("key 5: kty"))
+    let verifier = try await verifier(read.keys)
     let keys = JWTKeyCollection()
     await keys.add(ecdsa: ecdsa, kid: "one")
     await keys.add(eddsa: EdDSA.PrivateKey(backing: raw), kid: "two")
     await keys.add(eddsa: edwards, kid: "stranger")
-    for kid in ["one", "two"] {
+    await keys.add(rsa: rsa, digestAlgorithm: .sha256, kid: "four")
+    await keys.add(rsa: rsa, digestAlgorithm: .sha512, kid: "long")
+    for kid in ["one", "two", "four"] {
       let token = try await keys.sign(Claims(), kid: JWKIdentifier(string: kid))
-      #expect(refusal(token, verifier) == nil, "\(kid)")
+      #expect(await refusal(token, verifier) == nil, "\(kid)")
     }
-    #expect(refusal(try await keys.sign(Claims(), kid: "stranger"), verifier)?.contains("kid") == true)
-    #expect(refusal(try await sign(Claims(), kid: "three"), verifier) == nil)
-    #expect(refusal(try await sign(Claims(), kid: "one"), verifier) != nil)
-    let single = try await self.verifier([try await TokenKey.single(ecdsa.publicKey.pemRepresentation)])
-    #expect(refusal(try await keys.sign(Claims(), kid: "one"), single) == nil)
+    #expect(await refusal(try await keys.sign(Claims(), kid: "stranger"), verifier)?.contains("kid") == true)
+    // The key is right, and the algorithm another.
+    let long = try await keys.sign(Claims(), kid: "long", header: ["kid": "four"])
+    #expect(await refusal(long, verifier) != nil)
+    // Without a kid any of them may be meant.
+    let unnamed = JWTKeyCollection()
+    await unnamed.add(rsa: rsa, digestAlgorithm: .sha256)
+    #expect(await refusal(try await unnamed.sign(Claims()), verifier) == nil)
+    #expect(await refusal(try await sign(Claims(), kid: "three"), verifier) == nil)
+    #expect(await refusal(try await sign(Claims(), kid: "one"), verifier) != nil)
+    let single = try await self.verifier(try await TokenKeys.single(ecdsa.publicKey.pemRepresentation))
+    #expect(await refusal(try await keys.sign(Claims(), kid: "one"), single) == nil)
+    let ofRSA = try await self.verifier(try await TokenKeys.single(rsa.publicKey.pemRepresentation))
+    #expect(await refusal(try await keys.sign(Claims(), kid: "four"), ofRSA) == nil)
+    #expect(await refusal(try await sign(Claims(), with: rsa.publicKey.pemRepresentation), ofRSA) != nil)
   }
 
   @Test("keys that cannot be used are refused, without a word of them")
@@ -143,6 +171,7 @@ struct TokenTests {
       (.single, #" {"keys":[{"kty":"EC","crv":"P-256","x":"AAAA","y":"AAAA"}]}"#), (.set, "{}"),
       (.set, #"{"keys":[]}"#), (.set, "secret-text"),
       (.set, #"{"keys":[{"kty":"RSA","n":"x","e":"AQAB"}]}"#),
+      (.set, #"{"keys":[{"kty":"oct","use":"enc","k":"\#(segment(Self.secret))"}]}"#),
       (.set, #"{"keys":[{"kty":"oct","k":"c2hvcnQ"}]}"#),
       (.set, #"{"keys":[{"kty":"oct","k":"\#(segment(Self.secret))","alg":"HS512"}]}"#),
       (.set, #"{"keys":[{"kty":"oct","k":"\#(segment(Self.secret))"},{"kty":"oct","k":"\#(segment(Self.secret))"}]}"#),

@@ -21,6 +21,8 @@ struct RecordingTests {
       "a worker whose pairs others have taken; EngineTests takes them, and sees the metric",
     "counterflow_projection_pairs_taken_back_total":
       "needs a read store that crashes; EngineTests takes back what was written, and sees the metric",
+    "counterflow_token_key_fetches_failed_total":
+      "needs a provider of keys that fails; FetchedKeysTests has one, and sees the metric",
     "counterflow_projection_lanes_aside_total":
       "a lane that fails for ten seconds alone; EngineTests has one, and sees the metric",
     "counterflow_projection_pairs_stopped":

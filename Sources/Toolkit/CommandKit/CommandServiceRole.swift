@@ -54,11 +54,14 @@ extension Role {
       parts.healthChecks =
         [.database("writeStore", pool, [eventStoreSchema, personalSchema] + needed.schemas)] + needed.healthChecks
       parts.translate = commandProblem
+      let access = try await Access(settings, logger: logger)
+      parts.services += access.services
+      parts.healthChecks += access.healthChecks
       let service = CommandService(
         commands: Commands(
           processor, store, tokenKey: ConsistencyToken.Key(try settings[CommonSettings.consistencyTokenKey].utf8),
           mayBegin: needed.mayBegin), keys: PersonalKeys(pool),
-        admission: Admission(try await Access(settings, logger: logger), scope: .commandsWrite))
+        admission: Admission(access, scope: .commandsWrite))
       try extend(service, settings, &parts)
       return parts
     }

@@ -92,21 +92,23 @@ extension Role {
       let log = ChangeLog(
         newest: newest, older: older, store, reads: models.map { Reads($0.name) }, heads: heads, activity: activity,
         logger: logger)
+      let access = try await Access(settings, logger: logger)
       let queries = Queries(
-        responder: responder, admission: Admission(try await Access(settings, logger: logger), scope: .queriesRead),
+        responder: responder, admission: Admission(access, scope: .queriesRead),
         store: store, heads: heads,
         changes: ChangeRoutes(
           log: log, responder: responder, limit: try settings[QuerySettings.followers],
           heartbeat: try settings[QuerySettings.heartbeat]), eventTypes: eventTypes)
       var parts = RoleParts()
-      parts.services = [headsPool, heads, events, newest, older] + readers
+      parts.services = [headsPool, heads, events, newest, older] + readers + access.services
       // Who follows changes is let go before the server waits for its answers to end.
       parts.workers = [log]
-      parts.healthChecks = [
-        .anyDatabase("readStore", store.servers.map(\.access.byKey), [projectionsSchema]) {
-          try await Projection.problem(with: models, on: $0)
-        }
-      ]
+      parts.healthChecks =
+        [
+          .anyDatabase("readStore", store.servers.map(\.access.byKey), [projectionsSchema]) {
+            try await Projection.problem(with: models, on: $0)
+          }
+        ] + access.healthChecks
       parts.translate = queryProblem
       parts.addRoutes { router in
         queries.addChanges(to: router.group().add(middleware: queries.admission))

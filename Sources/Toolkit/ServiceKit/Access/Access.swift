@@ -2,6 +2,7 @@ internal import HTTPTypes
 public import Hummingbird
 internal import Metrics
 internal import NIOCore
+package import ServiceLifecycle
 
 /// What a request carries with it through the routes.
 public struct ServiceContext: RequestContext {
@@ -26,9 +27,21 @@ public struct Access: Sendable {
   let perAddress: RateLimiter?
   /// Proxies of ours that a request has passed; each adds an address to X-Forwarded-For.
   let proxies: Int
+  /// What must run so that tokens can be verified.
+  package let services: [any Service]
 
   /// Everybody may do everything.
-  public static let open = Access(verifier: nil, perSubject: nil, perAddress: nil, proxies: 0)
+  public static let open = Access(verifier: nil, perSubject: nil, perAddress: nil, proxies: 0, services: [])
+
+  /// Holds once there are keys.
+  package var healthChecks: [HealthCheck] {
+    guard let verifier, !services.isEmpty else { return [] }
+    return [
+      HealthCheck("tokenKeys") {
+        guard verifier.isReady else { throw NotReady("the key set has not been fetched yet") }
+      }
+    ]
+  }
 }
 
 /// Lets through who has the right, and sets the context's caller.
@@ -51,7 +64,7 @@ public struct Admission: RouterMiddleware {
       try Self.take(limiter, address(of: request, context), "address")
     }
     guard let verifier = access.verifier else { return try await next(request, context) }
-    let caller = try caller(of: request, verifier)
+    let caller = try await caller(of: request, verifier)
     if let limiter = access.perSubject { try Self.take(limiter, caller.subject ?? "", "subject") }
     do throws(Problem) { try caller.require(scope) } catch {
       Self.refused("scope")
@@ -62,7 +75,10 @@ public struct Admission: RouterMiddleware {
     return try await next(request, context)
   }
 
-  private func caller(of request: Request, _ verifier: TokenVerifier) throws(Problem) -> Caller {
+  private func caller(of request: Request, _ verifier: TokenVerifier) async throws(Problem) -> Caller {
+    guard verifier.isReady else {
+      throw .unavailable("The keys of tokens have not been fetched yet; try again in a moment.")
+    }
     let headers = request.headers[values: .authorization]
     guard let header = headers.first else {
       Self.refused("missing")
@@ -76,7 +92,7 @@ public struct Admission: RouterMiddleware {
     }
     do throws(TokenRefusal) {
       // One space or more (RFC 9110, section 11.6.2).
-      return try verifier.verify(String(parts[1].drop { $0 == " " }))
+      return try await verifier.verify(String(parts[1].drop { $0 == " " }))
     } catch {
       Self.refused("token")
       throw .unauthorized(

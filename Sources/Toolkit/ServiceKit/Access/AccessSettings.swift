@@ -1,3 +1,5 @@
+internal import AsyncHTTPClient
+internal import FoundationEssentials
 public import Logging
 
 /// Settings on who may do what.
@@ -17,15 +19,24 @@ public enum AccessSettings {
 
   public static let key = Setting.optional(
     "AUTH_KEY", allowed: "32 bytes or more, or a public key in PEM",
-    help: "The key of tokens: a secret (HS256), or a public key of P-256 (ES256) or Ed25519 (EdDSA) in PEM.",
+    help:
+      "The key of tokens: a secret (HS256), or a public key of RSA (RS256), P-256 (ES256) or Ed25519 (EdDSA) in PEM.",
     isSecret: true
   )
 
   public static let keySet = Setting.optional(
     "AUTH_JWKS", allowed: "a JSON Web Key Set",
-    help: "Several keys, each with a kid, instead of AUTH_KEY: types oct, EC with P-256, OKP with Ed25519.",
+    help: "Several keys, each with a kid, instead of AUTH_KEY: types oct, RSA, EC with P-256, OKP with Ed25519.",
     isSecret: true
   )
+
+  public static let keySetURL = Setting.optional(
+    "AUTH_JWKS_URL", allowed: "a URL of a JSON Web Key Set",
+    help: "Where a key set is fetched from instead, by http or https, as identity providers have it: without secrets.")
+
+  public static let keySetInterval = Setting.seconds(
+    "AUTH_JWKS_INTERVAL", default: 300, in: 10...86_400,
+    help: "How often that key set is fetched, in seconds; soon, too, where a token names a key that is not in it.")
 
   public static let issuer = Setting(
     "AUTH_ISSUER", default: "counterflow", allowed: "a text", help: "The iss that tokens must have."
@@ -54,7 +65,8 @@ public enum AccessSettings {
     help: "Proxies of yours in front, each of which adds the address that it sees to X-Forwarded-For.")
 
   public static let all = [
-    mode.description, isOpenToAnyone.description, key.description, keySet.description, issuer.description,
+    mode.description, isOpenToAnyone.description, key.description, keySet.description,
+    keySetURL.description, keySetInterval.description, issuer.description,
     audience.description, leeway.description, subjectRate.description, addressRate.description, proxies.description,
   ]
 }
@@ -68,7 +80,7 @@ extension Access {
       try settings[AccessSettings.addressRate] > 0 ? RateLimiter(rate: settings[AccessSettings.addressRate]) : nil
     proxies = try settings[AccessSettings.proxies]
     guard try settings[AccessSettings.mode] == .jwt else {
-      verifier = nil
+      (verifier, services) = (nil, [])
       let host = try settings[CommonSettings.httpHost]
       guard try settings[AccessSettings.isOpenToAnyone] || Self.isLoopback(host) else {
         throw SettingError(
@@ -79,20 +91,46 @@ extension Access {
       return
     }
     let (key, set) = (try settings[AccessSettings.key], try settings[AccessSettings.keySet])
-    guard (key == nil) != (set == nil) else {
+    let url = try settings[AccessSettings.keySetURL]
+    guard [key, set, url].count(where: { $0 != nil }) == 1 else {
       throw SettingError(
         AccessSettings.key,
-        "or AUTH_JWKS must be set, one of them, while AUTH is jwt (AUTH=off needs none, on loopback)")
+        "or AUTH_JWKS or AUTH_JWKS_URL must be set, one of them, while AUTH is jwt (AUTH=off needs none, on loopback)")
     }
-    let keys: [TokenKey]
-    do throws(TokenKey.Unusable) {
-      if let set { keys = try await TokenKey.set(set) } else { keys = [try await TokenKey.single(key ?? "")] }
-    } catch {
-      throw SettingError(set == nil ? AccessSettings.key : AccessSettings.keySet, "is not valid: \(error.reason)")
+    let keyring: Keyring
+    if let url {
+      keyring = Keyring()
+      services = [try Self.fetching(url, into: keyring, settings, logger)]
+    } else {
+      do throws(TokenKeys.Unusable) {
+        if let set {
+          let (keys, left) = try await TokenKeys.set(set)
+          for reason in left { logger.warning("a key of AUTH_JWKS cannot be used", metadata: ["reason": "\(reason)"]) }
+          keyring = Keyring(keys)
+        } else {
+          keyring = Keyring(try await TokenKeys.single(key ?? ""))
+        }
+      } catch {
+        throw SettingError(set == nil ? AccessSettings.key : AccessSettings.keySet, "is not valid: \(error.reason)")
+      }
+      services = []
     }
     verifier = TokenVerifier(
-      keys: keys, issuer: try settings[AccessSettings.issuer], audience: try settings[AccessSettings.audience],
+      keyring, issuer: try settings[AccessSettings.issuer], audience: try settings[AccessSettings.audience],
       leeway: try settings[AccessSettings.leeway])
+  }
+
+  private static func fetching(
+    _ url: String, into keyring: Keyring, _ settings: Settings, _ logger: Logger
+  ) throws(SettingError) -> FetchedKeys {
+    guard let parsed = URL(string: url), ["http", "https"].contains(parsed.scheme), parsed.host != nil else {
+      throw SettingError(AccessSettings.keySetURL, "must be a URL such as https://id.example.com/keys")
+    }
+    var configuration = HTTPClient.Configuration(redirectConfiguration: .disallow)
+    if parsed.scheme == "https" { configuration.tlsConfiguration = try ClientTLS.configuration(settings) }
+    return FetchedKeys(
+      url, into: keyring, pace: .init(interval: try settings[AccessSettings.keySetInterval]), client: configuration,
+      logger: logger)
   }
 
   static func isLoopback(_ host: String) -> Bool {

@@ -7,10 +7,10 @@ public func developmentToken(
   _ settings: Settings, subject: String, scopes: Set<Scope>, lifetime: Duration
 ) async throws -> String {
   guard let key = try settings[AccessSettings.key], !key.hasPrefix("-----BEGIN"),
-    key.utf8.count >= TokenKey.shortestSecret
+    key.utf8.count >= TokenKeys.shortestSecret
   else {
     throw SettingError(
-      AccessSettings.key, "must be a secret of \(TokenKey.shortestSecret) bytes or more to make tokens with")
+      AccessSettings.key, "must be a secret of \(TokenKeys.shortestSecret) bytes or more to make tokens with")
   }
   let now = Date()
   let claims = DevelopmentClaims(

@@ -1,6 +1,6 @@
+internal import EventLoop
 internal import FoundationEssentials
 internal import JSON
-internal import JWTKit
 internal import Synchronization
 
 /// Why a token is refused, in words for whoever sent it.
@@ -24,7 +24,7 @@ public struct TokenVerifier: Sendable {
     let expires: Double
   }
 
-  private let keys: [TokenKey]
+  private let keyring: Keyring
   private let issuer: String
   private let audience: String
   /// Seconds by which clocks may differ.
@@ -32,60 +32,66 @@ public struct TokenVerifier: Sendable {
   private let known = Known()
 
   private final class Known: Sendable {
-    private let tokens = Mutex<[String: Verified]>([:])
+    /// Of one revision of the keys.
+    private let state = Mutex<(revision: Int, tokens: [String: Verified])>((0, [:]))
 
-    func find(_ token: String) -> Verified? { tokens.withLock { $0[token] } }
+    func find(_ token: String, _ revision: Int) -> Verified? {
+      state.withLock { $0.revision == revision ? $0.tokens[token] : nil }
+    }
 
-    func add(_ token: String, _ verified: Verified) {
-      tokens.withLock { tokens in
-        if tokens.count >= TokenVerifier.memory { tokens.removeAll(keepingCapacity: true) }
-        tokens[token] = verified
+    func add(_ token: String, _ verified: Verified, _ revision: Int) {
+      state.withLock { state in
+        if state.revision < revision || state.tokens.count >= TokenVerifier.memory { state = (revision, [:]) }
+        if state.revision == revision { state.tokens[token] = verified }
       }
     }
   }
 
-  public init(keys: [TokenKey], issuer: String, audience: String, leeway: Duration) {
-    self.keys = keys
+  init(_ keyring: Keyring, issuer: String, audience: String, leeway: Duration) {
+    self.keyring = keyring
     self.issuer = issuer
     self.audience = audience
     self.leeway = leeway / .seconds(1)
   }
 
+  /// Whether there are keys: they may be yet to be fetched.
+  var isReady: Bool { keyring.current != nil }
+
   /// - Parameter now: seconds since 1970.
-  func verify(_ token: String, now: Double = Date().timeIntervalSince1970) throws(TokenRefusal) -> Caller {
+  func verify(_ token: String, now: Double = Date().timeIntervalSince1970) async throws(TokenRefusal) -> Caller {
+    guard let (keys, revision) = keyring.current else { throw TokenRefusal(reason: "there are no keys yet") }
     let verified: Verified
-    if let found = known.find(token) {
+    if let found = known.find(token, revision) {
       verified = found
     } else {
-      verified = try read(token)
-      known.add(token, verified)
+      verified = try await read(token, keys)
+      known.add(token, verified, revision)
     }
     guard now < verified.expires + leeway else { throw TokenRefusal(reason: "the token has expired") }
     guard now >= verified.notBefore - leeway else { throw TokenRefusal(reason: "the token is not valid yet") }
     return verified.caller
   }
 
-  private func read(_ token: String) throws(TokenRefusal) -> Verified {
+  private func read(_ token: String, _ keys: TokenKeys) async throws(TokenRefusal) -> Verified {
     guard token.utf8.count <= Self.maximumLength else {
       throw TokenRefusal(reason: "the token has more than \(Self.maximumLength) bytes")
     }
     let parts = token.split(separator: ".", omittingEmptySubsequences: false)
-    guard parts.count == 3, let header = Self.object(parts[0]), let signature = Base64URL.decode(parts[2]) else {
+    guard parts.count == 3, let header = Self.object(parts[0]), Base64URL.decode(parts[2]) != nil else {
       throw TokenRefusal(reason: "the token is not a JSON Web Token")
     }
     // Extensions that must be understood, none of which is.
     guard header["crit"] == nil else { throw TokenRefusal(reason: "the token's header has crit") }
     guard case .string(let algorithm)? = header["alg"] else { throw TokenRefusal(reason: "the token names no alg") }
-    let signed = Array("\(parts[0]).\(parts[1])".utf8)
-    // The algorithm is the key's: a token cannot choose how its key is used.
-    let candidates = keys.filter { key in
-      key.algorithm == algorithm && (header["kid"] == nil || key.id == nil || header["kid"]?.string == key.id)
-    }
-    guard !candidates.isEmpty else { throw TokenRefusal(reason: "the token's alg and kid name no key of ours") }
-    guard candidates.contains(where: { $0.verifies(signature, of: signed) }) else {
-      throw TokenRefusal(reason: "the token's signature does not hold")
+    let id = header["kid"]?.string
+    guard id != nil || header["kid"]?.isNull ?? true, keys.has(algorithm, id: id) else {
+      keyring.isWanting.signal()
+      throw TokenRefusal(reason: "the token's alg and kid name no key of ours")
     }
     guard let claims = Self.object(parts[1]) else { throw TokenRefusal(reason: "the token's claims are not JSON") }
+    guard await keys.verifies(token, id: id) else {
+      throw TokenRefusal(reason: "the token's signature does not hold")
+    }
     return try read(claims)
   }
 

@@ -13,6 +13,7 @@ public enum MetricCatalogue {
       .init("counterflow_http_slow_clients_total", .counter, "Connections closed because the client was too slow."),
       .init("counterflow_http_rate_limited_total", .counter, "Requests refused because their sender had too many."),
       .init("counterflow_http_refused_total", .counter, "Requests refused for lack of a right."),
+      .init("counterflow_token_key_fetches_failed_total", .counter, "Times that AUTH_JWKS_URL gave no key set."),
       // command-service
       .init("counterflow_commands_total", .counter, "Commands by what came of them."),
       .init("counterflow_command_queue", .gauge, "Commands without an answer yet."),

@@ -1,0 +1,97 @@
+internal import AsyncHTTPClient
+internal import EventLoop
+internal import FoundationEssentials
+internal import Logging
+internal import Metrics
+internal import NIOCore
+internal import NIOHTTP1
+public import ServiceLifecycle
+internal import Synchronization
+
+/// The keys of tokens as they are now: they may be fetched, and change.
+final class Keyring: Sendable {
+  private let state: Mutex<(keys: TokenKeys?, revision: Int)>
+  /// Somebody has asked for a key that is not there.
+  let isWanting = Wakeup()
+
+  /// - Parameter keys: nil where they are yet to be fetched.
+  init(_ keys: TokenKeys? = nil) { state = Mutex((keys, 0)) }
+
+  /// nil where there are none yet. The revision is another one where the keys are others.
+  var current: (keys: TokenKeys, revision: Int)? {
+    state.withLock { state in state.keys.map { ($0, state.revision) } }
+  }
+
+  func replace(by keys: TokenKeys) { state.withLock { $0 = (keys, $0.revision + 1) } }
+}
+
+/// Fetches a JSON Web Key Set now and then, and soon where a token names a key that is not there. While it cannot be fetched the
+/// keys stay as they are.
+public final class FetchedKeys: Service {
+  struct Pace {
+    /// From one fetch to the next.
+    var interval: Duration
+    /// After a fetch for an unknown key, until the next one of this kind.
+    var shortest = Duration.seconds(10)
+  }
+
+  /// For one fetch.
+  private static let timeout = TimeAmount.seconds(10)
+  /// Bytes that a set may have.
+  private static let longestSet = 1_048_576
+
+  private let url: String
+  private let pace: Pace
+  private let keyring: Keyring
+  private let client: HTTPClient.Configuration
+  private let logger: Logger
+  private let failures = Counter(label: "token_key_fetches_failed_total")
+
+  init(_ url: String, into keyring: Keyring, pace: Pace, client: HTTPClient.Configuration = .init(), logger: Logger) {
+    (self.url, self.keyring, self.pace, self.client, self.logger) = (url, keyring, pace, client, logger)
+  }
+
+  public func run() async throws {
+    let client = HTTPClient(eventLoopGroupProvider: .singleton, configuration: client)
+    await cancelWhenGracefulShutdown {
+      var backoff = Backoff(first: .seconds(1), limit: .seconds(60))
+      var left: [String] = []
+      while !Task.isCancelled {
+        do {
+          let fetched = try await self.fetch(client)
+          backoff.reset()
+          self.keyring.replace(by: fetched.keys)
+          if fetched.left != left, !fetched.left.isEmpty {
+            self.logger.warning(
+              "some keys of the set cannot be used", metadata: ["reason": "\(fetched.left.joined(separator: "; "))"])
+          }
+          left = fetched.left
+          try? await Task.sleep(for: min(self.pace.shortest, self.pace.interval))
+          await self.keyring.isWanting.wait(upTo: max(self.pace.interval - self.pace.shortest, .milliseconds(1)))
+        } catch {
+          guard !Task.isCancelled else { break }
+          self.failures.increment()
+          self.logger.error(
+            "cannot fetch the keys of tokens; trying again", metadata: ["url": "\(self.url)", "error": "\(error)"])
+          try? await Task.sleep(for: backoff.next())
+        }
+      }
+    }
+    try await client.shutdown()
+  }
+
+  private func fetch(_ client: HTTPClient) async throws -> (keys: TokenKeys, left: [String]) {
+    var request = HTTPClientRequest(url: url)
+    request.headers.add(name: "Accept", value: "application/jwk-set+json, application/json")
+    let answer = try await client.execute(request, timeout: Self.timeout)
+    guard answer.status == .ok else { throw FetchFailure(description: "the answer is \(answer.status.code)") }
+    let body = try await answer.body.collect(upTo: Self.longestSet)
+    do throws(TokenKeys.Unusable) {
+      return try await TokenKeys.set(String(buffer: body), isPublic: true)
+    } catch { throw FetchFailure(description: "the set is of no use: \(error.reason)") }
+  }
+}
+
+private struct FetchFailure: Error, CustomStringConvertible {
+  let description: String
+}
