@@ -58,7 +58,13 @@ struct Account: Aggregate {
 struct OpenAccount: StreamCommand, Codable {
   var owner: String
 
-  func decide(_ account: Account) -> [AccountEvent] { [.opened(owner: owner)] }
+  func decide(_ account: Account) throws(Rejection) -> [AccountEvent] {
+    // It is in an index, whose entries PostgreSQL bounds.
+    guard (1...200).contains(owner.unicodeScalars.count) else {
+      throw .invalidRequest([.init(pointer: "/owner", detail: "must have 1 to 200 characters")])
+    }
+    return [.opened(owner: owner)]
+  }
 }
 
 struct Deposit: StreamCommand, Codable {

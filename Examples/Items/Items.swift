@@ -24,7 +24,13 @@ struct Item: Aggregate {
 struct CreateItem: StreamCommand, Codable {
   var name: String, description: String
 
-  func decide(_ item: Item) -> [ItemEvent] { [.created(name: name, description: description)] }
+  func decide(_ item: Item) throws(Rejection) -> [ItemEvent] {
+    // The name is in an index, whose entries PostgreSQL bounds.
+    guard (1...200).contains(name.unicodeScalars.count) else {
+      throw .invalidRequest([.init(pointer: "/name", detail: "must have 1 to 200 characters")])
+    }
+    return [.created(name: name, description: description)]
+  }
 }
 
 struct ChangeDescription: StreamCommand, Codable {

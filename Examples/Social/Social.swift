@@ -11,9 +11,9 @@ enum PersonEvent: DomainEvent, Codable {
 /// Does not know whom they follow and what they like, which has no bound: a like that is repeated is a second event, and changes no row.
 struct Person: Aggregate {
   static let category = "person"
-  var hasJoined = false
+  var name: String?
 
-  mutating func apply(_ event: PersonEvent) { if case .personJoined = event { hasJoined = true } }
+  mutating func apply(_ event: PersonEvent) { if case .personJoined(let name) = event { self.name = name } }
 }
 
 enum PostEvent: DomainEvent, Codable { case postPublished(author: String, text: String) }
@@ -29,8 +29,9 @@ struct Join: StreamCommand, Codable {
   var name: String
 
   func decide(_ person: Person) throws(Rejection) -> [PersonEvent] {
-    guard !person.hasJoined else { throw Rejection("taken", title: "This id is taken", detail: "Choose another one.") }
-    return [.personJoined(name: name)]
+    guard let other = person.name else { return [.personJoined(name: name)] }
+    guard other == name else { throw Rejection("taken", title: "This id is taken", detail: "Choose another one.") }
+    return []
   }
 }
 
@@ -48,7 +49,7 @@ struct FollowAuthor: Command, Codable {
 struct UnfollowAuthor: StreamCommand, Codable {
   var author: String
 
-  func decide(_ person: Person) -> [PersonEvent] { person.hasJoined ? [.authorUnfollowed(author: author)] : [] }
+  func decide(_ person: Person) -> [PersonEvent] { person.name != nil ? [.authorUnfollowed(author: author)] : [] }
 }
 
 struct PublishPost: Command, Codable {
@@ -58,7 +59,7 @@ struct PublishPost: Command, Codable {
 
   func decide(_ decision: inout Decision) throws(Rejection) {
     try decision.requirePerson(author)
-    guard (1...1000).contains(text.count) else {
+    guard (1...1000).contains(text.unicodeScalars.count) else {
       throw .invalidRequest([.init(pointer: "/text", detail: "must have 1 to 1000 characters")])
     }
     decision.emit(.postPublished(author: author, text: text), to: Post.self, id)
@@ -80,12 +81,12 @@ struct LikePost: Command, Codable {
 struct UnlikePost: StreamCommand, Codable {
   var post: String
 
-  func decide(_ person: Person) -> [PersonEvent] { person.hasJoined ? [.postUnliked(post: post)] : [] }
+  func decide(_ person: Person) -> [PersonEvent] { person.name != nil ? [.postUnliked(post: post)] : [] }
 }
 
 extension Decision {
   mutating func requirePerson(_ id: String) throws(Rejection) {
-    guard state(Person.self, id).hasJoined else { throw .notFound("There is no \(id).") }
+    guard state(Person.self, id).name != nil else { throw .notFound("There is no \(id).") }
   }
 }
 

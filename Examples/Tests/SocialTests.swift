@@ -10,7 +10,8 @@ struct SocialDecisionTests {
   func people() throws {
     try givenNothing().when(Join(name: "Ada"), id: "ada").then(Person.self, id: "ada", .personJoined(name: "Ada"))
     let ada = try given(Person.self, id: "ada", .personJoined(name: "Ada"))
-    try ada.when(Join(name: "Ada"), id: "ada").thenRejected("taken")
+    try ada.when(Join(name: "Ada"), id: "ada").thenNothing()
+    try ada.when(Join(name: "Another"), id: "ada").thenRejected("taken")
     try ada.when(FollowAuthor(person: "ada", author: "bob")).thenRejected("not-found")
     let both = try ada.and(Person.self, id: "bob", .personJoined(name: "Bob"))
     try both.when(FollowAuthor(person: "ada", author: "bob"))

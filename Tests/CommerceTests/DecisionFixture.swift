@@ -1,4 +1,5 @@
 import Commerce
+import CounterflowTesting
 import EventSourcing
 import JSON
 import TestSupport
@@ -44,8 +45,18 @@ extension DecisionTests {
 }
 
 extension Given {
-  func product(_ events: ProductEvent...) -> Given {
-    events.reduce(self) { $0.event($1, of: Product.self, "LANTERN") }
+  func product(_ events: ProductEvent...) throws -> Given {
+    try events.reduce(self) { try $0.and(Product.self, id: "LANTERN", $1) }
   }
-  func order(_ events: OrderEvent...) -> Given { events.reduce(self) { $0.event($1, of: Order.self, "o") } }
+  func order(_ events: OrderEvent...) throws -> Given {
+    try events.reduce(self) { try $0.and(Order.self, id: "o", $1) }
+  }
+
+  /// - Returns: what the command emits: `stream Type {json}`.
+  /// - Throws: the rejection.
+  func emits(_ command: some Command) throws -> [String] {
+    let outcome = try when(command)
+    if let rejection = outcome.rejection { throw rejection }
+    return outcome.events.map { "\($0.stream) \($0.type) \(String(decoding: $0.data, as: UTF8.self))" }
+  }
 }

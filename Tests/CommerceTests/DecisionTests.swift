@@ -1,4 +1,5 @@
 import Commerce
+import CounterflowTesting
 import EventSourcing
 import JSON
 import TestSupport
@@ -12,31 +13,31 @@ struct DecisionTests {
       ProductRegistered(
         sku: SKU("lantern")!, name: "L", description: "d", unitPrice: 1, currency: "GBP", tracksStock: true))
     #expect(
-      try Given().when(command) == [
+      try givenNothing().emits(command) == [
         #"product-LANTERN ProductRegistered {"sku":"LANTERN","name":"L","description":"d","unitPrice":1,"currency":"GBP","tracksStock":true}"#
       ])
     #expect(throws: Rejection.productExists(SKU("LANTERN")!)) {
-      try Given().event(lantern(), of: Product.self, "LANTERN").when(command)
+      try givenNothing().and(Product.self, id: "LANTERN", lantern()).emits(command)
     }
   }
 
   @Test("a product is discontinued once; again, nothing happens")
   func discontinue() throws {
     let command = DiscontinueProduct(SKU("LANTERN")!)
-    let known = Given().event(lantern(), of: Product.self, "LANTERN")
-    #expect(try known.when(command) == [#"product-LANTERN ProductDiscontinued {"sku":"LANTERN"}"#])
-    #expect(try known.event(.discontinued(sku: sku), of: Product.self, "LANTERN").when(command) == [])
-    #expect(throws: Rejection.productNotFound(SKU("LANTERN")!)) { try Given().when(command) }
+    let known = try givenNothing().and(Product.self, id: "LANTERN", lantern())
+    #expect(try known.emits(command) == [#"product-LANTERN ProductDiscontinued {"sku":"LANTERN"}"#])
+    #expect(try known.and(Product.self, id: "LANTERN", .discontinued(sku: sku)).emits(command) == [])
+    #expect(throws: Rejection.productNotFound(SKU("LANTERN")!)) { try givenNothing().emits(command) }
   }
 
   @Test("a price is changed; to the price that it has, nothing happens")
   func changePrice() throws {
     let command = ChangePrice(SKU("LANTERN")!, unitPrice: 299)
-    let known = Given().event(lantern(), of: Product.self, "LANTERN")
+    let known = try givenNothing().and(Product.self, id: "LANTERN", lantern())
     #expect(
-      try known.when(command) == [#"product-LANTERN ProductPriceChanged {"sku":"LANTERN","unitPrice":299}"#])
-    #expect(try known.when(ChangePrice(SKU("LANTERN")!, unitPrice: 339)) == [])
-    #expect(throws: Rejection.productNotFound(SKU("LANTERN")!)) { try Given().when(command) }
+      try known.emits(command) == [#"product-LANTERN ProductPriceChanged {"sku":"LANTERN","unitPrice":299}"#])
+    #expect(try known.emits(ChangePrice(SKU("LANTERN")!, unitPrice: 339)) == [])
+    #expect(throws: Rejection.productNotFound(SKU("LANTERN")!)) { try givenNothing().emits(command) }
   }
 
   @Test("a product's snapshot says the same as its events")
@@ -61,28 +62,28 @@ struct DecisionTests {
 
   @Test("an order takes names and prices from the catalogue, also for the same product twice")
   func place() throws {
-    let known = Given().event(lantern(), of: Product.self, "LANTERN")
+    let known = try givenNothing().and(Product.self, id: "LANTERN", lantern())
     #expect(
-      try known.when(order([("lantern", 6), ("LANTERN", 1)])) == [
+      try known.emits(order([("lantern", 6), ("LANTERN", 1)])) == [
         #"order-o OrderPlaced {"orderId":"o","customerId":"ada","lines":[{"sku":"LANTERN","name":"Metal lantern","quantity":6,"unitPrice":339,"tracksStock":false},{"sku":"LANTERN","name":"Metal lantern","quantity":1,"unitPrice":339,"tracksStock":false}],"total":2373,"currency":"GBP","placedAt":"2026-11-21T09:30:00Z"}"#
       ])
   }
 
   @Test("every line that cannot be sold is named, with the reason")
-  func unsaleable() {
-    let given = Given().event(lantern(), of: Product.self, "LANTERN").event(
-      .discontinued(sku: sku), of: Product.self, "LANTERN")
+  func unsaleable() throws {
+    let given = try givenNothing().and(Product.self, id: "LANTERN", lantern()).and(
+      Product.self, id: "LANTERN", .discontinued(sku: sku))
     #expect(
       throws: Rejection.productsNotOnSale([
         .init(index: 0, sku: SKU("X")!, reason: .unknown), .init(index: 1, sku: SKU("LANTERN")!, reason: .discontinued),
       ])
-    ) { try given.when(order([("X", 1), ("LANTERN", 1)])) }
+    ) { try given.emits(order([("X", 1), ("LANTERN", 1)])) }
   }
 
   @Test("an order id is used once")
-  func exists() {
-    let given = Given().event(lantern(), of: Product.self, "LANTERN").event(placed(), of: Order.self, "o")
-    #expect(throws: Rejection.orderExists("o")) { try given.when(order([("LANTERN", 1)])) }
+  func exists() throws {
+    let given = try givenNothing().and(Product.self, id: "LANTERN", lantern()).and(Order.self, id: "o", placed())
+    #expect(throws: Rejection.orderExists("o")) { try given.emits(order([("LANTERN", 1)])) }
   }
 
   @Test("a total that does not fit is refused, one that just fits is not")
@@ -90,12 +91,12 @@ struct DecisionTests {
     let dear = ProductEvent.registered(
       ProductRegistered(
         sku: SKU("D")!, name: "D", description: nil, unitPrice: 1_000_000_000_000, currency: "GBP", tracksStock: false))
-    let given = Given().event(dear, of: Product.self, "D")
+    let given = try givenNothing().and(Product.self, id: "D", dear)
     // 10 lines of 10^12 come to the most that is taken; and 100 of 10^18 do not even fit in 64 bits.
-    #expect(try given.when(order(Array(repeating: ("D", 1), count: 10))).count == 1)
+    #expect(try given.emits(order(Array(repeating: ("D", 1), count: 10))).count == 1)
     for (quantity, count) in [(Int64(1), 11), (1_000_000, 100)] {
       #expect(throws: Rejection.totalOverflows) {
-        try given.when(order(Array(repeating: ("D", quantity), count: count)))
+        try given.emits(order(Array(repeating: ("D", quantity), count: count)))
       }
     }
   }
@@ -103,129 +104,129 @@ struct DecisionTests {
   @Test("an order is cancelled once; again, nothing happens")
   func cancel() throws {
     let command = CancelOrder(orderID: "o", reason: "changed my mind", skus: [sku])
-    let given = Given().event(placed(), of: Order.self, "o")
-    #expect(try given.when(command) == [#"order-o OrderCancelled {"orderId":"o","reason":"changed my mind"}"#])
-    #expect(try given.event(cancelled, of: Order.self, "o").when(command) == [])
-    #expect(throws: Rejection.orderNotFound("o")) { try Given().when(command) }
+    let given = try givenNothing().and(Order.self, id: "o", placed())
+    #expect(try given.emits(command) == [#"order-o OrderCancelled {"orderId":"o","reason":"changed my mind"}"#])
+    #expect(try given.and(Order.self, id: "o", cancelled).emits(command) == [])
+    #expect(throws: Rejection.orderNotFound("o")) { try givenNothing().emits(command) }
   }
 
   @Test("details are changed where they are others")
   func details() throws {
-    let known = Given().product(lantern())
+    let known = try givenNothing().product(lantern())
     let change = ChangeProductDetails(sku, name: "Metal lantern", description: "bright")
     #expect(
-      try known.when(change) == [#"product-LANTERN ProductDetailsChanged {"sku":"LANTERN","description":"bright"}"#])
-    #expect(try known.when(ChangeProductDetails(sku, name: "Metal lantern", description: nil)) == [])
-    #expect(throws: Rejection.productNotFound(sku)) { try Given().when(change) }
+      try known.emits(change) == [#"product-LANTERN ProductDetailsChanged {"sku":"LANTERN","description":"bright"}"#])
+    #expect(try known.emits(ChangeProductDetails(sku, name: "Metal lantern", description: nil)) == [])
+    #expect(throws: Rejection.productNotFound(sku)) { try givenNothing().emits(change) }
   }
 
   @Test("what is discontinued can be reinstated, once")
   func reinstate() throws {
-    let known = Given().product(lantern(), .discontinued(sku: sku))
-    #expect(try known.when(ReinstateProduct(sku)) == [#"product-LANTERN ProductReinstated {"sku":"LANTERN"}"#])
-    #expect(try known.product(.reinstated(sku: sku)).when(ReinstateProduct(sku)) == [])
-    #expect(try known.product(.reinstated(sku: sku)).when(order([("LANTERN", 1)])).count == 1)
+    let known = try givenNothing().product(lantern(), .discontinued(sku: sku))
+    #expect(try known.emits(ReinstateProduct(sku)) == [#"product-LANTERN ProductReinstated {"sku":"LANTERN"}"#])
+    #expect(try known.product(.reinstated(sku: sku)).emits(ReinstateProduct(sku)) == [])
+    #expect(try known.product(.reinstated(sku: sku)).emits(order([("LANTERN", 1)])).count == 1)
   }
 
   @Test("stock comes in and is corrected, and never falls below what is reserved")
   func stock() throws {
-    let known = Given().product(
+    let known = try givenNothing().product(
       lantern(tracksStock: true), .stockReceived(sku: sku, quantity: 10), .stockReserved(moved))
     #expect(
-      try known.when(ReceiveStock(sku, quantity: 5)) == [
+      try known.emits(ReceiveStock(sku, quantity: 5)) == [
         #"product-LANTERN StockReceived {"sku":"LANTERN","quantity":5}"#
       ])
     #expect(
-      try known.when(AdjustStock(sku, quantity: -4, reason: "lost")) == [
+      try known.emits(AdjustStock(sku, quantity: -4, reason: "lost")) == [
         #"product-LANTERN StockAdjusted {"sku":"LANTERN","quantity":-4,"reason":"lost"}"#
       ])
     #expect(throws: Rejection.stockBelowReserved(sku, onHand: 10, reserved: 6)) {
-      try known.when(AdjustStock(sku, quantity: -5, reason: "lost"))
+      try known.emits(AdjustStock(sku, quantity: -5, reason: "lost"))
     }
     #expect(throws: Rejection.stockNotTracked(sku)) {
-      try Given().product(lantern()).when(ReceiveStock(sku, quantity: 1))
+      try givenNothing().product(lantern()).emits(ReceiveStock(sku, quantity: 1))
     }
     #expect(throws: Rejection.stockNotTracked(sku)) {
-      try Given().product(lantern()).when(AdjustStock(sku, quantity: 1, reason: "r"))
+      try givenNothing().product(lantern()).emits(AdjustStock(sku, quantity: 1, reason: "r"))
     }
     #expect(throws: Rejection.stockOverflows(sku)) {
-      try known.product(.stockReceived(sku: sku, quantity: Int64.max - 10)).when(ReceiveStock(sku, quantity: 1))
+      try known.product(.stockReceived(sku: sku, quantity: Int64.max - 10)).emits(ReceiveStock(sku, quantity: 1))
     }
   }
 
   @Test("an order reserves the stock of all its lines, or none; a price may be another")
   func reserve() throws {
-    let known = Given().product(lantern(tracksStock: true), .stockReceived(sku: sku, quantity: 7))
+    let known = try givenNothing().product(lantern(tracksStock: true), .stockReceived(sku: sku, quantity: 7))
     #expect(
-      try known.when(order([("LANTERN", 4), ("lantern", 3)], price: 100)) == [
+      try known.emits(order([("LANTERN", 4), ("lantern", 3)], price: 100)) == [
         #"product-LANTERN StockReserved {"sku":"LANTERN","orderId":"o","quantity":7}"#,
         #"order-o OrderPlaced {"orderId":"o","customerId":"ada","lines":[{"sku":"LANTERN","name":"Metal lantern","quantity":4,"unitPrice":100,"tracksStock":true},{"sku":"LANTERN","name":"Metal lantern","quantity":3,"unitPrice":100,"tracksStock":true}],"total":700,"currency":"GBP","placedAt":"2026-11-21T09:30:00Z"}"#,
       ])
     #expect(
       throws: Rejection.stockLacking([.init(index: 0, sku: sku, ordered: 8, available: 7)])
-    ) { try known.when(order([("LANTERN", 4), ("LANTERN", 4)])) }
+    ) { try known.emits(order([("LANTERN", 4), ("LANTERN", 4)])) }
   }
 
   @Test("an order is paid once, and what it comes to")
   func pay() throws {
     let pay = PayOrder(orderID: "o", amount: 2034, reference: "p")
-    let known = Given().order(placed())
-    #expect(try known.when(pay) == [#"order-o OrderPaid {"orderId":"o","amount":2034,"reference":"p"}"#])
-    for later in [known.order(paid), known.order(paid, shipped), known.order(paid, shipped, delivered)] {
-      #expect(try later.when(pay) == [])
+    let known = try givenNothing().order(placed())
+    #expect(try known.emits(pay) == [#"order-o OrderPaid {"orderId":"o","amount":2034,"reference":"p"}"#])
+    for later in try [known.order(paid), known.order(paid, shipped), known.order(paid, shipped, delivered)] {
+      #expect(try later.emits(pay) == [])
       #expect(throws: Rejection.amountDiffers("o", total: 2034, amount: 1)) {
-        try later.when(PayOrder(orderID: "o", amount: 1, reference: nil))
+        try later.emits(PayOrder(orderID: "o", amount: 1, reference: nil))
       }
     }
     #expect(throws: Rejection.amountDiffers("o", total: 2034, amount: 1)) {
-      try known.when(PayOrder(orderID: "o", amount: 1, reference: nil))
+      try known.emits(PayOrder(orderID: "o", amount: 1, reference: nil))
     }
-    #expect(throws: Rejection.orderIsCancelled("o")) { try known.order(cancelled).when(pay) }
-    #expect(throws: Rejection.orderNotFound("o")) { try Given().when(pay) }
+    #expect(throws: Rejection.orderIsCancelled("o")) { try known.order(cancelled).emits(pay) }
+    #expect(throws: Rejection.orderNotFound("o")) { try givenNothing().emits(pay) }
   }
 
   @Test("a paid order is shipped with its stock, and then delivered, each once")
   func shipAndDeliver() throws {
     let ship = ShipOrder(orderID: "o", carrier: "RM", trackingCode: nil, skus: [sku])
-    let known = Given().product(
+    let known = try givenNothing().product(
       lantern(tracksStock: true), .stockReceived(sku: sku, quantity: 6), .stockReserved(moved)
     )
     .order(placed(tracksStock: true))
-    #expect(throws: Rejection.orderNotPaid("o")) { try known.when(ship) }
+    #expect(throws: Rejection.orderNotPaid("o")) { try known.emits(ship) }
     #expect(
-      try known.order(paid).when(ship) == [
+      try known.order(paid).emits(ship) == [
         #"product-LANTERN StockShipped {"sku":"LANTERN","orderId":"o","quantity":6}"#,
         #"order-o OrderShipped {"orderId":"o","carrier":"RM"}"#,
       ])
-    #expect(try known.order(paid, shipped).when(ship) == [])
-    #expect(throws: Rejection.orderIsCancelled("o")) { try known.order(cancelled).when(ship) }
-    #expect(throws: Rejection.orderNotFound("o")) { try Given().when(ship) }
+    #expect(try known.order(paid, shipped).emits(ship) == [])
+    #expect(throws: Rejection.orderIsCancelled("o")) { try known.order(cancelled).emits(ship) }
+    #expect(throws: Rejection.orderNotFound("o")) { try givenNothing().emits(ship) }
     #expect(throws: Rejection.changedMeanwhile("o")) {
-      try known.order(paid).when(ShipOrder(orderID: "o", carrier: nil, trackingCode: nil, skus: []))
+      try known.order(paid).emits(ShipOrder(orderID: "o", carrier: nil, trackingCode: nil, skus: []))
     }
     let deliver = DeliverOrder(orderID: "o")
-    #expect(throws: Rejection.orderNotShipped("o")) { try known.order(paid).when(deliver) }
-    #expect(try known.order(paid, shipped).when(deliver) == [#"order-o OrderDelivered {"orderId":"o"}"#])
-    #expect(try known.order(paid, shipped, delivered).when(deliver) == [])
-    #expect(throws: Rejection.orderIsCancelled("o")) { try known.order(cancelled).when(deliver) }
-    #expect(throws: Rejection.orderNotFound("o")) { try Given().when(deliver) }
+    #expect(throws: Rejection.orderNotShipped("o")) { try known.order(paid).emits(deliver) }
+    #expect(try known.order(paid, shipped).emits(deliver) == [#"order-o OrderDelivered {"orderId":"o"}"#])
+    #expect(try known.order(paid, shipped, delivered).emits(deliver) == [])
+    #expect(throws: Rejection.orderIsCancelled("o")) { try known.order(cancelled).emits(deliver) }
+    #expect(throws: Rejection.orderNotFound("o")) { try givenNothing().emits(deliver) }
   }
 
   @Test("a cancellation releases the stock, as long as nothing was shipped")
   func release() throws {
     let cancel = CancelOrder(orderID: "o", reason: nil, skus: [sku])
-    let known = Given().product(
+    let known = try givenNothing().product(
       lantern(tracksStock: true), .stockReceived(sku: sku, quantity: 6), .stockReserved(moved)
     )
     .order(placed(tracksStock: true))
-    for open in [known, known.order(paid)] {
+    for open in try [known, known.order(paid)] {
       #expect(
-        try open.when(cancel) == [
+        try open.emits(cancel) == [
           #"product-LANTERN StockReleased {"sku":"LANTERN","orderId":"o","quantity":6}"#,
           #"order-o OrderCancelled {"orderId":"o"}"#,
         ])
     }
-    #expect(throws: Rejection.orderIsShipped("o")) { try known.order(paid, shipped).when(cancel) }
-    #expect(throws: Rejection.orderIsShipped("o")) { try known.order(paid, shipped, delivered).when(cancel) }
+    #expect(throws: Rejection.orderIsShipped("o")) { try known.order(paid, shipped).emits(cancel) }
+    #expect(throws: Rejection.orderIsShipped("o")) { try known.order(paid, shipped, delivered).emits(cancel) }
   }
 }

@@ -40,10 +40,12 @@ struct QueryCost: Sendable {
 
   private static let orders = [
     QueryCost("one order", atMost: 10, isByKey: true) {
-      guard try await $0.rows.rows("orders", ["order-77"]).count == 1 else { throw FoundNothing(name: "order-77") }
+      guard try await $0.rows.rows("orders", [ExactText("order-77")]).count == 1 else {
+        throw FoundNothing(name: "order-77")
+      }
     },
     QueryCost("256 orders", atMost: 1_500, isByKey: true) { queries in
-      guard try await queries.rows.rows("orders", (1...256).map { "order-\($0 * 700)" }).count == 256 else {
+      guard try await queries.rows.rows("orders", (1...256).map { ExactText("order-\($0 * 700)") }).count == 256 else {
         throw FoundNothing(name: "orders")
       }
     },

@@ -19,7 +19,9 @@ struct SocialTests {
     for person in people {
       let name = ["name": .string(person.capitalized)] as JSON
       let answer = try await http.send("PUT", "/v1/people/\(person)", body: name.encoded)
-      #expect(answer.status == 200, "\(answer.text)")
+      #expect(answer.status == 201, "\(answer.text)")
+      // And sent again.
+      #expect(try await http.send("PUT", "/v1/people/\(person)", body: name.encoded).status == 200)
     }
   }
 
@@ -44,6 +46,18 @@ struct SocialTests {
 
   private func texts(_ path: String, limit: Int = 100, at http: HTTPProbe) async throws -> [String] {
     try await all(path, limit: limit, at: http).compactMap { $0["text"]?.string }
+  }
+
+  /// As cursors of that query begin: a hash of it.
+  private func tag(of query: String) -> String {
+    var hash: UInt32 = 2_166_136_261
+    for byte in query.utf8 { hash = (hash ^ UInt32(byte)) &* 16_777_619 }
+    let digits = String(hash, radix: 16)
+    return String(repeating: "0", count: 8 - digits.count) + digits
+  }
+
+  private func base64url(_ text: String) -> String {
+    Data(text.utf8).base64EncodedString().replacing("+", with: "-").replacing("/", with: "_").replacing("=", with: "")
   }
 
   @Test("one process: profiles with counts, an author's posts, a feed in pages, likes", .freshDatabase())
@@ -111,6 +125,8 @@ struct SocialTests {
       ("POST", "/v1/people/ada/posts", ["text": "x", "id": "mine"], 422, "invalid-request"),
       ("POST", "/v1/people/nobody/posts", ["text": "x"], 404, "not-found"),
       ("GET", "/v1/people/nobody", nil, 404, "not-found"), ("GET", "/v1/people/a%00b", nil, 404, "not-found"),
+      ("DELETE", "/v1/people/ada/follows/%00", nil, 404, "not-found"),
+      ("DELETE", "/v1/people/ada/likes/a%00b", nil, 404, "not-found"),
       ("GET", "/v1/posts/nothing", nil, 404, "not-found"),
       ("GET", "/v1/people/ada?likes=1", nil, 400, "invalid-parameter"),
       ("GET", "/v1/people/ada/feed?cursor=x", nil, 400, "invalid-parameter"),
@@ -121,14 +137,33 @@ struct SocialTests {
       #expect(
         answer.status == status && answer.problem == problem, "\(method) \(path): \(answer.status) \(answer.text)")
     }
+    // One letter in two spellings is two people.
+    try await join(["%C3%A9"], at: http)
+    let other = try await http.send("PUT", "/v1/people/%C3%A9/follows/e%CC%81")
+    #expect(other.status == 404, "\(other.text)")
+    // A place that no page ends at, in a form that PostgreSQL does not know.
+    let forged = try await http.get("/v1/people/ada/feed?limit=1")
+    #expect(forged.status == 200)
+    for place in [
+      #"["2026-01-01T00:00:00+23:00","x"]"#, #"["2026-01-01T00:00:00.\#(String(repeating: "0", count: 200))Z","x"]"#,
+    ] {
+      let cursor = tag(of: "/v1/people/ada/feed?") + base64url(place)
+      #expect(try await http.get("/v1/people/ada/feed?cursor=\(cursor)").status == 200, "\(place)")
+    }
     // A name that would end the text that it stands in, were it part of the SQL.
     try await join(["'%20or%20''='"], at: http)
     try await eventually("it is read") { try await http.get("/v1/people/'%20or%20''='").json["id"] == "' or ''='" }
 
     let paths = try await http.get("/openapi.json").json["paths"]
-    let follow = paths?["/v1/people/{person}/follows/{author}"]?["put"]
+    #expect(
+      paths?.members?.map(\.name) == [
+        "/v1/people/{id}", "/v1/people/{id}/follows/{author}", "/v1/people/{id}/posts", "/v1/people/{id}/likes/{post}",
+        "/v1/people", "/v1/posts/{id}", "/v1/people/{id}/feed",
+      ])
+    let follow = paths?["/v1/people/{id}/follows/{author}"]?["put"]
+    #expect(follow?["parameters"]?.array?.prefix(2).map { $0["name"] } == ["id", "author"])
     #expect(follow != nil && follow?["requestBody"] == nil)
-    let publish = paths?["/v1/people/{author}/posts"]?["post"]?["requestBody"]
+    let publish = paths?["/v1/people/{id}/posts"]?["post"]?["requestBody"]
     #expect(publish?["required"] == true)
     #expect(
       publish?["content"]?["application/json"]?["schema"]?["properties"] == ["text": ["type": "string"]],

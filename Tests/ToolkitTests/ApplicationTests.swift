@@ -34,7 +34,22 @@ private struct Lights: ReadModel {
   let version = 1
   let sources = [RowSource<Row>(Light.self) { event, row in row = Row(on: true, room: nil) }]
   var columns = [Column<Row>("is_on", \.on), Column("room", \.room)]
-  let totals = [Totals<Row>("light_counts", by: [.text("room") { $0.room ?? "" }], [.count("lights")])]
+  var groups = ["room"]
+  var totals: [Totals<Row>] {
+    [Totals("light_counts", by: groups.map { .text($0) { $0.room ?? "" } }, [.count("lights")])]
+  }
+}
+
+private struct Rename: StreamCommand, Codable {
+  var id: String, name: String
+  func decide(_: Light) -> [Light.Event] { [] }
+}
+
+private struct Bulbs: ReadModel {
+  struct Row: Codable { var on: Bool }
+
+  let name = "bulbs", version = 1
+  let sources = [RowSource<Row>(Dashed.self) { _, _ in }]
 }
 
 /// Both lights at once.
@@ -113,6 +128,22 @@ struct ApplicationTests {
     expect("reads the read model lights, which is not among") {
       $0 = House(commands: [], readModels: [], queries: [.row("/v1/lit", Lit.self, of: Lights(), sql: "select 1")])
     }
+    expect("/v1/lights/{lamp}/switch gives lamp, and Switch has no member") {
+      $0.commands = [.post("/v1/lights/{lamp}/switch", Switch.self)]
+    }
+    expect("/v1/{form}/pairs gives form, and SwitchPair has no member") {
+      $0.commands += [.post("/v1/{form}/pairs", SwitchPair.self)]
+    }
+    expect("gives id, and SwitchPair has no member") {
+      $0.commands += [.post("/v1/pairs", SwitchPair.self, creating: "/v1/lights/{id}")]
+    }
+    expect("Rename has a member id") { $0.commands += [.put("/v1/lights/{id}/name", Rename.self)] }
+    expect("'order', which is a word of SQL") { $0.readModels = [Lights(columns: [Column("order", \.on)])] }
+    expect("two tables of the read models are named light_counts") { $0.readModels += [Lights(name: "light_counts")] }
+    expect("the totals light_counts cannot be called partition") { $0.readModels = [Lights(groups: ["partition"])] }
+    expect("the totals light_counts are called room") { $0.readModels = [Lights(groups: ["room", "room"])] }
+    expect("has a source of the category 'light-bulb'") { $0.readModels = [Bulbs()] }
+    expect("/v1/{room}/{id} needs a parameter, and no other") { $0.queries += [.row("/v1/{room}/{id}", Lights())] }
     expect("has no totals rooms") { $0.queries += [.totals("/v1/all", "rooms", of: Lights())] }
     expect("are not formed by house") { $0.queries += [.totals("/v1/{house}/rooms", "light_counts", of: Lights())] }
   }
@@ -131,6 +162,7 @@ struct ApplicationTests {
     #expect(CommandRoute.put("/v1/lights/{id}", Switch.self).body.isRequired)
     #expect(CommandRoute.post("/v1/lights", Switch.self).body.isRequired)
     #expect(!CommandRoute.post("/v1/lights/{id}/{on}", Switch.self).body.isRequired)
+    #expect(CommandRoute.patch("/v1/{room}/{left}", SwitchPair.self).problem == nil)
     #expect(CommandRoute.delete("/v1/{room}/{left}", SwitchPair.self).body.members?.map(\.name) == ["right"])
     let made = CommandRoute.post("/v1/{room}/{left}/pairs", SwitchPair.self, creating: "/v1/lights/{right}")
     #expect(made.problem == nil && made.creates && made.body.members?.isEmpty == true && !made.body.isRequired)

@@ -14,6 +14,16 @@ struct EventSourcingTests {
     #expect(StreamID(rawValue: name).hash == expected)
   }
 
+  @Test("names that are spelled in other bytes are other streams, though Swift takes the texts for the same")
+  func spelling() {
+    let (composed, decomposed, kelvin) = ("thing-\u{E9}", "thing-e\u{301}", "thing-\u{212A}")
+    #expect(composed == decomposed && kelvin == "thing-K")
+    let streams = [composed, decomposed, kelvin, "thing-K"].map { StreamID(rawValue: $0) }
+    #expect(Set(streams).count == 4 && Set(streams + streams).count == 4)
+    #expect(streams[0] != streams[1] && streams[0] == StreamID(rawValue: composed))
+    #expect(ExactText("a") == ExactText("a") && ExactText("a") != ExactText("ab") && ExactText("") == ExactText(""))
+  }
+
   @Test("streams spread evenly over partitions")
   func spread() {
     var counts = Array(repeating: 0, count: 64)

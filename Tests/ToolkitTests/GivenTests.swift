@@ -29,6 +29,13 @@ private struct Stray: Command {
   func decide(_ decision: inout Decision) { decision.emit(.reset, to: Meter.self, "b") }
 }
 
+private struct StrayLook: Command {
+  var streams: [AggregateReference] { [AggregateReference(Meter.self, "a")] }
+  func decide(_ decision: inout Decision) throws(Rejection) {
+    guard decision.state(Meter.self, "b").readings > 0 else { throw .notFound("There is none.") }
+  }
+}
+
 private struct Readings: ReadModel {
   struct Row: Codable { var count: Int, last: Double }
 
@@ -99,6 +106,8 @@ struct GivenTests {
     #expect(throws: UndeclaredStream.self) { try givenNothing().when(Stray(named: ["a"])) }
     #expect(throws: Mismatch.self) { try givenNothing().when(Stray(named: [])) }
     try givenNothing().when(Stray(named: ["b"])).then(Meter.self, id: "b", .reset)
+    // Also where it is rejected for what it did not see.
+    #expect(throws: UndeclaredStream.self) { try givenNothing().when(StrayLook()) }
   }
 
   @Test("an event that cannot be stored fails")

@@ -56,6 +56,25 @@ struct Legs: ReadModel {
   ]
 }
 
+/// A row and a group for each name.
+private struct Places: ReadModel {
+  struct Row: Codable, Sendable { let name: String }
+
+  let name = "places", version = 1
+  let totals = [Totals<Row>("place_visits", by: [.text("place", \.name)], [.count("visits")])]
+  let sources = [
+    RowSource<Row>(
+      Trip.self,
+      keys: { event in
+        switch event.event {
+        case .travelled(let legs, _, _): legs
+        case .called(let leg): [leg]
+        }
+      }
+    ) { _, key, row in row = Row(name: key) }
+  ]
+}
+
 private let march = Timestamp("2026-03-05T10:00:00Z")!
 private let april = Timestamp("2026-04-01T00:00:00Z")!
 
@@ -121,6 +140,43 @@ struct ReadModelTests {
     let verified = try await Verification.verify(
       Projection(Legs()), generation, on: try await FreshDatabase.current.connect(), engine.store, partitions: nil)
     #expect(verified.holds && verified.rows == 3, "\(verified.findings)")
+  }
+
+  @Test(
+    "rows, streams and groups that are spelled in other bytes are apart, in a batch and in the proof",
+    .freshDatabase(eventStoreSchema, projectionsSchema, readModelsSchema([Projection(Places())])))
+  func spelling() async throws {
+    let engine = Engine()
+    let spellings = ["\u{E9}", "e\u{301}", "\u{212A}", "K"]
+    // Each in a row of its own stream and of an own key, many in one batch.
+    try await append(
+      spellings.flatMap {
+        [($0, .travelled(legs: [$0], cost: 1, at: march)), ($0, .travelled(legs: [$0], cost: 2, at: march))]
+      },
+      to: engine)
+    var settings = Projector.Settings()
+    settings.partitioning = try #require(Partitioning(count: 1))
+    let projector = Projector(
+      [Projection(Places())], readStore: engine.pool, writeStore: engine.pool,
+      feed: PostgresFeed(engine.pool, logger: .quiet), settings: settings, logger: .quiet)
+    try await withServices([projector]) {
+      try await eventually("all is applied") {
+        try await engine.pool.query("select coalesce(max(position), 0) from projections.checkpoints").value(Int.self)
+          == 8
+      }
+      let rows = try await engine.pool.query("select key, version from read_models.places order by key")
+        .decode((String, Int).self)
+      #expect(
+        rows.map { Array($0.0.utf8) } == spellings.map { Array($0.utf8) }.sorted { $0.lexicographicallyPrecedes($1) })
+      #expect(rows.allSatisfy { $0.1 == 2 })
+      #expect(
+        try await engine.pool.query("select sum(visits)::bigint from read_models.place_visits group by place")
+          .decode(Int.self) == [1, 1, 1, 1])
+    }
+    let generation = try #require(try await Generations(engine.pool).all(of: ["places"]).first)
+    let verified = try await Verification.verify(
+      Projection(Places()), generation, on: try await FreshDatabase.current.connect(), engine.store, partitions: nil)
+    #expect(verified.holds && verified.rows == 4, "\(verified.findings)")
   }
 
   @Test(

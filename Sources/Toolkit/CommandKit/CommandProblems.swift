@@ -17,7 +17,7 @@ extension Problem {
   package init(_ rejection: Rejection) {
     self.init(
       .init(code: rejection.status), rejection.code, title: rejection.title, detail: rejection.detail,
-      errors: rejection.errors.map { FieldError(pointer: $0.pointer, detail: $0.detail) })
+      errors: rejection.errors)
   }
 }
 

@@ -15,21 +15,49 @@ package import ServiceKit
 ///     .post("/v1/accounts/{from}/transfers", Transfer.self)          // a Command of several streams, with a member `from`
 ///     .post("/v1/people/{author}/posts", Publish.self, creating: "/v1/posts/{id}")   // one with a new member `id`: 201
 public struct CommandRoute: Sendable {
-  /// What a request's body has.
+  /// What a request's body has, and what the path says instead.
   package struct Body: Sendable {
     /// nil where it is not known.
     package let members: [JSONShape.Member]?
+    /// Why the path and the command do not fit; nil for nothing.
+    let problem: String?
+    /// The command's members that it does not have, with their shapes.
+    private let given: [String: JSONShape]
 
-    /// - Parameter given: the command's members that it does not have.
-    fileprivate init(_ command: any Decodable.Type, given: [String]) {
+    /// - Parameters:
+    ///   - names: of the command's members that it does not have.
+    ///   - isOfStream: `{id}` in the path is the stream's.
+    fileprivate init(
+      _ command: any Decodable.Type, given names: [String], _ path: String, isOfStream: Bool = false
+    ) {
       guard case .object(let all) = JSONShape(of: command) else {
-        members = nil
+        (members, problem, given) = (nil, nil, [:])
         return
       }
-      members = all.filter { !given.contains($0.name) }
+      members = all.filter { !names.contains($0.name) }
+      given = Dictionary(all.map { ($0.name, $0.shape) }) { first, _ in first }.filter { names.contains($0.key) }
+      if let stray = names.first(where: { name in !all.contains { $0.name == name } }) {
+        problem = "\(path) gives \(stray), and \(command) has no member of that name"
+      } else if isOfStream, all.contains(where: { $0.name == "id" }) {
+        problem = "\(command) has a member id, which cannot be the {id} of \(path): that is the stream's"
+      } else {
+        problem = nil
+      }
     }
 
     package var isRequired: Bool { members?.contains { !$0.isOptional } ?? true }
+
+    /// A member that the path gives. What cannot be one is left for the command to refuse.
+    fileprivate func member(_ name: String, _ text: String) -> JSON.Member {
+      let value: JSON? =
+        switch given[name] {
+        case .integer: Int64(text).map { .integer($0) }
+        case .number: Double(text).map { .number($0) }
+        case .boolean: ["true": .boolean(true), "false": .boolean(false)][text]
+        default: nil
+        }
+      return JSON.Member(name, value ?? .string(text))
+    }
   }
 
   public let method: HTTPRequest.Method
@@ -73,11 +101,16 @@ public struct CommandRoute: Sendable {
   }
 
   /// For several streams; the answer is about the first one.
+  public static func patch<C: Command & Decodable>(_ path: String, _: C.Type) -> CommandRoute {
+    several(.patch, path, C.self)
+  }
+
+  /// For several streams; the answer is about the first one.
   public static func delete<C: Command & Decodable>(_ path: String, _: C.Type) -> CommandRoute {
     several(.delete, path, C.self)
   }
 
-  /// For several streams, one of them new: 201, with where it is.
+  /// For several streams, of which the first is new: 201, with where it is.
   /// - Parameter thing: the path of what is made, which ends with its one parameter: the command's member of that name is a new
   ///   UUID.
   public static func post<C: Command & Decodable>(
@@ -87,11 +120,11 @@ public struct CommandRoute: Sendable {
     let made = pathParameters(of: thing)
     let name = made.first ?? ""
     let place = String(thing.dropLast("/{\(name)}".count))
-    let body = Body(C.self, given: names + made)
+    let body = Body(C.self, given: names + made, path)
     return CommandRoute(
       method: .post, path: path, body: body, command: C.name, creates: true,
       problem: made.count == 1 && thing.hasSuffix("/{\(name)}") && !names.contains(name)
-        ? nil : "\(thing), which \(path) creates, needs one parameter, at its end and of a name of its own"
+        ? body.problem : "\(thing), which \(path) creates, needs one parameter, at its end and of a name of its own"
     ) { commands, request, context in
       let id = UUID.v7().uuidString.lowercased()
       let (command, bytes): (C, [UInt8]) = try await commands.read(
@@ -104,9 +137,10 @@ public struct CommandRoute: Sendable {
     _ method: HTTPRequest.Method, _ path: String, _: C.Type
   ) -> CommandRoute {
     let names = pathParameters(of: path)
-    let body = Body(C.self, given: names)
-    return CommandRoute(method: method, path: path, body: body, command: C.name, creates: false) {
-      commands, request, context in
+    let body = Body(C.self, given: names, path)
+    return CommandRoute(
+      method: method, path: path, body: body, command: C.name, creates: false, problem: body.problem
+    ) { commands, request, context in
       let (command, bytes): (C, [UInt8]) = try await commands.read(request, context, body, names)
       // One that names no stream fails where it is carried out, with a log line.
       let id = command.streams.first.map { String($0.stream.id) } ?? ""
@@ -119,18 +153,18 @@ public struct CommandRoute: Sendable {
   ) -> CommandRoute {
     let creates = !path.contains("{id}")
     let names = pathParameters(of: path).filter { $0 != "id" }
-    let body = Body(C.self, given: names)
+    let body = Body(C.self, given: names, path, isOfStream: !creates)
     return CommandRoute(
       method: method, path: path, body: body, command: Addressed<C>.name, creates: creates,
       problem: StreamID.isValid(category: C.State.category, id: "1")
-        ? (creates && method != .post ? "\(method) \(path) needs {id}, which names what is changed" : nil)
+        ? (creates && method != .post ? "\(method) \(path) needs {id}, which names what is changed" : body.problem)
         : "the category '\(C.State.category)' of \(C.State.self) is empty, has a -, or is too long"
     ) { commands, request, context in
       let (command, bytes): (C, [UInt8]) = try await commands.read(request, context, body, names)
       guard !creates else {
         let id = UUID.v7().uuidString.lowercased()
         return try await commands.create(
-          Addressed(command, to: id, isExpectedNew: true), path, id, request, bytes, by: context.caller)
+          Addressed(command, to: id, isExpectedNew: true), request.uri.path, id, request, bytes, by: context.caller)
       }
       let id = try context.streamID("id", of: C.State.self)
       return try await commands.change(Addressed(command, to: id), id, request, bytes, by: context.caller)
@@ -148,7 +182,7 @@ extension Commands {
     made: [JSON.Member] = []
   ) async throws -> (C, [UInt8]) {
     let (json, bytes) = try await self.body(of: request, isOptional: !body.isRequired)
-    let given = try names.map { JSON.Member($0, .string(try context.pathParameter($0))) } + made
+    let given = try names.map { body.member($0, try context.pathParameter($0)) } + made
     do throws(JSONDecodingErrors) { return (try json.decodeRequest(given: given), bytes) } catch {
       throw Rejection.invalidRequest(error.all.map { .init(pointer: $0.pointer, detail: $0.reason) })
     }

@@ -66,9 +66,12 @@ public struct Commands<Store: EventStore>: Sendable {
     _ command: some Command, _ path: String, _ id: String, _ request: CommandRequest
   ) async throws -> Response {
     try await respond(request, command) { decided in
+      // One that had nothing to do has made nothing.
       CommandResponse(
-        status: 201, location: "\(path)/\(id.percentEncodedSegment)", id: id, version: decided.version.rawValue,
-        position: decided.position, streams: decided.streams)
+        status: decided.hasChanged ? 201 : 200,
+        location: decided.hasChanged ? "\(path)/\(id.percentEncodedSegment)" : nil, id: id,
+        version: decided.version.rawValue, position: decided.position, streams: decided.streams,
+        hasChanged: decided.hasChanged ? nil : false)
     }
   }
 
@@ -78,8 +81,10 @@ public struct Commands<Store: EventStore>: Sendable {
   ) async throws -> Response {
     let commandRequest = try CommandRequest(request, body: body, by: caller, hasSubject: true)
     return try await respond(commandRequest, command) { decided in
+      // RFC 9110, section 9.3.4.
       CommandResponse(
-        status: 200, id: id, version: decided.version.rawValue, position: decided.position,
+        status: request.method == .put && decided.isNew ? 201 : 200, id: id, version: decided.version.rawValue,
+        position: decided.position,
         streams: decided.streams, hasChanged: decided.hasChanged, extra: extra)
     }
   }

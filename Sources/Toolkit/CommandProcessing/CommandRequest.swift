@@ -48,6 +48,8 @@ public struct Decided: Sendable {
   public let version: Version
   /// False when there was nothing to do.
   public let hasChanged: Bool
+  /// Whether the first stream was not there before.
+  public let isNew: Bool
   /// Stands for a position in the answer's text: that of the first stream's last event. Write it as it is.
   public let position: [UInt8]
   /// The streams that the command read or wrote, for `TouchedStreams`. Write it as it is.

@@ -55,6 +55,7 @@ struct DecidedBatch: Sendable {
         append.guards[reference.stream] = states[reference.stream]!.version
       }
       let first = append.events.count
+      let before = own[command.subject]!.version
       let (rejection, decision, emitted) = Self.decide(command, own, at: time)
       var answer: CommandAnswer?
       if rejection == nil {
@@ -71,7 +72,7 @@ struct DecidedBatch: Sendable {
         answer = CommandAnswer(
           command.answer(
             Decided(
-              version: subject.version, hasChanged: !emitted.isEmpty,
+              version: subject.version, hasChanged: !emitted.isEmpty, isNew: before == .none && subject.version > .none,
               position: offsets[command.subject] == nil
                 ? Array(String(subject.position.rawValue).utf8) : [CommandAnswer.positionMark],
               streams: TouchedStreams.text(own, base: base))),

@@ -62,6 +62,9 @@ extension Application {
     let models = readModels.map(\.name)
     for model in readModels { if let problem = model.problem { return problem } }
     if let model = models.firstDouble { return "two read models are named \(model)" }
+    if let table = readModels.flatMap({ $0.tableNames }).firstDouble {
+      return "two tables of the read models are named \(table)"
+    }
     if let stray = queries.flatMap(\.models).first(where: { !models.contains($0) }) {
       return "a query reads the read model \(stray), which is not among readModels"
     }

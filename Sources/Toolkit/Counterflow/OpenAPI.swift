@@ -8,19 +8,31 @@ extension Application {
   /// The application's HTTP interface, as OpenAPI 3.1 has it.
   var openAPI: JSON {
     var paths: [(path: String, operations: [JSON.Member])] = []
-    func add(_ path: String, _ method: String, _ operation: JSON) {
+    // Paths that differ in their parameters' names alone are one.
+    var routed = RouterPaths()
+    func add(_ path: String, _ method: String, _ operation: (String) -> JSON) {
+      let path = routed.add(path).path
       if let index = paths.firstIndex(where: { $0.path == path }) {
-        paths[index].operations.append(JSON.Member(method, operation))
+        paths[index].operations.append(JSON.Member(method, operation(path)))
       } else {
-        paths.append((path, [JSON.Member(method, operation)]))
+        paths.append((path, [JSON.Member(method, operation(path))]))
       }
     }
-    for route in commands { add(route.path, route.method.rawValue.lowercased(), route.operation) }
+    var ids: [String: Int] = [:]
+    for route in commands {
+      ids[route.command, default: 0] += 1
+      let number = ids[route.command, default: 1]
+      add(route.path, route.method.rawValue.lowercased()) {
+        route.operation($0, id: route.command + (number > 1 ? "\(number)" : ""))
+      }
+    }
     for route in queries { add(route.path, "get", route.operation) }
     return [
       "openapi": "3.1.0", "info": ["title": .string(Self.name), "version": "1"],
       "paths": .object(paths.map { JSON.Member($0.path, .object($0.operations)) }),
+      "security": [["token": []], [:]],
       "components": [
+        "securitySchemes": ["token": ["type": "http", "scheme": "bearer", "bearerFormat": "JWT"]],
         "schemas": [
           "Problem": [
             "type": "object", "description": "RFC 9457", "required": ["type", "title", "status", "detail"],
@@ -71,13 +83,21 @@ private func header(_ name: String, _ help: String) -> JSON {
 }
 
 extension CommandRoute {
-  fileprivate var operation: JSON {
-    let done: JSON = [
-      "description": .string(creates ? "It is there." : "It is done, or there was nothing to do."),
-      "content": ["application/json": ["schema": ["$ref": "#/components/schemas/Done"]]],
-    ]
+  /// - Parameter path: as the document has it.
+  fileprivate func operation(_ path: String, id: String) -> JSON {
+    func done(_ description: String, isNew: Bool = false) -> JSON {
+      var headers: [JSON.Member] = [
+        .init("ETag", answered("The version.")),
+        .init("Consistency-Token", answered("Sent with a query, what was done is seen.")),
+      ]
+      if isNew { headers.append(.init("Location", answered("Where it is."))) }
+      return [
+        "description": .string(description), "headers": .object(headers),
+        "content": ["application/json": ["schema": ["$ref": "#/components/schemas/Done"]]],
+      ]
+    }
     var members: [JSON.Member] = [
-      .init("operationId", .string(command)),
+      .init("operationId", .string(id)),
       .init(
         "parameters",
         .array(
@@ -91,14 +111,21 @@ extension CommandRoute {
           "requestBody",
           ["required": .boolean(body.isRequired), "content": ["application/json": ["schema": schema]]]))
     }
-    members.append(.init("responses", .object([.init(creates ? "201" : "200", done), .init("default", anyProblem)])))
+    var responses = [JSON.Member("200", done("It is done, or there was nothing to do."))]
+    if creates || method == .put { responses.append(.init("201", done("It is there now.", isNew: creates))) }
+    members.append(.init("responses", .object(responses + [.init("default", anyProblem)])))
     return .object(members)
   }
 }
 
+private func answered(_ help: String) -> JSON {
+  ["description": .string(help), "schema": ["type": "string"]]
+}
+
 extension QueryRoute {
-  fileprivate var operation: JSON {
-    let element = shape?.schema() ?? .object([])
+  /// - Parameter path: as the document has it.
+  fileprivate func operation(_ path: String) -> JSON {
+    let element = shape?.schema(isAnswer: true) ?? .object([])
     let content: JSON =
       isList
       ? [
@@ -121,7 +148,10 @@ extension QueryRoute {
           header("If-None-Match", "The ETag of an answer that one has."),
         ]),
       "responses": [
-        "200": ["description": "Found.", "content": ["application/json": ["schema": content]]],
+        "200": [
+          "description": "Found.", "headers": ["ETag": answered("Of this answer.")],
+          "content": ["application/json": ["schema": content]],
+        ],
         "304": ["description": "It is what one has."], "default": anyProblem,
       ],
     ]
@@ -130,7 +160,8 @@ extension QueryRoute {
 
 extension JSONShape {
   /// As JSON Schema has it.
-  fileprivate func schema() -> JSON {
+  /// - Parameter isAnswer: what is optional is there, and may be null.
+  fileprivate func schema(isAnswer: Bool = false) -> JSON {
     switch self {
     case .string: return ["type": "string"]
     case .formatted(let format): return ["type": "string", "format": .string(format.rawValue)]
@@ -138,12 +169,18 @@ extension JSONShape {
     case .number: return ["type": "number"]
     case .boolean: return ["type": "boolean"]
     case .choice(let names): return ["type": "string", "enum": .array(names.map { .string($0) })]
-    case .array(let element): return ["type": "array", "items": element.schema()]
+    case .array(let element): return ["type": "array", "items": element.schema(isAnswer: isAnswer)]
     case .unknown: return .object([])
     case .object(let members):
       return [
-        "type": "object", "required": .array(members.filter { !$0.isOptional }.map { .string($0.name) }),
-        "properties": .object(members.map { JSON.Member($0.name, $0.shape.schema()) }),
+        "type": "object",
+        "required": .array(members.filter { isAnswer || !$0.isOptional }.map { .string($0.name) }),
+        "properties": .object(
+          members.map { member in
+            let schema = member.shape.schema(isAnswer: isAnswer)
+            return JSON.Member(
+              member.name, member.isOptional ? ["anyOf": [schema, ["type": "null"]]] : schema)
+          }),
       ]
     }
   }

@@ -63,7 +63,7 @@ public struct Given: Sendable {
   ///   none; what encoding its events throws.
   public func when(_ command: some Command) throws -> Outcome {
     guard !command.streams.isEmpty else { throw Mismatch(description: "\(type(of: command)) names no stream") }
-    guard command.streams.allSatisfy(\.isValid) else { return Outcome(events: [], rejection: .invalidID) }
+    guard command.streams.allSatisfy(\.isValid) else { return Outcome(events: [], after: self, rejection: .invalidID) }
     var states: [StreamID: StreamState] = [:]
     for reference in command.streams {
       var state = StreamState(new: reference)
@@ -71,11 +71,13 @@ public struct Given: Sendable {
       states[reference.stream] = state
     }
     var decision = Decision(states: states)
-    do throws(Rejection) { try command.decide(&decision) } catch { return Outcome(events: [], rejection: error) }
+    var rejection: Rejection?
+    do throws(Rejection) { try command.decide(&decision) } catch { rejection = error }
     if let misuse = decision.misuse { throw misuse }
+    if let rejection { return Outcome(events: [], after: self, rejection: rejection) }
     var after = self
     for emitted in decision.emitted { after.events.append(try after.recorded(emitted.event, emitted.stream)) }
-    return Outcome(events: Array(after.events.dropFirst(events.count)), rejection: nil)
+    return Outcome(events: Array(after.events.dropFirst(events.count)), after: after, rejection: nil)
   }
 }
 
@@ -83,6 +85,8 @@ public struct Given: Sendable {
 public struct Outcome: Sendable {
   /// In order; none where it was rejected, or nothing was to be done.
   public let events: [RecordedEvent]
+  /// What has happened then, these events with it.
+  public let after: Given
   public let rejection: Rejection?
 
   /// These events, in this order, and no others in this stream.

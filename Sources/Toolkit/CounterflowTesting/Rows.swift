@@ -18,14 +18,14 @@ extension Given {
     for event in own { try single.apply([event], by: model) }
     try whole.apply(own, by: model)
     var rows = Rows<Model>(folded: single)
-    for key in single.keys.union(whole.keys) {
+    for key in single.keys.union(whole.keys).map(\.text) {
       let document = try rows.document(key)
       try same(key, document, "folded at once it is", try whole[key].map { try text($0, Model.self) })
       guard let row = single[key], let document else { continue }
       try same(
         key, document, "read as it is written it is",
         try text(Model.decode(JSON(parsing: Array(document.utf8))), Model.self))
-      rows.add(model.totals.flatMap(\.tables), of: row)
+      try rows.add(model.totals.flatMap(\.tables), of: row)
     }
     return rows
   }
@@ -44,17 +44,22 @@ public struct Rows<Model: ReadModel>: Sendable {
 
   fileprivate init(folded: FoldedRows<Model>) { self.folded = folded }
 
-  fileprivate mutating func add(_ tables: [TotalsTable<Model.Row>], of row: Model.Row) {
+  fileprivate mutating func add(_ tables: [TotalsTable<Model.Row>], of row: Model.Row) throws {
     for table in tables {
       for contribution in table.contributions(row) {
         let sums = totalled[table.name]?[contribution.groups] ?? contribution.amounts.map { _ in 0 }
-        totalled[table.name, default: [:]][contribution.groups] = zip(sums, contribution.amounts).map { $0 + $1 }
+        totalled[table.name, default: [:]][contribution.groups] = try zip(sums, contribution.amounts).map {
+          sum, amount in
+          let (added, isOver) = sum.addingReportingOverflow(amount)
+          guard !isOver else { throw Mismatch(description: "a sum of \(table.name) does not fit in 64 bits") }
+          return added
+        }
       }
     }
   }
 
   /// Sorted.
-  public var keys: [String] { folded.keys.sorted() }
+  public var keys: [String] { folded.keys.map(\.text).sorted() }
 
   public subscript(key: String) -> Model.Row? { folded[key] }
 

@@ -23,9 +23,10 @@ public protocol Aggregate: Sendable {
 extension Aggregate {
   /// - Parameter id: what cannot be one gives a stream that no command may use.
   public static func stream(_ id: String) -> StreamID {
-    StreamID(
-      category: category,
-      id: StreamID.isValid(category: category, id: id) ? id : String(Unicode.Scalar(noID)))
+    guard !StreamID.isValid(category: category, id: id) else { return StreamID(category: category, id: id) }
+    // A category that cannot be one is said at the start, where it is known; here it must not end the process.
+    let possible = category.isEmpty ? "none" : category.prefix(50).replacing("-", with: "_")
+    return StreamID(rawValue: "\(possible)-\(Unicode.Scalar(noID))")
   }
 
   public var footprint: Int { MemoryLayout<Self>.size }

@@ -5,6 +5,9 @@ public struct StreamID: Hashable, Sendable, CustomStringConvertible {
 
   public let rawValue: String
 
+  public static func == (a: StreamID, b: StreamID) -> Bool { ExactText(a.rawValue) == ExactText(b.rawValue) }
+  public func hash(into hasher: inout Hasher) { ExactText(rawValue).hash(into: &hasher) }
+
   /// - Precondition: the category is not empty and holds no `-`, the id is not empty, and the name is
   ///   within `lengths`; who takes ids from outside checks them first.
   public init(category: String, id: String) {

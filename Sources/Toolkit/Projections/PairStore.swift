@@ -165,7 +165,7 @@ struct PairStore: Sendable {
 // MARK: Parked streams
 extension PairStore {
   /// For a transaction that moves no checkpoint, so that nothing would show that a crash has taken it back.
-  static let durably: Query = "set local synchronous_commit = on"
+  static let durably: Query = "select set_config('synchronous_commit', 'on', true)"
 
   /// A stream that waits at an event that was refused.
   struct Parked: Sendable {

@@ -40,8 +40,8 @@ struct ColumnFilters: Sendable {
     _ name: String, _ text: String, _ conditions: inout Conditions, wrong: (String) -> Problem
   ) throws {
     guard let column = columns.first(where: { $0.name == name }) else { throw Problem.internalError }
-    if let kind = missedKind(text, column.type) { throw wrong(kind) }
-    conditions.add("\(name) = \(conditions.bind(text))::text::\(column.type)")
+    guard let value = columnText(text, column.type) else { throw wrong(kind(of: column.type)) }
+    conditions.add("\(name) = \(conditions.bind(value))::text::\(column.type)")
   }
 }
 
@@ -53,7 +53,14 @@ struct PageOrder: Sendable {
 
   /// SQL for an element's place, a JSON array of texts: what a cursor holds.
   var place: String {
-    let texts = terms.map { $0.type == "timestamptz" ? textOfTime($0.sql) : "(\($0.sql))::text" }
+    let texts = terms.map { term in
+      switch term.type {
+      case "timestamptz": textOfTime(term.sql)
+      // Whatever the session's style.
+      case "date": "to_char(\(term.sql), 'YYYY-MM-DD')"
+      default: "(\(term.sql))::text"
+      }
+    }
     return "json_build_array(\(texts.joined(separator: ", ")))"
   }
 
@@ -64,11 +71,10 @@ struct PageOrder: Sendable {
   /// - Returns: nil where the cursor is none of this list's.
   func values(_ cursor: String) -> [String]? {
     guard let text = OpaqueCursor.decode(cursor), let json = try? JSON(parsing: Array(text.utf8)) else { return nil }
-    let values = json.array?.compactMap(\.string) ?? []
-    guard !terms.isEmpty, values.count == terms.count,
-      zip(values, terms).allSatisfy({ missedKind($0, $1.type) == nil })
-    else { return nil }
-    return values
+    let texts = json.array?.compactMap(\.string) ?? []
+    guard !terms.isEmpty, texts.count == terms.count else { return nil }
+    let values = zip(texts, terms).compactMap { columnText($0, $1.type) }
+    return values.count == terms.count ? values : nil
   }
 
   /// A condition that an element comes after the cursor's.
@@ -90,17 +96,32 @@ struct PageOrder: Sendable {
 /// The PostgreSQL types whose values can be read from texts.
 let columnTypes = ["text", "bigint", "boolean", "date", "double precision", "timestamptz", "uuid"]
 
-/// - Returns: what values of that PostgreSQL type must be, where the text is none; nil where it is one.
-func missedKind(_ text: String, _ type: String) -> String? {
+/// - Returns: the text of a value of that PostgreSQL type as PostgreSQL reads it; nil where it is none.
+func columnText(_ text: String, _ type: String) -> String? {
   switch type {
-  case "bigint": Int64(text) == nil ? "a whole number" : nil
-  case "boolean": ["true", "false"].contains(text) ? nil : "true or false"
-  // Swift knows more ways to write one than PostgreSQL.
+  case "bigint": Int64(text).map { String($0) }
+  case "boolean": ["true", "false"].contains(text) ? text : nil
+  // Swift also knows hexadecimal ones, infinities, and what is no number.
   case "double precision":
-    text.wholeMatch(of: /-?[0-9]{1,17}(\.[0-9]{1,17})?(e[+-]?[0-9]{1,2})?/) == nil ? "a number" : nil
-  case "uuid": UUID(uuidString: text) == nil ? "a UUID" : nil
-  case "timestamptz": Timestamp(text) == nil ? "a time as in RFC 3339, such as 2026-11-21T09:30:00Z" : nil
-  case "date": QueryParameters.isDay(text) ? nil : "a day such as 2026-11-21"
-  default: text.unicodeScalars.contains("\0") ? "a text without NUL" : nil
+    text.utf8.allSatisfy { "0123456789+-.eE".utf8.contains($0) }
+      ? Double(text).flatMap { $0.isFinite ? "\($0)" : nil } : nil
+  case "uuid": UUID(uuidString: text)?.uuidString
+  // PostgreSQL knows fewer offsets, and fewer digits.
+  case "timestamptz": Timestamp(text)?.fullDescription
+  case "date": QueryParameters.isDay(text) ? text : nil
+  default: text.unicodeScalars.contains("\0") ? nil : text
+  }
+}
+
+/// What values of that PostgreSQL type must be.
+private func kind(of type: String) -> String {
+  switch type {
+  case "bigint": "a whole number"
+  case "boolean": "true or false"
+  case "double precision": "a number"
+  case "uuid": "a UUID"
+  case "timestamptz": "a time as in RFC 3339, such as 2026-11-21T09:30:00Z"
+  case "date": "a day such as 2026-11-21"
+  default: "a text without NUL"
   }
 }

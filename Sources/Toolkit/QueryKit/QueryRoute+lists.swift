@@ -77,7 +77,7 @@ extension QueryRoute {
   }
 
   /// A read model's totals, in pages, a JSON object for each group: what it is formed by, its sums, and the smallest and largest
-  /// of each range.
+  /// of each range. A group whose sums are all 0 is left out: one that is to stay needs a `.count` among them.
   /// - Parameters:
   ///   - name: of the totals.
   ///   - isDescending: sorted downwards by what the groups are formed by.
@@ -124,12 +124,12 @@ private struct TotalsQuery: Sendable {
   private let ranges: [String]
 
   init<Row>(_ name: String, _ totals: [Totals<Row>]) {
-    let tables = totals.flatMap(\.tables).map(\.description)
+    let tables = totals.first { $0.name == name }?.tables.map(\.description) ?? []
     let own = tables.first { $0.name == name }
     self.name = name
     sums = own?.sums ?? []
     // Of a range there is a table beside, with the groups and `value`.
-    let beside = tables.filter { $0.name.hasPrefix(name + "_") && $0.keys.last?.name == "value" && $0.sums == ["n"] }
+    let beside = tables.filter { $0.name != name }
     ranges = beside.map { String($0.name.dropFirst(name.count + 1)) }
     groups = own?.keys ?? beside.first.map { Array($0.keys.dropLast()) } ?? []
   }

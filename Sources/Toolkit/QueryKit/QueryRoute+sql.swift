@@ -16,9 +16,10 @@ extension QueryRoute {
   ///       """)
   /// - Parameters:
   ///   - models: that the query reads.
-  ///   - sql: a query whose columns are called as the row's members are. `{id}` stands for the path's parameter of that name, as a
-  ///     text; `{number::bigint}` for one of another type: bigint, boolean, date, double precision, timestamptz or uuid. It is
-  ///     the program's own, never input.
+  ///   - sql: a query, without `;`, whose columns are called as the row's members are: `as "placedAt"`, since PostgreSQL takes what is
+  ///     not quoted for `placedat`. `{id}` stands for the path's parameter of that name, as a text; `{number::bigint}` for one of
+  ///     another type: bigint, boolean, date, double precision, timestamptz or uuid. An array such as `'{red}'` is written
+  ///     `array['red']`. It is the program's own, never input.
   public static func row<Row: Codable & Sendable>(
     _ path: String, _: Row.Type, of models: any ReadModel..., sql: String
   ) -> QueryRoute {
@@ -29,7 +30,7 @@ extension QueryRoute {
     ) { [reads = models.map { Reads($0.name) }] queries, request, context in
       try QueryParameters(request).finish()
       var conditions = Conditions()
-      let query = "select row_to_json(q) from (\(try own.sql(context, &conditions))) q limit 1"
+      let query = "select row_to_json(q) from (\(try own.sql(context, &conditions))\n) q limit 1"
       return try await queries.responder.answer(
         request, reads, missing: "There is nothing at \(request.uri.path), or it has not come here yet."
       ) { [binds = conditions.binds] access in
@@ -68,7 +69,7 @@ extension QueryRoute {
       let after = cursor.map { page.isAfter($0, &conditions) } ?? "true"
       let count = conditions.bind(Int64(limit + 1))
       let query = Query(
-        "select row_to_json(q), \(page.place) from (\(rows)) q where \(after) \(page.sorting) limit \(count)",
+        "select row_to_json(q), \(page.place) from (\(rows)\n) q where \(after) \(page.sorting) limit \(count)",
         conditions.binds)
       return try await queries.responder.answer(request, reads) { access in
         let rows = try await access.lists.query(query).decode((PostgresBytes, PostgresBytes).self)
@@ -109,10 +110,10 @@ private struct OwnQuery<Row: Codable & Sendable>: Sendable {
   func sql(_ context: ServiceContext, _ conditions: inout Conditions) throws -> String {
     try parts.map { part in
       let text = try context.pathParameter(part.name)
-      guard missedKind(text, part.type) == nil else {
+      guard let value = columnText(text, part.type) else {
         throw Problem.notFound("What the path names as \(part.name) is nothing that is here.")
       }
-      return "\(part.sql)\(conditions.bind(text))::text::\(part.type)"
+      return "\(part.sql)\(conditions.bind(value))::text::\(part.type)"
     }.joined() + end
   }
 
@@ -122,7 +123,8 @@ private struct OwnQuery<Row: Codable & Sendable>: Sendable {
     let terms = order.columns.compactMap { name -> (sql: String, type: String)? in
       guard let member = members.first(where: { $0.name == name && !$0.isOptional }), let type = member.shape.columnType
       else { return nil }
-      return ("q.\"\(name)\"", type)
+      // The SQL may give another type, by which it is not sorted then.
+      return ("(q.\"\(name)\")::\(type)", type)
     }
     return terms.count == order.columns.count ? terms : nil
   }

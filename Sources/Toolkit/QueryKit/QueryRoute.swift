@@ -40,14 +40,13 @@ public struct QueryRoute: Sendable {
           ("at", "as of a time, as in RFC 3339"),
         ] : [],
       shape: (Model.Row.self as? any Decodable.Type).map { JSONShape(of: $0) }, isList: false,
-      summary: "A row of \(model.name).", problem: name == nil ? noParameter(path) : nil
+      summary: "A row of \(model.name).", problem: pathParameters(of: path).count == 1 ? nil : noParameter(path)
     ) { queries, request, context in
       let key = try context.pathParameter(name ?? "")
       var parameters = QueryParameters(request)
       let missing = "There is no \(key) in \(model.name), or it has not come here yet."
       guard own else {
         try parameters.finish()
-        guard !key.unicodeScalars.contains("\0") else { throw Problem.notFound("What the path names is no key.") }
         return try await queries.responder.answer(request, [Reads(model.name)], missing: missing, isShared: false) {
           try await $0.row(model.name, key).map { QueryResult($0) }
         }
@@ -77,7 +76,8 @@ public struct QueryRoute: Sendable {
     let name = pathParameters(of: path).last
     return QueryRoute(
       path: path, models: [], parameters: page, shape: nil, isList: true,
-      summary: "What happened to one \(State.category).", problem: name == nil ? noParameter(path) : nil
+      summary: "What happened to one \(State.category).",
+      problem: pathParameters(of: path).count == 1 ? nil : noParameter(path)
     ) { queries, request, context in
       let id = try context.streamID(name ?? "", of: State.self)
       return try await queries.history(request, of: State.stream(id), missing: "There is no \(State.category) \(id).")
@@ -85,7 +85,7 @@ public struct QueryRoute: Sendable {
   }
 
   private static func noParameter(_ path: String) -> String {
-    "\(path) needs a parameter, such as {id}, that names what is read"
+    "\(path) needs a parameter, and no other, such as {id}, that names what is read"
   }
 
   static let page = [

@@ -1,3 +1,4 @@
+package import EventSourcing
 public import Postgres
 public import Projections
 internal import Synchronization
@@ -22,15 +23,17 @@ public struct ReadAccess: Sendable {
   /// - Parameter model: a read model's name.
   public func row(_ model: String, _ key: String) async throws -> ReadRow? {
     let access = self
-    return try await coalescer(model) { Coalescer<String, ReadRow> { try await access.rows(model, $0) } }.value(key)
+    return try await coalescer(model) { Coalescer<ExactText, ReadRow> { try await access.rows(model, $0) } }
+      .value(ExactText(key))
   }
 
   /// The rows of these keys that are there.
-  package func rows(_ model: String, _ keys: [String]) async throws -> [String: ReadRow] {
+  package func rows(_ model: String, _ keys: [ExactText]) async throws -> [ExactText: ReadRow] {
     let rows = try await byKey.query(
-      "select key, document, version from read_models.\(unescaped: model) where key = any(\(array: keys))"
+      "select key, document, version from read_models.\(unescaped: model) where key = any(\(array: keys.map(\.text)))"
     ).decode((String, PostgresBytes, Int64).self)
-    return Dictionary(uniqueKeysWithValues: rows.map { ($0.0, ReadRow(document: $0.1.bytes, version: $0.2)) })
+    return Dictionary(
+      uniqueKeysWithValues: rows.map { (ExactText($0.0), ReadRow(document: $0.1.bytes, version: $0.2)) })
   }
 
   /// Makes one query of those of a kind that coincide.

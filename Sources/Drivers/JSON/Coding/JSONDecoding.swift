@@ -162,6 +162,13 @@ final class JSONDecoding: Decoder, SingleValueDecodingContainer {
 struct JSONObjectDecoding<Key: CodingKey>: KeyedDecodingContainerProtocol {
   let members: [JSON.Member]
   let decoding: JSONDecoding
+  /// Of many members, such as a dictionary's: where each is.
+  private let places: [String: Int]?
+
+  init(members: [JSON.Member], decoding: JSONDecoding) {
+    (self.members, self.decoding) = (members, decoding)
+    places = members.count < 16 ? nil : Dictionary(zip(members.map(\.name), members.indices)) { first, _ in first }
+  }
 
   var codingPath: [any CodingKey] { decoding.codingPath }
   var allKeys: [Key] { members.compactMap { Key(stringValue: $0.name) } }
@@ -169,6 +176,7 @@ struct JSONObjectDecoding<Key: CodingKey>: KeyedDecodingContainerProtocol {
   private func value(_ key: some CodingKey) -> JSON? {
     let name = key.stringValue
     decoding.findings?.asked(name, of: decoding)
+    if let places { return places[name].map { members[$0].value } }
     return members.first { $0.name == name }?.value
   }
 

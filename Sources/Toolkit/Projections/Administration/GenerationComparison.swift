@@ -1,3 +1,4 @@
+internal import EventSourcing
 public import Postgres
 
 /// How far two generations of a projection agree, though both may be moving.
@@ -40,7 +41,7 @@ public struct GenerationComparison: Sendable {
       let (suspects, moved) = isEqual ? ([], []) : try await differences(before, after, on: pool)
       tables.append(
         Table(
-          name: name, rows: (sums.0, sums.2), checksums: (sums.1, sums.3), differences: suspects.sorted(),
+          name: name, rows: (sums.0, sums.2), checksums: (sums.1, sums.3), differences: suspects.map(\.text).sorted(),
           moving: moved.count))
     }
     return GenerationComparison(tables: tables)
@@ -50,21 +51,21 @@ public struct GenerationComparison: Sendable {
   ///   those that differ otherwise every time.
   private static func differences(
     _ before: String, _ after: String, on pool: PostgresPool
-  ) async throws -> (Set<String>, Set<String>) {
+  ) async throws -> (Set<ExactText>, Set<ExactText>) {
     let look: Query = """
       select coalesce(o.k, n.k), concat(o.c, '/', n.c), coalesce(o.v = n.v, false)
       from (select k, v, hashtextextended(c, 0) as c from (\(unescaped: before)) t) o
       full join (select k, v, hashtextextended(c, 0) as c from (\(unescaped: after)) t) n on o.k = n.k
       where o.c is distinct from n.c order by 1 limit \(limit)
       """
-    var certain: Set<String> = []
-    let differing = { () async throws -> [String: String] in
+    var certain: Set<ExactText> = []
+    let differing = { () async throws -> [ExactText: String] in
       let rows = try await pool.query(look, timeout: .seconds(600)).decode((String, String, Bool).self)
-      for row in rows where row.2 { certain.insert(row.0) }
-      return Dictionary(rows.map { ($0.0, $0.1) }, uniquingKeysWith: { first, _ in first })
+      for row in rows where row.2 { certain.insert(ExactText(row.0)) }
+      return Dictionary(rows.map { (ExactText($0.0), $0.1) }, uniquingKeysWith: { first, _ in first })
     }
     var suspects = try await differing()
-    var moved: Set<String> = []
+    var moved: Set<ExactText> = []
     for _ in 1..<looks where !suspects.keys.allSatisfy(certain.contains) {
       try await Task.sleep(for: pause)
       let now = try await differing()

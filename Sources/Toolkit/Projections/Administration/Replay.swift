@@ -16,7 +16,7 @@ final class Replay<Model: ReadModel> {
   private let totals: [TotalsTable<Model.Row>]
   private var rows = FoldedRows<Model>()
   /// Of the last event of each row, also of those that are gone.
-  private var versions: [String: Version] = [:]
+  private var versions: [ExactText: Version] = [:]
   private var sums: [String: [TotalsKey: [Int64]]] = [:]
 
   init(_ model: Model, totals: [TotalsTable<Model.Row>]) {
@@ -28,7 +28,7 @@ final class Replay<Model: ReadModel> {
   func apply(_ events: [RecordedEvent], _ generation: Generation) async throws {
     let model = try await model.prepared(for: events, in: generation)
     let changes = try rows.apply(events, by: model)
-    for change in changes { versions[change.key] = change.version }
+    for change in changes { versions[ExactText(change.key)] = change.version }
     for total in totals {
       for (key, amounts) in try total.sums(of: changes, generation.partitioning) {
         let before = sums[total.name]?[key] ?? Array(repeating: 0, count: amounts.count)
@@ -39,10 +39,10 @@ final class Replay<Model: ReadModel> {
   }
 
   /// The rows that were folded since the last time: their streams have ended.
-  func takeRows() throws -> [String: ReplayedDocument] {
+  func takeRows() throws -> [ExactText: ReplayedDocument] {
     defer { (rows, versions) = (FoldedRows(), [:]) }
     return try versions.reduce(into: [:]) { documents, entry in
-      guard let row = rows[entry.key] else { return }
+      guard let row = rows[entry.key.text] else { return }
       documents[entry.key] = ReplayedDocument(version: entry.value, bytes: try Model.document(of: row))
     }
   }
@@ -66,9 +66,9 @@ final class Replay<Model: ReadModel> {
   }
 
   /// All sums of a table that are held, as text, by their keys; those that are 0 are left out.
-  func sums(of table: String) -> [String: String] {
+  func sums(of table: String) -> [ExactText: String] {
     (sums[table] ?? [:]).reduce(into: [:]) { texts, sum in
-      texts[sum.key.groups.joined(separator: " / ")] = sum.value.map(String.init).joined(separator: ",")
+      texts[ExactText(sum.key.groups.joined(separator: " / "))] = sum.value.map(String.init).joined(separator: ",")
     }
   }
 }
@@ -76,11 +76,11 @@ final class Replay<Model: ReadModel> {
 /// A replay with its row type hidden.
 protocol AnyReplay: AnyObject {
   func apply(_ events: [RecordedEvent], _ generation: Generation) async throws
-  func takeRows() throws -> [String: ReplayedDocument]
+  func takeRows() throws -> [ExactText: ReplayedDocument]
   var rowCount: Int { get }
   var sumCount: Int { get }
   func moveSums(to targets: [String], _ run: (Query) async throws -> Void) async throws
-  func sums(of table: String) -> [String: String]
+  func sums(of table: String) -> [ExactText: String]
 }
 
 extension Replay: AnyReplay {}

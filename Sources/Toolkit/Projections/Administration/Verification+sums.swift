@@ -49,7 +49,7 @@ extension Verification {
 
   /// Compares sums as they come from the server, so that only those are held that ought to be there.
   private mutating func compare(
-    _ expected: [String: String], with query: Query, _ place: String, on connection: PostgresConnection
+    _ expected: [ExactText: String], with query: Query, _ place: String, on connection: PostgresConnection
   ) async throws {
     var left = expected
     try await connection.query(Query("declare sums no scroll cursor for \(query.sql)", query.binds))
@@ -57,7 +57,7 @@ extension Verification {
       let found = try await connection.query("fetch \(unescaped: String(Self.sumsAtOnce)) from sums")
         .decode((String, String).self)
       for (key, sums) in found {
-        let wanted = left.removeValue(forKey: key)
+        let wanted = left.removeValue(forKey: ExactText(key))
         if wanted != sums { find("\(place), row \(key): \(sums), the events come to \(wanted ?? "nothing")") }
       }
       if found.count < Self.sumsAtOnce { break }

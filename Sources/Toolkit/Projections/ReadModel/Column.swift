@@ -91,7 +91,8 @@ extension Optional: ColumnValue where Wrapped: ColumnValue {
   public var columnValue: Wrapped.Stored? { map(\.columnValue) }
 }
 
-/// An index on a read model's table.
+/// An index on a read model's table. What is in it of one row may have 2,600 bytes, about: a command bounds its texts, or the event's
+/// stream is parked.
 public struct Index: Sendable, Hashable, ExpressibleByStringLiteral {
   /// What follows `create index on TABLE`.
   let definition: String

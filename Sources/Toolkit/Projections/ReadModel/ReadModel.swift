@@ -61,22 +61,54 @@ extension ReadModel {
 }
 
 extension ReadModel {
+  /// The tables that it takes, without their schema.
+  package var tableNames: [String] { [name] + totals.flatMap(\.tables).map(\.description.name) }
+
   /// Why it cannot work as it is declared; nil for nothing.
   package var problem: String? {
-    let names = [name] + columns.map(\.name) + totals.flatMap(\.tables).map(\.description.name)
+    let tables = totals.flatMap(\.tables).map(\.description)
+    let names = tableNames + columns.map(\.name) + tables.flatMap { $0.keys.map(\.name) + $0.sums }
     if let wrong = names.first(where: { $0.wholeMatch(of: /[a-z][a-z0-9_]{0,49}/) == nil }) {
       return
         "the read model \(name) needs another name than '\(wrong)': a lower-case letter, then such letters, digits and _"
     }
-    let reserved = ["key", "version", "stream_hash", "document"]
-    var seen = Set(reserved)
-    return columns.first { !seen.insert($0.name).inserted }.map { column in
-      reserved.contains(column.name)
-        ? "a column of the read model \(name) cannot be called \(column.name), since every read model has one"
-        : "two columns of the read model \(name) are called \(column.name)"
+    if let word = names.first(where: sqlWords.contains) {
+      return "the read model \(name) needs another name than '\(word)', which is a word of SQL"
     }
+    if let category = sources.map(\.category).first(where: { !StreamID.isValid(category: $0, id: "1") }) {
+      return
+        "the read model \(name) has a source of the category '\(category)', which is empty, has a -, or is too long"
+    }
+    return doubleColumn("the read model \(name)", columns.map(\.name), ["key", "version", "stream_hash", "document"])
+      ?? tables.lazy.compactMap { doubleColumn("the totals \($0.name)", $0.keys.map(\.name) + $0.sums, ["partition"]) }
+      .first
   }
 }
+
+/// Why columns cannot be called so; nil for nothing.
+/// - Parameter own: that the table has anyway.
+private func doubleColumn(_ table: String, _ columns: [String], _ own: [String]) -> String? {
+  var seen = Set(own)
+  return columns.first { !seen.insert($0).inserted }.map { column in
+    own.contains(column)
+      ? "a column of \(table) cannot be called \(column), since every such table has one"
+      : "two columns of \(table) are called \(column)"
+  }
+}
+
+/// PostgreSQL's reserved words (its manual, appendix C), which would have to be quoted.
+private let sqlWords: Set = [
+  "all", "analyse", "analyze", "and", "any", "array", "as", "asc", "asymmetric", "authorization", "binary", "both",
+  "case",
+  "cast", "check", "collate", "collation", "column", "concurrently", "constraint", "create", "cross", "current_catalog",
+  "current_date", "current_role", "current_schema", "current_time", "current_timestamp", "current_user", "default",
+  "deferrable", "desc", "distinct", "do", "else", "end", "except", "false", "fetch", "for", "foreign", "freeze", "from",
+  "full", "grant", "group", "having", "ilike", "in", "initially", "inner", "intersect", "into", "is", "isnull", "join",
+  "lateral", "leading", "left", "like", "limit", "localtime", "localtimestamp", "natural", "not", "notnull", "null",
+  "offset", "on", "only", "or", "order", "outer", "overlaps", "placing", "primary", "references", "returning", "right",
+  "select", "session_user", "similar", "some", "symmetric", "system_user", "table", "tablesample", "then", "to",
+  "trailing", "true", "union", "unique", "user", "using", "variadic", "verbose", "when", "where", "window", "with",
+]
 
 extension ReadModel where Row: Codable {
   /// Absent optionals are null.

@@ -2,13 +2,14 @@ public import EventSourcing
 
 /// What rows add up to, over all streams: sums and counts, the smallest and the largest, for each group.
 ///
-///     Totals("sales_days", by: [.day("day", \.placedAt)], [.count("orders"), .sum("gross", \.total), .max("largest", \.total)])
+///     Totals("sales_days", by: [.day("day", \.placedAt)], [.count("orders"), .sum("gross", \.total), .range("largest", \.total)])
 ///
 /// Of each partition of the read model there is a row for each group, so that workers do not wait for one another: queries add
 /// up over the partitions. The table has the groups' columns, `partition`, and a column of type bigint for each sum and count. The
 /// smallest and largest of a measure come from a table of their own, `NAME_MEASURE`, which has a row for each `value` in a group,
 /// and how many elements have it, `n`: so they are right also after an element that was the largest has gone.
 public struct Totals<Row: Sendable>: Sendable {
+  @usableFromInline package let name: String
   /// The tables that it takes.
   @usableFromInline package let tables: [TotalsTable<Row>]
 
@@ -48,7 +49,7 @@ public struct Totals<Row: Sendable>: Sendable {
           }
         })
     }
-    self.tables = tables
+    (self.name, self.tables) = (name, tables)
   }
 }
 

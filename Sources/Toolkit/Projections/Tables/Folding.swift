@@ -50,7 +50,7 @@ struct KeyedEvents<Row: Sendable>: Sendable {
   private var steps: [Step] = []
   /// In the order of their first events; with what these make of them in `fold`.
   private var rows: [RowChange<Row>] = []
-  private var places: [String: Int] = [:]
+  private var places: [ExactText: Int] = [:]
   /// Keys of rows that may be there: what begins here has none yet.
   private(set) var existing: [String] = []
 
@@ -76,13 +76,13 @@ struct KeyedEvents<Row: Sendable>: Sendable {
 
   /// Where the row of a key is, which may be the first time that it is asked for.
   private mutating func place(_ key: String, _ event: RecordedEvent) throws(ProjectionFault) -> Int {
-    if let place = places[key] {
+    if let place = places[ExactText(key)] {
       guard rows[place].stream == event.stream else { throw Self.isTaken(key, by: event.stream) }
       rows[place].version = event.version
       return place
     }
     if event.version.rawValue > 1 { existing.append(key) }
-    places[key] = rows.count
+    places[ExactText(key)] = rows.count
     rows.append(RowChange(key: key, stream: event.stream, owner: event.stream.owner, version: event.version))
     return rows.count - 1
   }
@@ -94,11 +94,11 @@ struct KeyedEvents<Row: Sendable>: Sendable {
   /// Folds the events into rows; pure.
   /// - Parameter stored: the rows as they are stored.
   /// - Returns: every row that the events concern, in the order of their first ones.
-  func fold(into stored: [String: StoredRow<Row>]) throws(ProjectionFault) -> [RowChange<Row>] {
+  func fold(into stored: [ExactText: StoredRow<Row>]) throws(ProjectionFault) -> [RowChange<Row>] {
     var rows = rows
     for (key, row) in stored {
       guard let place = places[key] else { continue }
-      guard row.owner == rows[place].owner else { throw Self.isTaken(key, by: rows[place].stream) }
+      guard row.owner == rows[place].owner else { throw Self.isTaken(key.text, by: rows[place].stream) }
       (rows[place].before, rows[place].after) = (row.row, row.row)
     }
     for step in steps {
@@ -119,7 +119,7 @@ extension ReadModel {
   /// - Parameter load: gives the rows as they are stored.
   /// - Returns: every row that the events concern, in the order of their first ones.
   func fold(
-    _ events: [RecordedEvent], load: ([String]) throws -> [String: StoredRow<Row>]
+    _ events: [RecordedEvent], load: ([String]) throws -> [ExactText: StoredRow<Row>]
   ) throws -> [RowChange<Row>] {
     let keyed = try KeyedEvents(events, sources)
     let existing = keyed.existing
@@ -139,21 +139,23 @@ extension ReadModel {
 
 /// Rows that events are folded into in memory, from their streams' first ones on.
 public struct FoldedRows<Model: ReadModel>: Sendable {
-  private var stored: [String: StoredRow<Model.Row>] = [:]
+  private var stored: [ExactText: StoredRow<Model.Row>] = [:]
 
   public init(of _: Model.Type = Model.self) {}
 
-  public subscript(key: String) -> Model.Row? { stored[key]?.row }
+  public subscript(key: String) -> Model.Row? { stored[ExactText(key)]?.row }
 
-  public var keys: Set<String> { Set(stored.keys) }
+  public var keys: Set<ExactText> { Set(stored.keys) }
 
   /// - Parameter events: each stream's in order, following those of the last call.
   /// - Throws: `ProjectionFault`
   /// - Returns: what they change.
   @discardableResult
   public mutating func apply(_ events: [RecordedEvent], by model: Model) throws -> [RowChange<Model.Row>] {
-    let changes = try model.fold(events) { keys in keys.reduce(into: [:]) { $0[$1] = stored[$1] } }
-    for change in changes { stored[change.key] = change.after.map { StoredRow($0, owner: change.owner) } }
+    let changes = try model.fold(events) { keys in
+      keys.reduce(into: [:]) { $0[ExactText($1)] = stored[ExactText($1)] }
+    }
+    for change in changes { stored[ExactText(change.key)] = change.after.map { StoredRow($0, owner: change.owner) } }
     return changes
   }
 }

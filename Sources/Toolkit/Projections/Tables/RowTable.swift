@@ -42,12 +42,12 @@ struct RowTable<Model: ReadModel>: Sendable {
   }
 
   /// - Parameter rows: what `select` gave.
-  func decode(_ rows: ResultSet?) throws -> [String: StoredRow<Row>] {
+  func decode(_ rows: ResultSet?) throws -> [ExactText: StoredRow<Row>] {
     guard let rows = try rows?.decode((String, PostgresBytes, Int64).self) else { return [:] }
     return try ProjectionFault.blaming {
       Dictionary(
         uniqueKeysWithValues: try rows.map {
-          ($0.0, StoredRow(try Model.decode(JSON(parsing: $0.1.bytes)), owner: $0.2))
+          (ExactText($0.0), StoredRow(try Model.decode(JSON(parsing: $0.1.bytes)), owner: $0.2))
         })
     }
   }

@@ -5,6 +5,16 @@ struct TotalsKey: Hashable, Sendable {
   let partition: Int
   /// In the order of the groups' columns, as text.
   let groups: [String]
+
+  static func == (a: TotalsKey, b: TotalsKey) -> Bool {
+    a.partition == b.partition && a.groups.count == b.groups.count
+      && zip(a.groups, b.groups).allSatisfy { ExactText($0) == ExactText($1) }
+  }
+
+  func hash(into hasher: inout Hasher) {
+    hasher.combine(partition)
+    for group in groups { hasher.combine(ExactText(group)) }
+  }
 }
 
 /// What one element adds to one row.

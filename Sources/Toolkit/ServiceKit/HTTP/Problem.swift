@@ -1,21 +1,11 @@
+public import EventSourcing
 public import HTTPTypes
 public import Hummingbird
 public import JSON
 
 /// An error answer: problem details of RFC 9457.
 public struct Problem: Error, Sendable {
-  /// One thing that is wrong with the request, and where.
-  public struct FieldError: Sendable, Hashable {
-    /// A JSON pointer (RFC 6901) into the body; empty for the whole.
-    public let pointer: String
-    /// What to change.
-    public let detail: String
-
-    public init(pointer: String, detail: String) {
-      self.pointer = pointer
-      self.detail = detail
-    }
-  }
+  public typealias FieldError = Rejection.FieldError
 
   public var status: HTTPResponse.Status
   /// The last part of the type, a URN: `urn:counterflow:problem:NAME`. Stable: clients may switch on it.

@@ -66,10 +66,15 @@ extension JSON {
 
 extension ServiceContext {
   /// A part of the path, percent-decoded.
+  /// - Throws: a `Problem`, 404, for one with NUL in it, which nothing here is called.
   public func pathParameter(_ name: String) throws -> String {
     let raw = try parameters.require(parameterNames[name] ?? name)
     // Most have nothing to decode, and need not pass through Foundation. What cannot be decoded does not come here.
-    return raw.utf8.contains(UInt8(ascii: "%")) ? raw.removingPercentEncoding ?? raw : raw
+    guard raw.utf8.contains(UInt8(ascii: "%")), let decoded = raw.removingPercentEncoding else { return raw }
+    guard !decoded.utf8.contains(0) else {
+      throw Problem.notFound("What the path names as \(name) is nothing that is here.")
+    }
+    return decoded
   }
 }
 
