@@ -17,16 +17,11 @@ struct RecordingTests {
     "counterflow_snapshots_failed_total": "needs a disk that fails, or a snapshot of a later version",
     "counterflow_relay_lag_positions": "zero unless the machine is slow; ProcessMetricsTests sees that it is set",
     "counterflow_integration_lag_positions": "as that of the live feed",
-    "counterflow_projection_fenced_total":
-      "a worker whose pairs others have taken; EngineTests takes them, and sees the metric",
-    "counterflow_projection_pairs_taken_back_total":
-      "needs a read store that crashes; EngineTests takes back what was written, and sees the metric",
-    "counterflow_token_key_fetches_failed_total":
-      "needs a provider of keys that fails; FetchedKeysTests has one, and sees the metric",
-    "counterflow_projection_lanes_aside_total":
-      "a lane that fails for ten seconds alone; EngineTests has one, and sees the metric",
-    "counterflow_projection_pairs_stopped":
-      "needs twenty parked streams in a partition; EngineTests has them, and sees the metric",
+    "counterflow_projection_fenced_total": "EngineTests takes a worker's pairs, and sees the metric",
+    "counterflow_projection_pairs_taken_back_total": "EngineTests takes back what was written, and sees the metric",
+    "counterflow_token_key_fetches_failed_total": "FetchedKeysTests has a provider that fails, and sees the metric",
+    "counterflow_projection_lanes_aside_total": "EngineTests has a lane that fails for long, and sees the metric",
+    "counterflow_projection_pairs_stopped": "EngineTests has twenty parked streams in a partition, and sees the metric",
     "counterflow_projection_pairs_unowned": "for less than a second while projectors run",
   ]
 

@@ -1,5 +1,6 @@
 import Foundation
 import Postgres
+import Synchronization
 import TestSupport
 import Testing
 
@@ -8,6 +9,7 @@ import Testing
 @Suite("Rounds that lanes share", .tags(.integration), .needsServers)
 struct SharedRoundsTests {
   private final class Lane: Sendable {}
+  private final class Tally: Sendable { let count = Mutex(0) }
 
   private let lanes = (0..<3).map { _ in Lane() }
 
@@ -67,6 +69,36 @@ struct SharedRoundsTests {
     await #expect { try await bad.value } throws: { ($0 as? PostgresError)?.code == .server(.uniqueViolation) }
     let numbers: Query = "select array_agg(number order by number)::text from written"
     #expect(try await pool.query(numbers).value(String.self) == "{0,1}")
+  }
+
+  @Test("nobody is forgotten, whatever comes together", .freshDatabase())
+  func crowd() async throws {
+    let pool = try await table()
+    let rounds = SharedRounds(pool, worker: UUID())
+    let nothing = RoundPart(load: nil) { _ in [.query("select 1")] }
+    let done = Tally()
+    let ids = (0..<3).map { lane($0) }
+    let lanes = Task {
+      try await withThrowingTaskGroup(of: Void.self) { group in
+        for (number, lane) in ids.enumerated() {
+          group.addTask {
+            var random = SplitMix(state: UInt64(number))
+            for _ in 0..<2_000 {
+              rounds.expect([lane])
+              switch Int.random(in: 0..<3, using: &random) {
+              case 0: rounds.settle(lane)
+              case 1: try await rounds.write(nothing, of: lane)
+              default: try await rounds.write(nothing, of: lane, isUrgent: false)
+              }
+              done.count.withLock { $0 += 1 }
+            }
+          }
+        }
+        try await group.waitForAll()
+      }
+    }
+    try await eventually("all are written", within: .seconds(120)) { done.count.withLock { $0 } == 6_000 }
+    try await lanes.value
   }
 
   @Test("one that hangs holds up the others for a round, and then no more", .freshDatabase())

@@ -30,12 +30,9 @@ final class SharedRounds: Sendable {
   }
 
   private struct State {
-    var waiting: [Entry] = []
-    /// Lanes that were given deliveries and have not said what they make of them.
-    var planning: Set<Lane> = []
+    var queue = RoundQueue<Lane, Entry>()
     /// Lanes whose parts are not to hold up the others.
     var alone: Set<Lane> = []
-    var isRunning = false
   }
 
   /// What is not urgent waits so long for company.
@@ -66,59 +63,39 @@ final class SharedRounds: Sendable {
   }
 
   /// These lanes have just been given deliveries: a round waits for what they make of them.
-  func expect(_ lanes: [Lane]) { state.withLock { $0.planning.formUnion(lanes) } }
+  func expect(_ lanes: [Lane]) { state.withLock { $0.queue.expect(lanes) } }
 
   /// The lane has nothing to write, for now.
-  func settle(_ lane: Lane) {
-    if state.withLock({ $0.planning.remove(lane) }) != nil { begin() }
-  }
+  func settle(_ lane: Lane) { go(state.withLock { $0.queue.settle(lane) }) }
 
   /// Writes the part, with others or alone.
   /// - Parameter isUrgent: otherwise it waits a moment for others.
   func write(_ part: RoundPart, of lane: Lane, isUrgent: Bool = true) async throws {
-    let goesAlone = state.withLock { state in
-      state.planning.remove(lane)
-      return part.isLarge || state.alone.contains(lane)
-    }
-    if goesAlone {
-      begin()
+    if part.isLarge || state.withLock({ $0.alone.contains(lane) }) {
+      settle(lane)
       return try await write(part, alone: lane).get()
     }
     try await withCheckedContinuation { continuation in
-      let pause = state.withLock { state -> Duration? in
-        state.waiting.append(Entry(lane: lane, part: part, continuation: continuation))
-        guard state.waiting.count == 1 else { return nil }
-        return state.planning.isEmpty ? (isUrgent ? nil : Self.leisure) : patience
-      }
-      if let pause {
-        // Of nobody's task, but over within milliseconds.
-        Task {
-          try? await Task.sleep(for: pause)
-          // Who plans still has had the time for it, and is not waited for again until it is expected anew.
-          self.state.withLock { $0.planning = [] }
-          self.begin()
-        }
-      }
-      if isUrgent { begin() }
+      let entry = Entry(lane: lane, part: part, continuation: continuation)
+      go(state.withLock { $0.queue.add(entry, of: lane, isUrgent: isUrgent) })
     }.get()
   }
 
-  /// Begins a round with all that wait, unless one is under way.
-  /// - Parameter isDue: whoever plans is not waited for.
-  private func begin(isDue: Bool = false) {
-    let entries = state.withLock { state -> [Entry] in
-      guard !state.isRunning, isDue || state.planning.isEmpty, !state.waiting.isEmpty else { return [] }
-      state.isRunning = true
-      defer { state.waiting = [] }
-      return state.waiting
-    }
-    guard !entries.isEmpty else { return }
-    // Of nobody's task, so that a shutdown lets the transaction in hand finish.
-    Task {
-      await run(entries)
-      state.withLock { $0.isRunning = false }
-      // What came meanwhile has waited for this round to end.
-      begin(isDue: true)
+  private func go(_ step: RoundQueue<Lane, Entry>.Step) {
+    switch step {
+    case .nothing: break
+    case .pause(let pause):
+      // Of nobody's task, but over within milliseconds.
+      Task {
+        try? await Task.sleep(for: pause == .leisure ? Self.leisure : patience)
+        go(state.withLock { $0.queue.pauseIsOver() })
+      }
+    case .run(let entries):
+      // Of nobody's task, so that a shutdown lets the transaction in hand finish.
+      Task {
+        await run(entries)
+        go(state.withLock { $0.queue.roundIsOver() })
+      }
     }
   }
 
