@@ -225,8 +225,9 @@ let package = Package(
       name: "ToolkitTests",
       dependencies: [
         "CommandProcessing", "Counterflow", "CounterflowTesting", "EventSourcing", "Failures", "JSON", "Postgres",
-        "PostgresEventStore", "Projections", "RabbitMQ", "RabbitMQFeed", "TestSupport", coreMetrics, lifecycle, logging,
-        metricsTestKit,
+        "PostgresEventStore", "Projections", "QueryKit", "RabbitMQ", "RabbitMQFeed", "TestSupport", coreMetrics,
+        lifecycle,
+        logging, metricsTestKit,
       ]),
     .testTarget(
       name: "ExampleTests", dependencies: ["Counterflow", "CounterflowTesting", "bank", "items", "social"],

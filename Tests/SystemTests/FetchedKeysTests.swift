@@ -171,6 +171,7 @@ struct FetchedKeysTests {
   func settings() async throws {
     for (variables, words) in [
       (["AUTH_JWKS_URL": "keys"], "AUTH_JWKS_URL must be a URL"), (["AUTH_JWKS_URL": "ftp://a/b"], "must be a URL"),
+      (["AUTH_JWKS_URL": "https://a:b@c/d"], "without a user and a password"),
       (["AUTH_JWKS_URL": "http://a/b", "AUTH_JWKS": "{}"], "one of them"),
       (["AUTH_JWKS_URL": "http://a/b", "AUTH_JWKS_INTERVAL": "1"], "AUTH_JWKS_INTERVAL"),
     ] {

@@ -1,10 +1,11 @@
-import CounterflowTesting
 import EventSourcing
 import Foundation
 import Postgres
 import PostgresEventStore
 import TestSupport
 import Testing
+
+@testable import CounterflowTesting
 
 /// The stores that must behave alike.
 enum StoreKind: String, CaseIterable, CustomTestStringConvertible {
@@ -18,12 +19,6 @@ enum StoreKind: String, CaseIterable, CustomTestStringConvertible {
     case .postgres: PostgresEventStore(FreshDatabase.current.pool(.init(size: 8, acquireTimeout: .seconds(60))))
     }
   }
-}
-
-private func event(_ stream: StreamID, _ data: String = "{}") -> NewEvent {
-  NewEvent(
-    stream: stream, id: .v7(), type: "Happened", schemaVersion: 1, data: Array(data.utf8),
-    metadata: Array("{\"m\":1}".utf8))
 }
 
 private let a = StreamID(rawValue: "thing-a")

@@ -11,6 +11,14 @@ enum TripEvent: DomainEvent, Codable, Hashable {
   /// A leg and what it costs; its name is the key of its row.
   case travelled(legs: [String], cost: Int64, at: Timestamp)
   case called(off: String)
+
+  /// The legs that it is about.
+  var concerned: [String] {
+    switch self {
+    case .travelled(let legs, _, _): legs
+    case .called(let leg): [leg]
+    }
+  }
 }
 
 struct Trip: Aggregate {
@@ -40,13 +48,7 @@ struct Legs: ReadModel {
   ]
   let sources = [
     RowSource<Row>(
-      Trip.self,
-      keys: { event in
-        switch event.event {
-        case .travelled(let legs, _, _): legs
-        case .called(let leg): [leg]
-        }
-      }
+      Trip.self, keys: { $0.event.concerned }
     ) { event, _, row in
       switch event.event {
       case .travelled(_, let cost, let at): row = Row(trip: event.id, cost: cost, at: at)
@@ -64,13 +66,7 @@ private struct Places: ReadModel {
   let totals = [Totals<Row>("place_visits", by: [.text("place", \.name)], [.count("visits")])]
   let sources = [
     RowSource<Row>(
-      Trip.self,
-      keys: { event in
-        switch event.event {
-        case .travelled(let legs, _, _): legs
-        case .called(let leg): [leg]
-        }
-      }
+      Trip.self, keys: { $0.event.concerned }
     ) { _, key, row in row = Row(name: key) }
   ]
 }

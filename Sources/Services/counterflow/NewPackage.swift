@@ -63,9 +63,9 @@ struct NewPackage: ParsableCommand {
 
   private static let taken: Set = [
     "as", "break", "case", "catch", "class", "continue", "default", "defer", "deinit", "do", "else", "enum",
-    "extension",
-    "fallthrough", "false", "fileprivate", "for", "func", "guard", "if", "import", "in", "init", "inout", "internal",
-    "is", "let", "nil", "operator", "private", "protocol", "public", "repeat", "return", "self", "static", "struct",
-    "subscript", "super", "swift", "switch", "throw", "throws", "true", "try", "typealias", "var", "where", "while",
+    "extension", "fallthrough", "false", "fileprivate", "for", "func", "guard", "if", "import", "in", "init",
+    "inout", "internal", "is", "let", "nil", "operator", "private", "protocol", "public", "repeat", "return",
+    "self", "static", "struct", "subscript", "super", "swift", "switch", "throw", "throws", "true", "try",
+    "typealias", "var", "where", "while",
   ]
 }

@@ -27,7 +27,8 @@ public struct EventStoreCheck: Sendable, CustomTestStringConvertible {
   ]
 }
 
-private func event(_ stream: StreamID, _ data: String = "{}") -> NewEvent {
+/// An event that says nothing.
+func event(_ stream: StreamID, _ data: String = "{}") -> NewEvent {
   NewEvent(
     stream: stream, id: .v7(), type: "Happened", schemaVersion: 1, data: Array(data.utf8),
     metadata: Array("{\"m\":1}".utf8))

@@ -117,7 +117,7 @@ extension QueryRoute {
 }
 
 /// SQL for totals.
-private struct TotalsQuery: Sendable {
+struct TotalsQuery: Sendable {
   let groups: [(name: String, type: String)]
   private let name: String
   private let sums: [String]

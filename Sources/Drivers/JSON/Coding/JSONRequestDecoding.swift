@@ -7,8 +7,8 @@ public struct JSONDecodingErrors: Error, Sendable, Hashable, CustomStringConvert
 }
 
 extension JSON {
-  /// Reads a value that somebody wrote who wants to hear of all mistakes, or 50 of them, at once. Unlike `decode` it refuses members that the type
-  /// does not ask for.
+  /// Reads a value that somebody wrote who wants to hear of all mistakes, or 50 of them, at once. Unlike `decode` it refuses
+  /// members that the type does not ask for.
   ///
   /// Whatever is missing or wrong is replaced by an example, so that the type's `init(from:)` goes on; a type that takes none of
   /// a few ends the search.

@@ -123,8 +123,12 @@ extension Access {
   private static func fetching(
     _ url: String, into keyring: Keyring, _ settings: Settings, _ logger: Logger
   ) throws(SettingError) -> FetchedKeys {
-    guard let parsed = URL(string: url), ["http", "https"].contains(parsed.scheme), parsed.host != nil else {
-      throw SettingError(AccessSettings.keySetURL, "must be a URL such as https://id.example.com/keys")
+    guard let parsed = URL(string: url), ["http", "https"].contains(parsed.scheme), parsed.host != nil,
+      // The log names it.
+      parsed.user == nil, parsed.password == nil
+    else {
+      throw SettingError(
+        AccessSettings.keySetURL, "must be a URL such as https://id.example.com/keys, without a user and a password")
     }
     var configuration = HTTPClient.Configuration(redirectConfiguration: .disallow)
     if parsed.scheme == "https" { configuration.tlsConfiguration = try ClientTLS.configuration(settings) }

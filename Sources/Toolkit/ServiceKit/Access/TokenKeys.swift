@@ -129,7 +129,7 @@ public struct TokenKeys: Sendable {
     }
     do {
       var key = try JWK(json: String(decoding: json.encoded, as: UTF8.self))
-      // The collection names each; a token that names another one is told so before.
+      // The collection takes named keys only; one without a name is its default, and the only one.
       (key.algorithm, key.keyIdentifier) = (algorithm, JWKIdentifier(string: id ?? ""))
       try await collection.add(jwk: key)
     } catch { throw Unusable(reason: "it is no key of its type, or too small") }
