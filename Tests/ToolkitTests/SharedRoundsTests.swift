@@ -71,6 +71,26 @@ struct SharedRoundsTests {
     #expect(try await pool.query(numbers).value(String.self) == "{0,1}")
   }
 
+  @Test("a lane that is given deliveries at the moment at which it writes is not forgotten", .freshDatabase())
+  func expectedMeanwhile() async throws {
+    let pool = try await table()
+    let rounds = SharedRounds(pool, worker: UUID())
+    let nothing = RoundPart(load: nil) { _ in [.query("select 1")] }
+    let (one, done) = (lane(0), Tally())
+    let giving = Task {
+      while !Task.isCancelled { rounds.expect([one]) }
+    }
+    let writing = Task {
+      for _ in 0..<2_000 {
+        try await rounds.write(nothing, of: one)
+        done.count.withLock { $0 += 1 }
+      }
+    }
+    defer { giving.cancel() }
+    try await eventually("all are written", within: .seconds(120)) { done.count.withLock { $0 } == 2_000 }
+    try await writing.value
+  }
+
   @Test("nobody is forgotten, whatever comes together", .freshDatabase())
   func crowd() async throws {
     let pool = try await table()
