@@ -120,10 +120,12 @@ try:
     expect(browser.switch_to.active_element.text == held, f"the focus went to {browser.switch_to.active_element.text}")
 
     # Opened anew, the charts have what was before.
-    browser.refresh()
     points = lambda: browser.execute_script("return document.querySelector('#writes .line')?.getAttribute('d').match(/[ML]/g)?.length ?? 0")
+    eventually("the chart has some seconds", lambda: points() > 8)
+    before = points()
+    browser.refresh()
     eventually("the charts are drawn", lambda: points() > 0)
-    expect(points() > 8, f"the chart begins with {points()} seconds")
+    expect(points() >= before, f"the chart begins with {points()} seconds, and had {before}")
     eventually("all is there again", lambda: text("state") == "all is well" and len(all_of("#orders li")) > 4)
 
     # Everything came from here, nothing went wrong, and there is a name for everything.
