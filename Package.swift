@@ -80,10 +80,8 @@ let package = Package(
     toolkit(
       "PostgresEventStore", ["EventLoop", "EventSourcing", "Failures", "JSON", "Postgres", crypto, logging, tracing],
       embedding: [
-        "Migrations/v0001_events.sql", "Migrations/v0002_write_path.sql", "Migrations/v0003_turns.sql",
-        "Migrations/v0004_cursors.sql", "Migrations/v0005_pages.sql", "Migrations/v0006_generated_keys.sql",
-        "Migrations/functions.sql", "Migrations/privileges.sql", "PersonalKeys/Migrations/v0001_keys.sql",
-        "PersonalKeys/Migrations/v0002_discard.sql", "PersonalKeys/Migrations/personal_privileges.sql",
+        "Migrations/v0001_event_store.sql", "Migrations/functions.sql", "Migrations/privileges.sql",
+        "PersonalKeys/Migrations/v0001_keys.sql", "PersonalKeys/Migrations/personal_privileges.sql",
       ]),
     toolkit(
       "CommandProcessing", ["EventSourcing", "Failures", "JSON", deque, lifecycle, logging, metrics, tracing]),
@@ -94,9 +92,8 @@ let package = Package(
         metrics, tracing,
       ],
       embedding: [
-        "Migrations/v0001_projections.sql", "Migrations/v0002_generations.sql", "Migrations/v0003_numbers.sql",
-        "Migrations/v0004_one_row.sql", "Migrations/v0005_shapes.sql", "Migrations/v0001_read_models.sql",
-        "Migrations/functions.sql", "Migrations/privileges.sql",
+        "Migrations/v0001_projections.sql", "Migrations/v0001_read_models.sql", "Migrations/functions.sql",
+        "Migrations/privileges.sql",
       ]),
     // What a process says of itself: a backend each for metrics, logs and traces.
     toolkit("Observability", ["JSON", asyncHTTPClient, coreMetrics, logging, nioCore, nioHTTP1, tracing]),

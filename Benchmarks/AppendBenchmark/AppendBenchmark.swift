@@ -58,7 +58,7 @@ struct AppendBenchmark {
     let lines = ["SKU-1", "SKU-2"].map {
       OrderPlaced.Line(sku: SKU($0)!, name: "Lantern", quantity: 2, unitPrice: 339, tracksStock: false)
     }
-    var batch = AppendBatch(guards: [:], events: [])
+    var batch = AppendBatch(expectedVersions: [:], events: [])
     for index in 0..<size {
       let id = UUID.v7(at: time).uuidString.lowercased()
       let key = UUID.v7(at: time).uuidString.lowercased()
@@ -68,13 +68,13 @@ struct AppendBenchmark {
           orderID: id, customerID: "c-1029384", country: nil, lines: lines, total: 1356, currency: "GBP", placedAt: time
         ))
       let metadata = EventMetadata(correlationID: key, causationID: key).encoded
-      batch.guards[stream] = Version.none
+      batch.expectedVersions[stream] = Version.none
       batch.events.append(try event.new(in: stream, id: .v7(at: time), metadata: metadata))
       let answer = "201\nLocation: /v1/orders/\(id)\nETag: \"1\"\n\n{\"id\":\"\(id)\",\"version\":1,\"position\":\u{1}}"
       batch.commands.append(
         AppendBatch.Command(
           key: IdempotencyKey(scope: "", key: key), fingerprint: UUID.v7(at: time), eventCount: 1,
-          answer: CommandAnswer(Array(answer.utf8), offset: index)))
+          response: ResponseTemplate(Array(answer.utf8), offset: index)))
     }
     return batch
   }

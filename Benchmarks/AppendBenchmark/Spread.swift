@@ -83,8 +83,9 @@ struct Spread {
   private func append(_ events: [NewEvent]) async throws {
     for start in stride(from: 0, to: events.count, by: 1_000) {
       let part = Array(events[start..<min(start + 1_000, events.count)])
-      let guards = Dictionary(uniqueKeysWithValues: part.map { ($0.stream, Version.none) })
-      guard case .appended = try await store.append(AppendBatch(guards: guards, events: part)) else {
+      let expectedVersions = Dictionary(uniqueKeysWithValues: part.map { ($0.stream, Version.none) })
+      guard case .appended = try await store.append(AppendBatch(expectedVersions: expectedVersions, events: part))
+      else {
         fail("the store is not empty: scripts/reset empties it")
       }
     }

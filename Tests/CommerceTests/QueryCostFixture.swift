@@ -20,7 +20,7 @@ struct FullTables {
     let generations = Generations(pool)
     for projection in commerceReadModels() {
       let number = try await generations.add(
-        projection, .standard, incarnation: UUID(), state: .serving)
+        projection, .standard, historyID: UUID(), state: .serving)
       guard number == 1 else { throw NeverHappened(description: "\(projection.name) has a generation already") }
     }
     try await pool.withConnection { connection in

@@ -48,7 +48,7 @@ struct AdministrationTests {
   }
 
   @Test(
-    "a poisonous event leaves all others flowing; mended and tried again, its order comes back", .freshStores,
+    "a poisonous event leaves all others flowing; repaired and tried again, its order comes back", .freshStores,
     .freshVirtualHost)
   func poison() async throws {
     let shop = try await Shop()
@@ -147,8 +147,8 @@ struct AdministrationTests {
     #expect(try await shop.counterflow("rebuild", "orders", "--discard", "2").status == 0)
   }
 
-  @Test("a wrong table is mended by a rebuild, which says what differed", .freshStores, .freshVirtualHost)
-  func mending() async throws {
+  @Test("a wrong table is repaired by a rebuild, which says what differed", .freshStores, .freshVirtualHost)
+  func repairing() async throws {
     let shop = try await Shop()
     try await shop.order((0..<10).map { "o-\($0)" })
     for n in 0..<10 { _ = try await shop.queries.http.get("/v1/orders/o-\(n)", until: 200) }
@@ -186,13 +186,13 @@ struct AdministrationTests {
     catalogue.process.signal(SIGKILL)
     try await eventually("the alarm is in the log") {
       let log = orders.process.output.dropFirst(before)
-      return log.contains("pairs have no owner") && log.contains("catalogue")
+      return log.contains("assignments have no owner") && log.contains("catalogue")
     }
     let late = try await counterflow(["status"])
     #expect(late.status == 1 && late.output.contains("nobody"), "\(late.output)")
   }
 
-  @Test("forked projections say so, and a rebuild mends them", .freshStores, .freshVirtualHost)
+  @Test("forked projections say so, and a rebuild repairs them", .freshStores, .freshVirtualHost)
   func forks() async throws {
     let shop = try await Shop()
     try await shop.order(["a", "b"])
@@ -200,7 +200,7 @@ struct AdministrationTests {
     try await eventually("all is applied") { try await shop.counterflow("verify").status == 0 }
     // As `counterflow restore-finished` does after a restore.
     try await shop.writeStore.query(
-      "update event_store.identity set incarnation = gen_random_uuid(), restored_position = 3")
+      "update event_store.identity set history_id = gen_random_uuid(), restored_position = 3")
     try await eventually("the status says so") {
       let status = try await shop.counterflow("status")
       return status.status == 1 && status.output.contains("16 forked")

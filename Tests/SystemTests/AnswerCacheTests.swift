@@ -18,7 +18,7 @@ struct AnswerCacheTests {
   private func reads(_ number: Int) -> [Reads] { [Reads("orders", StreamID(rawValue: "order-\(number)"))] }
 
   private func mark(_ position: Int64) -> ReadProgress.Mark {
-    ReadProgress.Mark(parts: [.init(generation: 1, incarnation: nil, position: position, parked: 0)])
+    ReadProgress.Mark(parts: [.init(generation: 1, historyID: nil, position: position, parked: 0)])
   }
 
   private let answer = QueryResult(bytes: Array(repeating: 0x20, count: 400))
@@ -120,8 +120,8 @@ struct AnswerCacheTests {
       """)
     try await pool.query(
       """
-      insert into projections.checkpoints (projection, generation, partition, partition_count, incarnation, position, event_id)
-      select 'orders', 1, 0, 1, incarnation, 1, gen_random_uuid() from event_store.identity
+      insert into projections.checkpoints (projection, generation, partition, partition_count, history_id, position, event_id)
+      select 'orders', 1, 0, 1, history_id, 1, gen_random_uuid() from event_store.identity
       """)
     let (heads, activity) = (StoreHeads(pool, activity: Activity(), logger: .quiet), Activity(busy: .milliseconds(25)))
     let progress = ReadProgress(pool, host: "local", heads: heads, activity: activity, logger: .quiet)

@@ -115,7 +115,7 @@ struct FreshnessTests {
     let token = try #require(registered.headers["consistency-token"])
     var changed = Array(token.utf8)
     changed[30] = changed[30] == UInt8(ascii: "A") ? UInt8(ascii: "B") : UInt8(ascii: "A")
-    let foreign = ConsistencyToken(incarnation: UUID(), entries: [])
+    let foreign = ConsistencyToken(historyID: UUID(), entries: [])
     for wrong in [
       "x", "AAAA", String(decoding: changed, as: UTF8.self), String(token.dropLast(4)), token + "AAAA", token + "=",
       foreign.signed(with: .init(Array(repeating: 7, count: 32))), String(repeating: "A", count: 12_000),
@@ -129,7 +129,7 @@ struct FreshnessTests {
         == "token-of-another-history"
     }
     let owner = try await FreshDatabase.current.connect()
-    try await owner.query("update event_store.identity set incarnation = gen_random_uuid()")
+    try await owner.query("update event_store.identity set history_id = gen_random_uuid()")
     try await eventually("the other history is known") {
       try await shop.get("/v1/products/LANTERN", token, wait: 0).status == 409
     }
@@ -230,7 +230,7 @@ struct ConsistencyTokenTests {
     let key = ConsistencyToken.Key(Array(repeating: 1, count: 32))
     for count in [0, 1, 2, 102] {
       let token = ConsistencyToken(
-        incarnation: UUID(),
+        historyID: UUID(),
         entries: (0..<count).map {
           .init(stream: StreamID(rawValue: "thing-\($0)").wideHash, position: Position(Int64($0) << 40))
         })

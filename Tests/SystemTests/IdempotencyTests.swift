@@ -140,7 +140,7 @@ struct IdempotencyTests {
     #expect(service.output.contains("synchronous_commit"))
   }
 
-  @Test("counterflow restore-finished lets a restored store be used, as another incarnation", .freshStores)
+  @Test("counterflow restore-finished lets a restored store be used, as another history id", .freshStores)
   func restoreFinished() async throws {
     let (system, service) = try await start()
     _ = try await send(service, "POST", "/v1/products", Self.lantern)

@@ -150,7 +150,7 @@ struct LoadTestProcessTests {
     let late = try await load(server.url, "--rate", "100", "--duration", "2", "--timeout", "30", "--connections", "1")
     #expect(late.latency?.count == 200 && late.errors == 0)
     #expect(late.answeredPerSecond <= 21 && late.completedPerSecond <= 21, "\(late)")
-    #expect(Promise(argument: "p99<500ms")?.isKept(by: late) == false)
+    #expect(Objective(argument: "p99<500ms")?.isKept(by: late) == false)
     let cut = try await load(server.url, "--rate", "100", "--duration", "2", "--timeout", "1", "--connections", "1")
     #expect(Int(cut.latency?.count ?? 0) + cut.errors == 200, "\(cut)")
     #expect(cut.errors > 100)

@@ -25,7 +25,7 @@ struct LoadTestTests {
   }
 
   @Test(
-    "the search closes in on the highest rate that keeps the promise", arguments: [37.0, 100, 730, 12_345, 8.5, 3.2])
+    "the search closes in on the highest rate that keeps the objective", arguments: [37.0, 100, 730, 12_345, 8.5, 3.2])
   func search(limit: Double) {
     var search = RateSearch(from: 100)
     var attempts = 0
@@ -39,13 +39,13 @@ struct LoadTestTests {
     #expect(found <= limit && (limit / found <= 1 + RateSearch.precision || limit - found < 2))
   }
 
-  @Test("a promise is a figure, a bound and its unit")
-  func promise() {
-    #expect(Promise(argument: "p99<50ms")?.bound == 50)
-    #expect(Promise(argument: "p99.9 < 1.5s")?.bound == 1500)
-    #expect(Promise(argument: "max<200ms")?.figure == "max")
+  @Test("an objective is a figure, a bound and its unit")
+  func objective() {
+    #expect(Objective(argument: "p99<50ms")?.bound == 50)
+    #expect(Objective(argument: "p99.9 < 1.5s")?.bound == 1500)
+    #expect(Objective(argument: "max<200ms")?.figure == "max")
     for wrong in ["", "p99", "p99<50", "p98<50ms", "p99<0ms", "p99>50ms", "p99<-1ms"] {
-      #expect(Promise(argument: wrong) == nil, "\(wrong)")
+      #expect(Objective(argument: wrong) == nil, "\(wrong)")
     }
   }
 

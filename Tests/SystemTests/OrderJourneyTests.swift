@@ -163,7 +163,7 @@ struct OrderJourneyTests {
     #expect(try await commands.process.wait() == 0)
   }
 
-  /// How many pairs each living worker owns.
+  /// How many assignments each living worker owns.
   private func shares(_ database: PostgresConnection) async throws -> [Int] {
     try await database.query(
       """
@@ -209,7 +209,7 @@ struct OrderJourneyTests {
     let projector = try await system.startReady(.projector, settings: ["PROJECTION_HEAD_INTERVAL": "30"])
     let queries = try await system.startReady(.queryService)
     let database = try await FreshDatabase.readStore.connect()
-    try await eventually("it has all pairs, and its queue is bound") {
+    try await eventually("it has all assignments, and its queue is bound") {
       let shares = try await shares(database)
       let readiness = try await projector.http.get("/readyz").status
       return shares == [80] && readiness == 200

@@ -32,7 +32,7 @@ struct ProcessMetricsTests {
     try await eventually("the relay tells its lag") {
       try await all[1].http.get("/metrics").text.contains("counterflow_relay_lag_positions 0")
     }
-    try await eventually("the projector tells the lag of each pair") {
+    try await eventually("the projector tells the lag of each assignment") {
       let text = try await all[2].http.get("/metrics").text
       return text.contains(
         #"counterflow_projection_partition_lag_positions{generation="1",partition="15",projection="sales"}"#)

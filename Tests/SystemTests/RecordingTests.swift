@@ -17,12 +17,13 @@ struct RecordingTests {
     "counterflow_snapshots_failed_total": "needs a disk that fails, or a snapshot of a later version",
     "counterflow_relay_lag_positions": "zero unless the machine is slow; ProcessMetricsTests sees that it is set",
     "counterflow_integration_lag_positions": "as that of the live feed",
-    "counterflow_projection_fenced_total": "EngineTests takes a worker's pairs, and sees the metric",
-    "counterflow_projection_pairs_taken_back_total": "EngineTests takes back what was written, and sees the metric",
+    "counterflow_projection_fenced_total": "EngineTests takes a worker's assignments, and sees the metric",
+    "counterflow_projection_assignments_taken_back_total": "EngineTests takes writes back, and sees the metric",
     "counterflow_token_key_fetches_failed_total": "FetchedKeysTests has a provider that fails, and sees the metric",
-    "counterflow_projection_lanes_aside_total": "EngineTests has a lane that fails for long, and sees the metric",
-    "counterflow_projection_pairs_stopped": "EngineTests has twenty parked streams in a partition, and sees the metric",
-    "counterflow_projection_pairs_unowned": "for less than a second while projectors run",
+    "counterflow_projection_lanes_suspended_total": "EngineTests has a lane that fails for long, and sees the metric",
+    "counterflow_projection_assignments_stopped":
+      "EngineTests parks twenty streams of a partition, and sees the metric",
+    "counterflow_projection_assignments_unowned": "for less than a second while projectors run",
   ]
 
   @Test("every metric is recorded by a process, or it is said here why not", .freshVirtualHost, .freshDatabase())
@@ -80,10 +81,11 @@ struct RecordingTests {
       _ = try await service.http.send(
         "PUT", "/v1/products/HOT/price", body: (["unitPrice": .integer(.random(in: 1...1_000_000))] as JSON).encoded)
     }
-    // Both replicas change one product: they conflict, take turns, and snapshots are due.
+    // Both replicas change one product: they conflict, take contention locks, and snapshots are due.
     try await recorded.eventually([
       "commands_total", "command_queue", "command_batch_size", "command_commit_seconds", "command_conflicts_total",
-      "command_turns_total", "snapshots_saved_total", "http_requests_total", "http_request_seconds", "http_connections",
+      "command_contention_locks_total", "snapshots_saved_total", "http_requests_total", "http_request_seconds",
+      "http_connections",
       "process_info", "postgres_pool_leased",
     ]) {
       await withTaskGroup(of: Void.self) { group in
@@ -135,7 +137,7 @@ struct RecordingTests {
     let queries = try await start(.queryService, ["QUERY_CACHE_MB": "1", "DATABASE_POOL_SIZE": "2"])
     try await recorded.eventually([
       "projection_events_applied_total", "projection_lag_positions", "projection_lag_seconds",
-      "projection_partition_lag_positions", "projection_pairs_owned", "projection_batch_size",
+      "projection_partition_lag_positions", "projection_assignments_owned", "projection_batch_size",
       "projection_batch_seconds", "read_model_lag_seconds",
     ]) { _ = try await orders(20) }
     // Rows are read, and none are written: the read models fall behind.
@@ -168,7 +170,7 @@ struct RecordingTests {
     try await followed(recorded, queries)
     try await waited(recorded, queries, projector, orders)
     try await recorded.eventually([
-      "projection_holes_total", "integration_failures_total",
+      "projection_gaps_total", "integration_failures_total",
       "rabbitmq_publisher_connections_lost_total", "rabbitmq_consumer_connections_lost_total",
     ]) {
       try await host.closeConnections()

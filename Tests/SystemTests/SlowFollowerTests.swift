@@ -54,7 +54,7 @@ struct SlowFollowerTests {
           schemaVersion: event.type == "ProductRegistered" ? 2 : 1, data: Array(event.data.utf8),
           metadata: Array("{}".utf8))
       }
-      _ = try await store.append(AppendBatch(guards: [:], events: Array(new)))
+      _ = try await store.append(AppendBatch(expectedVersions: [:], events: Array(new)))
     }
   }
 

@@ -118,12 +118,12 @@ extension CommandProcessorTests {
   func unreadableRepeat() async throws {
     let store = FaultyStore()
     let request = CommandRequest.fresh()
-    let told = try await withProcessor(store) { try await $0.answer(Count(ids: ["a"]), request) }
+    let told = try await withProcessor(store) { try await $0.response(Count(ids: ["a"]), request) }
     let alien = NewEvent(
       stream: Tally.stream("a"), id: .v7(), type: "Unheard", schemaVersion: 1, data: Array("{}".utf8), metadata: [])
-    _ = await store.inner.append(AppendBatch(guards: [:], events: [alien]))
+    _ = await store.inner.append(AppendBatch(expectedVersions: [:], events: [alien]))
     try await withProcessor(store) { processor in
-      let repeated = try await processor.answer(Count(ids: ["a"]), request)
+      let repeated = try await processor.response(Count(ids: ["a"]), request)
       #expect(repeated == told)
       await #expect { _ = try await processor.execute(Count(ids: ["a"])) } throws: {
         if case .unreadable = $0 as? CommandError { true } else { false }
@@ -149,7 +149,7 @@ extension CommandProcessorTests {
     let store = FaultyStore()
     let alien = NewEvent(
       stream: Tally.stream("a"), id: .v7(), type: "Unheard", schemaVersion: 1, data: Array("{}".utf8), metadata: [])
-    _ = await store.inner.append(AppendBatch(guards: [:], events: [alien]))
+    _ = await store.inner.append(AppendBatch(expectedVersions: [:], events: [alien]))
     try await withProcessor(store) { processor in
       async let other = processor.execute(Count(ids: ["b"]))
       await #expect { _ = try await processor.execute(Count(ids: ["a"])) } throws: {

@@ -18,23 +18,23 @@ extension CommandProcessorTests {
     let key = CommandRequest.fresh("k", body: "one")
     try await withProcessor(store) { first in
       try await withProcessor(store) { second in
-        let answers = try await withThrowingTaskGroup(of: String.self) { group in
+        let responses = try await withThrowingTaskGroup(of: String.self) { group in
           for n in 0..<20 {
-            group.addTask { try await (n % 2 == 0 ? first : second).answer(Count(ids: ["a"], amount: 5), key) }
+            group.addTask { try await (n % 2 == 0 ? first : second).response(Count(ids: ["a"], amount: 5), key) }
           }
           return try await group.reduce(into: Set()) { $0.insert($1) }
         }
-        #expect(answers == ["v1 true @1"])
+        #expect(responses == ["v1 true @1"])
         // Later, when the same command would be rejected.
-        #expect(try await second.answer(Count(ids: ["a"], amount: 5, limit: 5), key) == "v1 true @1")
-        await #expect { _ = try await first.answer(Count(ids: ["a"]), .fresh("k", body: "two")) } throws: {
+        #expect(try await second.response(Count(ids: ["a"], amount: 5, limit: 5), key) == "v1 true @1")
+        await #expect { _ = try await first.response(Count(ids: ["a"]), .fresh("k", body: "two")) } throws: {
           if case .keyReused("k") = $0 as? CommandError { true } else { false }
         }
         // A no-op is kept as well: when something has changed since, it is answered as it was.
         let nothing = CommandRequest.fresh("n")
-        #expect(try await first.answer(Count(ids: ["a"], amount: 0), nothing) == "v1 false @1")
+        #expect(try await first.response(Count(ids: ["a"], amount: 0), nothing) == "v1 false @1")
         _ = try await second.execute(Count(ids: ["a"]))
-        #expect(try await second.answer(Count(ids: ["a"], amount: 0), nothing) == "v1 false @1")
+        #expect(try await second.response(Count(ids: ["a"], amount: 0), nothing) == "v1 false @1")
       }
     }
     #expect(try await store.events(in: Tally.stream("a"), after: .none, limit: 10).count == 2)
@@ -46,10 +46,10 @@ extension CommandProcessorTests {
     try await withProcessor(InMemoryEventStore()) { processor in
       let request = CommandRequest.fresh("r")
       await #expect(throws: Rejection.self) {
-        _ = try await processor.answer(Count(ids: ["a"], amount: 2, limit: 1), request)
+        _ = try await processor.response(Count(ids: ["a"], amount: 2, limit: 1), request)
       }
       _ = try await processor.execute(Count(ids: ["a"], amount: -1))
-      #expect(try await processor.answer(Count(ids: ["a"], amount: 2, limit: 1), request) == "v2 true @2")
+      #expect(try await processor.response(Count(ids: ["a"], amount: 2, limit: 1), request) == "v2 true @2")
     }
   }
 
@@ -58,7 +58,7 @@ extension CommandProcessorTests {
     let store = FaultyStore()
     try await withProcessor(store) { processor in
       let known = CommandRequest.fresh("known")
-      #expect(try await processor.answer(Count(ids: ["a"]), known) == "v1 true @1")
+      #expect(try await processor.response(Count(ids: ["a"]), known) == "v1 true @1")
       let (entered, release) = (AsyncStream<Void>.makeStream(), AsyncStream<Void>.makeStream())
       await store.before { _ async in
         entered.continuation.yield()
@@ -67,18 +67,18 @@ extension CommandProcessorTests {
       async let held = processor.execute(Count(ids: ["x"]))
       for await _ in entered.stream { break }
       // These wait for one batch: the repeat would count again, and the next reads what it left.
-      async let again = processor.answer(Count(ids: ["a"]), known)
+      async let again = processor.response(Count(ids: ["a"]), known)
       async let neighbour = processor.execute(Count(ids: ["a", "b"]))
       async let both = [
-        processor.answer(Count(ids: ["c"]), .fresh("twice")), processor.answer(Count(ids: ["c"]), .fresh("twice")),
+        processor.response(Count(ids: ["c"]), .fresh("twice")), processor.response(Count(ids: ["c"]), .fresh("twice")),
       ]
       try await Task.sleep(for: .milliseconds(50))
       release.continuation.yield()
       _ = try await held
       #expect(try await again == "v1 true @1")
       #expect(try await neighbour.streams[Tally.stream("a")]?.version == Version(2))
-      let answers = try await both
-      #expect(answers[0] == answers[1])
+      let responses = try await both
+      #expect(responses[0] == responses[1])
       #expect(
         try await processor.execute(Count(ids: ["c"], amount: 0)).streams[Tally.stream("c")]?.version == Version(1))
     }
@@ -88,9 +88,9 @@ extension CommandProcessorTests {
   func preconditions() async throws {
     try await withProcessor(InMemoryEventStore()) { processor in
       _ = try await processor.execute(Count(ids: ["a"]))
-      #expect(try await processor.answer(Count(ids: ["a"]), .fresh(expecting: [Version(1)])) == "v2 true @2")
+      #expect(try await processor.response(Count(ids: ["a"]), .fresh(expecting: [Version(1)])) == "v2 true @2")
       await #expect {
-        _ = try await processor.answer(Count(ids: ["a"]), .fresh(expecting: [Version(1), Version(3)]))
+        _ = try await processor.response(Count(ids: ["a"]), .fresh(expecting: [Version(1), Version(3)]))
       } throws: {
         if case .preconditionFailed(Tally.stream("a"), current: Version(2)) = $0 as? CommandError {
           true

@@ -99,16 +99,16 @@ struct CommandProcessorTests {
     let store = FaultyStore()
     try await withProcessor(store) { processor in
       _ = try await processor.execute(Count(ids: ["a"]))
-      // The append takes effect, and its answer is lost; then the store is away for a moment.
+      // The append takes effect, and its response is lost; then the store is away for a moment.
       await store.before { inner async throws(EventStoreError) in
         _ = await inner.append(await store.batches.last!)
         throw .outcomeUnknown("lost")
       }
       await store.before { _ async throws(EventStoreError) in throw .unavailable("away") }
-      #expect(try await processor.answer(Count(ids: ["a"]), .fresh()) == "v2 true @2")
+      #expect(try await processor.response(Count(ids: ["a"]), .fresh()) == "v2 true @2")
       // The append is lost before it takes effect.
       await store.before { _ async throws(EventStoreError) in throw .outcomeUnknown("lost") }
-      #expect(try await processor.answer(Count(ids: ["a"]), .fresh()) == "v3 true @3")
+      #expect(try await processor.response(Count(ids: ["a"]), .fresh()) == "v3 true @3")
     }
     #expect(await store.inner.head() == Position(3))
   }
@@ -124,10 +124,10 @@ struct CommandProcessorTests {
         _ = await inner.append(await store.batches.last!)
         throw .outcomeUnknown("lost")
       }
-      await #expect { _ = try await processor.answer(Count(ids: ["a"]), request) } throws: {
+      await #expect { _ = try await processor.response(Count(ids: ["a"]), request) } throws: {
         if case .outcomeUnknown = $0 as? CommandError { true } else { false }
       }
-      let told = try await processor.answer(Count(ids: ["a"]), request)
+      let told = try await processor.response(Count(ids: ["a"]), request)
       #expect(told == "v1 true @1")
       await store.before { _ async throws(EventStoreError) in throw .unavailable("away") }
       await #expect { _ = try await processor.execute(Count(ids: ["a"])) } throws: {
@@ -137,7 +137,7 @@ struct CommandProcessorTests {
     #expect(await store.inner.head() == Position(1))
   }
 
-  @Test("after a lost answer no other failure is taken for 'nothing was stored'")
+  @Test("after a lost response no other failure is taken for 'nothing was stored'")
   func lostThenRefused() async throws {
     let store = FaultyStore()
     var limits = CommandProcessor<FaultyStore>.Limits()
@@ -150,7 +150,7 @@ struct CommandProcessorTests {
           throw .outcomeUnknown("lost")
         }
         await store.before { _ async throws(EventStoreError) in throw failure }
-        let told = try await processor.answer(Count(ids: ["\(index)"]), .fresh())
+        let told = try await processor.response(Count(ids: ["\(index)"]), .fresh())
         #expect(told == "v1 true @\(index + 1)")
       }
     }
@@ -195,10 +195,10 @@ struct CommandProcessorTests {
           entered.continuation.finish()
           release.continuation.finish()
         }
-        return try await processor.answer(Count(ids: ["a"]), request)
+        return try await processor.response(Count(ids: ["a"]), request)
       }
       for await _ in entered.stream { break }
-      let follower = Task { try await processor.answer(Count(ids: ["a"]), request) }
+      let follower = Task { try await processor.response(Count(ids: ["a"]), request) }
       await #expect { _ = try await processor.execute(Count(ids: ["a"])) } throws: {
         if case .overloaded = $0 as? CommandError { true } else { false }
       }
@@ -207,8 +207,8 @@ struct CommandProcessorTests {
         if case .outcomeUnknown = $0 as? CommandError { true } else { false }
       }
       release.continuation.yield()
-      let answer = try await first.value
-      #expect(answer == "v1 true @1")
+      let response = try await first.value
+      #expect(response == "v1 true @1")
     }
     #expect(await store.inner.head() == Position(1))
   }
@@ -220,11 +220,11 @@ struct CommandProcessorTests {
     limits.resendPatience = .milliseconds(500)
     await store.before { _ async throws(EventStoreError) in
       try? await Task.sleep(for: .seconds(1))
-      throw .outcomeUnknown("no answer in the time allowed")
+      throw .outcomeUnknown("no response in the time allowed")
     }
     try await withProcessor(store, limits) { processor in
-      let answer = try await processor.answer(Count(ids: ["a"]), .fresh())
-      #expect(answer == "v1 true @1")
+      let response = try await processor.response(Count(ids: ["a"]), .fresh())
+      #expect(response == "v1 true @1")
     }
     #expect(await store.batches.count == 2)
   }
@@ -240,7 +240,7 @@ struct CommandProcessorTests {
         if case .outcomeUnknown = $0 as? CommandError { true } else { false }
       }
       // Nobody else is concerned.
-      let other = try await processor.answer(Count(ids: ["b"]), .fresh())
+      let other = try await processor.response(Count(ids: ["b"]), .fresh())
       #expect(other == "v1 true @1")
     }
   }

@@ -158,10 +158,10 @@ struct Engine: Sendable {
         data: Array("{}".utf8),
         metadata: Array("{}".utf8))
     }
-    _ = try await store.append(AppendBatch(guards: [:], events: events))
+    _ = try await store.append(AppendBatch(expectedVersions: [:], events: events))
   }
 
-  /// Waits until a lone projector has all pairs, and receives the live feed.
+  /// Waits until a lone projector has all assignments, and receives the live feed.
   func expectFeed(of projector: Projector) async throws {
     try await eventually("the feed is connected") {
       let owned = try await pool.query("select 1 from projections.checkpoints where owner is not null").count
@@ -170,7 +170,7 @@ struct Engine: Sendable {
   }
 
   /// Appends to all of 20 streams until every event so far has come through the feed: those that come until
-  /// the relay leads are not published, and the next of each partition shows the hole.
+  /// the relay leads are not published, and the next of each partition shows the gap.
   func expectFlow(_ rounds: inout Int) async throws {
     var count = rounds
     try await eventually("the feed flows") {

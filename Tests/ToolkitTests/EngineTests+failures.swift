@@ -57,10 +57,10 @@ extension EngineTests {
   func slowWriteStore() async throws {
     let engine = Engine()
     let generations = Generations(engine.pool)
-    let incarnation = try await engine.store.incarnation()
+    let historyID = try await engine.store.historyID()
     let projection = Projection(Counting())
     for state in [Generation.State.serving, .building] {
-      _ = try await generations.add(projection, .standard, incarnation: incarnation, state: state)
+      _ = try await generations.add(projection, .standard, historyID: historyID, state: state)
     }
     let second = try #require(try await generations.all(of: ["counting"]).last)
     let worker = UUID()
@@ -141,7 +141,7 @@ extension EngineTests {
     let fault = Fault(Surprise())
     let one = Partitioning(count: 1)!
     let metrics = TestMetrics()
-    let stopped = { metrics.recorders(label: "projection_pairs_stopped").flatMap(\.values) }
+    let stopped = { metrics.recorders(label: "projection_assignments_stopped").flatMap(\.values) }
     try await withServices([engine.projector(partitioning: one) { try fault.strike() }], metrics) {
       try await engine.append(20)
       try await eventually("the partition says why it stopped") {
@@ -154,14 +154,14 @@ extension EngineTests {
       try await eventually("the metric has it") { stopped().contains(1) }
       fault.end()
       try await engine.expectComplete(of: 1)
-      try await eventually("no pair stands still any more") {
-        metrics.recorders(label: "projection_pairs_stopped").allSatisfy { $0.lastValue == 0 }
+      try await eventually("no assignment stands still any more") {
+        metrics.recorders(label: "projection_assignments_stopped").allSatisfy { $0.lastValue == 0 }
       }
     }
   }
 
   @Test(
-    "a lane that fails for long leaves its pairs to others, is counted, and goes on once nothing fails",
+    "a lane that fails for long leaves its assignments to others, is counted, and goes on once nothing fails",
     .freshVirtualHost, .freshDatabase(eventStoreSchema, projectionsSchema, tables),
     arguments: Feed.allCases)
   func standingAside(feed: Feed) async throws {
@@ -170,7 +170,9 @@ extension EngineTests {
     let metrics = TestMetrics()
     try await withServices([engine.projector { try fault.strike() }], metrics) {
       try await engine.append(20)
-      try await eventually("a lane stands aside") { metrics.counterTotal(label: "projection_lanes_aside_total") > 0 }
+      try await eventually("a lane is suspended") {
+        metrics.counterTotal(label: "projection_lanes_suspended_total") > 0
+      }
       fault.end()
       try await engine.expectComplete(of: 1)
     }

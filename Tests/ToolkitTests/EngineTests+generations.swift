@@ -60,7 +60,7 @@ extension EngineTests {
     var version2 = Counting()
     version2.version = 2
     let next = try await generations.add(
-      Projection(version2), .standard, incarnation: UUID(), state: .building)
+      Projection(version2), .standard, historyID: UUID(), state: .building)
     #expect(next == 3)
   }
 
@@ -76,9 +76,9 @@ extension EngineTests {
       try await engine.append(20)
       try await engine.expectComplete(of: 1)
       for number in 2..<6 {
-        let incarnation = try await engine.store.incarnation()
+        let historyID = try await engine.store.historyID()
         let added = try await generations.add(
-          projection, .standard, incarnation: incarnation, state: .building, activates: false)
+          projection, .standard, historyID: historyID, state: .building, activates: false)
         #expect(added == number)
         for _ in 0..<10 { try await engine.append(100) }
         #expect(try await generations.drop("counting", number))

@@ -37,19 +37,19 @@ extension EngineTests {
       let parked = try await engine.pool.query("select 1 from projections.parked").count
       #expect(parked == (cause == "refused" ? 3 : 0))
       try await eventually("the metric has it") {
-        metrics.recorders(label: "projection_pairs_stopped").contains { $0.values.contains(1) }
+        metrics.recorders(label: "projection_assignments_stopped").contains { $0.values.contains(1) }
       }
     }
   }
 
-  /// How many pairs each worker has, sorted; those of nobody count as worker nil.
+  /// How many assignments each worker has, sorted; those of nobody count as worker nil.
   private func shares(_ engine: Engine) async throws -> [Int] {
     try await engine.pool.query("select count(*) from projections.checkpoints group by owner order by 1")
       .decode(Int.self)
   }
 
   @Test(
-    "workers share the pairs evenly; one that comes gets its share, and that of one who leaves goes to the others",
+    "workers share the assignments evenly; one that comes gets its share, and that of one who leaves goes to the others",
     .freshVirtualHost, .freshDatabase(eventStoreSchema, projectionsSchema, tables),
     arguments: Feed.allCases)
   func sharing(feed: Feed) async throws {
@@ -74,7 +74,8 @@ extension EngineTests {
   }
 
   @Test(
-    "pairs that were lost to a worker that then died are found, though nothing happens in them", .freshVirtualHost,
+    "assignments that were lost to a worker that then died are found, though nothing happens in them",
+    .freshVirtualHost,
     .freshDatabase(eventStoreSchema, projectionsSchema, tables),
     arguments: Feed.allCases)
   func quietLoss(feed: Feed) async throws {
@@ -120,32 +121,33 @@ extension EngineTests {
         commit;
         """)
       try await engine.expectComplete(of: 3)
-      #expect(metrics.counterTotal(label: "projection_pairs_taken_back_total") > 0)
+      #expect(metrics.counterTotal(label: "projection_assignments_taken_back_total") > 0)
     }
   }
 
   @Test(
-    "an owner that has lost its pairs changes nothing", .freshVirtualHost,
+    "an owner that has lost its assignments changes nothing", .freshVirtualHost,
     .freshDatabase(eventStoreSchema, projectionsSchema, tables))
   func fencing() async throws {
     let engine = Engine()
     let pool = engine.pool
     let projection = Projection(Counting())
     let number = try await Generations(pool).add(
-      projection, .standard, incarnation: try await engine.store.incarnation(), state: .serving)
+      projection, .standard, historyID: try await engine.store.historyID(), state: .serving)
     #expect(number == 1)
     let generation = try await Generations(pool).all(of: ["counting"])[0]
     let (old, new) = (
-      PairStore(generation: generation, worker: UUID(), lane: 0, lanes: 1),
-      PairStore(generation: generation, worker: UUID(), lane: 0, lanes: 1)
+      AssignmentStore(generation: generation, worker: UUID(), lane: 0, lanes: 1),
+      AssignmentStore(generation: generation, worker: UUID(), lane: 0, lanes: 1)
     )
-    let pair = try await old.claim(16, on: pool)[0]
+    let assignment = try await old.claim(16, on: pool)[0]
     // The old one has no row among the workers: it counts as gone.
     #expect(try await new.claim(16, on: pool).count == Partitioning.standard.count)
-    let advance = PairStore.Advance(
-      partition: pair.partition, from: pair.checkpoint, to: Checkpoint(position: Position(1), eventID: UUID()),
+    let advance = AssignmentStore.Advance(
+      partition: assignment.partition, from: assignment.checkpoint,
+      to: Checkpoint(position: Position(1), eventID: UUID()),
       applied: [])
-    func write(_ queries: [Query], of store: PairStore) async throws {
+    func write(_ queries: [Query], of store: AssignmentStore) async throws {
       let rounds = SharedRounds(pool, worker: store.worker)
       let part = RoundPart(load: nil, moves: store.advance([advance]).moves) { _ in queries.map(Statement.query) }
       try await rounds.write(part, of: ObjectIdentifier(rounds))
@@ -172,14 +174,14 @@ extension EngineTests {
       try await engine.append(100)
       try await engine.expectComplete(of: 5)
     }
-    try await engine.pool.query("update event_store.identity set incarnation = gen_random_uuid()")
+    try await engine.pool.query("update event_store.identity set history_id = gen_random_uuid()")
     try await engine.append(100)
     let projector = engine.projector()
     try await withServices([projector]) {
       try await engine.expectFeed(of: projector)
       try await eventually("every partition says that its history has forked") {
         try await engine.pool.query(
-          "select 1 from projections.checkpoints where mode = 'forked' and error like '%incarnation%'"
+          "select 1 from projections.checkpoints where mode = 'forked' and error like '%history id%'"
         ).count == Partitioning.standard.count
       }
       // Nothing can be written any more.
@@ -212,12 +214,12 @@ extension EngineTests {
   func finerPartitions() async throws {
     let engine = Engine()
     let generations = Generations(engine.pool)
-    let incarnation = try await engine.store.incarnation()
+    let historyID = try await engine.store.historyID()
     try await engine.append(40)
     let (one, fine) = (try #require(Partitioning(count: 1)), Partitioning.standard)
     let projection = Projection(Counting())
-    _ = try await generations.add(projection, one, incarnation: incarnation, state: .serving)
-    _ = try await generations.add(projection, fine, incarnation: incarnation, state: .building)
+    _ = try await generations.add(projection, one, historyID: historyID, state: .serving)
+    _ = try await generations.add(projection, fine, historyID: historyID, state: .building)
     let second = try #require(try await generations.all(of: ["counting"]).last)
     let worker = UUID()
     try await engine.pool.query(

@@ -56,7 +56,7 @@ struct EngineTests {
     for stream in ["thing-p", "thing-q"] {
       _ = try await engine.store.append(
         AppendBatch(
-          guards: [:],
+          expectedVersions: [:],
           events: [
             NewEvent(
               stream: StreamID(rawValue: stream), id: .v7(), type: "Shared", schemaVersion: 1,
@@ -214,8 +214,8 @@ struct EngineTests {
     try await withServices([engine.projector()]) {
       try await engine.append(20)
       try await engine.expectComplete(of: 1)
-      // Then the worker has nothing left to report of its pairs, in another order than the sleeper's.
-      try await eventually("all pairs are live") {
+      // Then the worker has nothing left to report of its assignments, in another order than the sleeper's.
+      try await eventually("all assignments are live") {
         try await engine.pool.query("select 1 from projections.checkpoints where mode = 'live'").count
           == Partitioning.standard.count
       }

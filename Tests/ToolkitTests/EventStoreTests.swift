@@ -37,7 +37,7 @@ struct PostgresEventStoreTests {
   @Test("events cannot be changed or removed, not even by the owner", .freshDatabase(eventStoreSchema))
   func immutability() async throws {
     let pool = FreshDatabase.current.pool()
-    _ = try await PostgresEventStore(pool).append(AppendBatch(guards: [:], events: [event(a)]))
+    _ = try await PostgresEventStore(pool).append(AppendBatch(expectedVersions: [:], events: [event(a)]))
     for sql in [
       "update event_store.events set type = 'X'", "delete from event_store.events", "truncate event_store.events",
     ] {
@@ -51,7 +51,7 @@ struct PostgresEventStoreTests {
     let listener = try await FreshDatabase.current.connect()
     var notifications = try await listener.notifications(on: [PostgresEventStore.channel]).makeAsyncIterator()
     _ = try await PostgresEventStore(FreshDatabase.current.pool()).append(
-      AppendBatch(guards: [:], events: [event(a), event(b)]))
+      AppendBatch(expectedVersions: [:], events: [event(a), event(b)]))
     #expect(await notifications.next()?.payload == "2")
   }
 
@@ -59,14 +59,18 @@ struct PostgresEventStoreTests {
   func refusal() async throws {
     let store = PostgresEventStore(FreshDatabase.current.pool())
     await #expect {
-      _ = try await store.append(AppendBatch(guards: [:], events: [event(a, "not json")]))
+      _ = try await store.append(AppendBatch(expectedVersions: [:], events: [event(a, "not json")]))
     } throws: { if case .refused = $0 as? EventStoreError { true } else { false } }
     // Larger than what the feeds can send.
     let large = event(a, "\"\(String(repeating: "x", count: PostgresEventStore.maximumEventSize))\"")
-    await #expect { _ = try await store.append(AppendBatch(guards: [:], events: [event(a), large])) } throws: {
+    await #expect {
+      _ = try await store.append(AppendBatch(expectedVersions: [:], events: [event(a), large]))
+    } throws: {
       if case .refused(let reason) = $0 as? EventStoreError { reason.contains("8388608") } else { false }
     }
-    guard case .appended(let first, _, _, _) = try await store.append(AppendBatch(guards: [:], events: [event(a)]))
+    guard
+      case .appended(let first, _, _, _) = try await store.append(
+        AppendBatch(expectedVersions: [:], events: [event(a)]))
     else { return #expect(Bool(false), "not appended") }
     #expect(first == Position(1))
   }
@@ -81,7 +85,7 @@ struct PostgresEventStoreTests {
     // Holds the appenders' lock, so that an append waits.
     try await blocker.execute("begin")
     try await blocker.query("select pg_advisory_xact_lock(7310029201180266610)")
-    let append = Task { try await store.append(AppendBatch(guards: [:], events: [event(a)])) }
+    let append = Task { try await store.append(AppendBatch(expectedVersions: [:], events: [event(a)])) }
     let waiting: Query = """
       select pid from pg_stat_activity where datname = \(database.name) and wait_event_type = 'Lock'
       """
@@ -105,7 +109,9 @@ struct PostgresEventStoreTests {
       PostgresConfiguration(url: "postgres://a:b@127.0.0.1:1/c"),
       limits: .init(size: 1, acquireTimeout: .milliseconds(100)),
       logger: .quiet)
-    await #expect { _ = try await PostgresEventStore(nowhere).append(AppendBatch(guards: [:], events: [])) } throws: {
+    await #expect {
+      _ = try await PostgresEventStore(nowhere).append(AppendBatch(expectedVersions: [:], events: []))
+    } throws: {
       if case .unavailable = $0 as? EventStoreError { true } else { false }
     }
   }

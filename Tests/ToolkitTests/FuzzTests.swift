@@ -36,12 +36,12 @@ struct FuzzTests {
 
   private static func message(_ random: inout SplitMix) -> FeedMessage {
     let partitioning = Partitioning(count: [1, 4, 64].randomElement(using: &random)!)!
-    let incarnation = UUID()
+    let historyID = UUID()
     let partitions = partitioning.partitions.shuffled(using: &random).prefix(.random(in: 1...3, using: &random))
-    return FeedMessage(partitions.sorted().map { batch(incarnation, $0, &random) })
+    return FeedMessage(partitions.sorted().map { batch(historyID, $0, &random) })
   }
 
-  private static func batch(_ incarnation: UUID, _ partition: Partition, _ random: inout SplitMix) -> FeedBatch {
+  private static func batch(_ historyID: UUID, _ partition: Partition, _ random: inout SplitMix) -> FeedBatch {
     let names = ["thing-a", "order-ü", "a-" + String(repeating: "x", count: 253)]
     let events = (0..<Int.random(in: 1...3, using: &random)).map { index in
       let stream = StreamID(rawValue: names.randomElement(using: &random)!)
@@ -52,7 +52,7 @@ struct FuzzTests {
         recordedAt: Timestamp(microsecondsSince1970: .random(in: 0...4_000_000_000_000_000, using: &random)))
     }
     return FeedBatch(
-      incarnation: incarnation, partition: partition,
+      historyID: historyID, partition: partition,
       previous: .init(position: Position(7), eventID: Bool.random(using: &random) ? UUID() : nil), events: events)
   }
 

@@ -92,7 +92,7 @@ struct IntegrationFeedTests {
           stream: StreamID(rawValue: "thing-\(n)"), id: .v7(), type: "Happened", schemaVersion: 1,
           data: Array((n == 7 ? "\"\(text)\"" : "{}").utf8), metadata: Array("{}".utf8))
       }
-      _ = try await engine.store.append(AppendBatch(guards: [:], events: events))
+      _ = try await engine.store.append(AppendBatch(expectedVersions: [:], events: events))
       rounds += 1
       // What comes behind it comes too.
       try await engine.expectFlow(&rounds)
@@ -141,7 +141,7 @@ struct IntegrationFeedTests {
   }
 
   @Test(
-    "after a restore the feed goes on from there, in the new incarnation", .freshVirtualHost,
+    "after a restore the feed goes on from there, in the new history id", .freshVirtualHost,
     .freshDatabase(eventStoreSchema))
   func restore() async throws {
     let engine = Engine()
@@ -152,11 +152,11 @@ struct IntegrationFeedTests {
       let before = try await take(20, from: name, on: connection)
       // As if the store had been restored to position 15.
       try await engine.pool.query(
-        "update event_store.identity set incarnation = gen_random_uuid(), restored_position = 15")
+        "update event_store.identity set history_id = gen_random_uuid(), restored_position = 15")
       let again = try await FreshVirtualHost.current.connect()
       let after = try await take(5, from: name, on: again)
       #expect(after.map { $0["position"]?.string } == (16...20).map { "\($0)" })
-      #expect(after[0]["incarnation"] != before[0]["incarnation"])
+      #expect(after[0]["historyid"] != before[0]["historyid"])
     }
   }
 
@@ -179,7 +179,7 @@ struct IntegrationFeedTests {
             stream: StreamID(rawValue: "order-\(placed)"), id: .v7(), type: type, schemaVersion: 1,
             data: Array(#"{"n":1}"#.utf8), metadata: Array("{}".utf8))
         }
-        _ = try await engine.store.append(AppendBatch(guards: [:], events: events))
+        _ = try await engine.store.append(AppendBatch(expectedVersions: [:], events: events))
         try await Task.sleep(for: .milliseconds(100))
         return !consumer.isRunning
       }

@@ -14,7 +14,7 @@ struct OracleTests {
     let amount: Int64
     let limit: Int64
     let key: String
-    let answer: String?
+    let response: String?
     /// The store's heads before it was sent and after it was answered.
     let heads: ClosedRange<Int64>
 
@@ -53,13 +53,13 @@ struct OracleTests {
                 let key = previous?.key ?? "\(client)-\(n)"
                 let processor = Bool.random(using: &random) ? first : second
                 let before = try await store.head().rawValue
-                var answer: String?
-                do { answer = try await processor.answer(count, .fresh(key)) } catch is Rejection {}
+                var response: String?
+                do { response = try await processor.response(count, .fresh(key)) } catch is Rejection {}
                 let after = try await store.head().rawValue
-                #expect(answer != nil || previous?.answer == nil, "what was answered is rejected when repeated")
+                #expect(response != nil || previous?.response == nil, "what was answered is rejected when repeated")
                 seen.append(
                   Seen(
-                    ids: count.ids, amount: count.amount, limit: count.limit, key: key, answer: answer,
+                    ids: count.ids, amount: count.amount, limit: count.limit, key: key, response: response,
                     heads: before...after))
               }
               return seen
@@ -69,19 +69,19 @@ struct OracleTests {
         }
       }
     }
-    // The checks below are about both kinds of answer.
-    #expect(seen.count == 8 * 40 && Set(seen.map { $0.answer == nil }).count == 2)
+    // The checks below are about both kinds of response.
+    #expect(seen.count == 8 * 40 && Set(seen.map { $0.response == nil }).count == 2)
     let events = try await store.events(after: .start, limit: 100_000)
     #expect(events.map(\.position.rawValue) == Array(1...Int64(events.count)))
     // Every key that was answered stands in the store once, with one event for each of its streams, and was answered alike.
-    var answers: [String: Set<String>] = [:]
-    for seen in seen { if let answer = seen.answer { answers[seen.key, default: []].insert(answer) } }
-    #expect(answers.values.allSatisfy { $0.count == 1 })
+    var responses: [String: Set<String>] = [:]
+    for seen in seen { if let response = seen.response { responses[seen.key, default: []].insert(response) } }
+    #expect(responses.values.allSatisfy { $0.count == 1 })
     let byKey = Dictionary(grouping: events) { event in
       (try? JSONSerialization.jsonObject(with: Data(event.metadata)) as? [String: String])?["causationId"] ?? ""
     }
     for seen in seen {
-      let expected = answers[seen.key] != nil && seen.amount != 0 ? seen.ids.sorted() : []
+      let expected = responses[seen.key] != nil && seen.amount != 0 ? seen.ids.sorted() : []
       #expect((byKey[seen.key] ?? []).map { String($0.stream.id) }.sorted() == expected)
     }
     // No limit was ever passed: each event's sum is below the limit of the command that made it.
@@ -98,7 +98,7 @@ struct OracleTests {
       history.append(sums)
     }
     // Every rejection was due at some moment while its command was under way.
-    for seen in seen where seen.answer == nil {
+    for seen in seen where seen.response == nil {
       let wasDue = seen.heads.contains { head in
         seen.streams.contains { history[Int(head)][$0, default: 0] + seen.amount > seen.limit }
       }

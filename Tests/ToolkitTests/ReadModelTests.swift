@@ -81,7 +81,7 @@ struct ReadModelTests {
   private func append(_ events: [(trip: String, event: TripEvent)], to engine: Engine) async throws {
     for (trip, event) in events {
       let new = try event.new(in: Trip.stream(trip), id: .v7(), metadata: Array("{}".utf8))
-      _ = try await engine.store.append(AppendBatch(guards: [:], events: [new]))
+      _ = try await engine.store.append(AppendBatch(expectedVersions: [:], events: [new]))
     }
   }
 
@@ -217,7 +217,7 @@ struct ReadModelTests {
     _ = try await admin.migrate(Self.schema(plain))
     #expect(try await indexes() == 2)
     _ = try await admin.migrate(Self.schema(Legs()))
-    _ = try await Generations(pool).add(Projection(Legs()), .standard, incarnation: UUID(), state: .serving)
+    _ = try await Generations(pool).add(Projection(Legs()), .standard, historyID: UUID(), state: .serving)
     let refused = await #expect(throws: PostgresError.self) { _ = try await admin.migrate(Self.schema(plain)) }
     #expect(refused?.message.contains("under the same version 1") == true, "\(String(describing: refused))")
     #expect(try await indexes() == 3)
@@ -230,10 +230,10 @@ struct ReadModelTests {
     #expect(try await Projection.problem(with: [Projection(Legs())], on: pool) == nil)
     // But makes no generation in its own form.
     await #expect(throws: PostgresError.self) {
-      try await Generations(pool).add(Projection(Legs()), .standard, incarnation: UUID(), state: .building)
+      try await Generations(pool).add(Projection(Legs()), .standard, historyID: UUID(), state: .building)
     }
     #expect(
-      try await Generations(pool).add(Projection(new), .standard, incarnation: UUID(), state: .building) == 2)
+      try await Generations(pool).add(Projection(new), .standard, historyID: UUID(), state: .building) == 2)
     await admin.close()
   }
 }

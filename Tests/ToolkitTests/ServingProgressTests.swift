@@ -9,7 +9,7 @@ import Testing
 
 @Suite("How far a projection has come")
 struct ServingProgressTests {
-  private let incarnation = UUID()
+  private let historyID = UUID()
   private let two = Partitioning(count: 2)!
 
   private func progress(
@@ -20,7 +20,7 @@ struct ServingProgressTests {
       [StoreHeads.Heads(at: .now, buckets: (0..<64).map { head[$0 / 32] }, last: head.max()!)]
     }
     return ServingProgress(
-      generation: 1, partitioning: two, incarnation: incarnation, positions: positions, parked: parked,
+      generation: 1, partitioning: two, historyID: historyID, positions: positions, parked: parked,
       heads: heads ?? [], before: before)
   }
 

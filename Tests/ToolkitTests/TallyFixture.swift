@@ -72,7 +72,7 @@ extension CommandRequest {
   }
 }
 
-/// An answer that names version, change and position.
+/// A response that names version, change and position.
 @Sendable func spellOut(_ decided: Decided) -> [UInt8] {
   Array("v\(decided.version) \(decided.hasChanged) @".utf8) + decided.position
 }
@@ -80,12 +80,12 @@ extension CommandRequest {
 extension CommandProcessor {
   /// Carries a command out that nobody has sent before.
   func execute(_ command: some Command) async throws -> Receipt {
-    try #require(try await execute(command, .fresh(), answer: spellOut).receipt)
+    try #require(try await execute(command, .fresh(), response: spellOut).receipt)
   }
 
-  /// - Returns: the answer's text.
-  func answer(_ command: some Command, _ request: CommandRequest) async throws -> String {
-    String(decoding: try await execute(command, request, answer: spellOut).answer, as: UTF8.self)
+  /// - Returns: the response's text.
+  func response(_ command: some Command, _ request: CommandRequest) async throws -> String {
+    String(decoding: try await execute(command, request, response: spellOut).response, as: UTF8.self)
   }
 }
 
@@ -113,11 +113,11 @@ func withProcessor<Store: EventStore, Answer: Sendable>(
 /// A store that does to appends what a test says.
 actor FaultyStore: EventStore {
   let inner = InMemoryEventStore()
-  nonisolated var knownIncarnation: UUID? { inner.knownIncarnation }
+  nonisolated var knownHistoryID: UUID? { inner.knownHistoryID }
   private(set) var batches: [AppendBatch] = []
   private(set) var savedSnapshots = 0
   private var beforeAppend: [@Sendable (InMemoryEventStore) async throws(EventStoreError) -> Void] = []
-  private var answers: [(after: Int, result: AppendResult)] = []
+  private var responses: [(after: Int, result: AppendResult)] = []
   private let refuses: @Sendable (NewEvent) -> Bool
 
   init(refusing refuses: @escaping @Sendable (NewEvent) -> Bool = { _ in false }) { self.refuses = refuses }
@@ -127,13 +127,13 @@ actor FaultyStore: EventStore {
   }
 
   /// Answers the append after those that `before` has been said of so far, without the store.
-  func answerNext(_ result: AppendResult) { answers.append((batches.count + beforeAppend.count, result)) }
+  func answerNext(_ result: AppendResult) { responses.append((batches.count + beforeAppend.count, result)) }
 
   func append(_ batch: AppendBatch) async throws(EventStoreError) -> AppendResult {
     batches.append(batch)
-    if let answer = answers.first, answer.after == batches.count - 1 {
-      answers.removeFirst()
-      return answer.result
+    if let response = responses.first, response.after == batches.count - 1 {
+      responses.removeFirst()
+      return response.result
     }
     if !beforeAppend.isEmpty { try await beforeAppend.removeFirst()(inner) }
     if batch.events.contains(where: refuses) { throw .refused("poison") }
@@ -143,7 +143,7 @@ actor FaultyStore: EventStore {
   func events(in stream: StreamID, after version: Version, limit: Int) async -> [RecordedEvent] {
     await inner.events(in: stream, after: version, limit: limit)
   }
-  func appendInTurn(
+  func appendHoldingLocks(
     refreshing streams: [StreamID: StreamCursor], limit: Int,
     _ decide: @escaping @Sendable ([StreamID: [RecordedEvent]]) -> AppendBatch?
   ) async throws(EventStoreError) -> AppendResult? {
@@ -168,13 +168,13 @@ actor FaultyStore: EventStore {
   }
   func head() async -> Position { await inner.head() }
   func heads(of partitioning: Partitioning) async -> [PartitionHead] { await inner.heads(of: partitioning) }
-  func incarnation() async -> UUID { await inner.incarnation() }
+  func historyID() async -> UUID { await inner.historyID() }
 }
 
 /// A store that holds appends back once it is closed, and looks at what is under way at once.
 actor GatedStore: EventStore {
   let inner = InMemoryEventStore()
-  nonisolated var knownIncarnation: UUID? { inner.knownIncarnation }
+  nonisolated var knownHistoryID: UUID? { inner.knownHistoryID }
   private let refuses: @Sendable (NewEvent) -> Bool
   private var isClosed = false
   private var waiting: [(ids: [String], continuation: CheckedContinuation<Void, Never>)] = []
@@ -215,7 +215,7 @@ actor GatedStore: EventStore {
     return await inner.append(batch)
   }
 
-  func appendInTurn(
+  func appendHoldingLocks(
     refreshing streams: [StreamID: StreamCursor], limit: Int,
     _ decide: @escaping @Sendable ([StreamID: [RecordedEvent]]) -> AppendBatch?
   ) async throws(EventStoreError) -> AppendResult? {
@@ -240,30 +240,30 @@ actor GatedStore: EventStore {
   }
   func head() async -> Position { await inner.head() }
   func heads(of partitioning: Partitioning) async -> [PartitionHead] { await inner.heads(of: partitioning) }
-  func incarnation() async -> UUID { await inner.incarnation() }
+  func historyID() async -> UUID { await inner.historyID() }
 }
 
 func add(_ id: String, _ amount: Int64, to store: InMemoryEventStore) async {
   let event = try! Counted(amount: amount).new(in: Tally.stream(id), id: .v7(), metadata: [])
-  _ = await store.append(AppendBatch(guards: [:], events: [event]))
+  _ = await store.append(AppendBatch(expectedVersions: [:], events: [event]))
 }
 
 /// A store of either kind, as a type of its own.
 struct AnyStore: EventStore {
   private let store: any EventStore
   init(_ store: any EventStore) { self.store = store }
-  var knownIncarnation: UUID? { store.knownIncarnation }
+  var knownHistoryID: UUID? { store.knownHistoryID }
 
   func append(_ batch: AppendBatch) async throws(EventStoreError) -> AppendResult { try await store.append(batch) }
   func events(in stream: StreamID, after version: Version, limit: Int) async throws(EventStoreError) -> [RecordedEvent]
   {
     try await store.events(in: stream, after: version, limit: limit)
   }
-  func appendInTurn(
+  func appendHoldingLocks(
     refreshing streams: [StreamID: StreamCursor], limit: Int,
     _ decide: @escaping @Sendable ([StreamID: [RecordedEvent]]) -> AppendBatch?
   ) async throws(EventStoreError) -> AppendResult? {
-    try await store.appendInTurn(refreshing: streams, limit: limit, decide)
+    try await store.appendHoldingLocks(refreshing: streams, limit: limit, decide)
   }
   func events(
     in streams: [StreamID: StreamCursor], limit: Int
@@ -286,5 +286,5 @@ struct AnyStore: EventStore {
   func heads(of partitioning: Partitioning) async throws(EventStoreError) -> [PartitionHead] {
     try await store.heads(of: partitioning)
   }
-  func incarnation() async throws(EventStoreError) -> UUID { try await store.incarnation() }
+  func historyID() async throws(EventStoreError) -> UUID { try await store.historyID() }
 }

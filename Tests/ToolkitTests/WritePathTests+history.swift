@@ -6,43 +6,47 @@ import PostgresEventStore
 import TestSupport
 import Testing
 
-// Turns, rights, histories and retention.
+// Contention locks, rights, histories and retention.
 extension WriteStoreTests {
-  @Test("a turn is one for some streams, and holds up no others", .freshDatabase(eventStoreSchema))
-  func turns() async throws {
+  @Test("a contention lock holds up its own streams, and no others", .freshDatabase(eventStoreSchema))
+  func contentionLocks() async throws {
     let database = FreshDatabase.current!
     let store = PostgresEventStore(database.pool())
     let other = try #require(
       (1...).lazy.map { StreamID(rawValue: "thing-\($0)") }.first { $0.hash != a.hash })
     let streams = [a, other]
-    _ = try await store.append(AppendBatch(guards: [:], events: streams.map(event)))
+    _ = try await store.append(AppendBatch(expectedVersions: [:], events: streams.map(event)))
     let holder = try await database.connect()
     try await holder.execute("begin")
-    try await holder.query("select pg_advisory_xact_lock(731002920, \(PostgresEventStore.turn(of: a)))")
-    let guards = [a: Version(1), other: Version(1)]
+    try await holder.query("select pg_advisory_xact_lock(731002920, \(PostgresEventStore.contentionLock(of: a)))")
+    let expectedVersions = [a: Version(1), other: Version(1)]
     guard
       case .appended(_, _, _, let contended) = try await store.append(
-        AppendBatch(guards: guards, events: streams.map(event)))
+        AppendBatch(expectedVersions: expectedVersions, events: streams.map(event)))
     else { return #expect(Bool(false), "not appended") }
     #expect(contended == [a])
-    // In turn: at once for the other; for this one not before its time is over.
-    let isHeld = try await store.appendInTurn(refreshing: [other: StreamCursor(version: Version(1))], limit: 10) {
-      AppendBatch(guards: [other: Version(2)], events: $0[other]?.count == 1 ? [event(other)] : [])
+    // Under the lock: at once for the other; for this one not before its time is over.
+    let isHeld = try await store.appendHoldingLocks(refreshing: [other: StreamCursor(version: Version(1))], limit: 10) {
+      AppendBatch(expectedVersions: [other: Version(2)], events: $0[other]?.count == 1 ? [event(other)] : [])
     }
     guard case .appended(Position(5), _, _, []) = isHeld else {
       return #expect(Bool(false), "\(String(describing: isHeld))")
     }
     let waiter = try await database.connect()
     #expect(
-      try await !waiter.query("select event_store.take_turns(array[\(PostgresEventStore.turn(of: a))])").value(
+      try await !waiter.query(
+        "select event_store.take_contention_locks(array[\(PostgresEventStore.contentionLock(of: a))])"
+      ).value(
         Bool.self))
     try await holder.execute("rollback")
     #expect(
-      try await waiter.query("select event_store.take_turns(array[\(PostgresEventStore.turn(of: a))])").value(Bool.self)
+      try await waiter.query(
+        "select event_store.take_contention_locks(array[\(PostgresEventStore.contentionLock(of: a))])"
+      ).value(Bool.self)
     )
   }
 
-  @Test("whoever holds the turn of a busy stream marks none of ten thousand others", .freshDatabase(eventStoreSchema))
+  @Test("the lock of a busy stream marks none of ten thousand others as contended", .freshDatabase(eventStoreSchema))
   func unrelatedStreams() async throws {
     let database = FreshDatabase.current!
     let store = PostgresEventStore(database.pool())
@@ -52,7 +56,7 @@ extension WriteStoreTests {
       var contended: Set<StreamID> = []
       for start in stride(from: 0, to: streams.count, by: 1_000) {
         let result = try await store.append(
-          AppendBatch(guards: [:], events: streams[start..<start + 1_000].map(event)))
+          AppendBatch(expectedVersions: [:], events: streams[start..<start + 1_000].map(event)))
         guard case .appended(_, _, _, let held) = result else { throw NeverHappened(description: "\(result)") }
         contended.formUnion(held)
       }
@@ -64,37 +68,17 @@ extension WriteStoreTests {
     try await holder.execute(
       """
       begin;
-      select event_store.take_turns(array[\(PostgresEventStore.turn(of: hot))]);
+      select event_store.take_contention_locks(array[\(PostgresEventStore.contentionLock(of: hot))]);
       set local idle_in_transaction_session_timeout = 0
       """)
     #expect(try await write() == [hot])
     try await holder.execute("rollback")
   }
 
-  @Test("what a store held before there were partitions is kept, and goes on", .freshDatabase())
-  func migration() async throws {
-    let database = FreshDatabase.current!
-    let connection = try await database.connect()
-    let first = Schema(name: eventStoreSchema.name, migrations: [eventStoreSchema.migrations[0]])
-    _ = try await connection.migrate(first)
-    for (index, stream) in ["thing-a", "thing-b", "thing-a"].enumerated() {
-      try await connection.query(
-        """
-        select event_store.append(array[]::text[], array[]::bigint[], array[\(stream)], array[1], array[gen_random_uuid()],
-          array['Happened'], array[1], array[\("{\"n\":\(index)}")], array['{}'])
-        """)
-    }
-    _ = try await connection.migrate(eventStoreSchema)
-    let store = PostgresEventStore(database.pool())
-    let result = try await store.append(AppendBatch(guards: [a: Version(2)], events: [event(a)]))
-    guard case .appended(Position(4), _, _, _) = result else { return #expect(Bool(false), "\(result)") }
-    #expect(try await store.events(in: a, after: .none, limit: 9).map(\.position.rawValue) == [1, 3, 4])
-  }
-
   @Test("a role can do what its service needs, and no more", .freshDatabase(eventStoreSchema))
   func privileges() async throws {
     let database = FreshDatabase.current!
-    _ = try await PostgresEventStore(database.pool()).append(AppendBatch(guards: [:], events: [event(a)]))
+    _ = try await PostgresEventStore(database.pool()).append(AppendBatch(expectedVersions: [:], events: [event(a)]))
     let connection = try await database.connect()
     let refused: [(String, String)] = [
       (
@@ -104,16 +88,16 @@ extension WriteStoreTests {
       ("command", "update event_store.events set type = 'X'"), ("command", "delete from event_store.events"),
       ("command", "truncate event_store.events"), ("command", "update event_store.streams set version = 9"),
       ("command", "delete from event_store.idempotency_keys"),
-      ("command", "update event_store.identity set incarnation = gen_random_uuid()"),
+      ("command", "update event_store.identity set history_id = gen_random_uuid()"),
       ("command", "select event_store.add_partition()"),
       ("command", "alter table event_store.events disable trigger all"),
       (
         "relay",
         "select event_store.append(null,null,null,null,null,null,null,null,null,null,null,null,null,null,null,null,null,null,null,null)"
       ),
-      ("relay", "select answer from event_store.idempotency_keys"), ("projector", "delete from event_store.leases"),
+      ("relay", "select response from event_store.idempotency_keys"), ("projector", "delete from event_store.leases"),
       ("projector", "insert into event_store.snapshots values ('x-1',1,1,1,gen_random_uuid(),'{}')"),
-      ("query", "delete from event_store.events"), ("query", "select event_store.take_turns(array[1])"),
+      ("query", "delete from event_store.events"), ("query", "select event_store.take_contention_locks(array[1])"),
     ]
     for (role, sql) in refused {
       try await connection.execute("set role counterflow_\(role)")
@@ -154,9 +138,9 @@ extension WriteStoreTests {
         if case .historyChanged = $0 as? CommandError { true } else { false }
       }
       #expect(try await store.head() == Position(1))
-      let before = try await store.incarnation()
+      let before = try await store.historyID()
       _ = try await PostgresEventStore.declareRestored(losingNothing: false, owner)
-      #expect(try await store.incarnation() != before)
+      #expect(try await store.historyID() != before)
       let receipt = try await processor.execute(Count(ids: ["a"]))
       #expect(receipt.streams[Tally.stream("a")] == .init(version: Version(2), position: Position(2)))
     }
@@ -166,8 +150,8 @@ extension WriteStoreTests {
   func restoredToEarlierThanRead() async throws {
     let database = FreshDatabase.current!
     let (store, other) = (PostgresEventStore(database.pool()), PostgresEventStore(database.pool()))
-    _ = try await store.append(AppendBatch(guards: [:], events: [event(a)]))
-    _ = try await other.append(AppendBatch(guards: [:], events: [event(a)]))
+    _ = try await store.append(AppendBatch(expectedVersions: [:], events: [event(a)]))
+    _ = try await other.append(AppendBatch(expectedVersions: [:], events: [event(a)]))
     #expect(try await store.events(in: a, after: Version(1), limit: 10).count == 1)
     try await database.connect().execute(
       """
@@ -175,7 +159,7 @@ extension WriteStoreTests {
       delete from event_store.events where position > 1; update event_store.streams set version = 1, last_position = 1;
       alter table event_store.events enable trigger all; alter table event_store.events_1 enable trigger all;
       """)
-    await #expect { _ = try await store.append(AppendBatch(guards: [:], events: [event(a)])) } throws: {
+    await #expect { _ = try await store.append(AppendBatch(expectedVersions: [:], events: [event(a)])) } throws: {
       if case .historyChanged = $0 as? EventStoreError { true } else { false }
     }
   }
@@ -188,12 +172,12 @@ extension WriteStoreTests {
     try await owner.query("update event_store.identity set system_identifier = system_identifier - 1")
     let pool = PostgresPool(database.configuration, logger: .quiet, onConnect: PostgresEventStore.checkServer)
     let store = PostgresEventStore(pool)
-    await #expect { _ = try await store.append(AppendBatch(guards: [:], events: [event(a)])) } throws: {
+    await #expect { _ = try await store.append(AppendBatch(expectedVersions: [:], events: [event(a)])) } throws: {
       if case .historyChanged = $0 as? EventStoreError { true } else { false }
     }
-    let incarnation = try await PostgresEventStore(database.pool()).incarnation()
-    #expect(try await PostgresEventStore.declareRestored(losingNothing: true, owner).incarnation == incarnation)
-    guard case .appended = try await store.append(AppendBatch(guards: [:], events: [event(a)])) else {
+    let historyID = try await PostgresEventStore(database.pool()).historyID()
+    #expect(try await PostgresEventStore.declareRestored(losingNothing: true, owner).historyID == historyID)
+    guard case .appended = try await store.append(AppendBatch(expectedVersions: [:], events: [event(a)])) else {
       return #expect(Bool(false), "not appended")
     }
   }
@@ -204,7 +188,7 @@ extension WriteStoreTests {
     let owner = try await database.connect()
     try await owner.execute("alter database \(database.name) set synchronous_commit = off")
     let store = PostgresEventStore(database.pool())
-    await #expect { _ = try await store.append(AppendBatch(guards: [:], events: [event(a)])) } throws: {
+    await #expect { _ = try await store.append(AppendBatch(expectedVersions: [:], events: [event(a)])) } throws: {
       if case .unavailable(let reason) = $0 as? EventStoreError { reason.contains("synchronous_commit") } else { false }
     }
     #expect(try await store.head() == .start)
@@ -216,8 +200,8 @@ extension WriteStoreTests {
     let store = PostgresEventStore(pool)
     _ = try await store.append(
       AppendBatch(
-        guards: [:], events: [],
-        commands: [command("old", events: 0, answer: "x"), command("new", events: 0, answer: "y")]))
+        expectedVersions: [:], events: [],
+        commands: [command("old", events: 0, response: "x"), command("new", events: 0, response: "y")]))
     try await pool.query(
       "update event_store.idempotency_keys set recorded_at = recorded_at - interval '2 days' where key = 'old'")
     #expect(try await store.forgetKeys(olderThan: .seconds(3 * 86_400)) == 0)
@@ -234,9 +218,9 @@ extension WriteStoreTests {
     let commands = ["client", "young", "old"].map { key in
       AppendBatch.Command(
         key: IdempotencyKey(scope: "", key: key), isKeyGenerated: key != "client", fingerprint: UUID(), eventCount: 0,
-        answer: CommandAnswer(Array("x".utf8)))
+        response: ResponseTemplate(Array("x".utf8)))
     }
-    _ = try await store.append(AppendBatch(guards: [:], events: [], commands: commands))
+    _ = try await store.append(AppendBatch(expectedVersions: [:], events: [], commands: commands))
     try await pool.query(
       "update event_store.idempotency_keys set recorded_at = recorded_at - interval '2 days' where key <> 'young'")
     #expect(try await store.forgetKeys(olderThan: .seconds(3 * 86_400), generated: true) == 0)

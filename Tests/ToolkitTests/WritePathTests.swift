@@ -26,17 +26,17 @@ struct WriteStoreTests {
   }
 
   @Test(
-    "answers are kept with their keys, with the positions that the append gave", .freshDatabase(eventStoreSchema),
+    "responses are kept with their keys, with the positions that the append gave", .freshDatabase(eventStoreSchema),
     arguments: StoreKind.allCases)
-  func answers(kind: StoreKind) async throws {
+  func responses(kind: StoreKind) async throws {
     let store = kind.make()
-    _ = try await store.append(AppendBatch(guards: [:], events: [event(a)]))
+    _ = try await store.append(AppendBatch(expectedVersions: [:], events: [event(a)]))
     let batch = AppendBatch(
-      guards: [:], events: [event(a), event(a)],
+      expectedVersions: [:], events: [event(a), event(a)],
       commands: [
-        command("one", events: 1, answer: "at \u{1}!", offset: 0),
-        command("two", events: 1, answer: "at \u{1}, \u{1}", offset: 1),
-        command("none", events: 0, answer: "nothing"), command("rejected", events: 0, answer: nil),
+        command("one", events: 1, response: "at \u{1}!", offset: 0),
+        command("two", events: 1, response: "at \u{1}, \u{1}", offset: 1),
+        command("none", events: 0, response: "nothing"), command("rejected", events: 0, response: nil),
       ])
     guard case .appended(Position(2), _, [:], []) = try await store.append(batch) else {
       return #expect(Bool(false), "not appended")
@@ -54,8 +54,8 @@ struct WriteStoreTests {
     #expect(try await store.head() == Position(3))
     // Known commands without events do not hold the others up.
     let mixed = AppendBatch(
-      guards: [:], events: [event(a)],
-      commands: [command("none", events: 0, answer: "other"), command("three", events: 1, answer: "x")])
+      expectedVersions: [:], events: [event(a)],
+      commands: [command("none", events: 0, response: "other"), command("three", events: 1, response: "x")])
     guard case .appended(Position(4), _, let known, _) = try await store.append(mixed) else {
       return #expect(Bool(false), "not appended")
     }
@@ -71,7 +71,8 @@ struct WriteStoreTests {
     try await blocker.execute("begin")
     try await blocker.query("select pg_advisory_xact_lock(7310029201180266610)")
     let batch = AppendBatch(
-      guards: [a: .none], events: [event(a)], commands: [command("k", events: 1, answer: "\u{1}", offset: 0)])
+      expectedVersions: [a: .none], events: [event(a)],
+      commands: [command("k", events: 1, response: "\u{1}", offset: 0)])
     // Its client gives up; the server's process waits on, and will commit.
     await #expect { _ = try await store.append(batch) } throws: {
       if case .outcomeUnknown = $0 as? EventStoreError { true } else { false }
@@ -110,7 +111,7 @@ struct WriteStoreTests {
     let streams = (0..<7).map { StreamID(rawValue: "thing-\($0)") }
     for round in 0..<9 {
       _ = try await store.append(
-        AppendBatch(guards: [streams[0]: Version(Int64(round))], events: streams.map { event($0) }))
+        AppendBatch(expectedVersions: [streams[0]: Version(Int64(round))], events: streams.map { event($0) }))
     }
     #expect(try await store.events(after: .start, limit: 100).map(\.position.rawValue) == Array(1...63))
     for stream in streams {
@@ -142,7 +143,7 @@ struct WriteStoreTests {
     let database = FreshDatabase.current!
     let pool = database.pool()
     let store = PostgresEventStore(pool)
-    _ = try await store.append(AppendBatch(guards: [:], events: [event(a)]))
+    _ = try await store.append(AppendBatch(expectedVersions: [:], events: [event(a)]))
     // More than half full from here on.
     try await pool.query("update event_store.identity set partition_size = 2 * 10000000")
     let blocker = try await database.connect()
@@ -150,11 +151,11 @@ struct WriteStoreTests {
     // As a vacuum or analyze by hand.
     try await blocker.query("lock table event_store.events in share update exclusive mode")
     for n in 1...5 {
-      _ = try await store.append(AppendBatch(guards: [a: Version(Int64(n))], events: [event(a)]))
+      _ = try await store.append(AppendBatch(expectedVersions: [a: Version(Int64(n))], events: [event(a)]))
     }
     #expect(try await pool.query("select 1 from event_store.partitions").count == 1)
     try await blocker.execute("rollback")
-    _ = try await store.append(AppendBatch(guards: [a: Version(6)], events: [event(a)]))
+    _ = try await store.append(AppendBatch(expectedVersions: [a: Version(6)], events: [event(a)]))
     #expect(try await pool.query("select 1 from event_store.partitions").count == 2)
   }
 
@@ -164,14 +165,14 @@ struct WriteStoreTests {
   func otherHistory() async throws {
     let pool = FreshDatabase.current.pool()
     let store = PostgresEventStore(pool)
-    _ = try await store.append(AppendBatch(guards: [:], events: [event(a)]))
-    var late = AppendBatch(guards: [a: Version(1)], events: [event(a)])
-    late.incarnation = store.knownIncarnation
-    try await pool.query("update event_store.identity set incarnation = gen_random_uuid()")
+    _ = try await store.append(AppendBatch(expectedVersions: [:], events: [event(a)]))
+    var late = AppendBatch(expectedVersions: [a: Version(1)], events: [event(a)])
+    late.historyID = store.knownHistoryID
+    try await pool.query("update event_store.identity set history_id = gen_random_uuid()")
     var other = late
-    other.incarnation = store.knownIncarnation
+    other.historyID = store.knownHistoryID
     #expect(try await store.append(other) == .restored())
-    #expect(store.knownIncarnation != late.incarnation)
+    #expect(store.knownHistoryID != late.historyID)
     #expect(try await store.append(late) == .restored())
     #expect(try await store.head() == Position(1))
   }
@@ -186,7 +187,7 @@ struct WriteStoreTests {
     let streams = (0..<4).map { StreamID(rawValue: "thing-\($0)") }
     for _ in 0..<10 {
       let events = (0..<1000).map { event(streams[$0 % 4]) }
-      _ = try await store.append(AppendBatch(guards: [:], events: events))
+      _ = try await store.append(AppendBatch(expectedVersions: [:], events: events))
     }
     if isAnalyzed { try await pool.query("analyze event_store.events") }
     // Partitions of their own before and behind: neither is looked into.
@@ -210,7 +211,7 @@ struct WriteStoreTests {
     let expected: [Int64] = (2490..<2497).map { $0 * 4 + 2 }
     #expect(read == expected)
     let names = touched.map(\.0)
-    #expect(names == ["events_stream_version_key"], "\(touched)")
+    #expect(names == ["events_1_stream_version_key"], "\(touched)")
     #expect(touched.last?.2 == 7, "\(touched)")
   }
 
@@ -224,9 +225,9 @@ struct WriteStoreTests {
     // One that is written to all the time, and one long ago.
     let quiet = try #require(
       (1...).lazy.map { StreamID(rawValue: "thing-\($0)") }.first { $0.hash >> 10 != a.hash >> 10 })
-    _ = try await store.append(AppendBatch(guards: [:], events: [event(quiet)]))
+    _ = try await store.append(AppendBatch(expectedVersions: [:], events: [event(quiet)]))
     for _ in 0..<10 {
-      _ = try await store.append(AppendBatch(guards: [:], events: (0..<1000).map { _ in event(a) }))
+      _ = try await store.append(AppendBatch(expectedVersions: [:], events: (0..<1000).map { _ in event(a) }))
     }
     if isAnalyzed { try await pool.query("analyze event_store.events") }
     let heads = try await store.heads(of: .standard)
@@ -259,10 +260,10 @@ extension WriteStoreTests {
       stream: stream, id: .v7(), type: "Happened", schemaVersion: 1, data: Array("{}".utf8), metadata: Array("{}".utf8))
   }
 
-  func command(_ key: String, events: Int, answer: String?, offset: Int? = nil) -> AppendBatch.Command {
+  func command(_ key: String, events: Int, response: String?, offset: Int? = nil) -> AppendBatch.Command {
     AppendBatch.Command(
       key: IdempotencyKey(scope: "s", key: key),
       fingerprint: UUID(uuidString: "00000000-0000-0000-0000-00000000000\(events)")!,
-      eventCount: events, answer: answer.map { CommandAnswer(Array($0.utf8), offset: offset) })
+      eventCount: events, response: response.map { ResponseTemplate(Array($0.utf8), offset: offset) })
   }
 }

@@ -42,7 +42,7 @@ struct LoadTest: AsyncParsableCommand {
   var metrics: String?
   @Option(help: "Requests a second, or of checkout journeys; 100..1000 rises evenly.") var rate = "100"
   @Flag(help: "Each connection sends its next request when it has its answer; no rate.") var closed = false
-  @Option(help: "Searches the highest rate that keeps this, such as \"p99<50ms\".") var findMax: Promise?
+  @Option(help: "Searches the highest rate that keeps this, such as \"p99<50ms\".") var findMax: Objective?
   @Option(help: "Seconds that are measured.") var duration = 10.0
   @Option(help: "Seconds before those.") var warmUp = 2.0
   @Option(help: "Connections to each side.") var connections = 64

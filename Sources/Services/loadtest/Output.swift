@@ -27,15 +27,15 @@ final class Output: Sendable {
     isTerminal ? write("\r\u{1B}[K" + line) : write(line + "\n")
   }
 
-  func show(_ attempt: Report.Attempt, _ promise: Promise) {
+  func show(_ attempt: Report.Attempt, _ objective: Objective) {
     say(
-      "\(attempt.rate.plain)/s: \(promise.figure) \(milliseconds(attempt.value)), \(attempt.errors) errors, "
+      "\(attempt.rate.plain)/s: \(objective.figure) \(milliseconds(attempt.value)), \(attempt.errors) errors, "
         + (attempt.isKept ? "kept" : "not kept"))
     show(attempt.reasons)
   }
 
-  func showFound(_ rate: Double?, _ promise: Promise, _ name: String) {
-    say(rate.map { "\(name): \(promise) is kept up to \($0.plain)/s" } ?? "\(name): no rate keeps \(promise)")
+  func showFound(_ rate: Double?, _ objective: Objective, _ name: String) {
+    say(rate.map { "\(name): \(objective) is kept up to \($0.plain)/s" } ?? "\(name): no rate keeps \(objective)")
   }
 
   func show(_ result: TrialResult) {

@@ -96,8 +96,8 @@ struct TrialResult: Codable, Sendable {
 struct Report: Codable, Sendable {
   struct Search: Codable, Sendable {
     let profile: String
-    let promise: String
-    /// What the promise is about, such as `p99`.
+    let objective: String
+    /// What the objective is about, such as `p99`.
     let figure: String
     /// The highest rate that kept it; nil for none.
     let found: Double?

@@ -93,7 +93,7 @@ struct Session {
   }
 
   mutating func search(
-    _ promise: Promise, _ schedule: Schedule, _ settings: Trial.Settings, _ workload: () throws -> any Workload
+    _ objective: Objective, _ schedule: Schedule, _ settings: Trial.Settings, _ workload: () throws -> any Workload
   ) async throws {
     guard case .open(let first, _) = schedule else { return }
     var (search, attempts) = (RateSearch(from: first), [Report.Attempt]())
@@ -104,22 +104,23 @@ struct Session {
       let result = try trial(try workload(), settings)
       // A trial that was cut short says nothing.
       guard !interruption.isRequested else { break }
-      let isKept = promise.isKept(by: result)
+      let isKept = objective.isKept(by: result)
       search.tried(rate, isKept: isKept)
       if isKept { best = result }
       attempts.append(
         Report.Attempt(
-          rate: rate, answeredPerSecond: result.answeredPerSecond, value: result.latency?[promise.figure],
+          rate: rate, answeredPerSecond: result.answeredPerSecond, value: result.latency?[objective.figure],
           errors: result.errors, reasons: result.reasons, isKept: isKept))
-      output.show(attempts.last!, promise)
+      output.show(attempts.last!, objective)
       // What the last one left behind is not the next one's to carry.
       try await Task.sleep(for: .seconds(isKept ? 0.5 : 3))
     }
     let name = try workload().name
     report.searches.append(
       Report.Search(
-        profile: name, promise: promise.description, figure: promise.figure, found: search.kept, attempts: attempts))
-    output.showFound(search.kept, promise, name)
+        profile: name, objective: objective.description, figure: objective.figure, found: search.kept,
+        attempts: attempts))
+    output.showFound(search.kept, objective, name)
     if let best {
       report.trials.append(best)
       output.show(best)

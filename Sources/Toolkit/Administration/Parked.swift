@@ -10,7 +10,7 @@ struct Parked: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Streams that wait, in one projection, at an event that was refused.",
     discussion: """
-      The stream's later events wait in the store, and all other streams go on. Once the cause is mended, retry: the \
+      The stream's later events wait in the store, and all other streams go on. Once the cause is repaired, retry: the \
       stream goes on in order. discard gives one event up, which is recorded, and goes on behind it.
       """, subcommands: [List.self, Show.self, Retry.self, Discard.self], defaultSubcommand: List.self)
 

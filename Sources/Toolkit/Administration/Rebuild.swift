@@ -69,7 +69,7 @@ private struct Rebuilding {
       print("Generation \(building.number) is being built already; seeing it through.")
     } else {
       let number = try await table.add(
-        projection, serving.partitioning, incarnation: try await stores.events.incarnation(), state: .building,
+        projection, serving.partitioning, historyID: try await stores.events.historyID(), state: .building,
         activates: false)
       if let number {
         print("Building generation \(number) of \(projection.name) beside generation \(serving.number).")
@@ -135,13 +135,13 @@ private struct Rebuilding {
   }
 
   private func isForked(_ generation: Generation) async throws -> Bool {
-    let incarnation = try await stores.events.incarnation()
+    let historyID = try await stores.events.historyID()
     return try await stores.readStore.query(
       """
       select exists (
         select from projections.checkpoints
         where projection = \(projection.name) and generation = \(Int32(generation.number))
-          and (incarnation <> \(incarnation) or mode = 'forked'))
+          and (history_id <> \(historyID) or mode = 'forked'))
       """
     ).value(Bool.self)
   }
@@ -178,7 +178,7 @@ private struct Rebuilding {
     let partitioning =
       try await generations().first { $0.state == .serving }?.partitioning ?? Partitioning.standard
     let number = try await table.add(
-      projection, partitioning, incarnation: try await stores.events.incarnation(), state: .past, until: until,
+      projection, partitioning, historyID: try await stores.events.historyID(), state: .past, until: until,
       activates: false)
     guard let past = try await generations().first(where: { $0.number == number }) else { return }
     print("Building generation \(past.number) of \(projection.name) up to position \(until).")
@@ -187,7 +187,7 @@ private struct Rebuilding {
     print("\(Administration.current.program) rebuild \(projection.name) --discard \(past.number) removes them.")
   }
 
-  /// Shows progress until every pair has caught up.
+  /// Shows progress until every assignment has caught up.
   private func follow(_ generation: Generation, total: Int64?) async throws {
     let started = ContinuousClock.now
     let first = try await applied(generation)
@@ -201,8 +201,8 @@ private struct Rebuilding {
         where projection = \(projection.name) and generation = \(Int32(generation.number)) group by mode
         """
       ).decode((String, Int).self)
-      let pairs = Dictionary(uniqueKeysWithValues: modes.map { ($0.0, $0.1) })
-      let ready = (pairs["live"] ?? 0) + (pairs["done"] ?? 0)
+      let assignments = Dictionary(uniqueKeysWithValues: modes.map { ($0.0, $0.1) })
+      let ready = (assignments["live"] ?? 0) + (assignments["done"] ?? 0)
       let done = try await applied(generation)
       let elapsed = ContinuousClock.now - started
       let seconds = Double(elapsed.components.seconds) + Double(elapsed.components.attoseconds) * 1e-18
@@ -219,7 +219,7 @@ private struct Rebuilding {
       }
       fflush(nil)
       if isReady { return }
-      if pairs["forked"] != nil || pairs["halted"] != nil {
+      if assignments["forked"] != nil || assignments["halted"] != nil {
         print("\nSome partitions have stopped; see \(Administration.current.program) status.")
         throw ExitCode(1)
       }

@@ -13,14 +13,14 @@ struct RestoreFinished: AsyncParsableCommand {
     discussion: """
       After a restore to an earlier time the same positions will be given to other events. Services that find the \
       write store on another server or timeline, or without an event that they have seen, append nothing until \
-      this has been run. It gives the store a new incarnation: projections that had come further than the restored \
+      this has been run. It gives the store a new history id: projections that had come further than the restored \
       store stop as forked until they are rebuilt.
 
       Stop everything that still uses the old server first.
       """)
 
   @Flag(
-    help: "Every acknowledged event is there, as after a switch to a synchronous standby: keep the incarnation.")
+    help: "Every acknowledged event is there, as after a switch to a synchronous standby: keep the history id.")
   var nothingLost = false
 
   func run() async throws {
@@ -29,9 +29,10 @@ struct RestoreFinished: AsyncParsableCommand {
         PostgresConfiguration(
           url: try Settings()[CommonSettings.writeDatabaseURL], applicationName: Administration.current.program),
         for: .seconds(30))
-      let (incarnation, head) = try await PostgresEventStore.declareRestored(losingNothing: nothingLost, connection)
+      let (historyID, head) = try await PostgresEventStore.declareRestored(losingNothing: nothingLost, connection)
       await connection.close()
-      print("the write store is incarnation \(incarnation.uuidString.lowercased()) and ends at position \(head)")
+      print(
+        "the history id of the write store is \(historyID.uuidString.lowercased()), and it ends at position \(head)")
     }
   }
 }

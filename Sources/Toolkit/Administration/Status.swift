@@ -10,14 +10,14 @@ struct Status: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Shows how every projection is doing: owners, states, checkpoints, lags, parked streams, generations.",
     discussion: """
-      Pairs that are live and have nothing to do are summed up in one line per generation; --pairs shows each. Lags are \
-      counted up to 100,000 events a partition. Exit status 1 when a pair that is needed has no owner, has stopped or \
+      Assignments that are live and have nothing to do are summed up in one line per generation; --assignments shows each. Lags are \
+      counted up to 100,000 events a partition. Exit status 1 when an assignment that is needed has no owner, has stopped or \
       has forked, or a stream is parked.
       """)
 
-  @Flag(help: "As JSON, with every pair.") var json = false
+  @Flag(help: "As JSON, with every assignment.") var json = false
   @Flag(help: "Again every second, until it is interrupted.") var watch = false
-  @Flag(help: "Every pair.") var pairs = false
+  @Flag(help: "Every assignment.") var assignments = false
 
   func run() async throws {
     try await reportingSettings {
@@ -27,7 +27,7 @@ struct Status: AsyncParsableCommand {
         if watch && !json { print("\u{1B}[2J\u{1B}[H", terminator: "") }
         let known = Set(status.entries.map(\.generation.projection))
         let missing = Administration.current.readModels(nil).map(\.name).filter { !known.contains($0) }
-        print(json ? Self.json(status, missing) : Self.text(status, missing, withPairs: pairs))
+        print(json ? Self.json(status, missing) : Self.text(status, missing, withAssignments: assignments))
         fflush(nil)
         guard watch else {
           if !status.isSound || !missing.isEmpty { throw ExitCode(1) }
@@ -38,30 +38,36 @@ struct Status: AsyncParsableCommand {
     }
   }
 
-  private static func text(_ status: ProjectionStatus, _ missing: [String], withPairs: Bool) -> String {
+  private static func text(_ status: ProjectionStatus, _ missing: [String], withAssignments: Bool) -> String {
     var generations = Table(
-      "projection", "gen", "version", "state", "pairs", "modes", "unowned", "lag", "behind", "parked")
-    var pairs = Table("projection", "gen", "partition", "owner", "mode", "checkpoint", "lag", "behind", "why")
+      "projection", "gen", "version", "state", "assignments", "modes", "unowned", "lag", "behind", "parked")
+    var assignments = Table("projection", "gen", "partition", "owner", "mode", "checkpoint", "lag", "behind", "why")
     for entry in status.entries {
-      let modes = Dictionary(grouping: entry.pairs, by: \.mode).mapValues(\.count).sorted { $0.key < $1.key }
+      let modes = Dictionary(grouping: entry.assignments, by: \.mode).mapValues(\.count).sorted { $0.key < $1.key }
       generations.add(
         entry.generation.projection, "\(entry.generation.number)", "\(entry.generation.version)",
-        entry.generation.until.map { "past, until \($0)" } ?? entry.generation.state.rawValue, "\(entry.pairs.count)",
+        entry.generation.until.map { "past, until \($0)" } ?? entry.generation.state.rawValue,
+        "\(entry.assignments.count)",
         modes.map { "\($0.value) \($0.key)" }.joined(separator: ", "), "\(entry.unowned)", "\(entry.lag)",
         age(entry.since), "\(entry.parkedStreams)")
-      for pair in entry.pairs
-      where withPairs || pair.owner == nil || pair.trouble != nil || !["live", "done"].contains(pair.mode) {
-        pairs.add(
-          entry.generation.projection, "\(entry.generation.number)", "\(pair.partition.index)", pair.owner ?? "nobody",
-          pair.mode, "\(pair.checkpoint)", "\(pair.backlog.events)", age(pair.backlog.since),
-          pair.trouble.map { "position \($0.position): \($0.reason)" } ?? "")
+      for assignment in entry.assignments
+      where withAssignments || assignment.owner == nil || assignment.trouble != nil
+        || !["live", "done"].contains(assignment.mode)
+      {
+        assignments.add(
+          entry.generation.projection, "\(entry.generation.number)", "\(assignment.partition.index)",
+          assignment.owner ?? "nobody",
+          assignment.mode, "\(assignment.checkpoint)", "\(assignment.backlog.events)", age(assignment.backlog.since),
+          assignment.trouble.map { "position \($0.position): \($0.reason)" } ?? "")
       }
     }
-    var workers = Table("worker", "pairs", "runs")
-    for worker in status.workers { workers.add(worker.name, "\(worker.pairs)", worker.serves.joined(separator: " ")) }
+    var workers = Table("worker", "assignments", "runs")
+    for worker in status.workers {
+      workers.add(worker.name, "\(worker.assignments)", worker.serves.joined(separator: " "))
+    }
     let none = "no projector has run yet"
     var parts = ["The write store ends at position \(status.head).", generations.isEmpty ? none : generations.text]
-    if !pairs.isEmpty { parts.append(pairs.text) }
+    if !assignments.isEmpty { parts.append(assignments.text) }
     for projection in missing { parts.append("No projector has run \(projection) yet.") }
     parts.append(workers.isEmpty ? "No projector is running." : workers.text)
     return parts.joined(separator: "\n\n")
@@ -92,16 +98,16 @@ struct Status: AsyncParsableCommand {
             json.member("lagMs", Int64((entry.since.map { seconds(since: $0) } ?? 0) * 1000))
             json.member("parkedStreams", Int64(entry.parkedStreams))
             json.member("discardedEvents", Int64(entry.discardedEvents))
-            json.member("pairs") { json in
-              json.array(entry.pairs) { json, pair in
+            json.member("assignments") { json in
+              json.array(entry.assignments) { json, assignment in
                 json.object { json in
-                  json.member("partition", Int64(pair.partition.index))
-                  json.member("owner") { if let owner = pair.owner { $0.write(owner) } else { $0.writeNull() } }
-                  json.member("mode", pair.mode)
-                  json.member("checkpoint", pair.checkpoint.rawValue)
-                  json.member("lagEvents", pair.backlog.events)
-                  json.member("lagMs", Int64((pair.backlog.since.map { seconds(since: $0) } ?? 0) * 1000))
-                  if let trouble = pair.trouble {
+                  json.member("partition", Int64(assignment.partition.index))
+                  json.member("owner") { if let owner = assignment.owner { $0.write(owner) } else { $0.writeNull() } }
+                  json.member("mode", assignment.mode)
+                  json.member("checkpoint", assignment.checkpoint.rawValue)
+                  json.member("lagEvents", assignment.backlog.events)
+                  json.member("lagMs", Int64((assignment.backlog.since.map { seconds(since: $0) } ?? 0) * 1000))
+                  if let trouble = assignment.trouble {
                     json.member("stoppedAt", trouble.position.rawValue)
                     json.member("reason", trouble.reason)
                   }
@@ -115,7 +121,7 @@ struct Status: AsyncParsableCommand {
         json.array(status.workers) { json, worker in
           json.object { json in
             json.member("name", worker.name)
-            json.member("pairs", Int64(worker.pairs))
+            json.member("assignments", Int64(worker.assignments))
             json.member("runs") { $0.array(worker.serves) { $0.write($1) } }
           }
         }
@@ -130,8 +136,8 @@ extension ProjectionStatus {
   var isSound: Bool {
     entries.allSatisfy { entry in
       entry.parkedStreams == 0
-        && entry.pairs.allSatisfy { pair in
-          pair.trouble == nil && (pair.owner != nil || [.kept, .past].contains(entry.generation.state))
+        && entry.assignments.allSatisfy { assignment in
+          assignment.trouble == nil && (assignment.owner != nil || [.kept, .past].contains(entry.generation.state))
         }
     }
   }

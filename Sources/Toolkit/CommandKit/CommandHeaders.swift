@@ -70,7 +70,7 @@ extension Request {
           guard let parts = tag.wholeMatch(of: /"([1-9][0-9]{0,17})(-[A-Za-z0-9_-]+)?"/), let version = Int64(parts.1)
           else {
             throw Problem.invalidHeader(
-              "If-Match", "must be * or the ETag of a command's answer or of one thing's, such as \"3\", in quotes")
+              "If-Match", "must be * or the ETag of a command's response or of one thing's, such as \"3\", in quotes")
           }
           return Version(version)
         }))

@@ -15,7 +15,7 @@ package struct CommandResponse: Sendable, Hashable {
   package var location: String?
   /// The version as an entity tag.
   package var entityTag: String
-  /// The streams that the command touched, as `TouchedStreams` has them; nil for an answer of before they were stored.
+  /// The streams that the command touched, as `TouchedStreams` has them; nil for a response of before they were stored.
   package var streams: [UInt8]?
   package var body: [UInt8]
 

@@ -90,22 +90,22 @@ public struct CommandRoute: Sendable {
     stream(.delete, path, C.self)
   }
 
-  /// For several streams; the answer is about the first one.
+  /// For several streams; the response is about the first one.
   public static func post<C: Command & Decodable>(_ path: String, _: C.Type) -> CommandRoute {
     several(.post, path, C.self)
   }
 
-  /// For several streams; the answer is about the first one.
+  /// For several streams; the response is about the first one.
   public static func put<C: Command & Decodable>(_ path: String, _: C.Type) -> CommandRoute {
     several(.put, path, C.self)
   }
 
-  /// For several streams; the answer is about the first one.
+  /// For several streams; the response is about the first one.
   public static func patch<C: Command & Decodable>(_ path: String, _: C.Type) -> CommandRoute {
     several(.patch, path, C.self)
   }
 
-  /// For several streams; the answer is about the first one.
+  /// For several streams; the response is about the first one.
   public static func delete<C: Command & Decodable>(_ path: String, _: C.Type) -> CommandRoute {
     several(.delete, path, C.self)
   }

@@ -89,7 +89,7 @@ private enum CommandSettings {
 
   static let patience = Setting.seconds(
     "COMMAND_PATIENCE", default: 5, in: 0.1...60,
-    help: "How long a command may wait to be decided, in seconds; past it the answer is 503.")
+    help: "How long a command may wait to be decided, in seconds; past it the response is 503.")
 
   static let cacheSize = Setting.integer(
     "COMMAND_CACHE_MB", default: 32, in: 1...100_000,
@@ -98,10 +98,10 @@ private enum CommandSettings {
   static let resendPatience = Setting.seconds(
     "COMMAND_RESEND_PATIENCE", default: 10, in: 0.1...300,
     help:
-      "How long an append whose outcome was lost is sent again, in seconds from the loss; past it the answer is 504.")
+      "How long an append whose outcome was lost is sent again, in seconds from the loss; past it the response is 504.")
 
   static let keyRetention = retention(
-    "IDEMPOTENCY_RETENTION", default: "unlimited", help: "How long the answer to an Idempotency-Key is kept.")
+    "IDEMPOTENCY_RETENTION", default: "unlimited", help: "How long the response to an Idempotency-Key is kept.")
 
   static let generatedKeyRetention = retention(
     "IDEMPOTENCY_RETENTION_GENERATED", default: "1",

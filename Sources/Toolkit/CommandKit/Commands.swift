@@ -89,37 +89,37 @@ public struct Commands<Store: EventStore>: Sendable {
     }
   }
 
-  /// Carries the command out, and sends what the store has kept as its answer. The key is in every answer,
+  /// Carries the command out, and sends what the store has kept as its response. The key is in every response,
   /// also in that to a failure: who sends it again, sends it with the key.
   private func respond(
-    _ request: CommandRequest, _ command: some Command, _ answer: @escaping @Sendable (Decided) -> CommandResponse
+    _ request: CommandRequest, _ command: some Command, _ response: @escaping @Sendable (Decided) -> CommandResponse
   ) async throws -> Response {
     let key = request.key.key
     let outcome: CommandOutcome
     do {
       outcome = try await Spans.within("command \(type(of: command).name)") {
-        try await processor.execute(command, request) { answer($0).encoded }
+        try await processor.execute(command, request) { response($0).encoded }
       }
     } catch {
       guard var problem = commandProblem(error) else { throw error }
       problem.headers[.idempotencyKey] = key
       throw problem
     }
-    guard let stored = CommandResponse(outcome.answer) else {
-      throw StoredAnswerError(description: "what is stored for the key \(key) is no response")
+    guard let stored = CommandResponse(outcome.response) else {
+      throw StoredResponseError(description: "what is stored for the key \(key) is no response")
     }
     var headers: HTTPFields = [.eTag: stored.entityTag, .idempotencyKey: key]
     if let location = stored.location { headers[.location] = location }
-    if let incarnation = outcome.incarnation, let streams = stored.streams,
+    if let historyID = outcome.historyID, let streams = stored.streams,
       let touched = TouchedStreams.parse(String(decoding: streams, as: UTF8.self))
     {
       let entries = touched.map { ConsistencyToken.Entry(stream: $0.hash, position: $0.position) }
-      headers[.consistencyToken] = ConsistencyToken(incarnation: incarnation, entries: entries).signed(with: tokenKey)
+      headers[.consistencyToken] = ConsistencyToken(historyID: historyID, entries: entries).signed(with: tokenKey)
     }
     return .json(stored.body, status: .init(code: stored.status), headers: headers)
   }
 }
 
-private struct StoredAnswerError: Error, CustomStringConvertible {
+private struct StoredResponseError: Error, CustomStringConvertible {
   let description: String
 }

@@ -1,12 +1,12 @@
 internal import EventSourcing
 
-/// The batches that are being appended: at most two, and one that takes a turn goes alone.
+/// The batches that are being appended: at most two, and one that takes contention locks goes alone.
 struct BatchesUnderWay {
   static let limit = 2
 
   private var count = 0
   private var commands = 0
-  private var isTurn = false
+  private var holdsLocks = false
   /// Each with how many batches write it.
   private var written: [StreamID: Int] = [:]
 
@@ -14,7 +14,7 @@ struct BatchesUnderWay {
 
   /// A second batch that is smaller than the first would be the start of ever smaller ones.
   func leavesRoom(for waiting: Int) -> Bool {
-    waiting > 0 && (count == 0 || count < Self.limit && !isTurn && waiting >= commands)
+    waiting > 0 && (count == 0 || count < Self.limit && !holdsLocks && waiting >= commands)
   }
 
   func writes(_ stream: StreamID) -> Bool { written[stream] != nil }
@@ -34,13 +34,13 @@ struct BatchesUnderWay {
     }
   }
 
-  mutating func beginTurn() {
+  mutating func beginHoldingLocks() {
     count += 1
-    isTurn = true
+    holdsLocks = true
   }
 
-  mutating func endTurn() {
+  mutating func endHoldingLocks() {
     count -= 1
-    isTurn = false
+    holdsLocks = false
   }
 }

@@ -12,7 +12,7 @@ extension CommandProcessor {
   struct Batch {
     let commands: [PendingCommand]
     let states: [StreamID: StreamState]
-    /// Streams that others write too. While there are any, the batch is decided in turn.
+    /// Streams that others write too. While there are any, the batch is decided under contention locks.
     let contended: [StreamID: StreamState]
     let decided: DecidedBatch?
   }
@@ -27,7 +27,7 @@ extension CommandProcessor {
         if isHalf { halves.prepend(commands) } else { for pending in commands.reversed() { ready.prepend(pending) } }
         return nil
       }
-      underWay.beginTurn()
+      underWay.beginHoldingLocks()
       return Batch(commands: commands, states: states, contended: contended, decided: nil)
     }
     let decided = decide(commands, states)
@@ -43,7 +43,7 @@ extension CommandProcessor {
     do throws(EventStoreError) {
       if let decided = batch.decided {
         settle(decided, try await appendUntilKnown(decided))
-      } else if let (decided, result) = try await appendInTurn(batch) {
+      } else if let (decided, result) = try await appendHoldingLocks(batch) {
         putBack(decided.rest)
         settle(decided, result)
       }
@@ -55,7 +55,7 @@ extension CommandProcessor {
     if let decided = batch.decided {
       underWay.end(commands: decided.commands.count, writing: decided.written)
     } else {
-      underWay.endTurn()
+      underWay.endHoldingLocks()
     }
     // Half by half, so that one value that the store does not take fails alone.
     guard !refused.isEmpty else { return }
@@ -108,31 +108,31 @@ extension CommandProcessor {
 
   /// What a batch is decided on must be of the history that it is appended to.
   var history: UUID? {
-    if incarnation == nil { incarnation = store.knownIncarnation }
-    return incarnation
+    if historyID == nil { historyID = store.knownHistoryID }
+    return historyID
   }
 
-  /// Takes a turn among the replicas, learns what the others have done, and decides on that.
+  /// Takes the contention locks of the batch's streams, reads what other replicas have appended, and decides on that.
   /// - Returns: nil when nothing was decided.
-  private func appendInTurn(_ batch: Batch) async throws(EventStoreError) -> (DecidedBatch, AppendResult)? {
+  private func appendHoldingLocks(_ batch: Batch) async throws(EventStoreError) -> (DecidedBatch, AppendResult)? {
     let contended = batch.contended
-    let turn = Turn(limit: limits.readSize)
+    let decision = ContendedDecision(limit: limits.readSize)
     let (bounds, time, history) = (bounds, now(), history)
-    metrics.turns.increment()
+    metrics.contentionLocks.increment()
     let result: AppendResult?
     do throws(EventStoreError) {
-      result = try await store.appendInTurn(refreshing: contended.mapValues(\.cursor), limit: limits.readSize) {
-        turn.decide(batch.commands, batch.states, $0, bounds, time, history)
+      result = try await store.appendHoldingLocks(refreshing: contended.mapValues(\.cursor), limit: limits.readSize) {
+        decision.decide(batch.commands, batch.states, $0, bounds, time, history)
       }
     } catch {
       guard case .outcomeUnknown(let reason) = error else { throw error }
       // Lost before anything was decided: nothing was sent.
-      guard let decided = turn.decided else { throw .unavailable(reason) }
+      guard let decided = decision.decided else { throw .unavailable(reason) }
       return (decided, try await appendUntilKnown(decided, lost: error))
     }
-    contention.hadTurn(contended.keys) { turn.refreshed[$0] != nil }
-    guard let decided = turn.decided, let result else {
-      // Too much is new for a turn, or it cannot be read: load it outside.
+    contention.heldLocks(contended.keys) { decision.refreshed[$0] != nil }
+    guard let decided = decision.decided, let result else {
+      // Too much is new to read under the locks, or it cannot be read: load it outside.
       for stream in contended.keys { cache[stream] = nil }
       for var pending in batch.commands.reversed() {
         (pending.mustLoad, pending.loaded) = (true, [:])
@@ -141,13 +141,13 @@ extension CommandProcessor {
       return nil
     }
     if case .appended = result {
-      for (stream, state) in turn.refreshed { cache[stream] = state }
+      for (stream, state) in decision.refreshed { cache[stream] = state }
     }
     return (decided, result)
   }
 
   /// Sends the identical batch again until its outcome is known: keys make that harmless, and whoever
-  /// still executes the lost one finds the keys, or guards that do not hold.
+  /// still executes the lost one finds the keys, or expected versions that no longer match.
   private func appendUntilKnown(
     _ decided: DecidedBatch, lost: EventStoreError? = nil
   ) async throws(EventStoreError) -> AppendResult {

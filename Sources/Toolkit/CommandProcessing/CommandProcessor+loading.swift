@@ -107,9 +107,9 @@ extension CommandProcessor {
   /// A command that took effect before is answered as it was, whatever its streams have become.
   private func answerUnreadable(_ pending: PendingCommand, _ error: EventDecodingError) async {
     let request = pending.command.request
-    var batch = AppendBatch(guards: [:], events: [])
+    var batch = AppendBatch(expectedVersions: [:], events: [])
     batch.commands = [
-      AppendBatch.Command(key: request.key, fingerprint: request.fingerprint, eventCount: 0, answer: nil)
+      AppendBatch.Command(key: request.key, fingerprint: request.fingerprint, eventCount: 0, response: nil)
     ]
     do throws(EventStoreError) {
       switch try await store.append(batch) {

@@ -11,7 +11,7 @@ extension CommandProcessor {
     switch result {
     case .appended(let first, _, let repeats, let contended):
       metrics.batchSize.record(decided.commands.count)
-      // Others take turns, and cannot win against one who does not.
+      // Others take contention locks, and cannot win against a replica that takes none.
       for stream in contended { contention.conflicted(stream) }
       commit(decided, first, repeats)
     case .notAppended(let conflicts, let repeats):
@@ -28,9 +28,9 @@ extension CommandProcessor {
 
   /// The store begins another history than the one that everything in memory is of.
   func forgetHistory() {
-    guard incarnation != store.knownIncarnation else { return }
+    guard historyID != store.knownHistoryID else { return }
     logger.error("the store was restored: what was known of it is forgotten")
-    incarnation = store.knownIncarnation
+    historyID = store.knownHistoryID
     cache = StateCache(capacity: limits.cacheBytes)
     contention.forget()
     restores += 1
@@ -39,7 +39,7 @@ extension CommandProcessor {
     for index in halves.indices { for place in halves[index].indices { halves[index][place].loaded = [:] } }
   }
 
-  func commit(_ decided: DecidedBatch, _ first: Position, _ repeats: [Int: StoredAnswer]) {
+  func commit(_ decided: DecidedBatch, _ first: Position, _ repeats: [Int: StoredResponse]) {
     let events = decided.append.events
     var places: [StreamID: (position: Position, eventID: UUID)] = [:]
     // As the batch leaves them. What nobody has written is in the cache as it is.
@@ -52,7 +52,7 @@ extension CommandProcessor {
       } else if let rejection = command.rejection {
         command.pending.command.counters.rejected.increment()
         finish(command.pending, .failure(rejection))
-      } else if let answer = command.answer {
+      } else if let response = command.response {
         var states = command.states
         for offset in command.events {
           places[events[offset].stream] = (first.advanced(by: offset), events[offset].id)
@@ -63,13 +63,13 @@ extension CommandProcessor {
           written[stream] = states[stream]
         }
         command.pending.command.counters.accepted.increment()
-        let text = answer.text(first: first)
+        let text = response.text(first: first)
         let outcome = CommandOutcome(
-          answer: text, receipt: Receipt(states: states, hasChanged: !command.events.isEmpty),
-          incarnation: incarnation ?? store.knownIncarnation)
+          response: text, receipt: Receipt(states: states, hasChanged: !command.events.isEmpty),
+          historyID: historyID ?? store.knownHistoryID)
         finish(
           command.pending, .success(outcome),
-          stored: StoredAnswer(fingerprint: command.pending.command.request.fingerprint, text: text))
+          stored: StoredResponse(fingerprint: command.pending.command.request.fingerprint, text: text))
       }
     }
     for (stream, var state) in written {
@@ -89,11 +89,11 @@ extension CommandProcessor {
   }
 
   /// Answers what was answered before, and decides the others again: in the old order, before anything
-  /// that came later, and in turn with those who wrote the same streams. All of them, since each may have
+  /// that came later, and under contention locks with those who wrote the same streams. All of them, since each may have
   /// read what a stale one wrote.
-  private func retry(_ decided: DecidedBatch, _ conflicts: [StreamID: Version], _ repeats: [Int: StoredAnswer]) {
+  private func retry(_ decided: DecidedBatch, _ conflicts: [StreamID: Version], _ repeats: [Int: StoredResponse]) {
     metrics.conflicts.increment(by: conflicts.count)
-    // Where the same command was sent to two of us, there is nothing to take turns for.
+    // Where the same command was sent to two of us, there is nothing to take locks for.
     let answered = Set(repeats.keys.flatMap { decided.commands[$0].pending.command.streams.map(\.stream) })
     for (stream, version) in conflicts {
       if !answered.contains(stream) { contention.conflicted(stream) }
@@ -148,26 +148,26 @@ extension CommandProcessor {
     }
   }
 
-  func finish(_ pending: PendingCommand, repeated stored: StoredAnswer) {
+  func finish(_ pending: PendingCommand, repeated stored: StoredResponse) {
     pending.command.counters.repeated.increment()
     finish(pending, outcome(pending, stored), stored: stored)
   }
 
   func outcome(
-    _ pending: PendingCommand, _ stored: StoredAnswer
+    _ pending: PendingCommand, _ stored: StoredResponse
   ) -> Result<CommandOutcome, any Error> {
     let request = pending.command.request
     guard stored.fingerprint == request.fingerprint else {
       return .failure(CommandError.keyReused(request.key.key))
     }
     return .success(
-      CommandOutcome(answer: stored.text, receipt: nil, incarnation: incarnation ?? store.knownIncarnation))
+      CommandOutcome(response: stored.text, receipt: nil, historyID: historyID ?? store.knownHistoryID))
   }
 
   /// Answers a command, and those that came with the same key meanwhile: alike, where the answer was
   /// stored; else the next of them is carried out.
   func finish(
-    _ pending: PendingCommand, _ result: Result<CommandOutcome, any Error>, stored: StoredAnswer? = nil
+    _ pending: PendingCommand, _ result: Result<CommandOutcome, any Error>, stored: StoredResponse? = nil
   ) {
     let key = pending.command.request.key
     var result = result

@@ -11,7 +11,7 @@ internal import Synchronization
 /// While one batch commits, the commands that arrive wait; the next batch takes all of them, within
 /// bounds. Once as many wait as are under way, a second batch follows the first without waiting for it,
 /// made of commands that touch nothing that the first one writes. Commands are decided in order of arrival on states in memory, each seeing what those before it
-/// decided, and appended in one call. Every stream that a decision read is guarded by its version, for
+/// decided, and appended in one call. Every stream that a decision read has an expected version, for
 /// rejections and no-ops too: nothing is answered before the store has confirmed what it was decided on.
 public actor CommandProcessor<Store: EventStore>: Service {
   public struct Limits: Sendable {
@@ -52,12 +52,12 @@ public actor CommandProcessor<Store: EventStore>: Service {
   var followers: [IdempotencyKey: Deque<PendingCommand>] = [:]
   var cache: StateCache
   /// The history that the states in memory are of.
-  var incarnation: UUID?
+  var historyID: UUID?
   /// Times that the store turned out to have been restored.
   var restores = 0
   var contention = Contention()
   var underWay = BatchesUnderWay()
-  /// Commands without an answer yet; written by the actor, read by anyone.
+  /// Commands without a response yet; written by the actor, read by anyone.
   let unanswered = Atomic(0)
   var unansweredBytes = 0
   let isStopping = Atomic(false)
@@ -97,11 +97,11 @@ public actor CommandProcessor<Store: EventStore>: Service {
   }
 
   /// Carries out one command, in a batch with others.
-  /// - Parameter answer: makes the answer, of which the store keeps a copy; called once for each time that
+  /// - Parameter response: makes the response, of which the store keeps a copy; called once for each time that
   ///   the command is decided.
   /// - Throws: the command's own rejection, or a `CommandError`.
   public func execute(
-    _ command: some Command, _ request: CommandRequest, answer: @escaping @Sendable (Decided) -> [UInt8]
+    _ command: some Command, _ request: CommandRequest, response: @escaping @Sendable (Decided) -> [UInt8]
   ) async throws -> CommandOutcome {
     guard !isStopping.load(ordering: .relaxed) else { throw CommandError.stopping }
     guard !isOverloaded, unansweredBytes < limits.queueBytes else {
@@ -116,7 +116,7 @@ public actor CommandProcessor<Store: EventStore>: Service {
       metrics.unanswered.increment()
       unansweredBytes += request.size
       let pending = PendingCommand(
-        QueuedCommand(command, streams, request, deadline: .now + limits.patience, answer, continuation))
+        QueuedCommand(command, streams, request, deadline: .now + limits.patience, response, continuation))
       if followers[request.key] == nil {
         followers[request.key] = []
         enqueue(pending)
@@ -217,7 +217,7 @@ public actor CommandProcessor<Store: EventStore>: Service {
   /// Commands that can be decided as soon as there is room.
   private var waiting: Int { ready.count + halves.reduce(0) { $0 + $1.count } }
 
-  /// The commands of the next batch, decided unless that takes a turn; nil when it is better to wait.
+  /// The commands of the next batch, decided unless that takes contention locks; nil when it is better to wait.
   private func nextBatch() -> Batch? {
     guard underWay.leavesRoom(for: waiting) else { return nil }
     // In the order of arrival, stream by stream: what waits for a stream is not overtaken on any of its own.

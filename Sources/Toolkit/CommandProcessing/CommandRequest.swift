@@ -42,7 +42,7 @@ public struct CommandRequest: Sendable {
   }
 }
 
-/// What a command has decided, before it is appended: what its answer is made of.
+/// What a command has decided, before it is appended: what its response is made of.
 public struct Decided: Sendable {
   /// The version of the command's first stream, as the command leaves it.
   public let version: Version
@@ -50,7 +50,7 @@ public struct Decided: Sendable {
   public let hasChanged: Bool
   /// Whether the first stream was not there before.
   public let isNew: Bool
-  /// Stands for a position in the answer's text: that of the first stream's last event. Write it as it is.
+  /// Stands for a position in the response's text: that of the first stream's last event. Write it as it is.
   public let position: [UInt8]
   /// The streams that the command read or wrote, for `TouchedStreams`. Write it as it is.
   public let streams: [UInt8]
@@ -59,11 +59,11 @@ public struct Decided: Sendable {
 /// What came of a command.
 public struct CommandOutcome: Sendable {
   /// As it was stored with the command's key, now or when the key was first used.
-  public let answer: [UInt8]
-  /// nil where the answer was given before.
+  public let response: [UInt8]
+  /// nil where the response was given before.
   public let receipt: Receipt?
-  /// The store's incarnation that the answer's positions are of.
-  public let incarnation: UUID?
+  /// The store's history id that the response's positions are of.
+  public let historyID: UUID?
 }
 
 /// What a command did.

@@ -1,28 +1,28 @@
 internal import EventSourcing
 
-/// Streams that other replicas write too: commands on them are best decided in turn.
+/// Streams that other replicas write too: commands on them are decided under contention locks.
 struct Contention {
-  /// Turns in which nobody else has written a stream, after which it counts as ours alone.
-  static let quietTurns = 8
+  /// Batches under its lock in which nobody else has written a stream; after so many it counts as ours alone.
+  static let quietBatches = 8
   /// Streams kept in mind; more are forgotten, at the price of a conflict each.
   static let capacity = 10_000
 
-  private var turnsLeft: [StreamID: Int] = [:]
+  private var batchesLeft: [StreamID: Int] = [:]
 
   mutating func conflicted(_ stream: StreamID) {
-    if turnsLeft.count >= Self.capacity { turnsLeft = [:] }
-    turnsLeft[stream] = Self.quietTurns
+    if batchesLeft.count >= Self.capacity { batchesLeft = [:] }
+    batchesLeft[stream] = Self.quietBatches
   }
 
-  func contains(_ stream: StreamID) -> Bool { turnsLeft[stream] != nil }
+  func contains(_ stream: StreamID) -> Bool { batchesLeft[stream] != nil }
 
-  /// A turn has ended.
-  mutating func hadTurn(_ streams: some Sequence<StreamID>, new: (StreamID) -> Bool) {
+  /// A batch under these streams' locks has ended.
+  mutating func heldLocks(_ streams: some Sequence<StreamID>, new: (StreamID) -> Bool) {
     for stream in streams {
-      guard let left = turnsLeft[stream] else { continue }
-      turnsLeft[stream] = new(stream) ? Self.quietTurns : left > 1 ? left - 1 : nil
+      guard let left = batchesLeft[stream] else { continue }
+      batchesLeft[stream] = new(stream) ? Self.quietBatches : left > 1 ? left - 1 : nil
     }
   }
 
-  mutating func forget() { turnsLeft = [:] }
+  mutating func forget() { batchesLeft = [:] }
 }

@@ -10,34 +10,34 @@ struct DecidedCommand: Sendable {
   let events: Range<Int>
   /// The command's streams as it left them; positions of the batch's own events are not known yet.
   let states: [StreamID: StreamState]
-  let answer: CommandAnswer?
+  let response: ResponseTemplate?
 }
 
 /// Commands decided in order of arrival, each seeing what those before it decided.
 struct DecidedBatch: Sendable {
   struct Bounds: Sendable {
     var events: Int
-    /// Of events' data and metadata, and of answers.
+    /// Of events' data and metadata, and of responses.
     var bytes: Int
   }
 
   private(set) var commands: [DecidedCommand] = []
   /// What did not fit any more.
   private(set) var rest: ArraySlice<PendingCommand> = []
-  private(set) var append = AppendBatch(guards: [:], events: [])
+  private(set) var append = AppendBatch(expectedVersions: [:], events: [])
   var written: Set<StreamID> { Set(append.events.lazy.map(\.stream)) }
 
   /// - Parameters:
   ///   - batch: at least the first is decided, whatever the bounds.
   ///   - states: of every stream of the batch.
-  /// - Parameter history: the incarnation that the states are of.
+  /// - Parameter history: the history id that the states are of.
   init(
     _ batch: [PendingCommand], from states: [StreamID: StreamState], within bounds: Bounds, at time: Timestamp,
     in history: UUID?
   ) {
     var current = states
-    append.incarnation = history
-    append.guards.reserveCapacity(states.count)
+    append.historyID = history
+    append.expectedVersions.reserveCapacity(states.count)
     append.commands.reserveCapacity(batch.count)
     commands.reserveCapacity(batch.count)
     // The batch's last event of each stream, by its offset.
@@ -52,12 +52,12 @@ struct DecidedBatch: Sendable {
       var own = [StreamID: StreamState](minimumCapacity: command.streams.count)
       for reference in command.streams {
         own[reference.stream] = current[reference.stream]!
-        append.guards[reference.stream] = states[reference.stream]!.version
+        append.expectedVersions[reference.stream] = states[reference.stream]!.version
       }
       let first = append.events.count
       let before = own[command.subject]!.version
       let (rejection, decision, emitted) = Self.decide(command, own, at: time)
-      var answer: CommandAnswer?
+      var response: ResponseTemplate?
       if rejection == nil {
         own = decision.states
         for event in emitted {
@@ -69,23 +69,23 @@ struct DecidedBatch: Sendable {
         let subject = own[command.subject]!
         let own = command.streams.map { ($0.stream, position: own[$0.stream]!.position, offset: offsets[$0.stream]) }
         let base = offsets[command.subject] ?? own.compactMap(\.offset).max()
-        answer = CommandAnswer(
-          command.answer(
+        response = ResponseTemplate(
+          command.response(
             Decided(
               version: subject.version, hasChanged: !emitted.isEmpty, isNew: before == .none && subject.version > .none,
               position: offsets[command.subject] == nil
-                ? Array(String(subject.position.rawValue).utf8) : [CommandAnswer.positionMark],
+                ? Array(String(subject.position.rawValue).utf8) : [ResponseTemplate.positionMark],
               streams: TouchedStreams.text(own, base: base))),
           offset: base)
-        bytes += answer?.text.count ?? 0
+        bytes += response?.text.count ?? 0
       }
       let events = first..<append.events.count
       append.commands.append(
         AppendBatch.Command(
           key: command.request.key, isKeyGenerated: command.request.isKeyGenerated,
-          fingerprint: command.request.fingerprint, eventCount: events.count, answer: answer))
+          fingerprint: command.request.fingerprint, eventCount: events.count, response: response))
       commands.append(
-        DecidedCommand(pending: pending, rejection: rejection, events: events, states: own, answer: answer))
+        DecidedCommand(pending: pending, rejection: rejection, events: events, states: own, response: response))
     }
   }
 

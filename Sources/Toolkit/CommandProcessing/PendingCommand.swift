@@ -7,7 +7,7 @@ final class QueuedCommand: Sendable {
   let name: String
   let streams: [AggregateReference]
   let decide: @Sendable (inout Decision) -> (any Error)?
-  let answer: @Sendable (Decided) -> [UInt8]
+  let response: @Sendable (Decided) -> [UInt8]
   let request: CommandRequest
   let counters: CommandCounters
   /// The span that waits for it; nil where nobody traces.
@@ -18,7 +18,7 @@ final class QueuedCommand: Sendable {
   /// - Parameter streams: the command's own, which it makes anew whenever it is asked.
   init<Requested: Command>(
     _ command: Requested, _ streams: [AggregateReference], _ request: CommandRequest, deadline: ContinuousClock.Instant,
-    _ answer: @escaping @Sendable (Decided) -> [UInt8],
+    _ response: @escaping @Sendable (Decided) -> [UInt8],
     _ continuation: CheckedContinuation<CommandOutcome, any Error>
   ) {
     name = Requested.name
@@ -27,7 +27,7 @@ final class QueuedCommand: Sendable {
       do { try command.decide(&decision) } catch { return error }
       return nil
     }
-    self.answer = answer
+    self.response = response
     self.request = request
     counters = .of(Requested.self)
     span = .current

@@ -4,7 +4,7 @@ internal import Synchronization
 
 struct ProcessorMetrics: Sendable {
   let conflicts = Counter(label: "command_conflicts_total")
-  let turns = Counter(label: "command_turns_total")
+  let contentionLocks = Counter(label: "command_contention_locks_total")
   let resent = Counter(label: "command_batches_resent_total")
   let batchSize = Recorder(label: "command_batch_size")
   /// From a batch's first sending until its outcome is known.

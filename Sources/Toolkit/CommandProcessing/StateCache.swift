@@ -1,6 +1,6 @@
 internal import EventSourcing
 
-/// Folded states of streams, bounded in bytes. Nothing in it is trusted: the guards of an append prove
+/// Folded states of streams, bounded in bytes. Nothing in it is trusted: the expected versions of an append prove
 /// every state that a decision used.
 ///
 /// Two generations: what is used lives in the young one; when that is half of all it becomes the old one,

@@ -1,6 +1,6 @@
 public import EventSourcing
 
-/// The streams of a command, by their hashes, with the positions of their last events, in the form in which an answer
+/// The streams of a command, by their hashes, with the positions of their last events, in the form in which a response
 /// is stored: before the append the positions are not known, and are written as differences to the one that the append
 /// puts in the place of its mark.
 ///
@@ -10,7 +10,7 @@ public enum TouchedStreams {
   ///   - streams: with the offset of their last event in the batch, or their position where they have none in it.
   ///   - base: the offset that the mark stands for; nil where no stream has any.
   static func text(_ streams: [(StreamID, position: Position, offset: Int?)], base: Int?) -> [UInt8] {
-    var text: [UInt8] = base == nil ? [UInt8(ascii: "0")] : [CommandAnswer.positionMark]
+    var text: [UInt8] = base == nil ? [UInt8(ascii: "0")] : [ResponseTemplate.positionMark]
     text.reserveCapacity(2 + streams.count * 24)
     for (stream, position, offset) in streams {
       let (sign, number): (Character, Int64)

@@ -18,8 +18,11 @@ public struct EventStoreCheck: Sendable, CustomTestStringConvertible {
     EventStoreCheck(testDescription: "an event is read back as it was appended", body: roundTrip),
     EventStoreCheck(testDescription: "positions and versions are dense over batches of several streams", body: density),
     EventStoreCheck(
-      testDescription: "a guard that does not hold stops the whole batch and tells the version", body: conflicts),
-    EventStoreCheck(testDescription: "guards are checked without events too, and nothing is taken", body: guardsAlone),
+      testDescription: "an expected version that does not match stops the whole batch and tells the actual one",
+      body: conflicts),
+    EventStoreCheck(
+      testDescription: "expected versions are checked without events too, and nothing is taken",
+      body: expectedVersionsAlone),
     EventStoreCheck(testDescription: "reads begin after a place and end at a limit", body: reads),
     EventStoreCheck(testDescription: "a page has the categories that are wanted, and its ends", body: pages),
     EventStoreCheck(
@@ -41,7 +44,7 @@ private let b = StreamID(rawValue: "thing-b")
   let new = event(a, #"{"text":"ünï 🎁 \n","n":-9223372036854775808,"same":1, "order": [ 2 ]}"#)
   guard
     case .appended(let first, let recordedAt, _, _) = try await store.append(
-      AppendBatch(guards: [a: .none], events: [new]))
+      AppendBatch(expectedVersions: [a: .none], events: [new]))
   else { return #expect(Bool(false), "not appended") }
   #expect(first == Position(1))
   let read = try #require(try await store.events(in: a, after: .none, limit: 10).first)
@@ -53,9 +56,9 @@ private let b = StreamID(rawValue: "thing-b")
 }
 
 @Sendable private func density(_ store: any EventStore) async throws {
-  _ = try await store.append(AppendBatch(guards: [:], events: [event(a), event(b), event(a)]))
+  _ = try await store.append(AppendBatch(expectedVersions: [:], events: [event(a), event(b), event(a)]))
   let result = try await store.append(
-    AppendBatch(guards: [a: Version(2), b: Version(1)], events: [event(b), event(a), event(b)]))
+    AppendBatch(expectedVersions: [a: Version(2), b: Version(1)], events: [event(b), event(a), event(b)]))
   guard case .appended(let first, _, _, _) = result else { return #expect(Bool(false), "\(result)") }
   #expect(first == Position(4))
   let all = try await store.events(after: .start, limit: 100)
@@ -67,25 +70,28 @@ private let b = StreamID(rawValue: "thing-b")
 }
 
 @Sendable private func conflicts(_ store: any EventStore) async throws {
-  _ = try await store.append(AppendBatch(guards: [:], events: [event(a)]))
+  _ = try await store.append(AppendBatch(expectedVersions: [:], events: [event(a)]))
   let c = StreamID(rawValue: "thing-c")
-  for (guards, actual) in [
+  for (expectedVersions, actual) in [
     ([a: Version.none], [a: Version(1)]), ([a: Version(2)], [a: Version(1)]), ([b: Version(1)], [b: Version.none]),
     ([a: Version(7), b: Version(7), c: Version.none], [a: Version(1), b: Version.none]),
   ] {
     #expect(
-      try await store.append(AppendBatch(guards: guards, events: [event(a), event(c)]))
+      try await store.append(AppendBatch(expectedVersions: expectedVersions, events: [event(a), event(c)]))
         == .notAppended(conflicts: actual))
   }
   #expect(try await store.head() == Position(1))
   #expect(try await store.events(in: c, after: .none, limit: 10).isEmpty)
 }
 
-@Sendable private func guardsAlone(_ store: any EventStore) async throws {
-  _ = try await store.append(AppendBatch(guards: [:], events: [event(a)]))
+@Sendable private func expectedVersionsAlone(_ store: any EventStore) async throws {
+  _ = try await store.append(AppendBatch(expectedVersions: [:], events: [event(a)]))
   #expect(
-    try await store.append(AppendBatch(guards: [a: .none], events: [])) == .notAppended(conflicts: [a: Version(1)]))
-  guard case .appended(let next, _, _, _) = try await store.append(AppendBatch(guards: [a: Version(1)], events: []))
+    try await store.append(AppendBatch(expectedVersions: [a: .none], events: []))
+      == .notAppended(conflicts: [a: Version(1)]))
+  guard
+    case .appended(let next, _, _, _) = try await store.append(
+      AppendBatch(expectedVersions: [a: Version(1)], events: []))
   else { return #expect(Bool(false), "not confirmed") }
   #expect(next == Position(2))
   #expect(try await store.head() == Position(1))
@@ -94,7 +100,8 @@ private let b = StreamID(rawValue: "thing-b")
 @Sendable private func reads(_ store: any EventStore) async throws {
   let streams = (0..<40).map { StreamID(rawValue: "thing-\($0)") }
   for round in 0..<5 {
-    _ = try await store.append(AppendBatch(guards: [:], events: streams.map { event($0, "{\"round\":\(round)}") }))
+    _ = try await store.append(
+      AppendBatch(expectedVersions: [:], events: streams.map { event($0, "{\"round\":\(round)}") }))
   }
   #expect(try await store.events(in: streams[3], after: Version(2), limit: 2).map(\.version.rawValue) == [3, 4])
   #expect(try await store.events(in: streams[3], after: Version(5), limit: 2).isEmpty)
@@ -138,7 +145,7 @@ private let b = StreamID(rawValue: "thing-b")
   let data = "\"\(String(repeating: "x", count: 98))\""
   for n in 1...12 {
     let stream = StreamID(rawValue: "\(n.isMultiple(of: 2) ? "b" : "a")-\(n)")
-    _ = try await store.append(AppendBatch(guards: [:], events: [event(stream, data)]))
+    _ = try await store.append(AppendBatch(expectedVersions: [:], events: [event(stream, data)]))
   }
   func page(_ from: Int64, _ categories: Set<String>, _ events: Int, bytes: Int = 1_000_000) async throws -> [Int64] {
     let page = try await store.page(
@@ -167,7 +174,7 @@ private let b = StreamID(rawValue: "thing-b")
           let stream = streams[(worker + appended) % 4]
           let version = Version(Int64(try await store.events(in: stream, after: .none, limit: 10_000).count))
           let result = try await store.append(
-            AppendBatch(guards: [stream: version], events: [event(stream), event(stream)]))
+            AppendBatch(expectedVersions: [stream: version], events: [event(stream), event(stream)]))
           if case .appended = result { appended += 1 }
         }
         return 0

@@ -22,9 +22,9 @@ public struct IdempotencyKey: Hashable, Sendable, CustomStringConvertible {
 
 /// What a command is answered, in UTF-8; opaque to the store, which keeps it with the command's key.
 ///
-/// Where the answer names a position that only the append decides, it holds `positionMark`, and `offset`
+/// Where the response names a position that only the append decides, it holds `positionMark`, and `offset`
 /// says which of the batch's events is meant.
-public struct CommandAnswer: Sendable, Hashable {
+public struct ResponseTemplate: Sendable, Hashable {
   public static let positionMark: UInt8 = 1
 
   public let text: [UInt8]
@@ -36,7 +36,7 @@ public struct CommandAnswer: Sendable, Hashable {
     self.offset = offset
   }
 
-  /// The answer as it is stored and sent.
+  /// The response as it is stored and sent.
   /// - Parameter first: the position of the batch's first event.
   public func text(first: Position) -> [UInt8] {
     guard let offset else { return text }
@@ -47,8 +47,8 @@ public struct CommandAnswer: Sendable, Hashable {
   }
 }
 
-/// An answer as it was stored, with the fingerprint of the request that it answered.
-public struct StoredAnswer: Sendable, Hashable {
+/// A response as it was stored, with the fingerprint of the request that it answered.
+public struct StoredResponse: Sendable, Hashable {
   public let fingerprint: UUID
   public let text: [UInt8]
 
@@ -58,7 +58,7 @@ public struct StoredAnswer: Sendable, Hashable {
   }
 }
 
-/// Commands and their events, to be appended in one atomic step if every guard holds.
+/// Commands and their events, to be appended in one atomic step if every stream has its expected version.
 public struct AppendBatch: Sendable {
   public struct Command: Sendable {
     public let key: IdempotencyKey
@@ -69,31 +69,31 @@ public struct AppendBatch: Sendable {
     /// How many of the batch's events are its own.
     public let eventCount: Int
     /// Stored with the key; nil for a rejection, of which nothing is stored.
-    public let answer: CommandAnswer?
+    public let response: ResponseTemplate?
 
     public init(
-      key: IdempotencyKey, isKeyGenerated: Bool = false, fingerprint: UUID, eventCount: Int, answer: CommandAnswer?
+      key: IdempotencyKey, isKeyGenerated: Bool = false, fingerprint: UUID, eventCount: Int, response: ResponseTemplate?
     ) {
       self.key = key
       self.isKeyGenerated = isKeyGenerated
       self.fingerprint = fingerprint
       self.eventCount = eventCount
-      self.answer = answer
+      self.response = response
     }
   }
 
   /// Streams that the decisions read, and the version that each had then; `Version.none` for a stream
-  /// that was not there. A stream that is written without being guarded takes the events at any version.
-  public var guards: [StreamID: Version]
-  /// The incarnation of the history that it was decided on; nil where it was decided on none.
-  public var incarnation: UUID?
+  /// that was not there. A stream that is written without an expected version takes the events at any version.
+  public var expectedVersions: [StreamID: Version]
+  /// The history id of the history that it was decided on; nil where it was decided on none.
+  public var historyID: UUID?
   /// In the order in which they take their positions. A stream may occur several times.
   public var events: [NewEvent]
   /// No key occurs twice.
   public var commands: [Command]
 
-  public init(guards: [StreamID: Version], events: [NewEvent], commands: [Command] = []) {
-    self.guards = guards
+  public init(expectedVersions: [StreamID: Version], events: [NewEvent], commands: [Command] = []) {
+    self.expectedVersions = expectedVersions
     self.events = events
     self.commands = commands
   }
@@ -103,14 +103,14 @@ public enum AppendResult: Sendable, Equatable {
   /// Durable. The events have the positions from `first` on, in order; for a batch without events
   /// `first` is the position that the next event will have. `repeats` are commands without events whose
   /// keys were known, by their index: they have been answered before. When others hold
-  /// a turn for streams that were written, these are `contended`: who goes on without one may starve them.
+  /// the contention lock of streams that were written, these are `contended`: a replica that takes none may starve them.
   case appended(
-    first: Position, recordedAt: Timestamp, repeats: [Int: StoredAnswer] = [:], contended: Set<StreamID> = [])
-  /// Nothing was appended: these streams have other versions than their guards say, or commands with
+    first: Position, recordedAt: Timestamp, repeats: [Int: StoredResponse] = [:], contended: Set<StreamID> = [])
+  /// Nothing was appended: these streams have other versions than expected, or commands with
   /// events have been answered before.
-  case notAppended(conflicts: [StreamID: Version], repeats: [Int: StoredAnswer] = [:])
+  case notAppended(conflicts: [StreamID: Version], repeats: [Int: StoredResponse] = [:])
   /// Nothing was appended: the store was restored and begins another history than the batch is of, which it names
-  /// as `knownIncarnation` from now on. What was known of the old one is void. `afterLoss`: an earlier attempt
+  /// as `knownHistoryID` from now on. What was known of the old one is void. `afterLoss`: an earlier attempt
   /// was lost, and may be part of the new one.
   case restored(afterLoss: Bool = false)
 }
@@ -199,19 +199,19 @@ public struct PageLimit: Sendable, Hashable {
 
 /// An append-only store of events with dense positions in commit order and optimistic concurrency.
 public protocol EventStore: Sendable {
-  /// The store's incarnation as it was last seen; nil before it was.
-  var knownIncarnation: UUID? { get }
+  /// The store's history id as it was last seen; nil before it was.
+  var knownHistoryID: UUID? { get }
 
   func append(_ batch: AppendBatch) async throws(EventStoreError) -> AppendResult
 
-  /// Takes a turn among those who write the same streams, reads what is new in them, and appends what
-  /// `decide` makes of it; nil appends nothing. The turn is a hint that keeps replicas from deciding in
-  /// vain: guards hold as ever.
+  /// Takes the contention locks of these streams, reads what is new in them, and appends what
+  /// `decide` makes of it; nil appends nothing. The locks are a hint that keeps replicas from deciding in
+  /// vain: expected versions are checked as ever.
   /// - Parameters:
   ///   - streams: up to where each is known.
   ///   - limit: events read of each at most.
   ///   - decide: called at most once.
-  func appendInTurn(
+  func appendHoldingLocks(
     refreshing streams: [StreamID: StreamCursor], limit: Int,
     _ decide: @escaping @Sendable ([StreamID: [RecordedEvent]]) -> AppendBatch?
   ) async throws(EventStoreError) -> AppendResult?
@@ -247,5 +247,5 @@ public protocol EventStore: Sendable {
   func heads(of partitioning: Partitioning) async throws(EventStoreError) -> [PartitionHead]
 
   /// Names this history: a store that was restored to an earlier time gets another.
-  func incarnation() async throws(EventStoreError) -> UUID
+  func historyID() async throws(EventStoreError) -> UUID
 }

@@ -4,19 +4,19 @@ public import FoundationEssentials
 public actor InMemoryEventStore: EventStore {
   private var all: [RecordedEvent] = []
   private var streams: [StreamID: [RecordedEvent]] = [:]
-  private var answers: [IdempotencyKey: StoredAnswer] = [:]
+  private var responses: [IdempotencyKey: StoredResponse] = [:]
   private var snapshots: [StreamID: [Int: Snapshot]] = [:]
   private let id = UUID()
-  public nonisolated var knownIncarnation: UUID? { id }
+  public nonisolated var knownHistoryID: UUID? { id }
   private let clock: @Sendable () -> Timestamp
 
   public init(clock: @escaping @Sendable () -> Timestamp = { .now }) { self.clock = clock }
 
   public func append(_ batch: AppendBatch) -> AppendResult {
-    var repeats: [Int: StoredAnswer] = [:]
-    for (index, command) in batch.commands.enumerated() { repeats[index] = answers[command.key] }
+    var repeats: [Int: StoredResponse] = [:]
+    for (index, command) in batch.commands.enumerated() { repeats[index] = responses[command.key] }
     var conflicts: [StreamID: Version] = [:]
-    for (stream, expected) in batch.guards where version(of: stream) != expected {
+    for (stream, expected) in batch.expectedVersions where version(of: stream) != expected {
       conflicts[stream] = version(of: stream)
     }
     guard conflicts.isEmpty, !repeats.keys.contains(where: { batch.commands[$0].eventCount > 0 }) else {
@@ -33,13 +33,13 @@ public actor InMemoryEventStore: EventStore {
       streams[event.stream, default: []].append(recorded)
     }
     for (index, command) in batch.commands.enumerated() where repeats[index] == nil {
-      guard let answer = command.answer else { continue }
-      answers[command.key] = StoredAnswer(fingerprint: command.fingerprint, text: answer.text(first: first))
+      guard let response = command.response else { continue }
+      responses[command.key] = StoredResponse(fingerprint: command.fingerprint, text: response.text(first: first))
     }
     return .appended(first: first, recordedAt: recordedAt, repeats: repeats)
   }
 
-  public func appendInTurn(
+  public func appendHoldingLocks(
     refreshing streams: [StreamID: StreamCursor], limit: Int,
     _ decide: @escaping @Sendable ([StreamID: [RecordedEvent]]) -> AppendBatch?
   ) -> AppendResult? {
@@ -107,7 +107,7 @@ public actor InMemoryEventStore: EventStore {
     }
   }
 
-  public func incarnation() -> UUID { id }
+  public func historyID() -> UUID { id }
 
   private func version(of stream: StreamID) -> Version { Version(Int64(streams[stream]?.count ?? 0)) }
 }

@@ -9,10 +9,10 @@ internal import Synchronization
 /// A store that was restored to an earlier time would give the same positions to other events. It shows
 /// by a server that is not the one that the store was last declared to live on (looked at with every new
 /// connection), or by an event that was there and is gone (looked at with every append). Then nothing is
-/// appended until an operator has said what happened, which gives the store a new incarnation.
+/// appended until an operator has said what happened, which gives the store a new history id.
 final class KnownHistory: Sendable {
   struct Seen: Sendable {
-    var incarnation: UUID?
+    var historyID: UUID?
     var position = Position.start
     var eventID: UUID?
   }
@@ -22,20 +22,20 @@ final class KnownHistory: Sendable {
   var seen: Seen { state.withLock { $0 } }
 
   /// An append of this history was confirmed up to there.
-  func saw(_ position: Position, _ eventID: UUID, in incarnation: UUID?) {
+  func saw(_ position: Position, _ eventID: UUID, in historyID: UUID?) {
     state.withLock { state in
-      guard state.incarnation == incarnation, position > state.position else { return }
+      guard state.historyID == historyID, position > state.position else { return }
       (state.position, state.eventID) = (position, eventID)
     }
   }
 
-  /// The store has this incarnation now.
+  /// The store has this history id now.
   /// - Returns: whether another was known before.
-  func adopt(_ incarnation: UUID) -> Bool {
+  func adopt(_ historyID: UUID) -> Bool {
     state.withLock { state in
-      guard state.incarnation != incarnation else { return false }
-      defer { state = Seen(incarnation: incarnation) }
-      return state.incarnation != nil
+      guard state.historyID != historyID else { return false }
+      defer { state = Seen(historyID: historyID) }
+      return state.historyID != nil
     }
   }
 }
@@ -75,29 +75,29 @@ extension PostgresEventStore {
 
   /// Declares that a restore, or a failover, has ended and that the store may be used as it is.
   ///
-  /// The store gets a new incarnation, by which everything that remembers a position of the old one
+  /// The store gets a new history id, by which everything that remembers a position of the old one
   /// recognises that events may be gone; unless `losingNothing`, by which the caller vouches that every
   /// acknowledged event is there, as after a switch to a synchronous standby.
-  /// - Returns: the incarnation and the head.
+  /// - Returns: the history id and the head.
   public static func declareRestored(
     losingNothing: Bool, _ connection: PostgresConnection
-  ) async throws -> (incarnation: UUID, head: Position) {
+  ) async throws -> (historyID: UUID, head: Position) {
     try await connection.transaction { connection in
       // Behind every append that is under way.
       try connection.query("select pg_advisory_xact_lock(7310029201180266610)")
-      let incarnation = try connection.query(
+      let historyID = try connection.query(
         """
         update event_store.identity i
-        set incarnation = case when \(losingNothing) then i.incarnation else gen_random_uuid() end,
+        set history_id = case when \(losingNothing) then i.history_id else gen_random_uuid() end,
           system_identifier = s.system_identifier, timeline = s.timeline,
           restored_position = case when \(losingNothing) then i.restored_position
             else (select coalesce(max(e.position), 0) from event_store.events e) end
         from event_store.server_identity() s
-        returning i.incarnation
+        returning i.history_id
         """
       ).value(UUID.self)
       let head = try connection.query("select coalesce(max(position), 0) from event_store.events").value(Int64.self)
-      return (incarnation, Position(head))
+      return (historyID, Position(head))
     }
   }
 }

@@ -14,7 +14,7 @@ extension PostgresEventStore {
     }
   }
 
-  public func appendInTurn(
+  public func appendHoldingLocks(
     refreshing streams: [StreamID: StreamCursor], limit: Int,
     _ decide: @escaping @Sendable ([StreamID: [RecordedEvent]]) -> AppendBatch?
   ) async throws(EventStoreError) -> AppendResult? {
@@ -22,17 +22,17 @@ extension PostgresEventStore {
     return try await translating(isAppend: true) {
       let seen = try await seen()
       return try await pool.withConnection { connection in
-        let new = try await connection.takeTurns(
-          Self.turns(of: streams.keys), Self.events(of: streams, limit: limit), timeout: timeout)
+        let new = try await connection.takeContentionLocks(
+          Self.contentionLocks(of: streams.keys), Self.events(of: streams, limit: limit), timeout: timeout)
         let events = try Self.events(of: new)
-        if let incarnation = seen.incarnation, let last = events.max(by: { $0.position < $1.position }) {
-          history.saw(last.position, last.id, in: incarnation)
+        if let historyID = seen.historyID, let last = events.max(by: { $0.position < $1.position }) {
+          history.saw(last.position, last.id, in: historyID)
         }
         guard let batch = decide(Dictionary(grouping: events, by: \.stream)) else {
           try await connection.query("rollback")
           return nil
         }
-        let rows = try await connection.endTurns(try appendQuery(batch, seen), timeout: timeout)
+        let rows = try await connection.appendAndCommit(try appendQuery(batch, seen), timeout: timeout)
         return try understand(rows, batch, seen)
       }
     }
@@ -40,7 +40,7 @@ extension PostgresEventStore {
 
   /// The history that the next append is made in: the store's, when none is known yet.
   private func seen() async throws -> KnownHistory.Seen {
-    if history.seen.incarnation == nil { _ = history.adopt(try await incarnation()) }
+    if history.seen.historyID == nil { _ = history.adopt(try await historyID()) }
     return history.seen
   }
 
@@ -49,49 +49,49 @@ extension PostgresEventStore {
       throw EventStoreError.refused("an event of \(size) bytes; allowed: \(Self.maximumEventSize)")
     }
     let (events, commands) = (batch.events, batch.commands)
-    let turns = Self.turns(of: Self.continued(batch))
+    let locks = Self.contentionLocks(of: Self.continued(batch))
     // What this process has seen since of another history says nothing about the one that the batch is of.
-    let seen = batch.incarnation.map { $0 == seen.incarnation ? seen : KnownHistory.Seen(incarnation: $0) } ?? seen
+    let seen = batch.historyID.map { $0 == seen.historyID ? seen : KnownHistory.Seen(historyID: $0) } ?? seen
     return """
-      select first_position, recorded, incarnation, history, conflict_streams, conflict_versions,
-        known_commands, known_fingerprints, known_answers, contended
+      select first_position, recorded, history_id, history, conflict_streams, conflict_versions,
+        known_commands, known_fingerprints, known_responses, contended
       from event_store.append(
-        \(optional: seen.incarnation), \(seen.position.rawValue), \(optional: seen.eventID),
-        \(array: batch.guards.keys.map(\.rawValue)), \(array: batch.guards.values.map(\.rawValue)),
+        \(optional: seen.historyID), \(seen.position.rawValue), \(optional: seen.eventID),
+        \(array: batch.expectedVersions.keys.map(\.rawValue)), \(array: batch.expectedVersions.values.map(\.rawValue)),
         \(array: commands.map(\.key.scope)), \(array: commands.map(\.key.key)),
         \(array: commands.map(\.isKeyGenerated)), \(array: commands.map(\.fingerprint)),
         \(array: commands.map { Int32($0.eventCount) }),
-        \(array: commands.map { $0.answer.map { PostgresText(utf8: $0.text) } }),
-        \(array: commands.map { $0.answer?.offset.map { Int32($0) } }),
+        \(array: commands.map { $0.response.map { PostgresText(utf8: $0.text) } }),
+        \(array: commands.map { $0.response?.offset.map { Int32($0) } }),
         \(array: events.map(\.stream.rawValue)), \(array: events.map { Int32($0.stream.hash) }),
         \(array: events.map(\.id)), \(array: events.map(\.type)), \(array: events.map { Int32($0.schemaVersion) }),
         \(array: events.map { PostgresText(utf8: $0.data) }), \(array: events.map { PostgresText(utf8: $0.metadata) }),
-        \(array: turns))
+        \(array: locks))
       """
   }
 
   /// The streams that are written and were there before.
   private static func continued(_ batch: AppendBatch) -> Set<StreamID> {
-    Set(batch.events.map(\.stream)).filter { batch.guards[$0] != Version.none }
+    Set(batch.events.map(\.stream)).filter { batch.expectedVersions[$0] != Version.none }
   }
 
-  /// Turns of one append, at most: each is a lock in PostgreSQL's shared table, which has room for some thousand.
-  private static var maximumTurns: Int { 1_024 }
+  /// Contention locks of one append, at most: each is an entry in PostgreSQL's shared table, which has room for some thousand.
+  private static var maximumContentionLocks: Int { 1_024 }
 
-  /// The turns of these streams, in the order in which they are to be taken. Of very many some go without one.
-  private static func turns(of streams: some Sequence<StreamID>) -> [Int32] {
-    Array(Set(streams.map(turn)).sorted().prefix(maximumTurns))
+  /// The contention locks of these streams, in the order in which they are taken. Of very many streams some go without one.
+  private static func contentionLocks(of streams: some Sequence<StreamID>) -> [Int32] {
+    Array(Set(streams.map(contentionLock)).sorted().prefix(maximumContentionLocks))
   }
 
-  /// So many that streams hardly ever share one: who shares the turn of a busy stream waits for it in vain (decision 2).
-  package static func turn(of stream: StreamID) -> Int32 {
+  /// So many that streams hardly ever share one: a stream that shares the lock of a busy one waits for it in vain (decision 2).
+  package static func contentionLock(of stream: StreamID) -> Int32 {
     Int32(bitPattern: UInt32(truncatingIfNeeded: stream.wideHash >> 32))
   }
 
-  /// An answer that cannot be read, as after a migration to another form, says nothing of what was stored.
+  /// A response that cannot be read, as after a migration to another form, says nothing of what was stored.
   private func understand(_ rows: ResultSet, _ batch: AppendBatch, _ seen: KnownHistory.Seen) throws -> AppendResult {
     do { return try result(rows, batch, seen) } catch let error as PostgresError {
-      throw EventStoreError.outcomeUnknown("the answer to an append cannot be read: \(error)")
+      throw EventStoreError.outcomeUnknown("the response to an append cannot be read: \(error)")
     }
   }
 
@@ -99,16 +99,16 @@ extension PostgresEventStore {
     _ rows: ResultSet, _ batch: AppendBatch, _ seen: KnownHistory.Seen
   ) throws -> AppendResult {
     guard let row = rows.first else { throw PostgresError(.decoding, "append answered no row") }
-    let incarnation = try row.column(2, as: UUID.self)
+    let historyID = try row.column(2, as: UUID.self)
     if let change = try row.column(3, as: String?.self) {
-      guard incarnation == batch.incarnation ?? seen.incarnation else {
-        _ = history.adopt(incarnation)
+      guard historyID == batch.historyID ?? seen.historyID else {
+        _ = history.adopt(historyID)
         return .restored()
       }
       throw EventStoreError.historyChanged(
         change + "; was it restored? Nothing is appended until counterflow restore-finished has been run")
     }
-    let (streams, versions, indices, fingerprints, answers) = (
+    let (streams, versions, indices, fingerprints, responses) = (
       try row.column(4, as: PostgresArray<String>?.self)?.elements ?? [],
       try row.column(5, as: PostgresArray<Int64>?.self)?.elements ?? [],
       try row.column(6, as: PostgresArray<Int32>?.self)?.elements ?? [],
@@ -118,8 +118,8 @@ extension PostgresEventStore {
     let conflicts = Dictionary(
       uniqueKeysWithValues: zip(streams, versions).map { (StreamID(rawValue: $0), Version($1)) })
     let repeats = Dictionary(
-      uniqueKeysWithValues: zip(indices, zip(fingerprints, answers)).map { index, stored in
-        (Int(index) - 1, StoredAnswer(fingerprint: stored.0, text: Array(stored.1.utf8)))
+      uniqueKeysWithValues: zip(indices, zip(fingerprints, responses)).map { index, stored in
+        (Int(index) - 1, StoredResponse(fingerprint: stored.0, text: Array(stored.1.utf8)))
       })
     guard conflicts.isEmpty, !repeats.keys.contains(where: { batch.commands[$0].eventCount > 0 }) else {
       return .notAppended(conflicts: conflicts, repeats: repeats)
@@ -127,10 +127,10 @@ extension PostgresEventStore {
     let first = Position(try row.column(0, as: Int64.self))
     let recordedAt = try row.column(1, as: PostgresTimestamp.self)
     if let last = batch.events.last {
-      history.saw(first.advanced(by: batch.events.count - 1), last.id, in: incarnation)
+      history.saw(first.advanced(by: batch.events.count - 1), last.id, in: historyID)
     }
     let held = Set(try row.column(9, as: PostgresArray<Int32>?.self)?.elements ?? [])
-    let contended: Set = held.isEmpty ? [] : Self.continued(batch).filter { held.contains(Self.turn(of: $0)) }
+    let contended: Set = held.isEmpty ? [] : Self.continued(batch).filter { held.contains(Self.contentionLock(of: $0)) }
     return .appended(
       first: first, recordedAt: Timestamp(microsecondsSince1970: recordedAt.microsecondsSince1970), repeats: repeats,
       contended: contended)
@@ -138,19 +138,19 @@ extension PostgresEventStore {
 }
 
 extension PostgresConnection {
-  /// Begins a transaction that holds the turns, and reads what is new in it: one round trip.
-  fileprivate func takeTurns(_ turns: [Int32], _ events: Query, timeout: Duration) throws -> ResultSet {
-    let answers = try pipeline(
-      ["begin", "select event_store.take_turns(\(array: turns))", events], timeout: timeout)
-    _ = try (answers[0].get(), answers[1].get())
-    return try answers[2].get()
+  /// Begins a transaction that holds the locks, and reads what is new in it: one round trip.
+  fileprivate func takeContentionLocks(_ locks: [Int32], _ events: Query, timeout: Duration) throws -> ResultSet {
+    let responses = try pipeline(
+      ["begin", "select event_store.take_contention_locks(\(array: locks))", events], timeout: timeout)
+    _ = try (responses[0].get(), responses[1].get())
+    return try responses[2].get()
   }
 
   /// Appends and commits in one round trip: the append's lock is not held while the network is waited for.
-  fileprivate func endTurns(_ append: Query, timeout: Duration) throws -> ResultSet {
-    let answers = try pipeline([append, "commit"], timeout: timeout)
-    let rows = try answers[0].get()
-    _ = try answers[1].get()
+  fileprivate func appendAndCommit(_ append: Query, timeout: Duration) throws -> ResultSet {
+    let responses = try pipeline([append, "commit"], timeout: timeout)
+    let rows = try responses[0].get()
+    _ = try responses[1].get()
     return rows
   }
 }

@@ -50,11 +50,11 @@ extension PostgresEventStore {
 
   private func read(_ query: Query) async throws(EventStoreError) -> PartitionPage {
     try await translating {
-      let incarnation = history.seen.incarnation
+      let historyID = history.seen.historyID
       let page = try Self.page(of: try await pool.query(query))
       // What was shown to anyone must be there at the next append.
-      if let incarnation, let last = page.events.max(by: { $0.position < $1.position }) {
-        history.saw(last.position, last.id, in: incarnation)
+      if let historyID, let last = page.events.max(by: { $0.position < $1.position }) {
+        history.saw(last.position, last.id, in: historyID)
       }
       return page
     }

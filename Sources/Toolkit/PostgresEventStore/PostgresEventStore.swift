@@ -24,7 +24,7 @@ public struct PostgresEventStore: EventStore {
     self.appendTimeout = appendTimeout
   }
 
-  public var knownIncarnation: UUID? { history.seen.incarnation }
+  public var knownHistoryID: UUID? { history.seen.historyID }
 
   public func head() async throws(EventStoreError) -> Position {
     try await translating {
@@ -32,9 +32,9 @@ public struct PostgresEventStore: EventStore {
     }
   }
 
-  public func incarnation() async throws(EventStoreError) -> UUID {
+  public func historyID() async throws(EventStoreError) -> UUID {
     try await translating {
-      try await pool.query("select incarnation from event_store.identity").value(UUID.self)
+      try await pool.query("select history_id from event_store.identity").value(UUID.self)
     }
   }
 

@@ -65,13 +65,13 @@ public struct Generations: Sendable {
   /// Makes the next generation and its tables.
   /// - Returns: its number; nil when another one is being built.
   public func add(
-    _ projection: Projection, _ partitioning: Partitioning, incarnation: UUID, state: Generation.State,
+    _ projection: Projection, _ partitioning: Partitioning, historyID: UUID, state: Generation.State,
     until: Position? = nil, activates: Bool = true
   ) async throws -> Int? {
     try await pool.query(
       """
       select projections.add_generation(\(projection.name), \(Int32(projection.version)), \(Int32(partitioning.count)),
-        \(array: projection.tables), \(incarnation), \(state.rawValue), \(optional: until?.rawValue), \(activates))
+        \(array: projection.tables), \(historyID), \(state.rawValue), \(optional: until?.rawValue), \(activates))
       """
     ).value(Int?.self)
   }
@@ -129,7 +129,7 @@ extension PostgresError {
   fileprivate var isOthersInTheWay: Bool { [.lockNotAvailable, .deadlockDetected].contains(sqlState) }
 }
 
-/// Something that a person has to mend.
+/// Something that a person has to repair.
 public struct ProjectionsError: ClassifiedError, CustomStringConvertible {
   public let description: String
   public var failureKind: FailureKind { .programmingError }

@@ -5,7 +5,7 @@ internal import PostgresEventStore
 /// Reads where the store ends, for all lanes that ask at about the same time at once.
 actor HeadReader {
   struct Heads: Sendable {
-    let incarnation: UUID
+    let historyID: UUID
     /// Of every partition, in order.
     let heads: [PartitionHead]
   }
@@ -29,7 +29,7 @@ actor HeadReader {
     let look = Task {
       try? await Task.sleep(for: Self.pause)
       self.next = nil
-      return Heads(incarnation: try await store.incarnation(), heads: try await store.heads(of: partitioning))
+      return Heads(historyID: try await store.historyID(), heads: try await store.heads(of: partitioning))
     }
     next = look
     return try await look.value

@@ -12,18 +12,20 @@ extension ProjectionRunner {
     // What came for these streams up to here must lie before the checkpoints, or a retry would leave it out.
     try await flush(now: true)
     var waiting: [Int: Set<StreamID>] = [:]
-    for stream in try await store.parked(pairs.values.map(\.partition), on: readStore) {
+    for stream in try await store.parked(assignments.values.map(\.partition), on: readStore) {
       waiting[stream.partition, default: []].insert(stream.stream)
-      guard let request = stream.request, let pair = pairs[stream.partition], pair.trouble == nil else { continue }
+      guard let request = stream.request, let assignment = assignments[stream.partition], assignment.trouble == nil
+      else { continue }
       if try await resume(stream, request) { waiting[stream.partition]?.remove(stream.stream) }
     }
     parked = waiting
   }
 
-  /// Applies what has waited, in order, up to the pair's checkpoint.
+  /// Applies what has waited, in order, up to the assignment's checkpoint.
   /// - Returns: false when the stream goes on waiting, at the event that is refused now.
-  private func resume(_ stream: PairStore.Parked, _ request: PairStore.Parked.Request) async throws -> Bool {
-    guard let checkpoint = stored[stream.partition], let partition = pairs[stream.partition]?.partition else {
+  private func resume(_ stream: AssignmentStore.Parked, _ request: AssignmentStore.Parked.Request) async throws -> Bool
+  {
+    guard let checkpoint = stored[stream.partition], let partition = assignments[stream.partition]?.partition else {
       return false
     }
     var version = stream.version
@@ -38,9 +40,9 @@ extension ProjectionRunner {
       let page = due.prefix(limit)
       let next = due.dropFirst(limit).first
       let applied = Array(page.dropFirst(discards ? 1 : 0)).filter(projection.takes)
-      let advance = PairStore.Advance(partition: partition, from: checkpoint, to: checkpoint, applied: applied)
+      let advance = AssignmentStore.Advance(partition: partition, from: checkpoint, to: checkpoint, applied: applied)
       do {
-        let given = [PairStore.durably] + (discards ? [store.discard(stream.stream)] : [])
+        let given = [AssignmentStore.durably] + (discards ? [store.discard(stream.stream)] : [])
         let last = next.map { store.resume(at: $0) } ?? store.unpark(stream.stream)
         try await write(applied, and: given + [last], moving: [advance])
       } catch {
@@ -55,9 +57,10 @@ extension ProjectionRunner {
           continue
         }
         let refused = page.last ?? first
-        let stay = PairStore.Advance(partition: partition, from: checkpoint, to: checkpoint, applied: [])
+        let stay = AssignmentStore.Advance(partition: partition, from: checkpoint, to: checkpoint, applied: [])
         let given =
-          [PairStore.durably] + (discards && refused.version != first.version ? [store.discard(stream.stream)] : [])
+          [AssignmentStore.durably]
+          + (discards && refused.version != first.version ? [store.discard(stream.stream)] : [])
         try await write([], and: given + [store.park(refused, partition, error: "\(error)")], moving: [stay])
         logger.error("a parked stream is refused again", metadata: ["stream": "\(stream.stream)", "error": "\(error)"])
         return false

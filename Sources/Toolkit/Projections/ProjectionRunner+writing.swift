@@ -24,23 +24,23 @@ extension ProjectionRunner {
     }
   }
 
-  /// Applies each pair by itself, then, in the pair that fails, half by half.
+  /// Applies each assignment by itself, then, in the assignment that fails, half by half.
   /// - Parameter fail: called when only one event is left.
-  private func divide(_ work: [Work], _ fail: (RecordedEvent, Pair) async throws -> Void) async throws {
+  private func divide(_ work: [Work], _ fail: (RecordedEvent, PartitionAssignment) async throws -> Void) async throws {
     if work.count > 1 {
       for one in work { try await apply([one]) }
     } else if work[0].events.count > 1 {
       let events = work[0].events
       let middle = events.startIndex + events.count / 2
       for half in [events[..<middle], events[middle...]] {
-        guard pairs[work[0].pair.partition.index]?.trouble == nil else { return }
-        var pair = work[0].pair
-        pair.checkpoint = Checkpoint(position: half.last!.position, eventID: half.last!.id)
-        try await apply([Work(pair: pair, events: half)])
+        guard assignments[work[0].assignment.partition.index]?.trouble == nil else { return }
+        var assignment = work[0].assignment
+        assignment.checkpoint = Checkpoint(position: half.last!.position, eventID: half.last!.id)
+        try await apply([Work(assignment: assignment, events: half)])
       }
     } else {
       metrics.refused.increment()
-      try await fail(work[0].events.first!, work[0].pair)
+      try await fail(work[0].events.first!, work[0].assignment)
     }
   }
 
@@ -48,19 +48,20 @@ extension ProjectionRunner {
   func write(_ work: [Work], isUrgent: Bool = true) async throws {
     var applied: [RecordedEvent] = []
     let advances = work.map { work in
-      let index = work.pair.partition.index
+      let index = work.assignment.partition.index
       let waiting = parked[index] ?? []
       let events = work.events.filter { projection.takes($0) && !waiting.contains($0.stream) }
       applied += events
-      return PairStore.Advance(
-        partition: work.pair.partition, from: stored[index] ?? .start, to: work.pair.checkpoint, applied: events)
+      return AssignmentStore.Advance(
+        partition: work.assignment.partition, from: stored[index] ?? .start, to: work.assignment.checkpoint,
+        applied: events)
     }
     let events = applied
     let (start, begun) = (ContinuousClock.now, DefaultTracerClock.now)
     try await write(events, moving: advances, isUrgent: isUrgent)
     for work in work {
-      pairs[work.pair.partition.index] = work.pair
-      stored[work.pair.partition.index] = work.pair.checkpoint
+      assignments[work.assignment.partition.index] = work.assignment
+      stored[work.assignment.partition.index] = work.assignment.checkpoint
     }
     metrics.events.increment(by: events.count)
     metrics.batchSize.record(events.count)
@@ -71,7 +72,8 @@ extension ProjectionRunner {
 
   /// Writes what events make of rows, other statements and checkpoints in one transaction.
   func write(
-    _ events: [RecordedEvent], and others: [Query] = [], moving advances: [PairStore.Advance], isUrgent: Bool = true
+    _ events: [RecordedEvent], and others: [Query] = [], moving advances: [AssignmentStore.Advance],
+    isUrgent: Bool = true
   ) async throws {
     let plan = events.isEmpty ? nil : try await projection.plan(events, generation)
     let (moves, ledger) = store.advance(advances)
@@ -86,39 +88,39 @@ extension ProjectionRunner {
   /// Events in one transaction beyond which it is not shared with others.
   private static var largePart: Int { 256 }
 
-  /// Parks the stream of an event that was refused, or halts the pair where that happens to many.
-  private func park(_ event: RecordedEvent, _ pair: Pair, _ error: any Error) async throws {
-    let index = pair.partition.index
+  /// Parks the stream of an event that was refused, or halts the assignment where that happens to many.
+  private func park(_ event: RecordedEvent, _ assignment: PartitionAssignment, _ error: any Error) async throws {
+    let index = assignment.partition.index
     let minuteAgo = ContinuousClock.now - .seconds(60)
     recentlyParked[index, default: []].removeAll { $0 < minuteAgo }
     guard recentlyParked[index]!.count < settings.parkLimit else {
-      return halt(event, pair, "many streams were parked within a minute; the last: \(error)")
+      return halt(event, assignment, "many streams were parked within a minute; the last: \(error)")
     }
-    let advance = PairStore.Advance(
-      partition: pair.partition, from: stored[index]!, to: pair.checkpoint, applied: [])
-    try await write([], and: [store.park(event, pair.partition, error: "\(error)")], moving: [advance])
+    let advance = AssignmentStore.Advance(
+      partition: assignment.partition, from: stored[index]!, to: assignment.checkpoint, applied: [])
+    try await write([], and: [store.park(event, assignment.partition, error: "\(error)")], moving: [advance])
     parked[index, default: []].insert(event.stream)
     recentlyParked[index]!.append(.now)
-    pairs[index] = pair
-    stored[index] = pair.checkpoint
+    assignments[index] = assignment
+    stored[index] = assignment.checkpoint
     logger.critical(
-      "an event was refused; its stream is parked, all others go on", metadata: place(event, pair, "\(error)"))
+      "an event was refused; its stream is parked, all others go on", metadata: place(event, assignment, "\(error)"))
   }
 
-  /// Stops a pair at an event: the event is not at fault, or is not alone in it.
-  private func halt(_ event: RecordedEvent, _ pair: Pair, _ reason: String) {
-    logger.critical("this partition stops here and is tried again later", metadata: place(event, pair, reason))
-    let index = pair.partition.index
-    var halted = pairs[index]!
+  /// Stops an assignment at an event: the event is not at fault, or is not alone in it.
+  private func halt(_ event: RecordedEvent, _ assignment: PartitionAssignment, _ reason: String) {
+    logger.critical("this partition stops here and is tried again later", metadata: place(event, assignment, reason))
+    let index = assignment.partition.index
+    var halted = assignments[index]!
     halted.halt(at: event.position, reason, retryAt: .now + settings.haltRetry)
     halted.checkpoint = stored[index]!
-    pairs[index] = halted
+    assignments[index] = halted
     nextHeadCheck = .now
   }
 
-  private func place(_ event: RecordedEvent, _ pair: Pair, _ reason: String) -> Logger.Metadata {
+  private func place(_ event: RecordedEvent, _ assignment: PartitionAssignment, _ reason: String) -> Logger.Metadata {
     [
-      "partition": "\(pair.partition)", "position": "\(event.position)", "stream": "\(event.stream)",
+      "partition": "\(assignment.partition)", "position": "\(event.position)", "stream": "\(event.stream)",
       "type": "\(event.type)", "error": "\(reason)",
     ]
   }

@@ -8,31 +8,31 @@ internal import Postgres
 internal import PostgresEventStore
 internal import Synchronization
 
-/// Runs one lane of a generation: shares its pairs with the other workers, takes deliveries, catches up from the
+/// Runs one lane of a generation: shares its assignments with the other workers, takes deliveries, catches up from the
 /// store, and writes rows and checkpoints in one transaction a round.
 actor ProjectionRunner {
   struct Settings: Sendable {
     /// Events in one transaction.
     var batchSize: Int
-    /// How often every pair is compared with its partition's head, and the pairs are shared anew.
+    /// How often every assignment is compared with its partition's head, and the assignments are shared anew.
     var headInterval: Duration
-    /// When a pair that was halted is tried again.
+    /// When an assignment that was halted is tried again.
     var haltRetry: Duration
-    /// Streams of one pair that are parked within a minute; at the next one the pair is halted instead.
+    /// Streams of one assignment that are parked within a minute; at the next one the assignment is halted instead.
     var parkLimit: Int
-    /// After failing for so long a lane leaves its pairs to other workers.
+    /// After failing for so long a lane leaves its assignments to other workers.
     var patience: Duration
   }
 
   struct Work {
-    let pair: Pair
+    let assignment: PartitionAssignment
     /// As they came: those of parked streams, or of other categories, only move the checkpoint.
     let events: ArraySlice<RecordedEvent>
   }
 
   let projection: Projection
   nonisolated let generation: Generation
-  let store: PairStore
+  let store: AssignmentStore
   let readStore: PostgresPool
   let events: PostgresEventStore
   let settings: Settings
@@ -44,12 +44,12 @@ actor ProjectionRunner {
   let spans = EventSpans()
   nonisolated let mailbox: Mailbox
 
-  var pairs: [Int: Pair] = [:]
-  /// Checkpoints as the read store has them; a pair whose events concern no row is ahead of its own.
+  var assignments: [Int: PartitionAssignment] = [:]
+  /// Checkpoints as the read store has them; an assignment whose events concern no row is ahead of its own.
   var stored: [Int: Checkpoint] = [:]
   var parked: [Int: Set<StreamID>] = [:]
-  var reported: [Int: Pair.Mode] = [:]
-  /// Of the pairs that are this lane's.
+  var reported: [Int: PartitionAssignment.Mode] = [:]
+  /// Of the assignments that are this lane's.
   var partitionLags: [Int: Gauge] = [:]
   var recentlyParked: [Int: [ContinuousClock.Instant]] = [:]
   var nextHeadCheck = ContinuousClock.now
@@ -58,13 +58,13 @@ actor ProjectionRunner {
   nonisolated var lane: SharedRounds.Lane { ObjectIdentifier(mailbox) }
   private var firstToCatchUp = 0
   private var isRetired = false
-  let standsAside = Atomic(false)
+  let suspended = Atomic(false)
 
-  /// Whether it has failed for long, and has left its pairs to others until it sees both stores again.
-  nonisolated var isAside: Bool { standsAside.load(ordering: .relaxed) }
+  /// Whether it has failed for long, and has left its assignments to others until it sees both stores again.
+  nonisolated var isSuspended: Bool { suspended.load(ordering: .relaxed) }
 
   init(
-    _ projection: Projection, _ store: PairStore, readStore: PostgresPool, rounds: SharedRounds,
+    _ projection: Projection, _ store: AssignmentStore, readStore: PostgresPool, rounds: SharedRounds,
     events: PostgresEventStore, headReader: HeadReader, budget: MemoryBudget, settings: Settings, logger: Logger
   ) {
     self.projection = projection
@@ -91,7 +91,7 @@ actor ProjectionRunner {
   }
 
   /// Projects until it is retired or the task is cancelled; the transaction in hand is finished first, and the
-  /// pairs are given up for others to take.
+  /// assignments are given up for others to take.
   func run() async {
     var backoff = Backoff(first: .milliseconds(100))
     var isSure = false
@@ -100,7 +100,7 @@ actor ProjectionRunner {
       do {
         if !isSure {
           adopt(try await store.owned(on: readStore), replacing: true)
-          try await loadParked(pairs.values.map(\.partition))
+          try await loadParked(assignments.values.map(\.partition))
           nextHeadCheck = .now
           isSure = true
         }
@@ -113,7 +113,7 @@ actor ProjectionRunner {
         isSure = false
         if error is FencedError {
           metrics.fenced.increment()
-          logger.warning("others have taken pairs over", metadata: ["error": "\(error)"])
+          logger.warning("others have taken assignments over", metadata: ["error": "\(error)"])
         } else {
           metrics.retries.increment()
           logInterruption(error)
@@ -125,7 +125,7 @@ actor ProjectionRunner {
     }
     rounds.settle(lane)
     // Also when cancelled: in a task of its own.
-    let (store, pool, mine) = (store, readStore, pairs.values.map(\.partition))
+    let (store, pool, mine) = (store, readStore, assignments.values.map(\.partition))
     await Task { try? await store.release(mine, on: pool) }.value
     mailbox.accept([])
     adopt([], replacing: true)
@@ -133,81 +133,81 @@ actor ProjectionRunner {
   }
 
   private func standAside() async {
-    guard !isAside else { return }
-    standsAside.store(true, ordering: .relaxed)
-    metrics.aside.increment()
-    logger.critical("failing for long; the pairs are left to other workers until both stores answer")
-    let mine = pairs.values.map(\.partition)
+    guard !isSuspended else { return }
+    suspended.store(true, ordering: .relaxed)
+    metrics.suspended.increment()
+    logger.critical("failing for long; the assignments are left to other workers until both stores answer")
+    let mine = assignments.values.map(\.partition)
     adopt([], replacing: true)
     // Should this fail too, they lapse with the worker's row, or are its own again when it recovers.
     do { try await store.release(mine, on: readStore) } catch {
-      logger.error("cannot give the pairs up", metadata: ["error": "\(error)"])
+      logger.error("cannot give the assignments up", metadata: ["error": "\(error)"])
     }
   }
 
   /// - Returns: whether anything was applied.
   private func step() async throws -> Bool {
     if ContinuousClock.now >= nextHeadCheck { try await checkHeads() }
-    var next = pairs
+    var next = assignments
     var work: [Int: [RecordedEvent]] = [:]
-    // Half of a round is kept for pairs that are behind, so that neither they nor the feed starve.
-    let isBehind = pairs.values.contains { $0.mode == .catchingUp }
+    // Half of a round is kept for assignments that are behind, so that neither they nor the feed starve.
+    let isBehind = assignments.values.contains { $0.mode == .catchingUp }
     for batch in mailbox.take(events: isBehind ? max(1, settings.batchSize / 2) : settings.batchSize) {
       let index = batch.partition.index
-      guard batch.partition.partitioning == generation.partitioning, var pair = next[index] else { continue }
-      let verdict = pair.receive(batch)
-      next[index] = pair
+      guard batch.partition.partitioning == generation.partitioning, var assignment = next[index] else { continue }
+      let verdict = assignment.receive(batch)
+      next[index] = assignment
       if case .apply(let events) = verdict { work[index, default: []] += events }
       if verdict == .duplicate { metrics.duplicates.increment() }
-      report(verdict, of: pair)
+      report(verdict, of: assignment)
     }
     var bytes = budget.half
     var room = max(settings.batchSize / 2, settings.batchSize - work.values.reduce(0) { $0 + $1.count }, 1)
-    // Each round begins at another pair, so that none waits behind the others.
+    // Each round begins at another assignment, so that none waits behind the others.
     let order = next.keys.sorted()
     firstToCatchUp += 1
     for offset in order.indices {
       let index = order[(firstToCatchUp + offset) % order.count]
-      guard var pair = next[index], pair.mode == .catchingUp, work[index] == nil, room > 0, bytes > 0
+      guard var assignment = next[index], assignment.mode == .catchingUp, work[index] == nil, room > 0, bytes > 0
       else { continue }
-      guard let page = try await page(behind: &pair, bytes: bytes) else {
-        next[index] = pair
+      guard let page = try await page(behind: &assignment, bytes: bytes) else {
+        next[index] = assignment
         continue
       }
-      let verdict = pair.catchUp(page)
-      next[index] = pair
+      let verdict = assignment.catchUp(page)
+      next[index] = assignment
       if case .apply(let events) = verdict {
         work[index] = events
         room -= events.count
         bytes -= events.reduce(0) { $0 + $1.data.count + $1.metadata.count }
         if room <= 0 || bytes <= 0 { firstToCatchUp += offset }
       }
-      report(verdict, of: pair)
+      report(verdict, of: assignment)
     }
     // What has no rows to write is settled; the others are when their transaction is.
-    for (index, pair) in next where !concernsRows(work[index] ?? [], index) { pairs[index] = pair }
+    for (index, assignment) in next where !concernsRows(work[index] ?? [], index) { assignments[index] = assignment }
     let due = work.filter { concernsRows($0.value, $0.key) }
     guard !due.isEmpty else {
       try await flush()
       rounds.settle(lane)
-      if pairs.values.allSatisfy({ $0.mode != .catchingUp }), !isRetired {
+      if assignments.values.allSatisfy({ $0.mode != .catchingUp }), !isRetired {
         // What is settled and not written is written soon: queries with a token may wait for it.
-        let isAhead = pairs.contains { stored[$0.key] != $0.value.checkpoint }
+        let isAhead = assignments.contains { stored[$0.key] != $0.value.checkpoint }
         let next = isAhead ? min(nextHeadCheck, nextFlush) : nextHeadCheck
         await mailbox.wakeup.wait(upTo: max(next - .now, .milliseconds(1)))
       }
       return false
     }
-    try await apply(due.sorted { $0.key < $1.key }.map { Work(pair: next[$0.key]!, events: $0.value[...]) })
+    try await apply(due.sorted { $0.key < $1.key }.map { Work(assignment: next[$0.key]!, events: $0.value[...]) })
     return true
   }
 
-  /// What a pair has not come to; nil where it cannot be read, which stops the pair.
-  private func page(behind pair: inout Pair, bytes: Int) async throws -> PartitionPage? {
+  /// What an assignment has not come to; nil where it cannot be read, which stops the assignment.
+  private func page(behind assignment: inout PartitionAssignment, bytes: Int) async throws -> PartitionPage? {
     do throws(EventStoreError) {
       // The checkpoint's own event comes again, as proof of the history.
       return try await events.page(
-        of: pair.partition, from: pair.checkpoint.position, categories: projection.categories,
+        of: assignment.partition, from: assignment.checkpoint.position, categories: projection.categories,
         limit: PageLimit(events: settings.batchSize + 1, bytes: bytes))
     } catch {
       switch error.failureKind {
@@ -215,8 +215,8 @@ actor ProjectionRunner {
       case .refused, .programmingError:
         logger.critical(
           "this partition cannot be read; it stops here and is tried again later",
-          metadata: ["partition": "\(pair.partition)", "error": "\(error)"])
-        pair.halt(at: pair.checkpoint.position, "\(error)", retryAt: .now + settings.haltRetry)
+          metadata: ["partition": "\(assignment.partition)", "error": "\(error)"])
+        assignment.halt(at: assignment.checkpoint.position, "\(error)", retryAt: .now + settings.haltRetry)
         return nil
       }
     }
@@ -237,12 +237,12 @@ actor ProjectionRunner {
     events.contains { projection.takes($0) && !(parked[index]?.contains($0.stream) ?? false) }
   }
 
-  /// Writes the checkpoints of pairs whose events concerned no row, now and then.
+  /// Writes the checkpoints of assignments whose events concerned no row, now and then.
   func flush(now isDue: Bool = false) async throws {
     guard isDue || ContinuousClock.now >= nextFlush else { return }
     nextFlush = rounds.next(within: min(settings.headInterval, .milliseconds(50)))
-    let behind = pairs.filter { stored[$0.key] != $0.value.checkpoint }
+    let behind = assignments.filter { stored[$0.key] != $0.value.checkpoint }
     guard !behind.isEmpty else { return }
-    try await write(behind.sorted { $0.key < $1.key }.map { Work(pair: $0.value, events: []) }, isUrgent: isDue)
+    try await write(behind.sorted { $0.key < $1.key }.map { Work(assignment: $0.value, events: []) }, isUrgent: isDue)
   }
 }

@@ -17,12 +17,12 @@ extension Projector {
   private struct Receiver: FeedReceiver {
     let projector: Projector
 
-    var wantedPartitions: Set<Int> { projector.crew.wanted }
+    var wantedPartitions: Set<Int> { projector.workerGroup.wanted }
 
     func connectionChanged(isConnected: Bool) { projector.isConnected.value.store(isConnected, ordering: .relaxed) }
 
     func receive(_ message: FeedMessage) {
-      let mailboxes = projector.crew.mailboxes.filter { $0.wants(message) }
+      let mailboxes = projector.workerGroup.mailboxes.filter { $0.wants(message) }
       // What they make of one message is written in one round.
       projector.rounds.expect(mailboxes.map { ObjectIdentifier($0) })
       for mailbox in mailboxes {

@@ -8,9 +8,9 @@ internal import PostgresEventStore
 public import ServiceLifecycle
 internal import Synchronization
 
-/// Keeps read tables up to date: feeds every projection from the live feed and, where that has a hole, from the store.
+/// Keeps read tables up to date: feeds every projection from the live feed and, where that has a gap, from the store.
 ///
-/// Any number of projectors share the (projection, partition) pairs; each runs the generations that are of its
+/// Any number of projectors share the (projection, partition) assignments; each runs the generations that are of its
 /// own versions.
 public struct Projector: Service {
   public struct Settings: Sendable {
@@ -19,15 +19,15 @@ public struct Projector: Service {
     public var batchSize = 2_000
     /// Transactions of one projection that may be under way at once.
     public var lanes = 2
-    /// How often every pair is compared with its partition's head, and the pairs are shared anew.
+    /// How often every assignment is compared with its partition's head, and the assignments are shared anew.
     public var headInterval = Duration.seconds(1)
     /// When a partition that stopped is tried again.
     public var haltRetry = Duration.seconds(30)
-    /// Streams of one pair that may be parked within a minute before the pair is halted instead.
+    /// Streams of one assignment that may be parked within a minute before the assignment is halted instead.
     public var parkLimit = 20
     /// Bytes of events that all lanes together hold at once, about; the last event of each may pass its share.
     public var memory = 32 * 1024 * 1024
-    /// How long the pairs of a projector that died wait for a new owner, at most.
+    /// How long the assignments of a projector that died wait for a new owner, at most.
     public var leaseDuration = Duration.seconds(5)
     /// What the status calls this process.
     public var name = "projector"
@@ -43,7 +43,7 @@ public struct Projector: Service {
   let logger: Logger
   private let worker: Worker
   private let budget: MemoryBudget
-  let crew: Crew
+  let workerGroup: WorkerGroup
   let rounds: SharedRounds
   private let headReader: HeadReader
   let isConnected = Flag()
@@ -61,7 +61,7 @@ public struct Projector: Service {
     self.settings = settings
     self.logger = logger
     budget = MemoryBudget(bytes: settings.memory)
-    crew = Crew(budget)
+    workerGroup = WorkerGroup(budget)
     headReader = HeadReader(store, settings.partitioning)
     worker = Worker(name: settings.name, leaseDuration: settings.leaseDuration, pool: readStore)
     rounds = SharedRounds(readStore, worker: worker.id)
@@ -99,7 +99,7 @@ public struct Projector: Service {
     var alarm = UnownedAlarm(patience: settings.leaseDuration * 2, logger: logger)
     while !Task.isCancelled {
       do {
-        try await worker.renew(running: crew.services)
+        try await worker.renew(running: workerGroup.services)
         alarm.look(at: try await worker.unowned())
       } catch {
         guard !Task.isCancelled else { break }
@@ -123,7 +123,7 @@ public struct Projector: Service {
           var isNew = false
           for (identity, runners) in running where !generations.contains(where: { $0.identity == identity }) {
             running[identity] = nil
-            crew.remove(identity)
+            workerGroup.remove(identity)
             for runner in runners { await runner.retire() }
           }
           for generation in generations where running[generation.identity] == nil {
@@ -132,12 +132,12 @@ public struct Projector: Service {
               runner(projection, generation, $0)
             }
             running[generation.identity] = runners
-            crew.add(generation.identity, generation.service, runners)
+            workerGroup.add(generation.identity, generation.service, runners)
             for runner in runners { group.addTask { await runner.run() } }
             isNew = true
           }
           // Counted from now on, not only from the next renewal.
-          if isNew { try await worker.renew(running: crew.services) }
+          if isNew { try await worker.renew(running: workerGroup.services) }
           backoff.reset()
           try? await Task.sleep(for: min(settings.headInterval, .seconds(1)))
         } catch {
@@ -153,7 +153,7 @@ public struct Projector: Service {
   private func runner(_ projection: Projection, _ generation: Generation, _ lane: Int) -> ProjectionRunner {
     ProjectionRunner(
       projection,
-      PairStore(
+      AssignmentStore(
         generation: generation, worker: worker.id, lane: lane,
         lanes: min(settings.lanes, generation.partitioning.count)),
       readStore: readStore, rounds: rounds, events: store, headReader: headReader,
@@ -207,7 +207,7 @@ public struct Projector: Service {
         return
       }
       let number = try await table.add(
-        projection, settings.partitioning, incarnation: try await store.incarnation(),
+        projection, settings.partitioning, historyID: try await store.historyID(),
         state: its.isEmpty ? .serving : .building)
       if let number {
         logger.notice("made a generation", metadata: ["projection": name, "generation": "\(number)"])

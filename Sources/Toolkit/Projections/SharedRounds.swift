@@ -10,7 +10,7 @@ struct RoundPart: Sendable {
   /// Whether it takes so long that nobody should wait for it.
   var isLarge = false
   /// How checkpoints move, when all else is written.
-  var moves: [PairStore.Move] = []
+  var moves: [AssignmentStore.Move] = []
   /// - Parameter rows: what `load` answered.
   let statements: @Sendable (_ rows: ResultSet?) throws -> [Statement]
 }
@@ -50,7 +50,7 @@ final class SharedRounds: Sendable {
   private let size = Recorder(label: "projector_round_parts")
 
   /// - Parameters:
-  ///   - worker: who owns the pairs.
+  ///   - worker: who owns the assignments.
   ///   - patience: how long a round waits for those who plan, at most.
   init(_ readStore: PostgresPool, worker: UUID, patience: Duration = .milliseconds(5)) {
     (pool, self.worker, self.patience) = (readStore, worker, patience)
@@ -137,7 +137,7 @@ final class SharedRounds: Sendable {
           try part.statements(part.load == nil ? nil : answers.removeFirst())
         }
         let moves = parts.flatMap(\.moves)
-        return moves.isEmpty ? statements : statements + [.query(PairStore.make(moves, by: worker))]
+        return moves.isEmpty ? statements : statements + [.query(AssignmentStore.make(moves, by: worker))]
       }
     }
   }

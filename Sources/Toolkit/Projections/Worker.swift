@@ -5,7 +5,7 @@ internal import Metrics
 internal import Postgres
 
 /// This process among all that run projections: a row in the read store that it renews. Whose row has run out has
-/// lost its pairs to the others.
+/// lost its assignments to the others.
 struct Worker: Sendable {
   let id = UUID()
   /// For people: host and process.
@@ -30,7 +30,7 @@ struct Worker: Sendable {
     _ = try? await pool.query("delete from projections.workers where id = \(id)")
   }
 
-  /// Pairs without a living owner, by projection.
+  /// Assignments without a living owner, by projection.
   func unowned() async throws -> [String: Int] {
     let rows = try await pool.query(
       """

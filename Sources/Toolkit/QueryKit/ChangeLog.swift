@@ -38,7 +38,7 @@ final class ChangeLog: Service {
     var isOver = false
     /// Counts up when all must begin anew: another history, or the end.
     var epoch = 0
-    var incarnation: UUID?
+    var historyID: UUID?
     /// All that was to be seen then is in.
     var isComplete = ContinuousClock.now
   }
@@ -134,7 +134,7 @@ final class ChangeLog: Service {
   ) async throws -> [Change] {
     let limit = Int(min(Int64(Self.readSize), last.rawValue - position.rawValue))
     guard limit > 0 else { return [] }
-    let mark = Self.mark(of: heads.incarnation)
+    let mark = Self.mark(of: heads.historyID)
     return try await store.events(after: position, limit: limit).map { Self.change($0, mark) }
   }
 
@@ -180,18 +180,18 @@ final class ChangeLog: Service {
 
   private func look() async throws {
     let began = ContinuousClock.now
-    guard let visible = visible(), let incarnation = heads.incarnation else { return }
-    guard state.withLock({ $0.incarnation ?? incarnation }) == incarnation else {
+    guard let visible = visible(), let historyID = heads.historyID else { return }
+    guard state.withLock({ $0.historyID ?? historyID }) == historyID else {
       return tellAll { state in
-        (state.recent, state.tail, state.incarnation, state.epoch) = ([], nil, incarnation, state.epoch + 1)
+        (state.recent, state.tail, state.historyID, state.epoch) = ([], nil, historyID, state.epoch + 1)
       }
     }
-    state.withLock { $0.incarnation = incarnation }
+    state.withLock { $0.historyID = historyID }
     guard let tail = state.withLock({ $0.tail }) else {
       return tellAll { $0.tail = visible }
     }
     try await Self.pages(after: tail, upTo: visible) { position in
-      guard heads.incarnation == incarnation else { return [] }
+      guard heads.historyID == historyID else { return [] }
       return try await read(newest, after: position, upTo: visible)
     } tell: { page, last in
       tellAll { state in
@@ -229,8 +229,8 @@ final class ChangeLog: Service {
   }
 
   /// What an id ends with, so that one of another history is not taken for one of this.
-  static func mark(of incarnation: UUID?) -> String {
-    incarnation.map { String($0.uuidString.lowercased().prefix(8)) } ?? ""
+  static func mark(of historyID: UUID?) -> String {
+    historyID.map { String($0.uuidString.lowercased().prefix(8)) } ?? ""
   }
 
   private static func change(_ event: RecordedEvent, _ mark: String) -> Change {

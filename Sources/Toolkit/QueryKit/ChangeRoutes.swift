@@ -61,7 +61,7 @@ package struct ChangeRoutes: Sendable {
 
   private func follow(_ request: Request, _ isWanted: @escaping @Sendable (Change) -> Bool) async throws -> Response {
     let epoch = log.epoch
-    let (start, incarnation) = try await start(of: request)
+    let (start, historyID) = try await start(of: request)
     let headers: HTTPFields = [
       .contentType: "text/event-stream", .cacheControl: "no-store", .readPosition: String(start.rawValue),
       // For nginx, which would keep messages back until there are many.
@@ -73,7 +73,7 @@ package struct ChangeRoutes: Sendable {
         "So many follow already; ask now and then instead, or try again.", retryAfter: 10, isLogged: false)
     }
     let entered = Viewer { [log] in log.leave(wakeup) }
-    let mark = ChangeLog.mark(of: incarnation)
+    let mark = ChangeLog.mark(of: historyID)
     let body = ResponseBody { [log, heartbeat] writer in
       defer { entered.leave() }
       let end = ContinuousClock.now + Self.longest
@@ -100,20 +100,20 @@ package struct ChangeRoutes: Sendable {
   }
 
   /// Who begins anew begins with what comes from now on.
-  private func start(of request: Request) async throws -> (position: Position, incarnation: UUID) {
+  private func start(of request: Request) async throws -> (position: Position, historyID: UUID) {
     let deadline = ContinuousClock.now + Self.patience
-    while log.tail == nil || responder.heads.incarnation == nil, ContinuousClock.now < deadline {
+    while log.tail == nil || responder.heads.historyID == nil, ContinuousClock.now < deadline {
       try await Task.sleep(for: .milliseconds(50))
     }
-    guard let tail = log.tail, let incarnation = responder.heads.incarnation else {
+    guard let tail = log.tail, let historyID = responder.heads.historyID else {
       throw Problem.unavailable("It is not known yet what is to be seen; try again in a moment.")
     }
-    guard let given = request.headers[.lastEventID], !given.isEmpty else { return (tail, incarnation) }
+    guard let given = request.headers[.lastEventID], !given.isEmpty else { return (tail, historyID) }
     let parts = given.split(separator: "-", omittingEmptySubsequences: false)
     guard parts.count == 2, let position = Int64(digits: parts[0]) else {
       throw Problem.invalidHeader("Last-Event-ID", "must be the id of a message that was sent")
     }
-    guard parts[1] == ChangeLog.mark(of: incarnation) else {
+    guard parts[1] == ChangeLog.mark(of: historyID) else {
       throw Problem(
         .conflict, "token-of-another-history", title: "The id is of another history",
         detail: "The write store was restored after this message was sent. Leave Last-Event-ID out.")
@@ -122,7 +122,7 @@ package struct ChangeRoutes: Sendable {
     if position > tail.rawValue, try await log.head().rawValue < position {
       throw Problem.invalidHeader("Last-Event-ID", "must be the id of a message that was sent")
     }
-    return (Position(position), incarnation)
+    return (Position(position), historyID)
   }
 }
 

@@ -101,7 +101,7 @@ public struct QueryResponder: Sendable {
       if let found { return found.tag }
       let tag = entityTag(of: answer, generations: reads.map { server.progress.generation(of: $0.projection) ?? 0 })
       // A tag that was made before the history was known is no other query-service's.
-      if heads.incarnation != nil { place?.keep(answer, tag) }
+      if heads.historyID != nil { place?.keep(answer, tag) }
       return tag
     }
   }
@@ -158,8 +158,8 @@ public struct QueryResponder: Sendable {
       throw Problem.invalidHeader("Consistency-Token", "must be as a command answered it")
     }
     // Looked at again before it is called another's: the store may have been restored just now.
-    if let incarnation = heads.incarnation, incarnation != token.incarnation,
-      await heads.incarnationFromNowOn() != token.incarnation
+    if let historyID = heads.historyID, historyID != token.historyID,
+      await heads.historyIDFromNowOn() != token.historyID
     {
       throw Problem(
         .conflict, "token-of-another-history", title: "The token is of another history",
@@ -169,7 +169,7 @@ public struct QueryResponder: Sendable {
     return reads.flatMap { read in
       token.entries.filter { read.stream == nil || read.stream?.wideHash == $0.stream }.map {
         ReadProgress.Target(
-          projection: read.projection, stream: $0.stream, position: $0.position, incarnation: token.incarnation)
+          projection: read.projection, stream: $0.stream, position: $0.position, historyID: token.historyID)
       }
     }
   }
@@ -187,7 +187,7 @@ public struct QueryResponder: Sendable {
       throw Problem(
         .serviceUnavailable, "stream-parked", title: "Its events are held up",
         detail:
-          "The read model \(projection) waits at an event of this stream that was refused, until an operator mends it.",
+          "The read model \(projection) waits at an event of this stream that was refused, until an operator repairs it.",
         headers: [.retryAfter: "60"], isLogged: false)
     case .crowded:
       throw Problem.unavailable("Too many requests wait for what was written; try again in a moment.", isLogged: false)
@@ -198,7 +198,7 @@ public struct QueryResponder: Sendable {
   /// understands it.
   private func entityTag(of answer: QueryResult, generations: [Int]) -> String {
     var hash = SHA256()
-    if let incarnation = heads.incarnation { withUnsafeBytes(of: incarnation.uuid) { hash.update(bufferPointer: $0) } }
+    if let historyID = heads.historyID { withUnsafeBytes(of: historyID.uuid) { hash.update(bufferPointer: $0) } }
     for generation in generations { withUnsafeBytes(of: generation) { hash.update(bufferPointer: $0) } }
     hash.update(data: answer.bytes)
     return "\"" + (answer.version.map { "\($0)-" } ?? "")

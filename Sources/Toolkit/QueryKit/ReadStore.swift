@@ -58,9 +58,9 @@ package struct ReadStore: Sendable {
   }
 
   package let servers: [Server]
-  private let turn = Turn()
+  private let roundRobin = RoundRobin()
 
-  private final class Turn: Sendable {
+  private final class RoundRobin: Sendable {
     private let next = Atomic(0)
     func take(of count: Int) -> Int { next.wrappingAdd(1, ordering: .relaxed).oldValue % count }
   }
@@ -71,14 +71,14 @@ package struct ReadStore: Sendable {
     self.servers = servers
   }
 
-  /// The server to ask: one that has come as far as is needed, the one that is ahead where none has; in turn.
+  /// The server to ask: one that has come as far as is needed, the one that is ahead where none has; round robin.
   package func server(for targets: [ReadProgress.Target]) -> Server {
     guard servers.count > 1 else { return servers[0] }
     let alive = servers.filter(\.progress.isAlive)
-    guard !alive.isEmpty else { return servers[turn.take(of: servers.count)] }
-    guard !targets.isEmpty else { return alive[turn.take(of: alive.count)] }
+    guard !alive.isEmpty else { return servers[roundRobin.take(of: servers.count)] }
+    guard !targets.isEmpty else { return alive[roundRobin.take(of: alive.count)] }
     let ready = alive.filter { $0.progress.hasReached(targets) }
-    if !ready.isEmpty { return ready[turn.take(of: ready.count)] }
+    if !ready.isEmpty { return ready[roundRobin.take(of: ready.count)] }
     return alive.max { $0.progress.advance(toward: targets) < $1.progress.advance(toward: targets) } ?? alive[0]
   }
 }

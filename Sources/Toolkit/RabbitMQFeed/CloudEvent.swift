@@ -14,7 +14,7 @@ public enum IntegrationFeed {
   public static func routingKey(_ event: RecordedEvent) -> String { "\(event.stream.category).\(event.type)" }
 
   /// - Parameter source: the CloudEvents source, a URI reference.
-  static func message(_ event: RecordedEvent, incarnation: UUID, source: String) -> Message {
+  static func message(_ event: RecordedEvent, historyID: UUID, source: String) -> Message {
     var json = JSONWriter(reserving: event.data.count + event.metadata.count + 512)
     json.object { json in
       json.member("specversion", "1.0")
@@ -28,7 +28,7 @@ public enum IntegrationFeed {
       json.member("schemaversion", Int64(event.schemaVersion))
       json.member("streamversion", "\(event.version)")
       json.member("position", "\(event.position)")
-      json.member("incarnation", incarnation.uuidString.lowercased())
+      json.member("historyid", historyID.uuidString.lowercased())
       if let metadata = try? JSON(parsing: event.metadata) {
         if let id = metadata["correlationId"]?.string { json.member("correlationid", id) }
         if let id = metadata["causationId"]?.string { json.member("causationid", id) }

@@ -7,7 +7,7 @@ public struct FeedDecodingError: Error, Sendable, CustomStringConvertible {
   public var description: String { "the feed message cannot be read: \(reason)" }
 }
 
-// Version 2, all integers big-endian: partition count u16, incarnation 16 bytes, batch count u16; then per batch
+// Version 2, all integers big-endian: partition count u16, history id 16 bytes, batch count u16; then per batch
 // partition u16 and, behind its length (u32), previous position i64, previous event id 16 bytes (zero for none),
 // event count u32, and per event position i64, version i64, hash u16, id 16 bytes, schema version u32, recorded time
 // i64 (microseconds since 1970), and length-prefixed (u32) stream, type, data, metadata.
@@ -16,7 +16,7 @@ extension FeedMessage {
     var bytes: [UInt8] = []
     bytes.reserveCapacity(size + 64 * (batches.count + 1))
     bytes.append(integer: UInt16(batches[0].partition.partitioning.count))
-    bytes.append(batches[0].incarnation)
+    bytes.append(batches[0].historyID)
     bytes.append(integer: UInt16(batches.count))
     for batch in batches {
       bytes.append(integer: UInt16(batch.partition.index))
@@ -41,7 +41,7 @@ extension FeedMessage {
       throw FeedDecodingError(reason: "\(count) partitions")
     }
     let partitions = partitioning.partitions
-    let incarnation = try reader.uuid()
+    let historyID = try reader.uuid()
     let batchCount = Int(try reader.integer(UInt16.self))
     guard batchCount > 0 else { throw FeedDecodingError(reason: "no events") }
     var batches: [FeedBatch] = []
@@ -56,7 +56,7 @@ extension FeedMessage {
         continue
       }
       let end = reader.offset + length
-      batches.append(try reader.batch(incarnation, partitions[index]))
+      batches.append(try reader.batch(historyID, partitions[index]))
       guard reader.offset == end else {
         throw FeedDecodingError(reason: "a batch of \(length) bytes has another length")
       }
@@ -115,7 +115,7 @@ private struct Reader {
     return slice.withUnsafeBytes { UUID(uuid: $0.loadUnaligned(as: uuid_t.self)) }
   }
 
-  mutating func batch(_ incarnation: UUID, _ partition: Partition) throws(FeedDecodingError) -> FeedBatch {
+  mutating func batch(_ historyID: UUID, _ partition: Partition) throws(FeedDecodingError) -> FeedBatch {
     let previousPosition = Position(try integer(Int64.self))
     let previousID = try uuid()
     let count = Int(try integer(UInt32.self))
@@ -123,7 +123,7 @@ private struct Reader {
     var events: [RecordedEvent] = []
     for _ in 0..<count { events.append(try event()) }
     return FeedBatch(
-      incarnation: incarnation, partition: partition,
+      historyID: historyID, partition: partition,
       previous: FeedBatch.Previous(position: previousPosition, eventID: previousID == .zero ? nil : previousID),
       events: events)
   }

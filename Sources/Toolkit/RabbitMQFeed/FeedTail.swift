@@ -10,7 +10,7 @@ final class FeedTail: Sendable {
   private static let maximumSize = 8 * 1024 * 1024
 
   private struct State {
-    var incarnation: UUID?
+    var historyID: UUID?
     var events: Deque<RecordedEvent> = []
     var size = 0
   }
@@ -18,11 +18,11 @@ final class FeedTail: Sendable {
   private let state = Mutex(State())
 
   /// - Parameter events: consecutive in the store.
-  func add(_ events: [RecordedEvent], in incarnation: UUID) {
+  func add(_ events: [RecordedEvent], in historyID: UUID) {
     guard let first = events.first else { return }
     state.withLock { state in
-      if state.incarnation != incarnation || state.events.last?.position.advanced(by: 1) != first.position {
-        state = State(incarnation: incarnation)
+      if state.historyID != historyID || state.events.last?.position.advanced(by: 1) != first.position {
+        state = State(historyID: historyID)
       }
       state.events.append(contentsOf: events)
       state.size += events.reduce(0) { $0 + $1.feedSize }
@@ -33,9 +33,9 @@ final class FeedTail: Sendable {
   }
 
   /// The events that follow a position of that history; none where they are not here.
-  func events(after position: Position, in incarnation: UUID, limit: Int) -> [RecordedEvent] {
+  func events(after position: Position, in historyID: UUID, limit: Int) -> [RecordedEvent] {
     state.withLock { state in
-      guard state.incarnation == incarnation, let first = state.events.first?.position else { return [] }
+      guard state.historyID == historyID, let first = state.events.first?.position else { return [] }
       let skipped = position.rawValue + 1 - first.rawValue
       guard skipped >= 0, skipped < state.events.count else { return [] }
       return Array(state.events[Int(skipped)...].prefix(limit))

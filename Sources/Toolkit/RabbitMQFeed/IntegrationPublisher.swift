@@ -47,15 +47,15 @@ struct IntegrationPublisher: Sendable {
   private static let probeInterval = Duration.milliseconds(500)
 
   private struct Cursor: Sendable {
-    let incarnation: UUID
+    let historyID: UUID
     var position: Position
     var eventID: UUID?
     /// Where the store has it.
     var saved: Position
     var saveAt = ContinuousClock.now
 
-    init(_ incarnation: UUID, _ position: Position, _ eventID: UUID?) {
-      (self.incarnation, self.position, self.eventID, saved) = (incarnation, position, eventID, position)
+    init(_ historyID: UUID, _ position: Position, _ eventID: UUID?) {
+      (self.historyID, self.position, self.eventID, saved) = (historyID, position, eventID, position)
     }
 
     var isAhead: Bool { saved != position }
@@ -121,7 +121,7 @@ struct IntegrationPublisher: Sendable {
     var isWanted = true
     while await isActive(), !Task.isCancelled {
       if cursor.isAhead, ContinuousClock.now >= cursor.saveAt { try await save(&cursor) }
-      var events = ahead.isEmpty ? tail.events(after: cursor.position, in: cursor.incarnation, limit: readSize) : ahead
+      var events = ahead.isEmpty ? tail.events(after: cursor.position, in: cursor.historyID, limit: readSize) : ahead
       ahead = []
       if events.isEmpty, ContinuousClock.now >= nextLook {
         events = try await store.events(after: cursor.position, limit: readSize)
@@ -182,7 +182,7 @@ struct IntegrationPublisher: Sendable {
   }
 
   private func messages(_ events: some Collection<RecordedEvent>, _ cursor: Cursor) -> [Message] {
-    events.map { IntegrationFeed.message($0, incarnation: cursor.incarnation, source: source) }
+    events.map { IntegrationFeed.message($0, historyID: cursor.historyID, source: source) }
   }
 
   /// While no queue was bound for anything, one event of each kind is tried instead of all. Whoever binds a queue
@@ -196,38 +196,38 @@ struct IntegrationPublisher: Sendable {
   }
 
   /// Where to go on. After a restore that is where the store began anew: what was published of the lost time is known
-  /// to whoever took it, by its incarnation.
+  /// to whoever took it, by its history id.
   private func resume() async throws -> Cursor {
     let rows = try await pool.query(
       """
-      select i.incarnation, i.restored_position, c.incarnation, c.position, c.event_id
+      select i.history_id, i.restored_position, c.history_id, c.position, c.event_id
       from event_store.identity i left join event_store.cursors c on c.name = \(Self.name)
       """
     ).decode((UUID, Int64?, UUID?, Int64?, UUID?).self)
-    let (incarnation, restored, known, position, eventID) = rows[0]
+    let (historyID, restored, known, position, eventID) = rows[0]
     guard let known, let position else {
       try await pool.query(
         """
-        insert into event_store.cursors (name, incarnation, position) values (\(Self.name), \(incarnation), 0)
+        insert into event_store.cursors (name, history_id, position) values (\(Self.name), \(historyID), 0)
         on conflict do nothing
         """)
-      return Cursor(incarnation, .start, nil)
+      return Cursor(historyID, .start, nil)
     }
-    if known == incarnation { return Cursor(incarnation, Position(position), eventID) }
+    if known == historyID { return Cursor(historyID, Position(position), eventID) }
     let start = Position(min(position, restored ?? 0))
     let event = start > .start ? try await store.events(after: Position(start.rawValue - 1), limit: 1).first : nil
     logger.critical(
-      "the store was restored: the integration feed goes on from there, in a new incarnation",
-      metadata: ["from": "\(position)", "to": "\(start)", "incarnation": "\(incarnation)"])
+      "the store was restored: the integration feed goes on from there, in a new history id",
+      metadata: ["from": "\(position)", "to": "\(start)", "historyID": "\(historyID)"])
     let moved = try await pool.query(
       """
       update event_store.cursors
-      set incarnation = \(incarnation), position = \(start.rawValue), event_id = \(optional: event?.id),
+      set history_id = \(historyID), position = \(start.rawValue), event_id = \(optional: event?.id),
         updated_at = clock_timestamp()
-      where name = \(Self.name) and incarnation = \(known) and position = \(position)
+      where name = \(Self.name) and history_id = \(known) and position = \(position)
       """)
     guard moved.affectedRows == 1 else { throw Overtaken() }
-    return Cursor(incarnation, start, event?.id)
+    return Cursor(historyID, start, event?.id)
   }
 
   /// What is up to that event is confirmed, or wanted by nobody.
@@ -248,8 +248,8 @@ struct IntegrationPublisher: Sendable {
         update event_store.cursors c set position = \(state.position.rawValue), event_id = \(optional: state.eventID),
           updated_at = clock_timestamp()
         from event_store.identity i
-        where c.name = \(Self.name) and c.incarnation = \(state.incarnation) and c.position = \(state.saved.rawValue)
-        returning i.incarnation = c.incarnation
+        where c.name = \(Self.name) and c.history_id = \(state.historyID) and c.position = \(state.saved.rawValue)
+        returning i.history_id = c.history_id
         """
       ).decode(Bool.self).first
     }.value

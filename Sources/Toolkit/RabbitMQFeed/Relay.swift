@@ -127,9 +127,9 @@ public struct Relay: Service {
       if relay.published.position == nil { relay.published.move(to: head) }
     }
 
-    func take(_ events: [RecordedEvent], as messages: [FeedMessage], in incarnation: UUID) async throws {
+    func take(_ events: [RecordedEvent], as messages: [FeedMessage], in historyID: UUID) async throws {
       if relay.integration != nil {
-        relay.tail.add(events, in: incarnation)
+        relay.tail.add(events, in: historyID)
         relay.integrationWakeup.signal()
       }
       try await relay.publish(messages)
@@ -144,22 +144,22 @@ public struct Relay: Service {
       relay.published.move(to: position)
     }
 
-    func stands(at position: Position, in incarnation: UUID) async throws {
-      try await relay.record(position, incarnation)
+    func stands(at position: Position, in historyID: UUID) async throws {
+      try await relay.record(position, historyID)
     }
 
     func failed() { relay.metrics.failures.increment() }
   }
 
   /// For people and alarms to see: nothing begins there.
-  private func record(_ position: Position, _ incarnation: UUID) async throws {
+  private func record(_ position: Position, _ historyID: UUID) async throws {
     guard position > .start, let last = try await store.events(after: Position(position.rawValue - 1), limit: 1).first
     else { return }
     try await pool.query(
       """
-      insert into event_store.cursors (name, incarnation, position, event_id)
-      values ('live', \(incarnation), \(position.rawValue), \(last.id))
-      on conflict (name) do update set incarnation = excluded.incarnation, position = excluded.position,
+      insert into event_store.cursors (name, history_id, position, event_id)
+      values ('live', \(historyID), \(position.rawValue), \(last.id))
+      on conflict (name) do update set history_id = excluded.history_id, position = excluded.position,
         event_id = excluded.event_id, updated_at = clock_timestamp()
       """)
   }

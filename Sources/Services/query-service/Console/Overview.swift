@@ -127,8 +127,8 @@ final class Overview: Service {
     let active = relays.compactMap { $0.metrics?.sum("counterflow_relay_active") }.reduce(0, +)
     if !relays.isEmpty, active < 1 { troubles.append("no relay is active") }
     for entry in projections.entries where [.serving, .building].contains(entry.generation.state) {
-      let unowned = entry.pairs.count { $0.owner == nil }
-      let stopped = entry.pairs.count { ["halted", "forked"].contains($0.mode) }
+      let unowned = entry.assignments.count { $0.owner == nil }
+      let stopped = entry.assignments.count { ["halted", "forked"].contains($0.mode) }
       if unowned > 0 { troubles.append("\(entry.generation.projection): \(unowned) partitions without a projector") }
       if stopped > 0 { troubles.append("\(entry.generation.projection): \(stopped) partitions stand still") }
     }
@@ -183,17 +183,17 @@ final class Overview: Service {
       json.member("projection", entry.generation.projection)
       json.member("generation", entry.generation.number)
       json.member("state", entry.generation.state.rawValue)
-      json.member("pairs") { json in
-        json.array(entry.pairs.enumerated()) { json, pair in
-          let (index, pair) = pair
+      json.member("assignments") { json in
+        json.array(entry.assignments.enumerated()) { json, assignment in
+          let (index, assignment) = assignment
           json.object { json in
-            json.member("owner", ifPresent: pair.owner)
-            json.member("mode", pair.mode)
-            json.member("position", pair.position.rawValue)
+            json.member("owner", ifPresent: assignment.owner)
+            json.member("mode", assignment.mode)
+            json.member("position", assignment.position.rawValue)
             if let heads, entry.generation.until == nil {
-              json.member("lag", max(0, heads[index].rawValue - pair.position.rawValue))
+              json.member("lag", max(0, heads[index].rawValue - assignment.position.rawValue))
             }
-            json.member("why", ifPresent: pair.trouble)
+            json.member("why", ifPresent: assignment.trouble)
           }
         }
       }
@@ -203,7 +203,7 @@ final class Overview: Service {
   private func writeRebuild(_ entry: ProjectionOverview.Entry, to json: inout JSONWriter) {
     let heads = heads.heads(of: entry.generation.partitioning) ?? []
     let wanted = heads.reduce(0) { $0 + Double($1.rawValue) }
-    let done = zip(heads, entry.pairs).reduce(0) { $0 + Double(min($1.0.rawValue, $1.1.position.rawValue)) }
+    let done = zip(heads, entry.assignments).reduce(0) { $0 + Double(min($1.0.rawValue, $1.1.position.rawValue)) }
     json.object { json in
       json.member("projection", entry.generation.projection)
       json.member("generation", entry.generation.number)

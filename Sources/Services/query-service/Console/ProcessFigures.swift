@@ -62,7 +62,7 @@ struct ProcessLine {
       return count("counterflow_relay_active") == 1
         ? "active, \(count("counterflow_relay_lag_positions")) events behind" : "standing by"
     case "projector":
-      return "\(count("counterflow_projection_pairs_owned")) pairs"
+      return "\(count("counterflow_projection_assignments_owned")) assignments"
     case "query-service":
       return
         "\(count("counterflow_query_waiters")) wait for a token, \(count("counterflow_query_followers")) follow changes"

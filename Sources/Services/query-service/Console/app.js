@@ -158,7 +158,7 @@ function showGrid({ generations }) {
     let row = [...grid.children].find(row => row.dataset.key === key);
     if (!row) {
       row = make('div', { class: 'generation', 'data-key': key }, make('div', {}, make('h3', {}), make('p', {})),
-        make('ol', { class: 'cells', 'aria-label': `Partitions of ${generation.projection}` }, ...generation.pairs.map((_, partition) =>
+        make('ol', { class: 'cells', 'aria-label': `Partitions of ${generation.projection}` }, ...generation.assignments.map((_, partition) =>
           make('li', {}, make('button', {
             type: 'button', tabindex: partition ? '-1' : '0', onclick: () => choose(key, partition), onfocus: () => choose(key, partition),
           })))));
@@ -175,33 +175,33 @@ function showGrid({ generations }) {
       grid.insertBefore(row, grid.children[index] ?? null);
     }
     row.querySelector('h3').textContent = generation.projection;
-    const modes = Map.groupBy ? Map.groupBy(generation.pairs, mode) : new Map();
-    const parts = [...modes].map(([name, pairs]) => `${pairs.length} ${name}`).join(', ');
-    const lag = generation.pairs.reduce((most, pair) => Math.max(most, pair.lag ?? 0), 0);
+    const modes = Map.groupBy ? Map.groupBy(generation.assignments, mode) : new Map();
+    const parts = [...modes].map(([name, assignments]) => `${assignments.length} ${name}`).join(', ');
+    const lag = generation.assignments.reduce((most, assignment) => Math.max(most, assignment.lag ?? 0), 0);
     row.querySelector('p').textContent = `generation ${generation.generation} ${generation.state}: ${parts}${lag ? `; furthest ${number(lag)} behind` : ''}`;
     row.querySelectorAll('.cells button').forEach((cell, partition) => {
-      const pair = generation.pairs[partition], name = mode(pair);
+      const assignment = generation.assignments[partition], name = mode(assignment);
       if (cell.dataset.mode !== name) cell.dataset.mode = name;
-      const label = `Partition ${partition}: ${name}${pair.owner ? `, ${pair.owner}` : ''}`;
+      const label = `Partition ${partition}: ${name}${assignment.owner ? `, ${assignment.owner}` : ''}`;
       if (cell.getAttribute('aria-label') !== label) { cell.setAttribute('aria-label', label); cell.title = label; }
     });
   });
   describe();
 }
-function mode(pair) {
-  if (pair.mode === 'halted' || pair.mode === 'forked' || pair.mode === 'done') return pair.mode;
-  if (!pair.owner) return 'unowned';
-  return pair.mode === 'live' && pair.lag > 1000 ? 'behind' : pair.mode;
+function mode(assignment) {
+  if (assignment.mode === 'halted' || assignment.mode === 'forked' || assignment.mode === 'done') return assignment.mode;
+  if (!assignment.owner) return 'unowned';
+  return assignment.mode === 'live' && assignment.lag > 1000 ? 'behind' : assignment.mode;
 }
 function choose(key, partition) { chosen = { key, partition }; describe(); }
 function describe() {
   if (!chosen || !latest) return;
   const generation = latest.generations.find(one => `${one.projection} ${one.generation}` === chosen.key);
-  const pair = generation?.pairs[chosen.partition];
-  if (!pair) return;
-  const text = `${generation.projection}, partition ${chosen.partition}: ${mode(pair)}, ` +
-    `${pair.owner ? `run by ${pair.owner}` : 'no owner'}, at ${number(pair.position)}, ${number(pair.lag ?? 0)} behind` +
-    `${pair.why ? `. ${pair.why}` : ''}`;
+  const assignment = generation?.assignments[chosen.partition];
+  if (!assignment) return;
+  const text = `${generation.projection}, partition ${chosen.partition}: ${mode(assignment)}, ` +
+    `${assignment.owner ? `run by ${assignment.owner}` : 'no owner'}, at ${number(assignment.position)}, ${number(assignment.lag ?? 0)} behind` +
+    `${assignment.why ? `. ${assignment.why}` : ''}`;
   if ($('cell').textContent !== text) $('cell').textContent = text;
 }
 

@@ -6,16 +6,16 @@ public struct FeedBatcher: Sendable {
   /// Bytes of events in one message, unless one event alone is larger.
   public static let maximumSize = 256 * 1024
 
-  private let incarnation: UUID
+  private let historyID: UUID
   private let partitioning: Partitioning
   private let partitions: [Partition]
   private var previous: [FeedBatch.Previous]
 
   /// - Parameter heads: of every partition, in order, as they were at the position after which events
   ///   will be given.
-  public init(incarnation: UUID, partitioning: Partitioning, heads: [PartitionHead]) {
+  public init(historyID: UUID, partitioning: Partitioning, heads: [PartitionHead]) {
     precondition(heads.count == partitioning.count, "one head a partition")
-    self.incarnation = incarnation
+    self.historyID = historyID
     self.partitioning = partitioning
     partitions = partitioning.partitions
     previous = heads.map { FeedBatch.Previous(position: $0.position, eventID: $0.eventID) }
@@ -46,7 +46,7 @@ public struct FeedBatcher: Sendable {
     for (index, events) in open.sorted(by: { $0.key < $1.key }) {
       batches.append(
         FeedBatch(
-          incarnation: incarnation, partition: partitions[index], previous: previous[index], events: events))
+          historyID: historyID, partition: partitions[index], previous: previous[index], events: events))
       previous[index] = FeedBatch.Previous(position: events.last!.position, eventID: events.last!.id)
     }
     return FeedMessage(batches)

@@ -28,15 +28,15 @@ public struct FeedBatch: Sendable, Hashable {
   }
 
   /// Which history the events belong to.
-  public let incarnation: UUID
+  public let historyID: UUID
   public let partition: Partition
   public let previous: Previous
   /// At least one.
   public let events: [RecordedEvent]
 
-  public init(incarnation: UUID, partition: Partition, previous: Previous, events: [RecordedEvent]) {
+  public init(historyID: UUID, partition: Partition, previous: Previous, events: [RecordedEvent]) {
     precondition(!events.isEmpty, "a batch holds at least one event")
-    self.incarnation = incarnation
+    self.historyID = historyID
     self.partition = partition
     self.previous = previous
     self.events = events

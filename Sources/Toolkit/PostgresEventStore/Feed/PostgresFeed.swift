@@ -34,7 +34,7 @@ public struct PostgresFeed: EventFeed {
     func begins(at head: Position) { receiver.connectionChanged(isConnected: true) }
     func failed() { receiver.connectionChanged(isConnected: false) }
 
-    func take(_ events: [RecordedEvent], as messages: [FeedMessage], in incarnation: UUID) {
+    func take(_ events: [RecordedEvent], as messages: [FeedMessage], in historyID: UUID) {
       let wanted = receiver.wantedPartitions
       for message in messages {
         let batches = message.batches.filter { wanted.contains($0.partition.index) }

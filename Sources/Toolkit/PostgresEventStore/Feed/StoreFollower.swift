@@ -16,7 +16,7 @@ package struct StoreFollower: Sendable {
     /// How long after the beginning of a round the next one begins, at least: what is appended meanwhile goes in one. The
     /// first event after a pause goes at once.
     package var gatherTime = Duration.milliseconds(8)
-    /// How often the store's incarnation is looked at, and that its head is not behind what was read.
+    /// How often the store's history id is looked at, and that its head is not behind what was read.
     package var historyCheckInterval = Duration.seconds(1)
     /// Events behind the head beyond which it begins again at the head.
     package var jumpDistance = 50_000
@@ -80,21 +80,21 @@ package struct StoreFollower: Sendable {
 
   /// Follows from the head on until the sink is not active any more, the store's history changes, or the head is too far away.
   private func follow(_ sink: some StoreSink, onProgress: () -> Void) async throws {
-    let incarnation = try await store.incarnation()
+    let historyID = try await store.historyID()
     var cursor = try await store.head()
     var batcher = FeedBatcher(
-      incarnation: incarnation, partitioning: partitioning, heads: try await store.heads(of: partitioning))
+      historyID: historyID, partitioning: partitioning, heads: try await store.heads(of: partitioning))
     await sink.begins(at: cursor)
     var nextCheck = ContinuousClock.now + settings.historyCheckInterval
     while await sink.isActive, !Task.isCancelled {
       if ContinuousClock.now >= nextCheck {
-        let (now, head) = (try await store.incarnation(), try await store.head())
-        guard now == incarnation, head >= cursor else {
+        let (now, head) = (try await store.historyID(), try await store.head())
+        guard now == historyID, head >= cursor else {
           logger.error("the store's history has changed; starting again at its head", metadata: ["head": "\(head)"])
           return
         }
         nextCheck = .now + settings.historyCheckInterval
-        try await sink.stands(at: cursor, in: incarnation)
+        try await sink.stands(at: cursor, in: historyID)
       }
       notified.reset()
       let begun = ContinuousClock.now
@@ -104,7 +104,7 @@ package struct StoreFollower: Sendable {
         await waitForMore(than: cursor)
         continue
       }
-      try await sink.take(events, as: batcher.messages(of: events), in: incarnation)
+      try await sink.take(events, as: batcher.messages(of: events), in: historyID)
       cursor = last.position
       onProgress()
       if events.count < settings.readSize {
@@ -135,11 +135,11 @@ package protocol StoreSink: Sendable {
   /// - Parameters:
   ///   - events: consecutive in the store.
   ///   - messages: the same, as the feed sends them.
-  func take(_ events: [RecordedEvent], as messages: [FeedMessage], in incarnation: UUID) async throws
+  func take(_ events: [RecordedEvent], as messages: [FeedMessage], in historyID: UUID) async throws
   /// Nothing was found after a position.
   func isIdle(at position: Position) async
   /// Called every `historyCheckInterval`.
-  func stands(at position: Position, in incarnation: UUID) async throws
+  func stands(at position: Position, in historyID: UUID) async throws
   /// Something went wrong, and was logged; `begins` comes again.
   func failed() async
 }
@@ -148,7 +148,7 @@ extension StoreSink {
   package var isActive: Bool { true }
   package func begins(at head: Position) {}
   package func isIdle(at position: Position) {}
-  package func stands(at position: Position, in incarnation: UUID) {}
+  package func stands(at position: Position, in historyID: UUID) {}
   package func failed() {}
 }
 

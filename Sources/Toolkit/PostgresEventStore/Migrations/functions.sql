@@ -1,30 +1,30 @@
--- The write store's functions as they are now. Applied after every migration; one that takes or gives
--- something else than before needs a migration that drops the old one.
+-- The write store's functions as they are now. Applied after every migration. A function whose arguments or results
+-- change needs a migration that drops the old one.
 
 -- Appends a batch of commands in one step, or nothing of it.
 --
--- Nothing is appended when a guarded stream has another version than its guard says (conflict_…: what it
+-- Nothing is appended when a stream has another version than expected (conflict_…: what it
 -- has), or when a command that brings events has a key that is known (known_…: which, counted from 1, and
 -- what was answered then). history is not null when the store is not the one that the caller knows.
 --
 -- Appenders take turns on an advisory lock that is held until the commit: positions are dense, and are
 -- seen in order. The lock is a statement of its own, so that those after it have a newer snapshot.
 create or replace function event_store.append(
-  -- The history that the caller knows: an incarnation, and an event that is in it (position 0: none).
-  known_incarnation uuid, seen_position bigint, seen_id uuid,
-  guard_streams text[], guard_versions bigint[],
-  -- A null answer stands for a rejection. Where answer_offsets is not null, U+0001 in the answer becomes
+  -- The history that the caller knows: a history id, and an event that is in it (position 0: none).
+  known_history_id uuid, seen_position bigint, seen_id uuid,
+  expected_streams text[], expected_versions bigint[],
+  -- A null response stands for a rejection. Where response_offsets is not null, U+0001 in the response becomes
   -- the position of the batch's event with that offset.
   command_scopes text[], command_keys text[], command_generated boolean[], command_fingerprints uuid[],
-  command_events integer[], command_answers text[], answer_offsets integer[],
+  command_events integer[], command_responses text[], response_offsets integer[],
   event_streams text[], event_hashes integer[], event_ids uuid[], event_types text[],
   event_schema_versions integer[], event_data text[], event_metadata text[],
-  -- Of the streams that are written and were there before; see take_turns.
-  turns integer[],
-  out first_position bigint, out recorded timestamptz, out incarnation uuid, out history text,
+  -- Of the streams that are written and were there before; see take_contention_locks.
+  locks integer[],
+  out first_position bigint, out recorded timestamptz, out history_id uuid, out history text,
   out conflict_streams text[], out conflict_versions bigint[],
-  out known_commands integer[], out known_fingerprints uuid[], out known_answers text[],
-  -- The turns that somebody else holds, and which an append without them may have made vain.
+  out known_commands integer[], out known_fingerprints uuid[], out known_responses text[],
+  -- The contention locks that another replica holds: what it decides may be in vain after this append.
   out contended integer[]
 ) language plpgsql volatile security definer
   set search_path = pg_catalog, pg_temp
@@ -50,7 +50,7 @@ begin
   end if;
   perform pg_advisory_xact_lock(7310029201180266610);
 
-  select i.incarnation into append.incarnation from event_store.identity i where i.singleton;
+  select i.history_id into append.history_id from event_store.identity i where i.singleton;
   -- Usually at or behind what the caller has seen: only the partitions from there on are opened.
   select e.position, e.id, e.recorded_at into last_position, last_id, last_recorded
   from event_store.events e where e.position >= seen_position order by e.position desc limit 1;
@@ -59,8 +59,8 @@ begin
     from event_store.events e order by e.position desc limit 1;
   end if;
   last_position := coalesce(last_position, 0);
-  if append.incarnation is distinct from known_incarnation then
-    history := 'another incarnation';
+  if append.history_id is distinct from known_history_id then
+    history := 'another history id';
     return;
   end if;
   if seen_position > 0 and (last_position, last_id) is distinct from (seen_position, seen_id) then
@@ -70,18 +70,18 @@ begin
     end if;
   end if;
 
-  select array_agg(u.ordinal::integer), array_agg(k.fingerprint), array_agg(k.answer), bool_or(u.events > 0)
-  into known_commands, known_fingerprints, known_answers, has_known
+  select array_agg(u.ordinal::integer), array_agg(k.fingerprint), array_agg(k.response), bool_or(u.events > 0)
+  into known_commands, known_fingerprints, known_responses, has_known
   from unnest(command_scopes, command_keys, command_events) with ordinality as u(scope, key, events, ordinal)
   join event_store.idempotency_keys k on k.key = u.key and k.scope = u.scope;
 
   select array_agg(u.stream), array_agg(coalesce(s.version, 0)) into conflict_streams, conflict_versions
-  from unnest(guard_streams, guard_versions) as u(stream, version)
+  from unnest(expected_streams, expected_versions) as u(stream, version)
   left join event_store.streams s on s.stream = u.stream
   where coalesce(s.version, 0) <> u.version;
 
-  select array_agg(t.turn) into contended
-  from unnest(turns) as t(turn) where not pg_try_advisory_xact_lock_shared(731002920, t.turn);
+  select array_agg(l.lock) into contended
+  from unnest(locks) as l(lock) where not pg_try_advisory_xact_lock_shared(731002920, l.lock);
   first_position := last_position + 1;
   recorded := greatest(clock_timestamp(), last_recorded);
   if conflict_streams is not null or has_known then
@@ -129,15 +129,15 @@ begin
   end if;
 
   if cardinality(command_keys) > 0 then
-    insert into event_store.idempotency_keys (scope, key, is_generated, fingerprint, answer, recorded_at)
+    insert into event_store.idempotency_keys (scope, key, is_generated, fingerprint, response, recorded_at)
     select u.scope, u.key, u.generated, u.fingerprint,
-      case when u.place is null then u.answer
-        else replace(u.answer, chr(1), (append.first_position + u.place)::text) end,
+      case when u.place is null then u.response
+        else replace(u.response, chr(1), (append.first_position + u.place)::text) end,
       recorded
     from unnest(
-        command_scopes, command_keys, command_generated, command_fingerprints, command_answers, answer_offsets)
-      with ordinality as u(scope, key, generated, fingerprint, answer, place, ordinal)
-    where u.answer is not null and (known_commands is null or u.ordinal <> all(known_commands));
+        command_scopes, command_keys, command_generated, command_fingerprints, command_responses, response_offsets)
+      with ordinality as u(scope, key, generated, fingerprint, response, place, ordinal)
+    where u.response is not null and (known_commands is null or u.ordinal <> all(known_commands));
   end if;
 end
 $$;
@@ -167,26 +167,26 @@ language sql volatile security definer set search_path = pg_catalog, pg_temp as 
   select count(*) from gone
 $$;
 
--- Streams that several replicas write at once: who holds their turns (32 bits of the streams' hashes) decides on
--- what is new, so that the others need not decide in vain. A hint: false when they are not had in time, and
--- nothing depends on it. In ascending order, so that nobody waits in a circle.
-create or replace function event_store.take_turns(turns integer[]) returns boolean language plpgsql security definer volatile
+-- Locks on streams that several replicas write at once, by 32 bits of each stream's hash. The replica that holds them
+-- decides on what is new, and the others do not decide in vain meanwhile. A hint: it returns false when it does not get
+-- them in time, and nothing depends on it. In ascending order, so that no replicas wait for each other.
+create or replace function event_store.take_contention_locks(locks integer[]) returns boolean language plpgsql security definer volatile
   set search_path = pg_catalog, pg_temp
   -- All of them in a time that is longer than a holder can sleep. For this function alone: the commit, which takes a
   -- lock for its notification, must not hurry.
   set lock_timeout = '2s'
 as $$
 declare
-  turn integer;
+  stream_lock integer;
   deadline timestamptz := clock_timestamp() + interval '2 seconds';
 begin
-  -- A holder that sleeps loses its turns, and its connection.
+  -- A holder that sleeps loses its locks, and its connection.
   perform set_config('idle_in_transaction_session_timeout', '1s', true);
   begin
-    foreach turn in array turns loop
+    foreach stream_lock in array locks loop
       perform set_config('lock_timeout',
         greatest(1, extract(epoch from deadline - clock_timestamp()) * 1000)::integer::text, true);
-      perform pg_advisory_xact_lock(731002920, turn);
+      perform pg_advisory_xact_lock(731002920, stream_lock);
     end loop;
   exception when lock_not_available then
     return false;

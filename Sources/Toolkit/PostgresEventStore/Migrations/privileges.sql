@@ -25,7 +25,7 @@ grant execute on function event_store.server_identity()
   to counterflow_command, counterflow_relay, counterflow_projector, counterflow_query;
 
 -- Appends through the function alone; keeps snapshots, which count only beside the event that they end with.
-grant execute on function event_store.append, event_store.take_turns, event_store.stream_events, event_store.forget_keys,
+grant execute on function event_store.append, event_store.take_contention_locks, event_store.stream_events, event_store.forget_keys,
   event_store.forget_generated_keys to counterflow_command;
 grant select, insert, update on event_store.snapshots to counterflow_command;
 grant execute on function event_store.stream_events to counterflow_projector, counterflow_query;

@@ -7,8 +7,7 @@ public import Postgres
 public let personalSchema = Schema(
   name: "personal",
   migrations: [
-    Migration(version: 1, name: "keys", sql: String(decoding: PackageResources.v0001_keys_sql, as: UTF8.self)),
-    Migration(version: 2, name: "discard", sql: String(decoding: PackageResources.v0002_discard_sql, as: UTF8.self)),
+    Migration(version: 1, name: "keys", sql: String(decoding: PackageResources.v0001_keys_sql, as: UTF8.self))
   ],
   afterwards: [String(decoding: PackageResources.personal_privileges_sql, as: UTF8.self)])
 

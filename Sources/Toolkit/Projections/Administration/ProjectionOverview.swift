@@ -1,9 +1,9 @@
 public import EventSourcing
 public import Postgres
 
-/// Every pair and who has it, for a picture that is drawn again each second: what `ProjectionStatus` says, without counting events.
+/// Every assignment and who has it, for a picture that is drawn again each second: what `ProjectionStatus` says, without counting events.
 public struct ProjectionOverview: Sendable {
-  public struct Pair: Sendable {
+  public struct Assignment: Sendable {
     /// The worker's name; nil while nobody owns it.
     public let owner: String?
     public let mode: String
@@ -15,7 +15,7 @@ public struct ProjectionOverview: Sendable {
   public struct Entry: Sendable {
     public let generation: Generation
     /// By partition.
-    public let pairs: [Pair]
+    public let assignments: [Assignment]
   }
 
   public let entries: [Entry]
@@ -35,8 +35,8 @@ public struct ProjectionOverview: Sendable {
     let entries = try await Generations(readStore).all(of: names).map { generation in
       Entry(
         generation: generation,
-        pairs: rows.lazy.filter { $0.0 == generation.projection && $0.1 == generation.number }.map {
-          Pair(owner: $0.2, mode: $0.3, position: Position($0.4), trouble: $0.5)
+        assignments: rows.lazy.filter { $0.0 == generation.projection && $0.1 == generation.number }.map {
+          Assignment(owner: $0.2, mode: $0.3, position: Position($0.4), trouble: $0.5)
         })
     }
     return ProjectionOverview(entries: entries.sorted { $0.generation.projection < $1.generation.projection })

@@ -4,7 +4,7 @@ public import PostgresEventStore
 
 /// How all projections are doing, at one moment.
 public struct ProjectionStatus: Sendable {
-  public struct Pair: Sendable {
+  public struct Assignment: Sendable {
     public let partition: Partition
     /// The worker's name; nil while nobody owns it.
     public let owner: String?
@@ -18,21 +18,21 @@ public struct ProjectionStatus: Sendable {
 
   public struct Entry: Sendable {
     public let generation: Generation
-    public let pairs: [Pair]
+    public let assignments: [Assignment]
     public let parkedStreams: Int
     public let discardedEvents: Int
 
-    /// Events that wait, over all pairs.
-    public var lag: Int64 { pairs.reduce(0) { $0 + $1.backlog.events } }
+    /// Events that wait, over all assignments.
+    public var lag: Int64 { assignments.reduce(0) { $0 + $1.backlog.events } }
     /// When the oldest of them was recorded; nil when there is none.
-    public var since: Timestamp? { pairs.compactMap(\.backlog.since).min() }
-    public var unowned: Int { pairs.count { $0.owner == nil } }
+    public var since: Timestamp? { assignments.compactMap(\.backlog.since).min() }
+    public var unowned: Int { assignments.count { $0.owner == nil } }
   }
 
   public struct Worker: Sendable {
     public let name: String
     public let serves: [String]
-    public let pairs: Int
+    public let assignments: Int
   }
 
   public let head: Position
@@ -77,18 +77,21 @@ extension ProjectionStatus {
         generation.until == nil
         ? try await store.backlogs(own.map { (partition: partitions[$0.2], after: Position($0.5)) })
         : own.map { _ in Backlog(events: 0, since: nil) }
-      let pairs = zip(own, backlogs).map { row, backlog in
-        Pair(
+      let assignments = zip(own, backlogs).map { row, backlog in
+        Assignment(
           partition: partitions[row.2], owner: row.3, mode: row.4, checkpoint: Position(row.5), backlog: backlog,
           trouble: row.6.map { (Position($0), row.7 ?? "") })
       }
       let counts = waiting.first { $0.0 == generation.projection && $0.1 == generation.number }
       entries.append(
         Entry(
-          generation: generation, pairs: pairs, parkedStreams: counts?.2 ?? 0, discardedEvents: counts?.3 ?? 0))
+          generation: generation, assignments: assignments, parkedStreams: counts?.2 ?? 0,
+          discardedEvents: counts?.3 ?? 0))
     }
     return ProjectionStatus(
       head: head, entries: entries,
-      workers: workers.map { Worker(name: $0.0, serves: $0.1.split(separator: " ").map(String.init), pairs: $0.2) })
+      workers: workers.map {
+        Worker(name: $0.0, serves: $0.1.split(separator: " ").map(String.init), assignments: $0.2)
+      })
   }
 }

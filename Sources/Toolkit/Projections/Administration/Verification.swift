@@ -76,7 +76,7 @@ extension Verification {
   }
 
   struct Snapshot {
-    let checkpoints: [(position: Position, eventID: UUID?, incarnation: UUID)]
+    let checkpoints: [(position: Position, eventID: UUID?, historyID: UUID)]
     let ledger: [Ledger.Key: Ledger.Entry]
     let parked: [StreamID: Version]
     let discarded: [(partition: Int, position: Position, eventID: UUID)]
@@ -85,7 +85,7 @@ extension Verification {
       let (name, number) = (generation.projection, Int32(generation.number))
       checkpoints = try await connection.query(
         """
-        select position, event_id, incarnation from projections.checkpoints
+        select position, event_id, history_id from projections.checkpoints
         where projection = \(name) and generation = \(number) order by partition
         """
       ).decode((Int64, UUID?, UUID).self).map { (Position($0.0), $0.1, $0.2) }
@@ -119,10 +119,10 @@ extension Verification {
       return find(
         "there are checkpoints for \(snapshot.checkpoints.count) of \(generation.partitioning.count) partitions")
     }
-    let incarnation = try await store.incarnation()
+    let historyID = try await store.historyID()
     for (partition, checkpoint) in zip(generation.partitioning.partitions, snapshot.checkpoints) {
-      guard checkpoint.incarnation == incarnation else {
-        find("partition \(partition) belongs to incarnation \(checkpoint.incarnation), the store is \(incarnation)")
+      guard checkpoint.historyID == historyID else {
+        find("partition \(partition) belongs to historyID \(checkpoint.historyID), the store is \(historyID)")
         continue
       }
       guard checkpoint.position > .start else { continue }

@@ -87,12 +87,12 @@ extension ReadProgress {
       let rows = try await pool.query(
         """
         select g.projection, g.generation, g.partition_count,
-          case when min(i.incarnation) = max(i.incarnation) then min(i.incarnation) end,
-          string_agg((case when \(optional: known.incarnation) is null or c.incarnation = \(optional: known.incarnation)
+          case when min(i.history_id) = max(i.history_id) then min(i.history_id) end,
+          string_agg((case when \(optional: known.historyID) is null or c.history_id = \(optional: known.historyID)
             then c.position else -1 end)::text, ' ' order by c.partition)
         from projections.generations g
         join projections.checkpoints c on c.projection = g.projection and c.generation = g.generation
-        cross join lateral (select case when \(optional: known.incarnation) is null then c.incarnation::text end) i(incarnation)
+        cross join lateral (select case when \(optional: known.historyID) is null then c.history_id::text end) i(history_id)
         where g.state = 'serving' group by g.projection, g.generation, g.partition_count
         """
       ).decode((String, Int, Int, String?, String).self)
@@ -112,7 +112,7 @@ extension ReadProgress {
           let own = parked.filter { $0.0 == name }.map { (StreamID(rawValue: $0.1).wideHash, $0.2) }
           serving[name] = ServingProgress(
             generation: generation, partitioning: partitioning,
-            incarnation: known.incarnation ?? only.flatMap { UUID(uuidString: $0) }, positions: positions,
+            historyID: known.historyID ?? only.flatMap { UUID(uuidString: $0) }, positions: positions,
             parked: Dictionary(own) { first, _ in first }, heads: known.heads, before: state.serving[name])
         }
         state.serving = serving

@@ -19,13 +19,13 @@ public final class ReadProgress: Service {
     public let stream: UInt64
     public let position: Position
     /// The history that the position is of.
-    public let incarnation: UUID
+    public let historyID: UUID
 
-    public init(projection: String, stream: UInt64, position: Position, incarnation: UUID) {
+    public init(projection: String, stream: UInt64, position: Position, historyID: UUID) {
       self.projection = projection
       self.stream = stream
       self.position = position
-      self.incarnation = incarnation
+      self.historyID = historyID
     }
   }
 
@@ -33,7 +33,7 @@ public final class ReadProgress: Service {
     case reached
     /// The time was over.
     case late
-    /// The stream waits at an event that was refused, and does not come before somebody has mended that.
+    /// The stream waits at an event that was refused, and does not come before somebody has repaired that.
     case parked(projection: String)
     /// So many wait already.
     case crowded
@@ -88,7 +88,7 @@ public final class ReadProgress: Service {
   public struct Mark: Sendable, Hashable {
     struct Part: Sendable, Hashable {
       let generation: Int
-      let incarnation: UUID?
+      let historyID: UUID?
       /// The position of the one partition, or what stands for those of all.
       let position: Int64
       let parked: UInt64
@@ -108,7 +108,7 @@ public final class ReadProgress: Service {
         guard let progress = state.serving[read.projection] else { return nil }
         parts.append(
           Mark.Part(
-            generation: progress.generation, incarnation: progress.incarnation,
+            generation: progress.generation, historyID: progress.historyID,
             position: read.stream.map { progress.positions[progress.partition(of: $0.wideHash)] }
               ?? progress.positionsMark,
             parked: progress.parkedMark))
@@ -213,7 +213,7 @@ public final class ReadProgress: Service {
   static func outcome(of targets: [Target], _ serving: [String: ServingProgress]) -> Outcome? {
     var isReached = true
     for target in targets {
-      guard let progress = serving[target.projection], progress.incarnation == target.incarnation else {
+      guard let progress = serving[target.projection], progress.historyID == target.historyID else {
         isReached = false
         continue
       }

@@ -26,7 +26,7 @@ struct ServingProgress: Sendable {
   let generation: Int
   let partitioning: Partitioning
   /// The history that the positions are of; nil while it is not known.
-  let incarnation: UUID?
+  let historyID: UUID?
   /// By partition; -1 where it is of another history.
   let positions: [Int64]
   /// Streams that wait at a position, by their whole hashes.
@@ -42,13 +42,13 @@ struct ServingProgress: Sendable {
   private(set) var asOf: [ContinuousClock.Instant?]
 
   init(
-    generation: Int, partitioning: Partitioning, incarnation: UUID?, positions: [Int64], parked: [UInt64: Int64],
+    generation: Int, partitioning: Partitioning, historyID: UUID?, positions: [Int64], parked: [UInt64: Int64],
     heads: [StoreHeads.Heads],
     before: ServingProgress?
   ) {
     self.generation = generation
     self.partitioning = partitioning
-    self.incarnation = incarnation
+    self.historyID = historyID
     self.positions = positions
     self.parked = parked
     parkedMark = parked.reduce(0) { $0 &+ $1.key &* 31 &+ UInt64(bitPattern: $1.value) }
@@ -58,7 +58,7 @@ struct ServingProgress: Sendable {
     complete = positions
     asOf = Array(repeating: nil, count: positions.count)
     var since: [UInt64: ContinuousClock.Instant] = [:]
-    if let before, before.partitioning == partitioning, before.incarnation == incarnation {
+    if let before, before.partitioning == partitioning, before.historyID == historyID {
       // What was fresh is so still, unless the rows went back with the read store.
       for index in positions.indices where positions[index] >= before.positions[index] {
         (complete[index], asOf[index]) = (max(positions[index], before.complete[index]), before.asOf[index])
@@ -105,7 +105,7 @@ struct ServingProgress: Sendable {
   /// Whether nothing of this history is known of a partition.
   var isOfAnother: Bool { positions.contains(-1) }
 
-  /// How far the partitions have come, streams that wait aside.
+  /// How far the partitions have come, parked streams.
   func progress(of reads: Reads) -> Freshness {
     let range = partitions(of: reads)
     var asOf: ContinuousClock.Instant?

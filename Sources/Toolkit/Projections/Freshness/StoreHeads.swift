@@ -23,7 +23,7 @@ public final class StoreHeads: Service {
   struct State: Sendable {
     /// The newest first.
     var heads: [Heads] = []
-    var incarnation: UUID?
+    var historyID: UUID?
     var isFailing = false
     var lookedAt: ContinuousClock.Instant?
   }
@@ -46,16 +46,16 @@ public final class StoreHeads: Service {
   var known: State { state.withLock { $0 } }
 
   /// The history that the write store has; nil before it answered once.
-  public var incarnation: UUID? { state.withLock { $0.incarnation } }
+  public var historyID: UUID? { state.withLock { $0.historyID } }
 
   /// The history that the write store has at this moment or later; what was known last where it does not say for two seconds.
-  public func incarnationFromNowOn() async -> UUID? {
+  public func historyIDFromNowOn() async -> UUID? {
     let now = ContinuousClock.now
     activity.note()
     while ContinuousClock.now < now + .seconds(2), state.withLock({ $0.lookedAt ?? now - .seconds(1) }) < now {
       guard (try? await Task.sleep(for: .milliseconds(20))) != nil else { break }
     }
-    return incarnation
+    return historyID
   }
 
   /// The last position as it was lately; nil before the write store answered once.
@@ -88,11 +88,11 @@ public final class StoreHeads: Service {
   private func look() async {
     let now = ContinuousClock.now
     do throws(EventStoreError) {
-      let incarnation = try await store.incarnation()
+      let historyID = try await store.historyID()
       let heads = try await store.heads(of: .finest).map(\.position.rawValue)
       state.withLock { state in
-        if state.incarnation != incarnation { state.heads = [] }
-        state.incarnation = incarnation
+        if state.historyID != historyID { state.heads = [] }
+        state.historyID = historyID
         state.heads.insert(Heads(at: now, buckets: heads, last: heads.max() ?? 0), at: 0)
         if state.heads.count > Self.memory { state.heads.removeLast() }
         state.isFailing = false

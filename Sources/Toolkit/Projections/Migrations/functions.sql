@@ -9,7 +9,7 @@ $$;
 -- Makes the next generation of a projection: its tables, and a checkpoint for each partition. Null where it
 -- is not called for: another one is being built, or the first one is there already.
 create or replace function projections.add_generation(
-  name text, code_version integer, partitions integer, of_tables text[], of_incarnation uuid,
+  name text, code_version integer, partitions integer, of_tables text[], of_history_id uuid,
   new_state text, until bigint, activates boolean
 ) returns integer language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -38,8 +38,8 @@ begin
   end loop;
   insert into projections.generations (projection, generation, version, partition_count, tables, state, until_position, activates)
   values (name, number, code_version, partitions, of_tables, new_state, until, activates);
-  insert into projections.checkpoints (projection, generation, partition, partition_count, incarnation, position)
-  select name, number, p, partitions, of_incarnation, 0 from generate_series(0, partitions - 1) as p;
+  insert into projections.checkpoints (projection, generation, partition, partition_count, history_id, position)
+  select name, number, p, partitions, of_history_id, 0 from generate_series(0, partitions - 1) as p;
   if new_state = 'serving' then perform projections.show(name, number); end if;
   return number;
 end
@@ -60,12 +60,8 @@ begin
 end
 $$;
 
-drop function if exists projections.activate(text, integer, boolean);
-drop function if exists projections.hold(text);
-
 -- Moves checkpoints, in the transaction that writes their rows, and enters what was applied in the blocks of positions that they
 -- come to stand in. An error with the state CF001 when one of them is not that worker's, or not where it left it.
-drop function if exists projections.advance(text, integer, uuid, integer[], bigint[], bigint[], uuid[], bigint[], bigint[]);
 create or replace function projections.advance(
   worker uuid, names text[], numbers integer[], partitions integer[], previous bigint[], positions bigint[], event_ids uuid[],
   applied bigint[], ids bigint[]
@@ -94,7 +90,7 @@ begin
     and c.owner = advance.worker and c.position = u.previous;
   get diagnostics moved = row_count;
   if moved <> cardinality(advance.partitions) then
-    raise exception 'another worker owns some of the pairs now' using errcode = 'CF001';
+    raise exception 'another worker owns some of the assignments now' using errcode = 'CF001';
   end if;
 end
 $$;
@@ -144,7 +140,7 @@ create or replace function projections.has_passed(name text, number integer, ser
   select not exists (
     select from projections.checkpoints o
     join projections.generations g on g.projection = o.projection and g.generation = o.generation and g.state = 'serving'
-    join projections.checkpoints n on n.projection = name and n.generation = number and n.incarnation = o.incarnation
+    join projections.checkpoints n on n.projection = name and n.generation = number and n.history_id = o.history_id
       and case when n.partition_count > o.partition_count
         then n.partition * o.partition_count / n.partition_count = o.partition
         else n.partition = o.partition * n.partition_count / o.partition_count end

@@ -4,7 +4,7 @@ public import FoundationEssentials
 
 /// Names streams and how far each had come when a command was answered, so that a query can wait for them.
 ///
-/// It is signed, and of one history: base64url of a version (1 byte), the store's incarnation (16 bytes), for each stream
+/// It is signed, and of one history: base64url of a version (1 byte), the store's history id (16 bytes), for each stream
 /// its whole hash (8 bytes) and position (8 bytes), and the first 16 bytes of an HMAC-SHA256 over all that.
 public struct ConsistencyToken: Sendable, Hashable {
   public struct Entry: Sendable, Hashable {
@@ -37,18 +37,18 @@ public struct ConsistencyToken: Sendable, Hashable {
   /// Streams that a token may name.
   public static let limit = 1_000
 
-  public let incarnation: UUID
+  public let historyID: UUID
   public let entries: [Entry]
 
-  public init(incarnation: UUID, entries: [Entry]) {
-    self.incarnation = incarnation
+  public init(historyID: UUID, entries: [Entry]) {
+    self.historyID = historyID
     self.entries = entries
   }
 
   public func signed(with key: Key) -> String {
     var bytes: [UInt8] = [Self.version]
     bytes.reserveCapacity(Self.head + entries.count * Self.entrySize + Self.signatureSize)
-    withUnsafeBytes(of: incarnation.uuid) { bytes += $0 }
+    withUnsafeBytes(of: historyID.uuid) { bytes += $0 }
     for entry in entries {
       withUnsafeBytes(of: entry.stream.bigEndian) { bytes += $0 }
       withUnsafeBytes(of: entry.position.rawValue.bigEndian) { bytes += $0 }
@@ -68,7 +68,7 @@ public struct ConsistencyToken: Sendable, Hashable {
     let expected = HMAC<SHA256>.authenticationCode(for: signed, using: key.key).prefix(Self.signatureSize)
     guard zip(expected, signature).reduce(0, { $0 | ($1.0 ^ $1.1) }) == 0 else { throw Malformed() }
     func integer(at offset: Int) -> UInt64 { bytes[offset..<offset + 8].reduce(0) { $0 << 8 | UInt64($1) } }
-    incarnation = bytes.withUnsafeBytes { UUID(uuid: $0.loadUnaligned(fromByteOffset: 1, as: uuid_t.self)) }
+    historyID = bytes.withUnsafeBytes { UUID(uuid: $0.loadUnaligned(fromByteOffset: 1, as: uuid_t.self)) }
     entries = (0..<count).map { index in
       let offset = Self.head + index * Self.entrySize
       return Entry(stream: integer(at: offset), position: Position(Int64(bitPattern: integer(at: offset + 8))))

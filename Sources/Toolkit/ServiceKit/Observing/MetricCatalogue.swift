@@ -21,7 +21,7 @@ public enum MetricCatalogue {
       .init("counterflow_command_commit_seconds", .histogram, "From appending a batch to knowing its outcome."),
       .init(
         "counterflow_command_conflicts_total", .counter, "Streams that others wrote between deciding and appending."),
-      .init("counterflow_command_turns_total", .counter, "Batches that took a turn among the replicas."),
+      .init("counterflow_command_contention_locks_total", .counter, "Batches that took contention locks."),
       .init("counterflow_command_batches_resent_total", .counter, "Batches sent again because their outcome was lost."),
       .init("counterflow_snapshots_saved_total", .counter, "Snapshots that were kept."),
       .init("counterflow_snapshots_loaded_total", .counter, "Streams that were loaded from a snapshot."),
@@ -47,24 +47,28 @@ public enum MetricCatalogue {
       // projector
       .init("counterflow_projection_events_applied_total", .counter, "Events applied to read tables."),
       .init("counterflow_projection_duplicates_total", .counter, "Deliveries that had been applied already."),
-      .init("counterflow_projection_holes_total", .counter, "Holes in the feed that were healed from the store."),
+      .init("counterflow_projection_gaps_total", .counter, "Gaps in the feed that were healed from the store."),
       .init("counterflow_projection_events_refused_total", .counter, "Events that a read model did not take."),
-      .init("counterflow_projection_fenced_total", .counter, "Writes refused since another owns the pair."),
+      .init("counterflow_projection_fenced_total", .counter, "Writes refused since another owns the assignment."),
       .init(
-        "counterflow_projection_pairs_taken_back_total", .counter,
-        "Pairs of which a crash has taken back what was written last; it is applied again."),
+        "counterflow_projection_assignments_taken_back_total", .counter,
+        "Assignments of which a crash has taken back what was written last; it is applied again."),
       .init("counterflow_projection_interruptions_total", .counter, "Rounds that failed and were tried again."),
-      .init("counterflow_projection_lanes_aside_total", .counter, "Lanes that failed for long and left their pairs."),
+      .init(
+        "counterflow_projection_lanes_suspended_total", .counter,
+        "Lanes that failed for long and left their assignments."),
       .init(
         "counterflow_projection_lag_positions", .gauge,
-        "Positions that the furthest behind of a lane's pairs is behind."),
+        "Positions that the furthest behind of a lane's assignments is behind."),
       .init("counterflow_projection_lag_seconds", .gauge, "Age of the oldest event that a lane has not applied."),
       .init(
         "counterflow_projection_partition_lag_positions", .gauge,
-        "Positions that a pair is behind its partition's head."),
-      .init("counterflow_projection_pairs_owned", .gauge, "Pairs that a lane has."),
-      .init("counterflow_projection_pairs_stopped", .gauge, "Pairs of a lane that stand still: halted or forked."),
-      .init("counterflow_projection_pairs_unowned", .gauge, "Pairs that no projector has."),
+        "Positions that an assignment is behind its partition's head."),
+      .init("counterflow_projection_assignments_owned", .gauge, "Assignments that a lane has."),
+      .init(
+        "counterflow_projection_assignments_stopped", .gauge,
+        "Assignments of a lane that stand still: halted or forked."),
+      .init("counterflow_projection_assignments_unowned", .gauge, "Assignments that no projector has."),
       .init("counterflow_projection_streams_parked", .gauge, "Streams of a lane that wait at a refused event."),
       .init(
         "counterflow_projector_round_parts", .histogram,

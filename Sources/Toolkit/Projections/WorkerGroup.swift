@@ -13,7 +13,7 @@ extension Generation {
 }
 
 /// The lanes that run now.
-final class Crew: Sendable {
+final class WorkerGroup: Sendable {
   private let lanes = Mutex<[Generation.Identity: (service: String, runners: [ProjectionRunner])]>([:])
   private let budget: MemoryBudget
 
@@ -35,7 +35,7 @@ final class Crew: Sendable {
   /// What this process takes a share of.
   var services: [String] {
     lanes.withLock { lanes in
-      Set(lanes.values.filter { !$0.runners.contains(where: \.isAside) }.map(\.service)).sorted()
+      Set(lanes.values.filter { !$0.runners.contains(where: \.isSuspended) }.map(\.service)).sorted()
     }
   }
 }
@@ -64,7 +64,7 @@ struct Reminders {
   }
 }
 
-/// Tells of pairs that nobody owns for longer than a takeover lasts.
+/// Tells of assignments that nobody owns for longer than a takeover lasts.
 struct UnownedAlarm {
   let patience: Duration
   let logger: Logger
@@ -78,7 +78,7 @@ struct UnownedAlarm {
   mutating func look(at unowned: [String: Int]) {
     for projection in Set(since.keys).union(unowned.keys) {
       let count = unowned[projection] ?? 0
-      Gauge(label: "projection_pairs_unowned", dimensions: [("projection", projection)]).record(count)
+      Gauge(label: "projection_assignments_unowned", dimensions: [("projection", projection)]).record(count)
       guard count > 0 else {
         since[projection] = nil
         continue
@@ -87,7 +87,8 @@ struct UnownedAlarm {
       since[projection] = start
       if ContinuousClock.now - start >= patience {
         logger.critical(
-          "pairs have no owner: no projector runs them", metadata: ["projection": "\(projection)", "pairs": "\(count)"])
+          "assignments have no owner: no projector runs them",
+          metadata: ["projection": "\(projection)", "assignments": "\(count)"])
       }
     }
   }

@@ -13,9 +13,9 @@ struct Checkpoint: Sendable, Hashable {
 /// One (projection, partition): a pure state machine that decides what to do with what it is given.
 ///
 /// The main path: claimed → catchingUp → live ⇄ catchingUp. From anywhere → halted.
-struct Pair: Sendable {
+struct PartitionAssignment: Sendable {
   enum Mode: Sendable, Hashable {
-    /// Deliveries follow one another without a hole.
+    /// Deliveries follow one another without a gap.
     case live
     /// Reads the store from the checkpoint on; deliveries wait there.
     case catchingUp
@@ -38,7 +38,7 @@ struct Pair: Sendable {
     }
   }
 
-  /// Why and where a pair stands still.
+  /// Why and where an assignment stands still.
   struct Trouble: Sendable, Hashable {
     let position: Position
     let reason: String
@@ -48,15 +48,15 @@ struct Pair: Sendable {
     case apply([RecordedEvent])
     /// All of it was applied before.
     case duplicate
-    /// Something in between is missing, or does not fit; the pair catches up from the store.
-    case hole
+    /// Something in between is missing, or does not fit; the assignment catches up from the store.
+    case gap
     case forked(String)
-    /// The pair is not taking deliveries now.
+    /// The assignment is not taking deliveries now.
     case notLive
   }
 
   let partition: Partition
-  let incarnation: UUID
+  let historyID: UUID
   var checkpoint: Checkpoint
   var mode = Mode.catchingUp
   /// Where the generation ends; nil when it goes on.
@@ -66,9 +66,9 @@ struct Pair: Sendable {
   /// The partition's head when it was last looked at.
   var knownHead = Position.start
 
-  init(partition: Partition, incarnation: UUID, checkpoint: Checkpoint, until: Position? = nil) {
+  init(partition: Partition, historyID: UUID, checkpoint: Checkpoint, until: Position? = nil) {
     self.partition = partition
-    self.incarnation = incarnation
+    self.historyID = historyID
     self.checkpoint = checkpoint
     self.until = until
   }
@@ -76,19 +76,19 @@ struct Pair: Sendable {
   /// Takes a delivery from the live feed; after `apply` the checkpoint stands behind its events.
   ///
   /// A delivery that does not fit the checkpoint's history is no proof of a fork, since a relay may
-  /// speak of an older one: like a hole it sends the pair to the store, which decides.
+  /// speak of an older one: like a gap it sends the assignment to the store, which decides.
   mutating func receive(_ batch: FeedBatch) -> Verdict {
     guard mode == .live else { return .notLive }
-    guard batch.incarnation == incarnation else { return hole() }
+    guard batch.historyID == historyID else { return gap() }
     let last = batch.events.last!
     if last.position < checkpoint.position { return .duplicate }
-    if last.position == checkpoint.position { return last.id == checkpoint.eventID ? .duplicate : hole() }
-    guard batch.previous.position <= checkpoint.position else { return hole() }
+    if last.position == checkpoint.position { return last.id == checkpoint.eventID ? .duplicate : gap() }
+    guard batch.previous.position <= checkpoint.position else { return gap() }
     // The checkpoint's own event must be the one before, or one of these.
     let own =
       batch.previous.position == checkpoint.position
       ? batch.previous.eventID : batch.events.first { $0.position == checkpoint.position }?.id
-    guard own == checkpoint.eventID else { return hole() }
+    guard own == checkpoint.eventID else { return gap() }
     let events = batch.events.filter { $0.position > checkpoint.position }
     checkpoint = Checkpoint(position: last.position, eventID: last.id)
     return .apply(events)
@@ -113,7 +113,7 @@ struct Pair: Sendable {
     return .apply(Array(fresh))
   }
 
-  /// Compares with the partition's head, read after the checkpoint was. A pair that has not come to
+  /// Compares with the partition's head, read after the checkpoint was. An assignment that has not come to
   /// where the head was a moment ago has lost deliveries at the end, which no later one would show.
   mutating func observe(_ head: PartitionHead) -> Verdict {
     if mode == .forked { return .notLive }
@@ -126,7 +126,7 @@ struct Pair: Sendable {
     }
     defer { knownHead = head.position }
     guard mode == .live, knownHead > checkpoint.position else { return .duplicate }
-    return hole()
+    return gap()
   }
 
   mutating func halt(at position: Position, _ reason: String, retryAt: ContinuousClock.Instant) {
@@ -134,9 +134,9 @@ struct Pair: Sendable {
     trouble = Trouble(position: position, reason: reason)
   }
 
-  private mutating func hole() -> Verdict {
+  private mutating func gap() -> Verdict {
     mode = .catchingUp
-    return .hole
+    return .gap
   }
 
   mutating func fork(_ reason: String) -> Verdict {

@@ -4,20 +4,20 @@ internal import Metrics
 internal import PostgresEventStore
 internal import Synchronization
 
-// Shares the pairs with other workers, and compares each with its partition's head.
+// Shares the assignments with other workers, and compares each with its partition's head.
 extension ProjectionRunner {
-  func adopt(_ new: [Pair], replacing: Bool) {
-    if replacing { (pairs, stored, parked, reported) = ([:], [:], [:], [:]) }
-    for pair in new {
-      pairs[pair.partition.index] = pair
-      stored[pair.partition.index] = pair.checkpoint
+  func adopt(_ new: [PartitionAssignment], replacing: Bool) {
+    if replacing { (assignments, stored, parked, reported) = ([:], [:], [:], [:]) }
+    for assignment in new {
+      assignments[assignment.partition.index] = assignment
+      stored[assignment.partition.index] = assignment.checkpoint
     }
-    mailbox.accept(Set(pairs.keys))
-    for (index, gauge) in partitionLags where pairs[index] == nil {
+    mailbox.accept(Set(assignments.keys))
+    for (index, gauge) in partitionLags where assignments[index] == nil {
       gauge.destroy()
       partitionLags[index] = nil
     }
-    metrics.owned.record(pairs.count)
+    metrics.owned.record(assignments.count)
   }
 
   func loadParked(_ partitions: [Partition]) async throws {
@@ -27,39 +27,42 @@ extension ProjectionRunner {
     }
   }
 
-  /// Makes this worker's pairs those that the read store says are: forgets what others have taken, since a pair without
+  /// Makes this worker's assignments those that the read store says are: forgets what others have taken, since an assignment without
   /// events would never be refused a write, and takes anew what the read store, which a crash takes back by a moment, has
   /// otherwise than it was written.
   private func reconcile() async throws {
     let owned = try await store.owned(on: readStore)
-    let unknown = owned.filter { pairs[$0.partition.index] == nil }
-    let takenBack = owned.filter { pair in stored[pair.partition.index].map { $0 != pair.checkpoint } ?? false }
+    let unknown = owned.filter { assignments[$0.partition.index] == nil }
+    let takenBack = owned.filter { assignment in
+      stored[assignment.partition.index].map { $0 != assignment.checkpoint } ?? false
+    }
     let changed = unknown + takenBack
     if !changed.isEmpty {
-      for pair in changed { forget(pair.partition.index) }
+      for assignment in changed { forget(assignment.partition.index) }
       adopt(changed, replacing: false)
       try await loadParked(changed.map(\.partition))
     }
     if !unknown.isEmpty {
-      logger.warning("pairs are this worker's without its knowing", metadata: ["pairs": "\(unknown.count)"])
+      logger.warning("assignments are this worker's without its knowing", metadata: ["assignments": "\(unknown.count)"])
     }
     if !takenBack.isEmpty {
       metrics.takenBack.increment(by: takenBack.count)
       logger.warning(
         "the read store has lost its last transactions; they are applied again",
-        metadata: ["pairs": "\(takenBack.count)"])
+        metadata: ["assignments": "\(takenBack.count)"])
     }
     let mine = Set(owned.map(\.partition.index))
-    let lost = pairs.keys.filter { !mine.contains($0) }
+    let lost = assignments.keys.filter { !mine.contains($0) }
     guard !lost.isEmpty else { return }
     for index in lost { forget(index) }
     adopt([], replacing: false)
     metrics.fenced.increment()
-    logger.warning("others have taken pairs over", metadata: ["pairs": "\(lost.count)", "left": "\(pairs.count)"])
+    logger.warning(
+      "others have taken assignments over", metadata: ["assignments": "\(lost.count)", "left": "\(assignments.count)"])
   }
 
   private func forget(_ index: Int) {
-    (pairs[index], stored[index], parked[index], reported[index]) = (nil, nil, nil, nil)
+    (assignments[index], stored[index], parked[index], reported[index]) = (nil, nil, nil, nil)
   }
 
   /// Gives up what is more than this worker's share, or takes what is less and nobody has.
@@ -67,70 +70,70 @@ extension ProjectionRunner {
   private func balance() async throws -> Bool {
     try await reconcile()
     guard let share = try await store.share(on: readStore) else { return false }
-    if pairs.count > share {
-      let given = pairs.keys.sorted().suffix(pairs.count - share).map { pairs[$0]!.partition }
+    if assignments.count > share {
+      let given = assignments.keys.sorted().suffix(assignments.count - share).map { assignments[$0]!.partition }
       try await store.release(given, on: readStore)
       for partition in given { forget(partition.index) }
       adopt([], replacing: false)
-      logger.info("gave pairs up", metadata: ["pairs": "\(given.count)", "left": "\(pairs.count)"])
-    } else if pairs.count < share {
-      let taken = try await store.claim(share - pairs.count, on: readStore)
+      logger.info("gave assignments up", metadata: ["assignments": "\(given.count)", "left": "\(assignments.count)"])
+    } else if assignments.count < share {
+      let taken = try await store.claim(share - assignments.count, on: readStore)
       guard !taken.isEmpty else { return true }
       adopt(taken, replacing: false)
       try await loadParked(taken.map(\.partition))
-      logger.info("took pairs", metadata: ["pairs": "\(taken.count)", "now": "\(pairs.count)"])
+      logger.info("took assignments", metadata: ["assignments": "\(taken.count)", "now": "\(assignments.count)"])
     }
     return true
   }
 
   func checkHeads() async throws {
     nextHeadCheck = rounds.next(within: settings.headInterval)
-    if isAside {
-      _ = try await events.incarnation()
-      standsAside.store(false, ordering: .relaxed)
+    if isSuspended {
+      _ = try await events.historyID()
+      suspended.store(false, ordering: .relaxed)
       logger.notice("both stores answer again")
     }
     // Not before this worker counts, and then often enough to take over in time.
     if try await !balance() { nextHeadCheck = min(nextHeadCheck, .now + .milliseconds(100)) }
-    guard !pairs.isEmpty else { return }
+    guard !assignments.isEmpty else { return }
     let look = try await headReader.read()
-    let (incarnation, heads) = (look.incarnation, look.heads)
+    let (historyID, heads) = (look.historyID, look.heads)
     var lag: Int64 = 0
-    for index in pairs.keys {
-      var pair = pairs[index]!
-      if case .halted(let retryAt) = pair.mode, ContinuousClock.now >= retryAt {
-        (pair.mode, pair.trouble) = (.catchingUp, nil)
+    for index in assignments.keys {
+      var assignment = assignments[index]!
+      if case .halted(let retryAt) = assignment.mode, ContinuousClock.now >= retryAt {
+        (assignment.mode, assignment.trouble) = (.catchingUp, nil)
       }
-      if pair.incarnation != incarnation && pair.mode != .forked {
-        report(pair.fork("the store is incarnation \(incarnation) now"), of: pair)
+      if assignment.historyID != historyID && assignment.mode != .forked {
+        report(assignment.fork("the store's history id is \(historyID) now"), of: assignment)
       }
-      report(pair.observe(heads[index]), of: pair)
+      report(assignment.observe(heads[index]), of: assignment)
       let behind =
-        pair.mode == .done ? 0 : max(0, heads[index].position.rawValue - pair.checkpoint.position.rawValue)
+        assignment.mode == .done ? 0 : max(0, heads[index].position.rawValue - assignment.checkpoint.position.rawValue)
       lag = max(lag, behind)
       let gauge = partitionLags[index] ?? metrics.lag(of: index)
       partitionLags[index] = gauge
       gauge.record(behind)
-      pairs[index] = pair
+      assignments[index] = assignment
     }
     metrics.lag.record(lag)
     try await recordAge(heads)
     metrics.parked.record(parked.values.reduce(0) { $0 + $1.count })
     metrics.stopped.record(
-      pairs.values.count { pair in
-        if case .halted = pair.mode { true } else { pair.mode == .forked }
+      assignments.values.count { assignment in
+        if case .halted = assignment.mode { true } else { assignment.mode == .forked }
       })
     try await handleRequests()
-    let changed = pairs.filter { reported[$0.key] != $0.value.mode }
+    let changed = assignments.filter { reported[$0.key] != $0.value.mode }
     if !changed.isEmpty {
       try await store.report(Array(changed.values), on: readStore)
-      for (index, pair) in changed { reported[index] = pair.mode }
+      for (index, assignment) in changed { reported[index] = assignment.mode }
     }
   }
 
   /// How long the oldest event that is not applied has waited; 0 where there is none.
   private func recordAge(_ heads: [PartitionHead]) async throws {
-    let behind = pairs.values.filter {
+    let behind = assignments.values.filter {
       $0.mode != .done && heads[$0.partition.index].position > $0.checkpoint.position
     }
     var seconds = 0.0
@@ -145,16 +148,16 @@ extension ProjectionRunner {
     metrics.age.record(seconds)
   }
 
-  func report(_ verdict: Pair.Verdict, of pair: Pair) {
+  func report(_ verdict: PartitionAssignment.Verdict, of assignment: PartitionAssignment) {
     switch verdict {
     case .duplicate, .notLive, .apply: break
-    case .hole:
-      metrics.holes.increment()
-      logger.debug("deliveries are missing; reading the store", metadata: ["partition": "\(pair.partition)"])
+    case .gap:
+      metrics.gaps.increment()
+      logger.debug("deliveries are missing; reading the store", metadata: ["partition": "\(assignment.partition)"])
     case .forked(let reason):
       logger.critical(
         "this partition's history has forked; it stops until the projection is rebuilt",
-        metadata: ["partition": "\(pair.partition)", "reason": "\(reason)"])
+        metadata: ["partition": "\(assignment.partition)", "reason": "\(reason)"])
     }
   }
 }

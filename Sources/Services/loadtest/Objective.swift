@@ -1,7 +1,7 @@
 import ArgumentParser
 
 /// What a rate must keep to count, such as `p99<50ms`.
-struct Promise: ExpressibleByArgument, CustomStringConvertible {
+struct Objective: ExpressibleByArgument, CustomStringConvertible {
   let figure: String
   /// In milliseconds.
   let bound: Double
@@ -25,13 +25,13 @@ struct Promise: ExpressibleByArgument, CustomStringConvertible {
       return false
     }
     guard let offered = result.offeredPerSecond else { return true }
-    // Those that came last may still be under way at the end, for as long as the promise allows.
+    // Those that came last may still be under way at the end, for as long as the objective allows.
     let underWay = offered * min(bound / 1000, result.seconds)
     return result.completedPerSecond * result.seconds + underWay >= offered * result.seconds * Self.tolerance.answered
   }
 }
 
-/// Finds the highest rate that keeps a promise: doubles until one does not, then halves the distance.
+/// Finds the highest rate that keeps an objective: doubles until one does not, then halves the distance.
 struct RateSearch {
   /// Ends when the rates that did and did not keep it are so close.
   static let precision = 0.05

@@ -3,11 +3,11 @@ internal import Failures
 internal import FoundationEssentials
 internal import Postgres
 
-/// Another worker has taken pairs over: this one must not write for them any more.
+/// Another worker has taken assignments over: this one must not write for them any more.
 struct FencedError: ClassifiedError, CustomStringConvertible {
   let projection: String
   var failureKind: FailureKind { .retry }
-  var description: String { "another worker owns some of the pairs of \(projection) now" }
+  var description: String { "another worker owns some of the assignments of \(projection) now" }
 }
 
 extension SQLState {
@@ -15,9 +15,9 @@ extension SQLState {
   static let fenced = SQLState(rawValue: "CF001")
 }
 
-/// The pairs of one generation, as one worker sees them in the read store. A lane is the part of the
+/// The assignments of one generation, as one worker sees them in the read store. A lane is the part of the
 /// partitions that one runner takes care of: those whose index leaves `lane` when divided by `lanes`.
-struct PairStore: Sendable {
+struct AssignmentStore: Sendable {
   let generation: Generation
   let worker: UUID
   let lane: Int
@@ -26,7 +26,7 @@ struct PairStore: Sendable {
   private var projection: String { generation.projection }
   private var number: Int32 { Int32(generation.number) }
 
-  /// A move of one pair's checkpoint, and the events that were applied on the way.
+  /// A move of one assignment's checkpoint, and the events that were applied on the way.
   struct Advance: Sendable {
     let partition: Partition
     let from: Checkpoint
@@ -34,7 +34,7 @@ struct PairStore: Sendable {
     let applied: [RecordedEvent]
   }
 
-  /// How many of the lane's pairs are this worker's, when all workers take alike; nil while this one does not count.
+  /// How many of the lane's assignments are this worker's, when all workers take alike; nil while this one does not count.
   func share(on pool: PostgresPool) async throws -> Int? {
     let workers = try await pool.query(
       """
@@ -43,13 +43,13 @@ struct PairStore: Sendable {
       """
     ).decode(UUID.self)
     guard let rank = workers.firstIndex(of: worker) else { return nil }
-    let pairs = (lane..<generation.partitioning.count).count { $0 % lanes == lane }
+    let assignments = (lane..<generation.partitioning.count).count { $0 % lanes == lane }
     // Who gets one more differs from lane to lane.
-    return pairs / workers.count + ((rank + lane) % workers.count < pairs % workers.count ? 1 : 0)
+    return assignments / workers.count + ((rank + lane) % workers.count < assignments % workers.count ? 1 : 0)
   }
 
-  /// Takes up to `count` pairs that nobody has, or whose owner is gone.
-  func claim(_ count: Int, on pool: PostgresPool) async throws -> [Pair] {
+  /// Takes up to `count` assignments that nobody has, or whose owner is gone.
+  func claim(_ count: Int, on pool: PostgresPool) async throws -> [PartitionAssignment] {
     let rows = try await pool.query(
       """
       update projections.checkpoints c set owner = \(worker), mode = 'catching up'
@@ -60,26 +60,26 @@ struct PairStore: Sendable {
             select from projections.workers w where w.id = f.owner and w.expires_at > clock_timestamp())
         order by f.partition limit \(count) for update skip locked) f
       where c.projection = \(projection) and c.generation = \(number) and c.partition = f.partition
-      returning c.partition, c.incarnation, c.position, c.event_id
+      returning c.partition, c.history_id, c.position, c.event_id
       """)
-    return try pairs(rows)
+    return try assignments(rows)
   }
 
-  /// This worker's pairs, where their checkpoints stand.
-  func owned(on pool: PostgresPool) async throws -> [Pair] {
+  /// This worker's assignments, where their checkpoints stand.
+  func owned(on pool: PostgresPool) async throws -> [PartitionAssignment] {
     let rows = try await pool.query(
       """
-      select c.partition, c.incarnation, c.position, c.event_id from projections.checkpoints c
+      select c.partition, c.history_id, c.position, c.event_id from projections.checkpoints c
       where c.projection = \(projection) and c.generation = \(number) and c.owner = \(worker)
         and c.partition % \(Int32(lanes)) = \(Int32(lane))
       """)
-    return try pairs(rows)
+    return try assignments(rows)
   }
 
-  private func pairs(_ rows: ResultSet) throws -> [Pair] {
+  private func assignments(_ rows: ResultSet) throws -> [PartitionAssignment] {
     try rows.decode((Int, UUID, Int64, UUID?).self).map { row in
-      Pair(
-        partition: generation.partitioning.partitions[row.0], incarnation: row.1,
+      PartitionAssignment(
+        partition: generation.partitioning.partitions[row.0], historyID: row.1,
         checkpoint: Checkpoint(position: Position(row.2), eventID: row.3), until: generation.until)
     }
   }
@@ -103,7 +103,7 @@ struct PairStore: Sendable {
     let applied: Ledger.Entry
   }
 
-  /// Makes moves, in the transaction that writes their rows. It fails with `SQLState.fenced` when one of the pairs is not the
+  /// Makes moves, in the transaction that writes their rows. It fails with `SQLState.fenced` when one of the assignments is not the
   /// worker's, or not where it left it.
   static func make(_ moves: [Move], by worker: UUID) -> Query {
     """
@@ -148,14 +148,14 @@ struct PairStore: Sendable {
     )
   }
 
-  /// Tells how pairs are doing, for people and for `projections.activate`.
-  func report(_ pairs: [Pair], on pool: PostgresPool) async throws {
+  /// Tells how assignments are doing, for people and for `projections.activate`.
+  func report(_ assignments: [PartitionAssignment], on pool: PostgresPool) async throws {
     try await pool.query(
       """
       update projections.checkpoints c set mode = u.mode, halted_at = u.position, error = u.error
       from unnest(
-        \(array: pairs.map { Int32($0.partition.index) }), \(array: pairs.map(\.mode.name)),
-        \(array: pairs.map { $0.trouble?.position.rawValue }), \(array: pairs.map { $0.trouble?.reason }))
+        \(array: assignments.map { Int32($0.partition.index) }), \(array: assignments.map(\.mode.name)),
+        \(array: assignments.map { $0.trouble?.position.rawValue }), \(array: assignments.map { $0.trouble?.reason }))
         as u(partition, mode, position, error)
       where c.projection = \(projection) and c.generation = \(number) and c.partition = u.partition and c.owner = \(worker)
       """)
@@ -163,7 +163,7 @@ struct PairStore: Sendable {
 }
 
 // MARK: Parked streams
-extension PairStore {
+extension AssignmentStore {
   /// For a transaction that moves no checkpoint, so that nothing would show that a crash has taken it back.
   static let durably: Query = "select set_config('synchronous_commit', 'on', true)"
 

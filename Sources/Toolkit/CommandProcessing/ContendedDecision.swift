@@ -2,8 +2,8 @@ internal import EventSourcing
 internal import FoundationEssentials
 internal import Synchronization
 
-/// What is decided while a turn is held, from what was new in the contended streams.
-final class Turn: Sendable {
+/// What is decided while the contention locks are held, from what was new in the contended streams.
+final class ContendedDecision: Sendable {
   private struct State {
     var decided: DecidedBatch?
     var refreshed: [StreamID: StreamState] = [:]

@@ -6,7 +6,7 @@ import Testing
 
 @testable import Projections
 
-private let incarnation = UUID()
+private let historyID = UUID()
 private let partition = Partitioning.standard.partitions[3]
 private let ids = (0...200).map { _ in UUID() }
 
@@ -18,11 +18,11 @@ private func event(_ position: Int, id: UUID? = nil) -> RecordedEvent {
     recordedAt: Timestamp(microsecondsSince1970: 0))
 }
 
-private func batch(after previous: Int, _ positions: [Int], incarnation: UUID = incarnation, previousID: UUID? = nil)
+private func batch(after previous: Int, _ positions: [Int], historyID: UUID = historyID, previousID: UUID? = nil)
   -> FeedBatch
 {
   FeedBatch(
-    incarnation: incarnation, partition: partition,
+    historyID: historyID, partition: partition,
     previous: .init(position: Position(Int64(previous)), eventID: previousID ?? (previous == 0 ? nil : ids[previous])),
     events: positions.map { event($0) })
 }
@@ -32,60 +32,62 @@ private func head(_ position: Int, id: UUID? = nil) -> PartitionHead {
     partition: partition, position: Position(Int64(position)), eventID: id ?? (position == 0 ? nil : ids[position]))
 }
 
-private func pair(at position: Int, _ mode: Pair.Mode = .live) -> Pair {
-  var pair = Pair(
-    partition: partition, incarnation: incarnation,
+private func assignment(at position: Int, _ mode: PartitionAssignment.Mode = .live) -> PartitionAssignment {
+  var assignment = PartitionAssignment(
+    partition: partition, historyID: historyID,
     checkpoint: Checkpoint(position: Position(Int64(position)), eventID: position == 0 ? nil : ids[position]))
-  pair.mode = mode
-  return pair
+  assignment.mode = mode
+  return assignment
 }
 
-private func isFork(_ verdict: Pair.Verdict) -> Bool { if case .forked = verdict { true } else { false } }
+private func isFork(_ verdict: PartitionAssignment.Verdict) -> Bool {
+  if case .forked = verdict { true } else { false }
+}
 
-@Suite("A (projection, partition) pair")
-struct PairTests {
+@Suite("A (projection, partition) assignment")
+struct PartitionAssignmentTests {
   @Test("what follows the checkpoint is applied, and moves it")
   func follows() {
-    var pair = pair(at: 0)
-    #expect(pair.receive(batch(after: 0, [2, 5])) == .apply([event(2), event(5)]))
-    #expect(pair.receive(batch(after: 5, [9])) == .apply([event(9)]))
-    #expect(pair.checkpoint == Checkpoint(position: Position(9), eventID: ids[9]))
-    #expect(pair.mode == .live)
+    var assignment = assignment(at: 0)
+    #expect(assignment.receive(batch(after: 0, [2, 5])) == .apply([event(2), event(5)]))
+    #expect(assignment.receive(batch(after: 5, [9])) == .apply([event(9)]))
+    #expect(assignment.checkpoint == Checkpoint(position: Position(9), eventID: ids[9]))
+    #expect(assignment.mode == .live)
   }
 
   @Test("what was applied before is dropped, and of a batch that overlaps only the rest counts")
   func duplicates() {
-    var pair = pair(at: 5)
-    #expect(pair.receive(batch(after: 0, [2])) == .duplicate)
-    #expect(pair.receive(batch(after: 0, [2, 5])) == .duplicate)
-    #expect(pair.receive(batch(after: 2, [5, 7, 8])) == .apply([event(7), event(8)]))
+    var assignment = assignment(at: 5)
+    #expect(assignment.receive(batch(after: 0, [2])) == .duplicate)
+    #expect(assignment.receive(batch(after: 0, [2, 5])) == .duplicate)
+    #expect(assignment.receive(batch(after: 2, [5, 7, 8])) == .apply([event(7), event(8)]))
   }
 
   private func page(_ events: [RecordedEvent], isLast: Bool = true) -> PartitionPage {
     PartitionPage(events: events, isLast: isLast)
   }
 
-  @Test("a hole sends the pair to the store, where it stays until it has caught up")
-  func hole() {
-    var pair = pair(at: 5)
-    #expect(pair.receive(batch(after: 7, [9])) == .hole)
-    #expect(pair.mode == .catchingUp)
-    #expect(pair.receive(batch(after: 5, [7])) == .notLive)
-    #expect(pair.catchUp(page([event(5), event(7)], isLast: false)) == .apply([event(7)]))
-    #expect(pair.mode == .catchingUp)
-    #expect(pair.catchUp(page([event(7), event(9)])) == .apply([event(9)]))
-    #expect(pair.mode == .live)
-    #expect(pair.receive(batch(after: 7, [9])) == .duplicate)
-    #expect(pair.receive(batch(after: 9, [11])) == .apply([event(11)]))
+  @Test("a gap sends the assignment to the store, where it stays until it has caught up")
+  func gap() {
+    var assignment = assignment(at: 5)
+    #expect(assignment.receive(batch(after: 7, [9])) == .gap)
+    #expect(assignment.mode == .catchingUp)
+    #expect(assignment.receive(batch(after: 5, [7])) == .notLive)
+    #expect(assignment.catchUp(page([event(5), event(7)], isLast: false)) == .apply([event(7)]))
+    #expect(assignment.mode == .catchingUp)
+    #expect(assignment.catchUp(page([event(7), event(9)])) == .apply([event(9)]))
+    #expect(assignment.mode == .live)
+    #expect(assignment.receive(batch(after: 7, [9])) == .duplicate)
+    #expect(assignment.receive(batch(after: 9, [11])) == .apply([event(11)]))
   }
 
   @Test("a lost tail shows when the head of a moment ago has not been reached")
   func lostTail() {
-    var pair = pair(at: 5)
-    #expect(pair.observe(head(7)) == .duplicate)
-    #expect(pair.mode == .live)
-    #expect(pair.observe(head(9)) == .hole)
-    #expect(pair.mode == .catchingUp)
+    var assignment = assignment(at: 5)
+    #expect(assignment.observe(head(7)) == .duplicate)
+    #expect(assignment.mode == .live)
+    #expect(assignment.observe(head(9)) == .gap)
+    #expect(assignment.mode == .catchingUp)
     // One that moved on in between is well.
     var moving = Self.observed(at: 5, head: 7)
     _ = moving.receive(batch(after: 5, [7]))
@@ -93,8 +95,8 @@ struct PairTests {
     #expect(moving.mode == .live)
   }
 
-  private static func observed(at position: Int, head position2: Int) -> Pair {
-    var observed = pair(at: position)
+  private static func observed(at position: Int, head position2: Int) -> PartitionAssignment {
+    var observed = assignment(at: position)
     _ = observed.observe(head(position2))
     return observed
   }
@@ -102,22 +104,22 @@ struct PairTests {
   @Test("a feed that speaks of another history is not believed; the store is asked")
   func staleFeed() {
     let other = FeedBatch(
-      incarnation: incarnation, partition: partition, previous: .init(position: .start, eventID: nil),
+      historyID: historyID, partition: partition, previous: .init(position: .start, eventID: nil),
       events: [event(5, id: UUID())])
     for delivery in [
-      batch(after: 5, [7], incarnation: UUID()), batch(after: 5, [7], previousID: UUID()), batch(after: 4, [7]), other,
+      batch(after: 5, [7], historyID: UUID()), batch(after: 5, [7], previousID: UUID()), batch(after: 4, [7]), other,
     ] {
-      var pair = pair(at: 5)
-      #expect(pair.receive(delivery) == .hole)
-      #expect(pair.catchUp(page([event(5)])) == .duplicate)
-      #expect(pair.receive(batch(after: 5, [7])) == .apply([event(7)]))
+      var assignment = assignment(at: 5)
+      #expect(assignment.receive(delivery) == .gap)
+      #expect(assignment.catchUp(page([event(5)])) == .duplicate)
+      #expect(assignment.receive(batch(after: 5, [7])) == .apply([event(7)]))
     }
   }
 
   @Test("another history in the store is a fork, wherever it shows")
   func forks() {
-    func expectFork(_ change: (inout Pair) -> Pair.Verdict) {
-      var forked = pair(at: 5)
+    func expectFork(_ change: (inout PartitionAssignment) -> PartitionAssignment.Verdict) {
+      var forked = assignment(at: 5)
       #expect(isFork(change(&forked)))
       #expect(forked.mode == .forked)
       #expect(forked.receive(batch(after: 5, [7])) == .notLive)
@@ -146,25 +148,25 @@ struct PairTests {
       deliveries.swapAt(
         .random(in: 0..<deliveries.count, using: &random), .random(in: 0..<deliveries.count, using: &random))
     }
-    var pair = pair(at: 0)
+    var assignment = assignment(at: 0)
     var applied: [Int] = []
-    func take(_ verdict: Pair.Verdict) {
+    func take(_ verdict: PartitionAssignment.Verdict) {
       if case .apply(let events) = verdict { applied += events.map { Int($0.position.rawValue) } }
       #expect(!isFork(verdict))
     }
     func catchUp() {
-      while pair.mode == .catchingUp {
-        let from = Int(pair.checkpoint.position.rawValue)
+      while assignment.mode == .catchingUp {
+        let from = Int(assignment.checkpoint.position.rawValue)
         let rest = all.filter { $0 >= max(from, 1) }
-        take(pair.catchUp(page(rest.prefix(4).map { event($0) }, isLast: rest.count < 4)))
+        take(assignment.catchUp(page(rest.prefix(4).map { event($0) }, isLast: rest.count < 4)))
       }
     }
     for delivery in deliveries {
-      take(pair.receive(delivery))
+      take(assignment.receive(delivery))
       if Bool.random(using: &random) { catchUp() }
     }
     for _ in 0..<2 {
-      take(pair.observe(head(all.last ?? 0)))
+      take(assignment.observe(head(all.last ?? 0)))
       catchUp()
     }
     #expect(applied == all)
@@ -186,13 +188,13 @@ struct LiveFeedTests {
   }
 
   private func message() -> FeedMessage {
-    let incarnation = UUID()
+    let historyID = UUID()
     return FeedMessage([
       FeedBatch(
-        incarnation: incarnation, partition: partition, previous: .init(position: Position(7), eventID: UUID()),
+        historyID: historyID, partition: partition, previous: .init(position: Position(7), eventID: UUID()),
         events: [recorded(8, "thing-a"), recorded(10, "thing-ü", size: 1000)]),
       FeedBatch(
-        incarnation: incarnation, partition: Partitioning.standard.partitions[5],
+        historyID: historyID, partition: Partitioning.standard.partitions[5],
         previous: .init(position: .start, eventID: nil), events: [recorded(9, "thing-b")]),
     ])
   }
@@ -226,7 +228,7 @@ struct LiveFeedTests {
   @Test("events are chained per partition over all calls, and large ones are split")
   func batching() throws {
     let partitioning = Partitioning(count: 4)!
-    var batcher = FeedBatcher(incarnation: incarnation, partitioning: partitioning, heads: emptyHeads(partitioning))
+    var batcher = FeedBatcher(historyID: historyID, partitioning: partitioning, heads: emptyHeads(partitioning))
     let events = (1...400).map { recorded(Int64($0), "thing-\($0 % 37)", size: $0 % 50 == 0 ? 200_000 : 1_000) }
     let messages = batcher.messages(of: Array(events[..<150])) + batcher.messages(of: Array(events[150...]))
     #expect(messages.allSatisfy { $0.size <= FeedBatcher.maximumSize })
@@ -246,7 +248,7 @@ struct LiveFeedTests {
   @Test("what was read at once is one message, however many partitions it is of")
   func gathering() {
     let partitioning = Partitioning.standard
-    var batcher = FeedBatcher(incarnation: incarnation, partitioning: partitioning, heads: emptyHeads(partitioning))
+    var batcher = FeedBatcher(historyID: historyID, partitioning: partitioning, heads: emptyHeads(partitioning))
     let messages = batcher.messages(of: (1...200).map { recorded(Int64($0), "thing-\($0)") })
     #expect(messages.map(\.batches.count) == [partitioning.count])
     #expect(batcher.messages(of: []).isEmpty)
@@ -257,7 +259,7 @@ struct LiveFeedTests {
     let events = (1...20).map { recorded(Int64($0), "thing-\($0 % 3)") }
     let partitioning = Partitioning(count: 1)!
     let head = PartitionHead(partition: partitioning.partitions[0], position: Position(12), eventID: events[11].id)
-    var batcher = FeedBatcher(incarnation: incarnation, partitioning: partitioning, heads: [head])
+    var batcher = FeedBatcher(historyID: historyID, partitioning: partitioning, heads: [head])
     let batches = batcher.messages(of: Array(events[9...])).flatMap(\.batches)
     #expect(batches.flatMap(\.events) == Array(events[12...]))
     #expect(batches.first?.previous == .init(position: Position(12), eventID: events[11].id))

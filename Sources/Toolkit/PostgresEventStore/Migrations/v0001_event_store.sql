@@ -1,0 +1,136 @@
+-- The write store: streams of events in one order, what commands were answered, snapshots, and who publishes.
+
+create schema event_store;
+
+create function event_store.server_identity(out system_identifier bigint, out timeline text)
+language sql volatile security definer set search_path = pg_catalog, pg_temp as $$
+  select c.system_identifier, left(pg_walfile_name(pg_current_wal_lsn()), 8) from pg_control_system() c
+$$;
+
+-- One row: which history this is. A restored store gets another history id.
+create table event_store.identity (
+  singleton boolean primary key default true check (singleton),
+  history_id uuid not null default gen_random_uuid(),
+  -- Which server holds this history, as of the migration or the last `counterflow restore-finished`.
+  system_identifier bigint,
+  timeline text,
+  -- Events in one partition of event_store.events.
+  partition_size bigint not null default 10000000 check (partition_size > 0),
+  -- Where the store ended when this history id began; null when that was at its start.
+  restored_position bigint
+);
+insert into event_store.identity (system_identifier, timeline)
+select s.system_identifier, s.timeline from event_store.server_identity() s;
+
+-- What is known of each stream, so that neither its readers nor expected versions look for it in the partitions.
+create table event_store.streams (
+  stream text collate "C" primary key check (octet_length(stream) between 3 and 255),
+  version bigint not null check (version > 0),
+  first_position bigint not null check (first_position > 0),
+  last_position bigint not null check (last_position >= first_position + version - 1)
+) with (fillfactor = 85);
+
+-- Partitions are ranges of positions.
+create table event_store.events (
+  position bigint not null check (position > 0),
+  stream text collate "C" not null check (octet_length(stream) between 3 and 255),
+  version bigint not null check (version > 0),
+  hash integer not null check (hash between 0 and 65535),
+  id uuid not null,
+  type text not null check (octet_length(type) between 1 and 255),
+  schema_version integer not null check (schema_version > 0),
+  data json not null,
+  metadata json not null,
+  recorded_at timestamptz not null,
+  primary key (position)
+) partition by range (position);
+
+-- A projection's partition is one or several of the hash's 64 upper ranges.
+create index events_by_bucket on event_store.events ((hash >> 10), position);
+
+create function event_store.refuse_change() returns trigger language plpgsql as $$
+begin
+  raise exception 'events are never changed or removed' using errcode = 'restrict_violation';
+end
+$$;
+create trigger events_are_immutable before update or delete on event_store.events
+  for each row execute function event_store.refuse_change();
+create trigger events_are_kept before truncate on event_store.events
+  for each statement execute function event_store.refuse_change();
+
+create table event_store.partitions (
+  -- Positions from lower to upper - 1.
+  lower bigint primary key check (lower > 0),
+  upper bigint not null unique check (upper > lower)
+);
+
+-- Adds the next partition. Attaching takes a lock that readers and appends do not mind.
+create function event_store.add_partition() returns void language plpgsql
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  start bigint := coalesce((select max(p.upper) from event_store.partitions p), 1);
+  size bigint := (select i.partition_size from event_store.identity i);
+  name text := format('events_%s', start);
+begin
+  execute format('create table event_store.%I (like event_store.events including all)', name);
+  -- Together with the versions in event_store.streams: no version twice.
+  execute format('alter table event_store.%I add unique (stream, version)', name);
+  execute format('create trigger events_are_kept before truncate on event_store.%I
+    for each statement execute function event_store.refuse_change()', name);
+  execute format('alter table event_store.events attach partition event_store.%I for values from (%s) to (%s)',
+    name, start, start + size);
+  insert into event_store.partitions values (start, start + size);
+end
+$$;
+
+select event_store.add_partition();
+
+-- What commands that took effect were answered. Rejections are not here: asked again they are decided again.
+create table event_store.idempotency_keys (
+  scope text collate "C" not null check (octet_length(scope) <= 255),
+  key text collate "C" not null check (octet_length(key) between 1 and 255),
+  -- Of the request: the first 128 bits of its SHA-256.
+  fingerprint uuid not null,
+  response text not null,
+  recorded_at timestamptz not null,
+  -- command-service made the key, since the client sent none: it is kept for a short time.
+  is_generated boolean not null default false,
+  -- Keys first: those that are ordered in time stay together.
+  primary key (key, scope)
+);
+-- For the retention, if there is one; next to nothing to maintain.
+create index idempotency_keys_by_time on event_store.idempotency_keys using brin (recorded_at);
+-- In the order of their age, so that removing the oldest costs no more than they are.
+create index idempotency_keys_generated on event_store.idempotency_keys (recorded_at) where is_generated;
+
+-- States of long streams, so that loading one does not read all of it. A state counts only while the
+-- event that it ends with is there.
+create table event_store.snapshots (
+  stream text collate "C" not null,
+  -- Of the fold and of the state's form.
+  schema_version integer not null,
+  version bigint not null check (version > 0),
+  position bigint not null,
+  event_id uuid not null,
+  state json not null,
+  recorded_at timestamptz not null default clock_timestamp(),
+  primary key (stream, schema_version)
+);
+
+-- Only one relay publishes at a time: the one that holds the lease.
+create table event_store.leases (
+  name text primary key,
+  holder uuid not null,
+  expires_at timestamptz not null
+);
+
+-- How far the relay's feeds have come.
+create table event_store.cursors (
+  name text primary key,
+  history_id uuid not null,
+  position bigint not null check (position >= 0),
+  event_id uuid,
+  updated_at timestamptz not null default clock_timestamp(),
+  check ((position = 0) = (event_id is null))
+);
