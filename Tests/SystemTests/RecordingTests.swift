@@ -21,8 +21,7 @@ struct RecordingTests {
     "counterflow_projection_assignments_taken_back_total": "EngineTests takes writes back, and sees the metric",
     "counterflow_token_key_fetches_failed_total": "FetchedKeysTests has a provider that fails, and sees the metric",
     "counterflow_projection_lanes_suspended_total": "EngineTests has a lane that fails for long, and sees the metric",
-    "counterflow_projection_assignments_stopped":
-      "EngineTests parks twenty streams of a partition, and sees the metric",
+    "counterflow_projection_assignments_stopped": "EngineTests parks twenty streams, and sees the metric",
     "counterflow_projection_assignments_unowned": "for less than a second while projectors run",
   ]
 
