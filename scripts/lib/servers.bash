@@ -71,8 +71,18 @@ make_postgres() {
 }
 
 # Runs PostgreSQL in the foreground.
+# Processes of a server that was killed end by themselves, and PostgreSQL does not start on their data before.
+await_end_of_killed() { # DATA
+  local deadline=$((SECONDS + 30))
+  [[ -e $1/postmaster.pid ]] || return 0
+  while ((SECONDS < deadline)) && [[ -n $(find /proc -maxdepth 2 -name cwd -lname "$1" -print -quit 2>/dev/null) ]]; do
+    sleep 0.1
+  done
+}
+
 exec_postgres() {
   local data=$local_dir/postgres
+  await_end_of_killed "$data"
   cd "$data"
   # shellcheck disable=SC2086
   exec_as postgres "$(pg_bin)/postgres" -D "$data" -p "$(kept_port postgres)" -c listen_addresses=127.0.0.1 \
