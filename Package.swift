@@ -60,7 +60,7 @@ let package = Package(
     .package(url: "https://github.com/swiftcsv/SwiftCSV", from: "0.10.0"),
   ],
   targets: [
-    // Drivers: the C libraries, each with one importer, and JSON.
+    // Drivers: JSON, and the C libraries, each imported by one target.
     .systemLibrary(
       name: "CLibPQ", path: "Sources/Drivers/CLibPQ", pkgConfig: "libpq",
       providers: [.apt(["libpq-dev"]), .brew(["libpq"])]),
@@ -69,13 +69,13 @@ let package = Package(
       providers: [.apt(["librabbitmq-dev"]), .brew(["rabbitmq-c"])]),
     .systemLibrary(name: "CLinux", path: "Sources/Drivers/CLinux"),
     driver("EventLoop"),
-    // What an error means, for every layer above.
+    // Classifies errors, for every layer above.
     driver("Failures"),
     driver("JSON"),
     driver("Postgres", ["CLibPQ", "EventLoop", "Failures", deque, lifecycle, logging, metrics]),
     driver("RabbitMQ", ["CRabbitMQ", "EventLoop", "Failures", deque, lifecycle, logging, metrics]),
 
-    // The toolkit: no word of any business.
+    // The toolkit: it knows no business domain.
     toolkit("EventSourcing", ["Failures", "JSON"]),
     toolkit(
       "PostgresEventStore", ["EventLoop", "EventSourcing", "Failures", "JSON", "Postgres", crypto, logging, tracing],
@@ -95,7 +95,7 @@ let package = Package(
         "Migrations/v0001_projections.sql", "Migrations/v0001_read_models.sql", "Migrations/functions.sql",
         "Migrations/privileges.sql",
       ]),
-    // What a process says of itself: a backend each for metrics, logs and traces.
+    // One backend each for metrics, logs and traces.
     toolkit("Observability", ["JSON", asyncHTTPClient, coreMetrics, logging, nioCore, nioHTTP1, tracing]),
     toolkit(
       "ServiceKit",
@@ -134,14 +134,14 @@ let package = Package(
         "EventSourcing", "Failures", "JSON", "Observability", "Postgres", "PostgresEventStore", "Projections",
         "ServiceKit", argumentParser, logging,
       ]),
-    // All of it, for those who write a domain.
+    // The whole toolkit, for users who write a domain.
     toolkit(
       "Counterflow",
       [
         "Administration", "CommandKit", "EventSourcing", "JSON", "Projections", "ProjectorKit", "QueryKit",
         "RabbitMQFeed", "ServiceKit", argumentParser, httpTypes, hummingbird,
       ]),
-    // And for those who test it.
+    // For tests of a domain.
     toolkit("CounterflowTesting", ["EventSourcing", "JSON", "Projections"]),
 
     // The commerce back end.
@@ -156,7 +156,7 @@ let package = Package(
     commerce(
       "RetailImport", "Import", ["Commerce", "CommerceAPI", "EventSourcing", "JSON", "ServiceKit", crypto, csv]),
 
-    // One process each.
+    // One executable each.
     service(
       "CommandService", "command-service",
       [
@@ -179,7 +179,7 @@ let package = Package(
         "Administration", "Commerce", "CommerceReadModels", "CommerceStore", "EventSourcing", "JSON", "RetailImport",
         "ServiceKit", argumentParser, asyncHTTPClient, nioCore, nioHTTP1,
       ],
-      // What `counterflow new` writes.
+      // The template of `counterflow new`.
       embedding: [
         "New/Package.swift.txt", "New/README.md", "New/Sources/notebook.swift", "New/Tests/NoteTests.swift",
         "New/Dockerfile", "New/Dockerfile.dockerignore", "New/compose.yaml", "New/gitignore",
@@ -189,14 +189,14 @@ let package = Package(
       ["CLinux", "CommerceAPI", "JSON", "Observability", "ServiceKit", argumentParser, deque, histogram, nioEmbedded],
       embedding: ["report.html"]),
 
-    // The examples, for their tests; Examples/Package.swift is how a user has them.
+    // The examples, for their tests. Users build them with Examples/Package.swift.
     example("items", "Items"), example("bank", "Bank"), example("social", "Social"),
 
-    // What `counterflow new` writes, so that it compiles and its tests run.
+    // The template of `counterflow new`, so that it is compiled and tested.
     .executableTarget(
       name: "notebook", dependencies: ["Counterflow"], path: "Sources/Services/counterflow/New/Sources"),
 
-    // Measured by scripts/bench.
+    // The benchmarks that scripts/bench runs.
     .executableTarget(
       name: "AppendBenchmark",
       dependencies: ["Commerce", "EventSourcing", "JSON", "Postgres", "PostgresEventStore", logging],

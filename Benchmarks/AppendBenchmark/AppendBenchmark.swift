@@ -6,13 +6,14 @@ import Logging
 import Postgres
 import PostgresEventStore
 
-/// Appends orders to the write store in batches, without HTTP, by two writers at once, and prints events a second.
+/// Appends orders to the write store in batches, without HTTP, with two concurrent writers. Prints events per second.
 ///
-///     append-benchmark SECONDS [BATCH]      for so long; batches of 200 unless told otherwise
-///     append-benchmark --fill EVENTS        until the store holds so many
-///     append-benchmark --spread ORDERS      so many over 500 products, 2,000 customers and two years, once
+///     append-benchmark SECONDS [BATCH]  for SECONDS; 200 commands per batch by default
+///     append-benchmark --fill EVENTS    until the store holds EVENTS events
+///     append-benchmark --spread ORDERS  ORDERS of 500 products by 2,000 customers over two years; needs an empty store
 ///
-/// Each command of a batch is one order of two lines: an event, a new stream, a guard, and a key with its answer.
+/// Each command places one order of two lines: one event, a new stream with an expected version, and an idempotency key
+/// with its response.
 @main
 struct AppendBenchmark {
   static func main() async throws {
@@ -80,7 +81,7 @@ struct AppendBenchmark {
   }
 }
 
-/// Ends the benchmark, saying why.
+/// Prints the reason and ends the benchmark.
 func fail(_ reason: String) -> Never {
   FileHandle.standardError.write(Data("append-benchmark: \(reason)\n".utf8))
   exit(1)

@@ -3,7 +3,8 @@ import EventSourcing
 import Foundation
 import PostgresEventStore
 
-/// A store such as queries meet: orders of one to three lines by many customers, over two years. It comes out alike each time.
+/// Fills a store for queries: orders of one to three lines by many customers, over two years. Every run gives the same
+/// orders.
 struct Spread {
   private static let colours = [
     "red", "blue", "green", "ivory", "amber", "violet", "silver", "golden", "black", "white",
@@ -53,7 +54,7 @@ struct Spread {
     let start = Timestamp("2024-01-01T00:00:00Z")!.microsecondsSince1970
     var batch: [NewEvent] = []
     for index in 0..<orders {
-      // Multiples of primes: spread, and alike each time.
+      // Multiples of primes spread the products, and give the same lines in every run.
       let lines = (0...index % 3).map { line in
         let product = products[(index * 7_919 + line * 104_729) % products.count]
         return OrderPlaced.Line(

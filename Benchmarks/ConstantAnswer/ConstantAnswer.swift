@@ -1,8 +1,8 @@
 import Hummingbird
 import ServiceKit
 
-/// Answers every `GET /v1/constant/{id}` with the same JSON, as query-service would if it knew the answer: what reading costs is
-/// measured against it.
+/// Answers every `GET /v1/constant/{id}` with the same JSON, like a query-service that already knows the answer. It is
+/// the baseline for the cost of reading.
 ///
 ///     ANSWER_SIZE=600 HTTP_PORT=0 AUTH=off constant-answer
 @main

@@ -26,7 +26,7 @@ struct Account: Aggregate {
     }
   }
 
-  /// In the currency's smallest unit.
+  /// The largest amount and balance, in the currency's smallest unit.
   private static let most: Int64 = 1_000_000_000_000
 
   private func check(_ amount: Int64) throws(Rejection) {
@@ -36,7 +36,7 @@ struct Account: Aggregate {
     }
   }
 
-  /// The balance after so much more.
+  /// Returns the balance plus an amount.
   func adding(_ amount: Int64) throws(Rejection) -> Int64 {
     try check(amount)
     guard amount <= Self.most - balance else {
@@ -45,7 +45,7 @@ struct Account: Aggregate {
     return balance + amount
   }
 
-  /// The balance after so much less.
+  /// Returns the balance minus an amount.
   func taking(_ amount: Int64) throws(Rejection) -> Int64 {
     try check(amount)
     guard amount <= balance else {
@@ -59,7 +59,7 @@ struct OpenAccount: StreamCommand, Codable {
   var owner: String
 
   func decide(_ account: Account) throws(Rejection) -> [AccountEvent] {
-    // It is in an index, whose entries PostgreSQL bounds.
+    // The owner is indexed, and PostgreSQL limits the size of index entries.
     guard (1...200).contains(owner.unicodeScalars.count) else {
       throw .invalidRequest([.init(pointer: "/owner", detail: "must have 1 to 200 characters")])
     }
@@ -83,7 +83,7 @@ struct Withdraw: StreamCommand, Codable {
   }
 }
 
-/// Both accounts change, or neither.
+/// Changes both accounts, or neither.
 struct Transfer: Command, Codable {
   var from: String, to: String, amount: Int64, reference: String
 
@@ -116,7 +116,7 @@ struct Balances: ReadModel {
   let indexes = [Index("owner", "key")]
 }
 
-/// A row for each event that moved money.
+/// One row for each event that moved money.
 struct Statement: ReadModel {
   struct Row: Codable {
     var account: String, number: Int64, at: Timestamp, amount: Int64, balance: Int64, reference: String, other: String?

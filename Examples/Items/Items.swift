@@ -25,7 +25,7 @@ struct CreateItem: StreamCommand, Codable {
   var name: String, description: String
 
   func decide(_ item: Item) throws(Rejection) -> [ItemEvent] {
-    // The name is in an index, whose entries PostgreSQL bounds.
+    // The name is indexed, and PostgreSQL limits the size of index entries.
     guard (1...200).contains(name.unicodeScalars.count) else {
       throw .invalidRequest([.init(pointer: "/name", detail: "must have 1 to 200 characters")])
     }

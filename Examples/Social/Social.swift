@@ -8,7 +8,8 @@ enum PersonEvent: DomainEvent, Codable {
   case postUnliked(post: String)
 }
 
-/// Does not know whom they follow and what they like, which has no bound: a like that is repeated is a second event, and changes no row.
+/// Does not hold the authors and posts that a person follows and likes, because their number has no limit. A repeated
+/// like is therefore a second event, which changes no row.
 struct Person: Aggregate {
   static let category = "person"
   var name: String?
@@ -100,13 +101,13 @@ struct People: ReadModel {
   let columns = [Column<Row>.search("words") { "\($0.id) \($0.name)" }]
 }
 
-/// Whom people follow, and which posts they like.
+/// The authors that people follow, and the posts that they like.
 struct Ties: ReadModel {
   struct Row: Codable { var person: String, kind: String, target: String }
 
   let name = "ties", version = 1
   let sources = [
-    // No id has a control character.
+    // U+001F separates the parts: no id has a control character.
     RowSource<Row>(
       Person.self, keys: { event in event.event.tie.map { ["\(event.id)\u{1F}\($0.kind)\u{1F}\($0.target)"] } ?? [] }
     ) { event, _, row in

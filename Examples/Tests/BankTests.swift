@@ -11,7 +11,7 @@ struct BankDecisionTests {
       Account.self, id: id, .opened(owner: id), .deposited(amount: amount, balance: amount, reference: "opening"))
   }
 
-  @Test("one can take what there is, and no more")
+  @Test("a withdrawal takes at most the balance")
   func withdrawing() throws {
     try funded(5).when(Withdraw(amount: 5, reference: "r"))
       .then(Account.self, .withdrawn(amount: 5, balance: 0, reference: "r"))
@@ -31,7 +31,7 @@ struct BankDecisionTests {
     try both.when(Transfer(from: "ada", to: "", amount: 1, reference: "r")).thenRejected("invalid-id")
   }
 
-  @Test("balances and statements follow")
+  @Test("balances and statements show what the events say")
   func rows() throws {
     let account = try funded(10, "ada")
       .and(Account.self, id: "ada", .withdrawn(amount: 3, balance: 7, reference: "cash"))

@@ -6,7 +6,7 @@ import Testing
 
 @Suite("Items, without servers")
 struct ItemDecisionTests {
-  @Test("a description changes once, and only of what is there; the row has it")
+  @Test("a description changes only if the item exists and the text is new; the row shows it")
   func descriptions() throws {
     let lamp = try given(Item.self, .created(name: "Lamp", description: "old"))
     try lamp.when(ChangeDescription(description: "new")).then(Item.self, .descriptionChanged(to: "new"))

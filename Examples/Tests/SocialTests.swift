@@ -6,7 +6,7 @@ import Testing
 
 @Suite("Social, without servers")
 struct SocialDecisionTests {
-  @Test("only those who have joined follow, publish and like")
+  @Test("only people who have joined can follow, publish and like")
   func people() throws {
     try givenNothing().when(Join(name: "Ada"), id: "ada").then(Person.self, id: "ada", .personJoined(name: "Ada"))
     let ada = try given(Person.self, id: "ada", .personJoined(name: "Ada"))
@@ -20,7 +20,7 @@ struct SocialDecisionTests {
     try both.when(LikePost(person: "ada", post: "1")).thenRejected("not-found")
   }
 
-  @Test("what is followed and liked twice is one row, and none once it is undone")
+  @Test("a repeated follow or like is one row, and undoing it removes the row")
   func ties() throws {
     let ada = try given(
       Person.self, id: "ada", .personJoined(name: "Ada"), .authorFollowed(author: "bob"),

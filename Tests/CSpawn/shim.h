@@ -1,4 +1,4 @@
-// What Glibc's own module leaves out: spawn.h declares it for GNU sources only.
+// spawn.h declares this function for GNU sources only, so Glibc's own module does not have it.
 #include <spawn.h>
 
 int posix_spawn_file_actions_addclosefrom_np(posix_spawn_file_actions_t *actions, int from);

@@ -5,8 +5,8 @@ import JSON
 import TestSupport
 import Testing
 
-/// Every event and every version of it that was ever stored, as it was stored. A file is never changed:
-/// a new version is a new file.
+/// Every event in every schema version that was ever stored, as stored. A file never changes: a new version is a new
+/// file.
 @Suite("Golden events")
 struct CodecTests {
   private static let folder = TestEnvironment.root.appendingPathComponent("Tests/CommerceTests/Golden")
@@ -36,7 +36,7 @@ struct CodecTests {
         total: 2034, currency: "GBP", placedAt: Timestamp("2026-11-21T09:30:00.123456Z")!))
   }
 
-  @Test("the list of types has every event that was ever stored, and no other")
+  @Test("The list of types contains exactly the events that were ever stored")
   func types() throws {
     let files = try FileManager.default.contentsOfDirectory(atPath: Self.folder.path)
     #expect(commerceEventTypes == Set(files.map { String($0.prefix { $0 != "." }) }).sorted())
@@ -95,13 +95,13 @@ struct CodecTests {
     ),
   ]
 
-  /// What older versions are read as.
+  /// The newest form of events of older versions.
   static let past: [(String, any DomainEvent)] = [
     ("ProductRegistered.1", registered(tracksStock: false)),
     ("OrderPlaced.1", placed(country: nil, tracksStock: false)),
   ]
 
-  @Test("each event is written as it always was, and read back", arguments: current.map(\.0))
+  @Test("Each event is encoded as its golden file, and decoded from it", arguments: current.map(\.0))
   func golden(name: String) throws {
     let event = try #require(Self.current.first { $0.0 == name }?.1)
     let golden = try Self.golden(name)
@@ -111,12 +111,12 @@ struct CodecTests {
     try Self.expect(event, from: golden, name)
   }
 
-  @Test("each version that was ever written is read as the newest", arguments: past.map(\.0))
+  @Test("Each older version is decoded as the newest", arguments: past.map(\.0))
   func readsPast(name: String) throws {
     try Self.expect(try #require(Self.past.first { $0.0 == name }?.1), from: try Self.golden(name), name)
   }
 
-  /// Reads an event as it stands in a store.
+  /// Decodes an event as the store holds it.
   private static func expect(_ event: any DomainEvent, from data: [UInt8], _ name: String) throws {
     let parts = name.split(separator: ".")
     let recorded = RecordedEvent(
@@ -131,13 +131,13 @@ struct CodecTests {
     }
   }
 
-  @Test("every golden file belongs to an event that is tested")
+  @Test("Every golden file belongs to a tested event")
   func complete() throws {
     let files = try FileManager.default.contentsOfDirectory(atPath: Self.folder.path).map { String($0.dropLast(5)) }
     #expect(Set(files) == Set((Self.current + Self.past).map(\.0)))
   }
 
-  @Test("an unknown type or version is an error with its position, never a skip")
+  @Test("An unknown type or version is an error with its position")
   func unknown() {
     func recorded(_ type: String, _ version: Int, _ data: String) -> RecordedEvent {
       RecordedEvent(

@@ -5,7 +5,7 @@ import JSON
 import TestSupport
 import Testing
 
-// What was there before, and what is commanded.
+// Past events and commands.
 extension DecisionTests {
   var sku: SKU { SKU("LANTERN")! }
 
@@ -52,8 +52,8 @@ extension Given {
     try events.reduce(self) { try $0.and(Order.self, id: "o", $1) }
   }
 
-  /// - Returns: what the command emits: `stream Type {json}`.
-  /// - Throws: the rejection.
+  /// - Returns: The events that the command emits, each as `stream Type {json}`.
+  /// - Throws: The command's rejection.
   func emits(_ command: some Command) throws -> [String] {
     let outcome = try when(command)
     if let rejection = outcome.rejection { throw rejection }

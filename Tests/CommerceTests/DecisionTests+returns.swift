@@ -5,9 +5,9 @@ import JSON
 import TestSupport
 import Testing
 
-// Returns, customers, and what holds whatever is commanded.
+// Returns, customers, and rules that hold after any command.
 extension DecisionTests {
-  @Test("goods of a shipped order come back at its prices, and never more than it had")
+  @Test("A return of a shipped order uses the order's prices, up to the ordered quantity")
   func returns() throws {
     let known = try givenNothing().product(lantern(tracksStock: true)).order(
       placed([4, 2], tracksStock: true), paid, shipped)
@@ -39,7 +39,7 @@ extension DecisionTests {
     }
   }
 
-  @Test("a credit note has prices of its own, and goods that are known")
+  @Test("A credit note has its own prices, and only known products")
   func creditNote() throws {
     let command = comeBack(order: nil, [("LANTERN", 2)], price: 100)
     let known = try givenNothing().product(lantern(tracksStock: true), .discontinued(sku: sku))
@@ -65,7 +65,7 @@ extension DecisionTests {
     }
   }
 
-  @Test("whatever is commanded, stock adds up and is never below what is reserved, nor money", arguments: 0..<50)
+  @Test("After any commands stock and refunds add up, and reservations are covered", arguments: 0..<50)
   func anything(seed: UInt64) throws {
     var random = SplitMix(state: seed)
     var given = try givenNothing().product(lantern(tracksStock: true))
@@ -126,12 +126,12 @@ extension DecisionTests {
       #expect(product.reserved == promised)
       #expect(orders.allSatisfy { $0.lines.allSatisfy { (0...$0.placed.quantity).contains($0.returned) } })
       #expect(orders.allSatisfy { $0.total == $0.lines.reduce(0) { $0 + $1.placed.total } })
-      // What orders say that came back is what returns say.
+      // Orders and returns record the same refunds.
       #expect(returns == 0)
     }
   }
 
-  @Test("a customer is registered once, changed while not erased, and erased once")
+  @Test("A customer is registered once, changed until erased, and erased once")
   func customers() throws {
     let registered = CustomerRegistered(customerID: "ada", sealed: "x", country: "France")
     #expect(
@@ -159,7 +159,7 @@ extension DecisionTests {
   }
 
   @Test(
-    "a sku is trimmed and upper-cased",
+    "A SKU is trimmed and upper-cased",
     arguments: [
       (" lantern ", "LANTERN"), ("a.b_c-1 2", "A.B_C-1 2"),
       (String(repeating: "x", count: 64), String(repeating: "X", count: 64)),
@@ -167,7 +167,7 @@ extension DecisionTests {
   func normalForm(text: String, normal: String) { #expect(SKU(text)?.rawValue == normal) }
 
   @Test(
-    "what breaks the rule is no sku",
+    "Invalid text is not a SKU",
     arguments: ["", "   ", "a  b", "a/b", "ä", "a\tb", "a\nb", String(repeating: "x", count: 65), "\u{0}"])
   func noForm(text: String) { #expect(SKU(text) == nil) }
 }

@@ -7,7 +7,7 @@ import Testing
 
 @Suite("Decisions")
 struct DecisionTests {
-  @Test("a product is registered once")
+  @Test("A product is registered once")
   func register() throws {
     let command = RegisterProduct(
       ProductRegistered(
@@ -21,7 +21,7 @@ struct DecisionTests {
     }
   }
 
-  @Test("a product is discontinued once; again, nothing happens")
+  @Test("A product is discontinued once, and a second time has no effect")
   func discontinue() throws {
     let command = DiscontinueProduct(SKU("LANTERN")!)
     let known = try givenNothing().and(Product.self, id: "LANTERN", lantern())
@@ -30,7 +30,7 @@ struct DecisionTests {
     #expect(throws: Rejection.productNotFound(SKU("LANTERN")!)) { try givenNothing().emits(command) }
   }
 
-  @Test("a price is changed; to the price that it has, nothing happens")
+  @Test("A price is changed, and setting the current price again has no effect")
   func changePrice() throws {
     let command = ChangePrice(SKU("LANTERN")!, unitPrice: 299)
     let known = try givenNothing().and(Product.self, id: "LANTERN", lantern())
@@ -40,7 +40,7 @@ struct DecisionTests {
     #expect(throws: Rejection.productNotFound(SKU("LANTERN")!)) { try givenNothing().emits(command) }
   }
 
-  @Test("a product's snapshot says the same as its events")
+  @Test("A product's snapshot has the same state as its events")
   func snapshot() throws {
     var product = Product()
     let changed = ProductEvent.priceChanged(ProductPriceChanged(sku: SKU("LANTERN")!, unitPrice: 299))
@@ -60,7 +60,7 @@ struct DecisionTests {
     )
   }
 
-  @Test("an order takes names and prices from the catalogue, also for the same product twice")
+  @Test("An order takes names and prices from the catalogue, also with the same product twice")
   func place() throws {
     let known = try givenNothing().and(Product.self, id: "LANTERN", lantern())
     #expect(
@@ -69,7 +69,7 @@ struct DecisionTests {
       ])
   }
 
-  @Test("every line that cannot be sold is named, with the reason")
+  @Test("A rejection names every line that is not on sale, with the reason")
   func unsaleable() throws {
     let given = try givenNothing().and(Product.self, id: "LANTERN", lantern()).and(
       Product.self, id: "LANTERN", .discontinued(sku: sku))
@@ -80,19 +80,19 @@ struct DecisionTests {
     ) { try given.emits(order([("X", 1), ("LANTERN", 1)])) }
   }
 
-  @Test("an order id is used once")
+  @Test("An order id is used once")
   func exists() throws {
     let given = try givenNothing().and(Product.self, id: "LANTERN", lantern()).and(Order.self, id: "o", placed())
     #expect(throws: Rejection.orderExists("o")) { try given.emits(order([("LANTERN", 1)])) }
   }
 
-  @Test("a total that does not fit is refused, one that just fits is not")
+  @Test("A total that exceeds the maximum is rejected, and the maximum itself is accepted")
   func overflow() throws {
     let dear = ProductEvent.registered(
       ProductRegistered(
         sku: SKU("D")!, name: "D", description: nil, unitPrice: 1_000_000_000_000, currency: "GBP", tracksStock: false))
     let given = try givenNothing().and(Product.self, id: "D", dear)
-    // 10 lines of 10^12 come to the most that is taken; and 100 of 10^18 do not even fit in 64 bits.
+    // 10 lines of 10^12 are the maximum total. 100 lines of 10^18 overflow 64 bits.
     #expect(try given.emits(order(Array(repeating: ("D", 1), count: 10))).count == 1)
     for (quantity, count) in [(Int64(1), 11), (1_000_000, 100)] {
       #expect(throws: Rejection.totalOverflows) {
@@ -101,7 +101,7 @@ struct DecisionTests {
     }
   }
 
-  @Test("an order is cancelled once; again, nothing happens")
+  @Test("An order is cancelled once, and a second time has no effect")
   func cancel() throws {
     let command = CancelOrder(orderID: "o", reason: "changed my mind", skus: [sku])
     let given = try givenNothing().and(Order.self, id: "o", placed())
@@ -110,7 +110,7 @@ struct DecisionTests {
     #expect(throws: Rejection.orderNotFound("o")) { try givenNothing().emits(command) }
   }
 
-  @Test("details are changed where they are others")
+  @Test("Only details that differ are changed")
   func details() throws {
     let known = try givenNothing().product(lantern())
     let change = ChangeProductDetails(sku, name: "Metal lantern", description: "bright")
@@ -120,7 +120,7 @@ struct DecisionTests {
     #expect(throws: Rejection.productNotFound(sku)) { try givenNothing().emits(change) }
   }
 
-  @Test("what is discontinued can be reinstated, once")
+  @Test("A discontinued product is reinstated once, and a second time has no effect")
   func reinstate() throws {
     let known = try givenNothing().product(lantern(), .discontinued(sku: sku))
     #expect(try known.emits(ReinstateProduct(sku)) == [#"product-LANTERN ProductReinstated {"sku":"LANTERN"}"#])
@@ -128,7 +128,7 @@ struct DecisionTests {
     #expect(try known.product(.reinstated(sku: sku)).emits(order([("LANTERN", 1)])).count == 1)
   }
 
-  @Test("stock comes in and is corrected, and never falls below what is reserved")
+  @Test("Stock is received and adjusted, and never falls below the reserved quantity")
   func stock() throws {
     let known = try givenNothing().product(
       lantern(tracksStock: true), .stockReceived(sku: sku, quantity: 10), .stockReserved(moved))
@@ -154,7 +154,7 @@ struct DecisionTests {
     }
   }
 
-  @Test("an order reserves the stock of all its lines, or none; a price may be another")
+  @Test("An order reserves the stock of all its lines or of none, and may set its own price")
   func reserve() throws {
     let known = try givenNothing().product(lantern(tracksStock: true), .stockReceived(sku: sku, quantity: 7))
     #expect(
@@ -167,7 +167,7 @@ struct DecisionTests {
     ) { try known.emits(order([("LANTERN", 4), ("LANTERN", 4)])) }
   }
 
-  @Test("an order is paid once, and what it comes to")
+  @Test("An order is paid once, and only with its total")
   func pay() throws {
     let pay = PayOrder(orderID: "o", amount: 2034, reference: "p")
     let known = try givenNothing().order(placed())
@@ -185,7 +185,7 @@ struct DecisionTests {
     #expect(throws: Rejection.orderNotFound("o")) { try givenNothing().emits(pay) }
   }
 
-  @Test("a paid order is shipped with its stock, and then delivered, each once")
+  @Test("A paid order is shipped with its stock and then delivered, each once")
   func shipAndDeliver() throws {
     let ship = ShipOrder(orderID: "o", carrier: "RM", trackingCode: nil, skus: [sku])
     let known = try givenNothing().product(
@@ -212,7 +212,7 @@ struct DecisionTests {
     #expect(throws: Rejection.orderNotFound("o")) { try givenNothing().emits(deliver) }
   }
 
-  @Test("a cancellation releases the stock, as long as nothing was shipped")
+  @Test("A cancellation releases the stock, and a shipped order cannot be cancelled")
   func release() throws {
     let cancel = CancelOrder(orderID: "o", reason: nil, skus: [sku])
     let known = try givenNothing().product(

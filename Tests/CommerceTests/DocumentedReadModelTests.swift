@@ -51,7 +51,7 @@ struct DocumentedReadModelTests {
         ], total: quantity * 339, currency: "GBP", placedAt: try #require(Timestamp(time))))
   }
 
-  @Test("it makes rows and totals as the page says, and the page has it as it is compiled here")
+  @Test("It makes the rows and totals of the page, and the page shows the code that is compiled here")
   func takings() throws {
     let rows = try given(Order.self, id: "1", placed("1", 6, at: "2026-11-21T09:30:00Z"))
       .and(Order.self, id: "2", placed("2", 1, at: "2026-11-21T10:00:00Z"))

@@ -7,14 +7,14 @@ import JSON
 import TestSupport
 import Testing
 
-/// A request's reader, one valid body, and what is decided on whatever the reader takes.
+/// A reader of a request, one valid body, and the command that the reader makes of a body.
 private struct Reader: Sendable {
   let name: String
   let valid: String
   let read: @Sendable (JSON) throws -> (any Command)?
 }
 
-@Suite("Fuzzing requests")
+@Suite("Request fuzzing")
 struct RequestFuzzTests {
   private static let now = Timestamp("2026-11-24T12:00:00Z")!
   private static func known() throws -> Given {
@@ -97,7 +97,7 @@ struct RequestFuzzTests {
     },
   ]
 
-  @Test("a body is a command that can be decided, or all that is wrong with it is said", arguments: 0..<13)
+  @Test("A body gives a command that can be decided, or a list of all its errors", arguments: 0..<13)
   func bodies(index: Int) throws {
     let reader = Self.readers[index]
     var fuzzer = Fuzzer(UInt64(index))
@@ -118,13 +118,13 @@ struct RequestFuzzTests {
         }
         if error.errors.isEmpty || !isSaid { Issue.record("\(body): \(error) with FUZZ_SEED=\(Fuzzer.seed)") }
       } catch is Rejection {
-        // A rule, which is an answer too.
+        // A business rule rejected the command, which is a valid result.
       } catch { Issue.record("\(body): \(error) with FUZZ_SEED=\(Fuzzer.seed)") }
     }
     #expect(refused > 0)
   }
 
-  @Test("a stored answer is read as it was written, and anything else is none, or as it then says")
+  @Test("A stored response is decoded as it was encoded; other bytes give nil or a valid response")
   func answers() {
     var fuzzer = Fuzzer(100)
     let answers = [

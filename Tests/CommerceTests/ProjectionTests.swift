@@ -25,7 +25,7 @@ private func placed(_ id: String, customer: String?) -> OrderEvent {
 
 @Suite("Read models")
 struct ProjectionTests {
-  @Test("an order reads as it was placed, and then as cancelled")
+  @Test("An order's row shows the placed order and then its cancellation")
   func orders() throws {
     let documents = try given(Product.self, id: "LANTERN", lantern)
       .and(Order.self, id: "1", placed("1", customer: "ada")).and(Order.self, id: "2", placed("2", customer: nil))
@@ -34,7 +34,7 @@ struct ProjectionTests {
     #expect(documents.keys == ["1", "2"])
     var order = try #require(documents["1"])
     #expect(order.timeline.map(\.status) == ["placed", "cancelled"])
-    // By the store's clock.
+    // This time is from the store's clock.
     order.timeline.removeLast()
     #expect(
       String(decoding: try Orders.document(of: order), as: UTF8.self)
@@ -43,7 +43,7 @@ struct ProjectionTests {
     #expect(try #require(try documents.document("2")).contains(#""customerId":null"#))
   }
 
-  @Test("a product reads as registered, and then as discontinued")
+  @Test("A product's row shows it as registered and then as discontinued")
   func catalogue() throws {
     let documents = try given(Product.self, id: "LANTERN", lantern)
       .and(Order.self, id: "1", placed("1", customer: nil))
@@ -56,7 +56,7 @@ struct ProjectionTests {
     )
   }
 
-  @Test("the whole life of an order, in the order, the catalogue and the figures of sales")
+  @Test("The whole life of an order shows in the orders, the catalogue and the sales totals")
   func life() throws {
     let sku = SKU("LANTERN")!
     let moved = StockMoved(sku: sku, orderID: "1", quantity: 6)
@@ -104,11 +104,11 @@ struct ProjectionTests {
   }
 
   @Test(
-    "text is searched without case and accents",
+    "Search text ignores case and accents",
     arguments: [("Café  CRÈME", " cafe creme"), ("ﬁve-o'clock", " five-o five o clock"), ("ŁÓDŹ", " łodz"), ("", "")])
   func searchText(text: String, normal: String) { #expect(SearchText.normal(text) == normal) }
 
-  @Test("an event that this build does not know is an error; those of other categories are not its concern")
+  @Test("An unknown event is an error, and events of other categories are ignored")
   func unknown() throws {
     let event = { (stream: String) in
       RecordedEvent(
@@ -122,7 +122,7 @@ struct ProjectionTests {
       },
     ]
     for fault in faults {
-      // It halts the partition until another build knows the event, and parks no stream.
+      // It halts the partition until a build that knows the event runs, and parks no stream.
       #expect(fault?.failureKind == .programmingError && fault?.underlying is EventDecodingError)
     }
     #expect(try Orders().fold([event("parcel-1")], load: { _ in [:] }).isEmpty)

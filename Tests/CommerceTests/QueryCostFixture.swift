@@ -5,17 +5,17 @@ import Postgres
 import Projections
 import TestSupport
 
-/// The read models' tables with 200,000 orders of 50,000 customers, 10,000 products, and what they come to in the sums.
+/// The read models' tables with 200,000 orders of 50,000 customers, 10,000 products, and their totals.
 struct FullTables {
   static let orders = 200_000
   static let customers = 50_000
   static let products = 10_000
-  /// Of the first order; the others follow every five minutes.
+  /// Order n is placed n times five minutes after this.
   static let start = Timestamp("2024-01-01T00:00:00Z")!
 
   let pool: PostgresPool
 
-  /// - Parameter pool: on a database that has the schemas and no generations yet.
+  /// - Parameter pool: A pool on a database that has the schemas and no generations yet.
   static func fill(_ pool: PostgresPool) async throws {
     let generations = Generations(pool)
     for projection in commerceReadModels() {
@@ -25,17 +25,17 @@ struct FullTables {
     }
     try await pool.withConnection { connection in
       for statement in statements { try await connection.execute(statement, timeout: .seconds(300)) }
-      // Else what this connection has touched is counted when it has been idle for a while.
+      // Otherwise the counts of this connection arrive only after it has been idle for a while.
       try await connection.query("select pg_stat_force_next_flush()")
     }
   }
 
-  /// When an order was placed.
+  /// The time when an order was placed.
   static func time(ofOrder number: Int) -> Timestamp {
     Timestamp(microsecondsSince1970: start.microsecondsSince1970 + Int64(number) * 300_000_000)
   }
 
-  // Words of seven letters; the same number is the same word.
+  // Words have seven letters; the same number gives the same word.
   private static let statements =
     [
       """
@@ -50,7 +50,7 @@ struct FullTables {
       from generate_series(1, \(customers)) as n,
         lateral (select pg_temp.word(n % 500) || ' ' || pg_temp.word(1000 + n % 3000) as name) as names
       """,
-      // One in a hundred is discontinued, another one sold out.
+      // 1 in 100 products is discontinued, and another 1 in 100 is sold out.
       """
       insert into read_models.catalogue_g1 (key, version, stream_hash, document, name, unit_price, is_on_sale, is_in_stock, search, details)
       select sku, 1, 0, json_build_object('sku', sku, 'name', name, 'description', repeat('lorem ', 20), 'unitPrice', n % 997),
@@ -59,7 +59,7 @@ struct FullTables {
       from generate_series(1, \(products)) as n,
         lateral (select 'SKU-' || n as sku, pg_temp.word(10000 + n % 400) || ' ' || pg_temp.word(20000 + n) as name) as names
       """,
-      // Few are not delivered; the last country has 20 orders.
+      // 1 in 1,000 orders is not delivered; country 99 has 20 orders.
       """
       insert into read_models.orders_g1 (key, version, stream_hash, document, customer_id, placed_at, status, country, skus)
       select 'order-' || n, 4, 0, json_build_object('orderId', 'order-' || n, 'lines', repeat('line ', 100)),
@@ -105,10 +105,10 @@ struct FullTables {
     }
 }
 
-/// How many blocks of the read models' tables and indexes a query touches, by PostgreSQL's own count: of what is really
-/// sent, planned as it really is.
+/// The number of blocks of the read models' tables and indexes that a query touches, as PostgreSQL counts them. It
+/// measures the statements and plans of production.
 struct BlockCount {
-  /// Of one connection, so that nobody else's are counted.
+  /// One connection, so that the counts include no other queries.
   let pool: PostgresPool
 
   func touched(by body: () async throws -> Void) async throws -> Int64 {
@@ -118,7 +118,7 @@ struct BlockCount {
   }
 
   private func total() async throws -> Int64 {
-    // Counts are handed in now and then, otherwise.
+    // Otherwise PostgreSQL reports counts only now and then.
     try await pool.query("select pg_stat_force_next_flush()")
     return try await pool.query(
       """

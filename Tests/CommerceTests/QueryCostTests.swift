@@ -24,10 +24,10 @@ struct AllQueries {
   }
 }
 
-@Suite("What queries cost", .tags(.integration), .needsServers)
+@Suite("Query costs", .tags(.integration), .needsServers)
 struct QueryCostTests {
   @Test(
-    "every id has the collation C, so that a join of any two finds its index",
+    "Every id column has the collation C, so a join of any two can use an index",
     .freshDatabase(projectionsSchema, readModelsSchema(commerceReadModels())))
   func collations() async throws {
     let connection = try await FreshDatabase.current.connect()
@@ -43,7 +43,7 @@ struct QueryCostTests {
   }
 
   @Test(
-    "with 200,000 orders no query touches more blocks than it has to, and every index is one that some query needs",
+    "With 200,000 orders no query exceeds its bound of blocks, and every index is needed by a query",
     .freshDatabase(projectionsSchema, readModelsSchema(commerceReadModels())))
   func blocks() async throws {
     let filling = FreshDatabase.current.pool()
@@ -51,7 +51,7 @@ struct QueryCostTests {
     let all = try await excesses(of: QueryCost.all)
     #expect(all.isEmpty)
     for index in try await filling.query(Self.indexes).decode(String.self) {
-      // The planner takes no notice of it.
+      // The planner ignores an invalid index.
       try await filling.query(
         "update pg_index set indisvalid = false where indexrelid = \(untyped: index)::regclass")
       let missing = try await excesses(of: QueryCost.all, untilFirst: true)
@@ -68,23 +68,23 @@ struct QueryCostTests {
     where n.nspname = 'read_models' and t.relname like '%\\_g1' and t.relname <> 'sales_g1' order by 1
     """
 
-  /// Queries that touch more blocks than they may.
+  /// Queries that touch more blocks than allowed.
   private func excesses(of costs: [QueryCost], untilFirst: Bool = false) async throws -> [String] {
     var found: [String] = []
     for cost in costs {
-      // A connection of its own: what was planned before does not count.
+      // A new connection for each query: its plan cache is empty.
       var configuration = FreshDatabase.current.configuration
-      // Without its index a query may take long, and has to end to be counted.
+      // Without its index a query may take long, and its blocks count only when it ends.
       configuration.statementTimeout = .seconds(300)
       let pool = PostgresPool(
         configuration, limits: .init(size: 1, acquireTimeout: .seconds(20)), logger: .quiet
       ) { connection in
         if !cost.isByKey { try await SearchText.prepare(connection) }
-        // Workers would count for themselves.
+        // The blocks of parallel workers would be counted elsewhere.
         try await connection.execute("set max_parallel_workers_per_gather = 0")
       }
       let (queries, count) = (AllQueries(pool), BlockCount(pool: pool))
-      // From the sixth time on one plan may serve for all parameters, where connections are not told to plan each query.
+      // From the sixth run on PostgreSQL may use one plan for all parameters, unless told to plan each query.
       for _ in 1...(cost.isByKey ? 7 : 1) {
         let blocks: Int64
         do { blocks = try await count.touched { try await cost.run(queries) } } catch let nothing

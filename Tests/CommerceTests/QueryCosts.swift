@@ -3,13 +3,13 @@ import QueryKit
 
 @testable import CommerceReadModels
 
-/// A query of a read model, and how many blocks it may touch with the tables of `FullTables`.
+/// A query of a read model, and how many blocks it may touch in the tables of `FullTables`.
 struct QueryCost: Sendable {
   let name: String
   let bound: Int64
-  /// Goes to the connections of reads by key, where one plan serves for all parameters.
+  /// Whether it runs on the connections for reads by key, where one plan serves all parameters.
   let isByKey: Bool
-  /// - Throws: also where it does not find what it should, since nothing costs little.
+  /// - Throws: `FoundNothing` if the query finds other rows than expected: a query that finds nothing is cheap.
   let run: @Sendable (AllQueries) async throws -> Void
 
   init(

@@ -6,7 +6,7 @@ import Testing
 
 @Suite("Requests")
 struct RequestTests {
-  /// The pointers that are complained about.
+  /// The JSON pointers of the reported errors.
   private func pointers(_ body: () throws -> Void) -> [String] {
     do { try body() } catch let error as Rejection { return error.errors.map(\.pointer).sorted() } catch {
       return ["\(error)"]
@@ -17,7 +17,7 @@ struct RequestTests {
   private let now = Timestamp("2026-11-24T12:00:00Z")!
   private let line: JSON = ["sku": "A", "quantity": 1]
 
-  @Test("a full order is read, and null is the same as absent")
+  @Test("A full order is read, and null means absent")
   func order() throws {
     let request = try PlaceOrderRequest(
       [
@@ -32,7 +32,7 @@ struct RequestTests {
   }
 
   @Test(
-    "orders that cannot be",
+    "An invalid order is rejected with a pointer to each error",
     arguments: [
       (JSON.null, [""]), ([], [""]), ([:], ["/lines"]), (["lines": []], ["/lines"]), (["lines": [:]], ["/lines"]),
       (["lines": JSON.array(Array(repeating: ["sku": "A", "quantity": 1], count: 101))], ["/lines"]),
@@ -68,7 +68,7 @@ struct RequestTests {
   }
 
   @Test(
-    "products that cannot be",
+    "An invalid product is rejected with a pointer to each error",
     arguments: [
       ([:], ["/name", "/sku", "/unitPrice"]), (["sku": "A", "name": " ", "unitPrice": 0], ["/name", "/unitPrice"]),
       (["sku": "A", "name": "n", "unitPrice": 1_000_000_000_001], ["/unitPrice"]),
@@ -84,7 +84,7 @@ struct RequestTests {
     #expect(pointers { _ = try RegisterProductRequest(json) } == expected)
   }
 
-  @Test("a reason may be left out, but not be empty")
+  @Test("A reason is optional, but must not be empty")
   func cancellation() throws {
     #expect(try ReasonRequest(["reason": "r"]).reason == "r")
     #expect(try ReasonRequest([:]).reason == nil)
@@ -92,7 +92,7 @@ struct RequestTests {
     #expect(pointers { _ = try EmptyRequest(["reason": "r"]) } == ["/reason"])
   }
 
-  @Test("changes that change nothing, and stock of nothing, are refused")
+  @Test("An empty change and a zero quantity or amount are rejected")
   func details() throws {
     #expect(pointers { _ = try ChangeProductDetailsRequest([:]) } == [""])
     #expect(try ChangeProductDetailsRequest(["description": ""]).description == "")
@@ -102,7 +102,7 @@ struct RequestTests {
     #expect(pointers { _ = try PayOrderRequest(["amount": 0, "reference": 1]) } == ["/amount", "/reference"])
   }
 
-  @Test("a whole number counts however it is written, and only where it is exact")
+  @Test("A whole number is accepted in any notation, but only if it is exact")
   func wholeNumbers() throws {
     for text in ["100", "100.0", "1e2", "1E+2", "1000e-1"] {
       #expect(try ChangePriceRequest(JSON(parsing: Array(#"{"unitPrice":\#(text)}"#.utf8))).unitPrice == 100, "\(text)")
@@ -113,7 +113,7 @@ struct RequestTests {
     }
   }
 
-  @Test("orders are placed, and goods come back, from 1970 on and at most a day ahead")
+  @Test("Order and return times range from 1970 to one day ahead")
   func times() throws {
     let cases = [
       ("1970-01-01T00:00:00Z", true), ("2026-11-25T12:00:00Z", true), ("2026-11-25T13:00:00+01:00", true),
@@ -127,7 +127,7 @@ struct RequestTests {
     }
   }
 
-  @Test("no rule ends like a sentence: it is quoted inside of one", arguments: ["", ".", "..", "ü", "a\tb"])
+  @Test("No error detail ends with punctuation, because other texts quote it", arguments: ["", ".", "..", "ü", "a\tb"])
   func rules(id: String) throws {
     let json: JSON = ["orderId": .string(id), "lines": [["sku": .string(id), "quantity": .string(id)]]]
     do throws(Rejection) {
@@ -140,7 +140,7 @@ struct RequestTests {
     }
   }
 
-  @Test("a return of an order takes its prices, a credit note has its own")
+  @Test("A return of an order uses the order's prices, and a credit note states its own")
   func returns() throws {
     let priced: JSON = ["sku": "A", "quantity": 1, "unitPrice": 5]
     #expect(try RecordReturnRequest(["lines": [priced], "country": "France"], now: now).lines[0].unitPrice == 5)

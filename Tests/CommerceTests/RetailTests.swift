@@ -5,7 +5,7 @@ import RetailImport
 import TestSupport
 import Testing
 
-@Suite("A file of real trade")
+@Suite("Retail files")
 struct RetailTests {
   private func file(
     _ lines: [String], currency: String = "GBP", dates: Range<Timestamp>? = nil
@@ -18,7 +18,7 @@ struct RetailTests {
   }
 
   @Test(
-    "a line that does not count is counted by its reason, whatever stands in it",
+    "A rejected line is counted under its reason",
     arguments: [
       ("1,A,a,0,2010-12-01T08:00:00Z,1.00,,UK", .notPositiveQuantity),
       ("1,A,a,-1,2010-12-01T08:00:00Z,0,,UK", .notPositiveQuantity),
@@ -43,7 +43,7 @@ struct RetailTests {
     #expect(file.orders.isEmpty && file.returns.isEmpty && file.products.isEmpty && file.customers.isEmpty)
   }
 
-  @Test("lines become invoices, products and customers, each in the order of its first line")
+  @Test("Lines become invoices, products and customers, in the order of their first lines")
   func counted() throws {
     let file = try file([
       "1, a ,,2,2010-12-01T09:00:00Z,1.5,,United Kingdom", "1,A,\"Mug, red\",1,2010-12-01T08:00:00Z,2,7,France",
@@ -59,7 +59,7 @@ struct RetailTests {
   }
 
   @Test(
-    "a price becomes minor units of its currency; a part of one is refused",
+    "A price is converted to minor units, and a fraction of one is rejected",
     arguments: [
       ("GBP", "12.5", 1_250), ("GBP", "12.500", 1_250), ("GBP", "12.505", nil), ("EUR", ".07", 7),
       ("JPY", "1250", 1_250),
@@ -72,7 +72,7 @@ struct RetailTests {
     #expect(file.orders.map(\.total) == units.map { [$0 * 2] } ?? [])
   }
 
-  @Test("the console has the same minor units")
+  @Test("The console has the same minor units")
   func console() throws {
     let script = try String(
       contentsOf: TestEnvironment.root.appendingPathComponent("Sources/Services/query-service/Console/app.js"),
@@ -83,7 +83,7 @@ struct RetailTests {
     for (code, digits) in entries { #expect(Currency.minorDigits(of: code) == digits, "\(code)") }
   }
 
-  @Test("an invoice is chosen whole, by its earliest date")
+  @Test("An invoice is included or excluded as a whole, by its earliest date")
   func dates() throws {
     let (from, to) = (Timestamp("2010-12-02T00:00:00Z")!, Timestamp("2010-12-03T00:00:00Z")!)
     let lines = [
@@ -94,7 +94,7 @@ struct RetailTests {
     #expect(file.orders.map(\.number) == ["2"] && file.outsideDates == 3)
   }
 
-  @Test("what it comes to are keys that follow from the content, and another part of the file has stock of its own")
+  @Test("Idempotency keys follow from the content, and each part of the file has its own stock receipts")
   func requests() throws {
     let lines = ["A/1,A B,a,1,2010-12-01T08:00:00Z,1,7,UK", "C2,A B,a,-1,2010-12-01T08:00:00Z,1,,UK"]
     let file = try file(lines)

@@ -7,12 +7,12 @@ import Testing
 
 @testable import CommerceReadModels
 
-@Suite("Searching", .tags(.integration), .needsServers)
+@Suite("Search", .tags(.integration), .needsServers)
 struct SearchTests {
-  /// 86 letters of three each: NFKD makes 258 of them.
+  /// 86 ligatures that NFKD turns into three letters each: 258 letters.
   private static let ligatures = "Zephyrs" + String(repeating: "\u{FB03}", count: 86)
 
-  /// - Parameter search: as an earlier build wrote it, where that is meant.
+  /// - Parameter search: The search text as an earlier build wrote it; nil for the text of this build.
   private func insert(
     _ sku: String, _ name: String, _ description: String = "", search: String? = nil, in pool: PostgresPool
   ) async throws {
@@ -28,7 +28,7 @@ struct SearchTests {
     var filter = CatalogueQueries.Filter()
     (filter.text, filter.order) = (text, .relevance)
     var (found, cursor): ([String], CatalogueQueries.Cursor?) = ([], nil)
-    // Page by page, so that the order is the one that pages go by.
+    // Page by page: the order must hold across pages.
     repeat {
       let page = try #require(try await CatalogueQueries(pool).search(filter, after: cursor, limit: 1))
       cursor = page.next
@@ -42,7 +42,7 @@ struct SearchTests {
   }
 
   @Test(
-    "a name whose letters stand for many each, also one of before words were bounded, breaks no search",
+    "Search works when a word expands to many letters, also in rows of before the length limit",
     .freshDatabase(projectionsSchema, readModelsSchema(commerceReadModels())))
   func longWords() async throws {
     let pool = pool()
@@ -64,7 +64,7 @@ struct SearchTests {
     await pool.close()
   }
 
-  @Test("words have at most 64 letters, in what is searched and in what is looked for")
+  @Test("Words have at most 64 letters, in the searched text and in the query")
   func bounds() {
     #expect(SearchText.words(Self.ligatures).map(\.count) == [64])
     #expect(SearchText.normal(Self.ligatures).count == 65)
@@ -74,7 +74,7 @@ struct SearchTests {
   }
 
   @Test(
-    "descriptions are searched, behind names; words may be in either",
+    "Search covers descriptions, ranks names first, and finds words in either",
     .freshDatabase(projectionsSchema, readModelsSchema(commerceReadModels())))
   func descriptions() async throws {
     let pool = pool()

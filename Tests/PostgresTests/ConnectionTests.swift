@@ -7,7 +7,7 @@ import Testing
 
 @Suite("Connection", .tags(.integration), .needsServers)
 struct ConnectionTests {
-  @Test("what goes to logs of a refused row is the constraint, and not the row", .freshDatabase())
+  @Test("The log text of a failed insert names the constraint and hides the row", .freshDatabase())
   func refusedRow() async throws {
     let connection = try await FreshDatabase.current.connect()
     try await connection.execute("create table people (name text check (name <> 'Ada Lovelace'))")
@@ -20,7 +20,7 @@ struct ConnectionTests {
     }
   }
 
-  @Test("a refusal carries SQLSTATE and constraint, and leaves the connection usable", .freshDatabase())
+  @Test("A server error carries SQLSTATE and constraint, and leaves the connection usable", .freshDatabase())
   func errors() async throws {
     let connection = try await FreshDatabase.current.connect()
     try await connection.execute("create table t (id bigint constraint t_key primary key)")
@@ -34,7 +34,7 @@ struct ConnectionTests {
     #expect(try await connection.query("select count(*) from t").value(Int.self) == 1)
   }
 
-  @Test("nobody at the address, a wrong password and a missing database are told apart")
+  @Test("An unreachable server and a missing database give different errors")
   func connecting() async throws {
     await #expect {
       _ = try await PostgresConnection.connect(PostgresConfiguration(url: "postgres://a:b@127.0.0.1:1/c"))
@@ -45,7 +45,7 @@ struct ConnectionTests {
     } throws: { ($0 as? PostgresError)?.message.contains("does not exist") == true }
   }
 
-  @Test("a transaction's body that throws leaves nothing behind", .freshDatabase())
+  @Test("A transaction whose body throws changes nothing", .freshDatabase())
   func transactions() async throws {
     struct GivingUp: Error {}
     let connection = try await FreshDatabase.current.connect()
@@ -57,7 +57,7 @@ struct ConnectionTests {
       }
     }
     #expect(await connection.isInTransaction == false)
-    // One that goes on after a statement failed is not reported as committed.
+    // A body that continues after a failed statement is not reported as committed.
     await #expect {
       try await connection.transaction { connection in
         try connection.query("insert into t values (1)")
@@ -71,7 +71,7 @@ struct ConnectionTests {
     #expect(count == 1)
   }
 
-  @Test("transactions of many tasks on one connection do not interleave", .freshDatabase())
+  @Test("Transactions of many tasks on one connection do not interleave", .freshDatabase())
   func isolation() async throws {
     let connection = try await FreshDatabase.current.connect()
     try await connection.execute("create table t (n bigint); insert into t values (0)")
@@ -89,7 +89,7 @@ struct ConnectionTests {
     #expect(try await connection.query("select n from t").value(Int64.self) == 50)
   }
 
-  @Test("a statement past its time is cancelled at the server, and the connection goes on", .freshDatabase())
+  @Test("A statement past its timeout is cancelled at the server, and the connection stays usable", .freshDatabase())
   func timeout() async throws {
     let connection = try await FreshDatabase.current.connect()
     await #expect {
@@ -98,7 +98,7 @@ struct ConnectionTests {
     #expect(try await connection.query("select 1").value(Int.self) == 1)
   }
 
-  @Test("cancelling the task cancels the statement at the server", .freshDatabase())
+  @Test("Cancelling the task cancels the statement at the server", .freshDatabase())
   func cancellation() async throws {
     let connection = try await FreshDatabase.current.connect()
     let other = try await FreshDatabase.current.connect()
@@ -112,9 +112,9 @@ struct ConnectionTests {
     #expect(await connection.isUsable)
   }
 
-  @Test("a blocked connection leaves the cooperative pool free", .freshDatabase())
+  @Test("A blocked connection does not block the cooperative pool", .freshDatabase())
   func cooperativePool() async throws {
-    // More blocked connections than the pool has threads; the queries behind them still run.
+    // More connections block than the pool has threads. Other queries still run.
     let database = FreshDatabase.current!
     try await withThrowingTaskGroup(of: Void.self) { group in
       for _ in 0..<16 {
@@ -128,7 +128,7 @@ struct ConnectionTests {
     }
   }
 
-  @Test("more statements than are kept prepared, and a table that changes under one", .freshDatabase())
+  @Test("Statements work beyond the prepared-statement limit and after a table changes", .freshDatabase())
   func statements() async throws {
     let connection = try await FreshDatabase.current.connect()
     for n in 0..<600 {
@@ -142,7 +142,7 @@ struct ConnectionTests {
     #expect(try await connection.query("select * from t")[0].column(0, as: String.self) == "1")
   }
 
-  @Test("a backend that is terminated is a lost connection", .freshDatabase())
+  @Test("A terminated backend is reported as a lost connection", .freshDatabase())
   func termination() async throws {
     let connection = try await FreshDatabase.current.connect()
     let other = try await FreshDatabase.current.connect()
@@ -166,7 +166,7 @@ struct ConnectionTests {
 
 @Suite("Pipeline, COPY and LISTEN", .tags(.integration), .needsServers)
 struct BulkTests {
-  @Test("a pipeline answers in order, and one that fails does not touch the others", .freshDatabase())
+  @Test("A pipeline returns results in order, and a failed query does not affect the others", .freshDatabase())
   func pipeline() async throws {
     let connection = try await FreshDatabase.current.connect()
     let queries: [Query] = (0..<500).map { n in n % 100 == 7 ? "select 1 / \(n - n)" : "select \(n)" }
@@ -179,7 +179,7 @@ struct BulkTests {
       }
     }
     #expect(try await connection.query("select \(7)").value(Int.self) == 7)
-    // A statement that cannot be prepared fails by itself, also the second time.
+    // A statement that cannot be prepared fails alone, also the second time.
     for _ in 0..<2 {
       let mixed = try await connection.pipeline(["select 1", "select * from missing", "select 2"])
       #expect(try mixed[2].get().value(Int.self) == 2)
@@ -187,7 +187,7 @@ struct BulkTests {
     }
   }
 
-  @Test("a pipeline larger than every buffer does not stall", .freshDatabase())
+  @Test("A pipeline larger than every buffer does not stall", .freshDatabase())
   func largePipeline() async throws {
     let connection = try await FreshDatabase.current.connect()
     let text = String(repeating: "x", count: 50_000)
@@ -195,7 +195,7 @@ struct BulkTests {
     #expect(try answers.allSatisfy { try $0.get().value(String.self) == text })
   }
 
-  @Test("COPY moves rows in and out, with every awkward character", .freshDatabase())
+  @Test("COPY moves rows in and out, including special characters", .freshDatabase())
   func copy() async throws {
     let connection = try await FreshDatabase.current.connect()
     try await connection.execute("create table t (id bigint, text text)")
@@ -212,7 +212,7 @@ struct BulkTests {
     #expect(bytes.withLock { $0 } > 200_000)
   }
 
-  @Test("columns are copied as they are bound, and only where their forms agree", .freshDatabase())
+  @Test("COPY takes bound arrays as columns, and tells whether an array fits the column's type", .freshDatabase())
   func columnCopy() async throws {
     let connection = try await FreshDatabase.current.connect()
     try await connection.execute(
@@ -243,7 +243,7 @@ struct BulkTests {
     #expect(sound == 5000)
   }
 
-  @Test("a COPY that is given up stores nothing and leaves the connection usable", .freshDatabase())
+  @Test("An abandoned COPY stores nothing and leaves the connection usable", .freshDatabase())
   func abandonedCopy() async throws {
     struct GivingUp: Error {}
     let connection = try await FreshDatabase.current.connect()
@@ -265,7 +265,7 @@ struct BulkTests {
     #expect(try await connection.query("select 1").value(Int.self) == 1)
   }
 
-  @Test("notifications arrive unasked, and the stream ends with the connection", .freshDatabase())
+  @Test("Notifications arrive without a query, and the stream ends with the connection", .freshDatabase())
   func listen() async throws {
     let listener = try await FreshDatabase.current.connect()
     let other = try await FreshDatabase.current.connect()

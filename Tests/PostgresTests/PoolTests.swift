@@ -7,7 +7,7 @@ import Testing
 
 @Suite("Pool", .tags(.integration), .needsServers)
 struct PoolTests {
-  @Test("many tasks share few connections", .freshDatabase())
+  @Test("Many tasks share a few connections", .freshDatabase())
   func sharing() async throws {
     let database = FreshDatabase.current!
     let pool = database.pool(.init(size: 3, acquireTimeout: .seconds(120)))
@@ -23,7 +23,7 @@ struct PoolTests {
     await pool.close()
   }
 
-  @Test("who waits too long, or behind too many, is refused; nobody is lost", .freshDatabase())
+  @Test("A task that waits too long or finds the queue full gets an error, and the pool stays usable", .freshDatabase())
   func exhaustion() async throws {
     let pool = FreshDatabase.current.pool(.init(size: 1, acquireTimeout: .seconds(10), maximumWaiters: 2))
     let (held, release) = (Wakeup(), Wakeup())
@@ -45,7 +45,7 @@ struct PoolTests {
     await #expect { try await pool.query("select 1") } throws: { ($0 as? PostgresError)?.code == .closed }
   }
 
-  @Test("a task that is cancelled while it waits gives its place up", .freshDatabase())
+  @Test("A cancelled task leaves the queue for a connection", .freshDatabase())
   func cancellation() async throws {
     let pool = FreshDatabase.current.pool(.init(size: 1, acquireTimeout: .seconds(60)))
     let (held, release) = (Wakeup(), Wakeup())
@@ -64,7 +64,7 @@ struct PoolTests {
     #expect(try await pool.query("select 1").value(Int.self) == 1)
   }
 
-  @Test("connections that were lost while idle are found before they are leased", .freshDatabase())
+  @Test("The pool detects a connection that was lost while idle before it leases it", .freshDatabase())
   func idleLoss() async throws {
     let pool = FreshDatabase.current.pool(.init(size: 2, acquireTimeout: .seconds(20), idleCheck: .zero))
     let pid = try await pool.withConnection { await $0.backendProcessID }
@@ -76,14 +76,14 @@ struct PoolTests {
     for _ in 0..<5 { #expect(try await pool.query("select 1").value(Int.self) == 1) }
   }
 
-  @Test("a lease that ends inside a transaction does not hand it on", .freshDatabase())
+  @Test("A lease that ends inside a transaction does not pass the transaction on", .freshDatabase())
   func leftTransaction() async throws {
     let pool = FreshDatabase.current.pool(.init(size: 1, acquireTimeout: .seconds(20)))
     try await pool.withConnection { try await $0.execute("begin") }
     #expect(try await pool.withConnection { await $0.isInTransaction } == false)
   }
 
-  @Test("the lease of a role passes on when it expires or is released", .freshDatabase())
+  @Test("The lease of a role passes on when it expires or is released", .freshDatabase())
   func lease() async throws {
     let pool = FreshDatabase.current.pool()
     try await pool.query(
@@ -114,7 +114,7 @@ struct MigratorTests {
         version: 2, name: "column", sql: "alter table things add name text; insert into things values (1, 'one');"),
     ])
 
-  @Test("several processes at once apply each step once", .freshDatabase())
+  @Test("Concurrent processes apply each migration once", .freshDatabase())
   func concurrently() async throws {
     let database = FreshDatabase.current!
     let applied = try await withThrowingTaskGroup(of: [String].self) { group in
@@ -128,7 +128,7 @@ struct MigratorTests {
     #expect(try await connection.query("select count(*) from things").value(Int.self) == 1)
   }
 
-  @Test("a step that fails leaves nothing of its run behind", .freshDatabase())
+  @Test("A failed migration rolls back all migrations of its run", .freshDatabase())
   func failing() async throws {
     let connection = try await FreshDatabase.current.connect()
     let broken = Schema(
@@ -139,7 +139,7 @@ struct MigratorTests {
     #expect(try await connection.migrate(schema).count == 2)
   }
 
-  @Test("a step that was changed after it was applied is refused", .freshDatabase())
+  @Test("A migration that was changed after it was applied is rejected", .freshDatabase())
   func changed() async throws {
     let connection = try await FreshDatabase.current.connect()
     _ = try await connection.migrate(schema)
@@ -150,9 +150,9 @@ struct MigratorTests {
   }
 }
 
-@Suite("A PostgreSQL server that is killed", .tags(.integration, .system), .needsServers)
+@Suite("A killed or stalled PostgreSQL server", .tags(.integration, .system), .needsServers)
 struct KilledServerTests {
-  @Test("a statement in flight is a lost connection; the pool works again once the server does", .whenThereIsRoom)
+  @Test("A statement in flight reports a lost connection, and the pool works again after a restart", .whenThereIsRoom)
   func killed() async throws {
     let server = try PrivateServer(.postgres)
     let url = try await server.url()
@@ -177,7 +177,7 @@ struct KilledServerTests {
     try await restarted.process.wait()
   }
 
-  @Test("a server that is stopped, not dead, is given up when the time is over", .whenThereIsRoom)
+  @Test("A suspended server causes a timeout, and the pool works again when the server resumes", .whenThereIsRoom)
   func stalled() async throws {
     let server = try PrivateServer(.postgres)
     let url = try await server.url()

@@ -5,7 +5,7 @@ import Testing
 
 @Suite("PostgreSQL over TLS", .tags(.integration, .system), .needsServers, .whenThereIsRoom)
 struct SecureServerTests {
-  /// The URL of a server that lets nobody in without TLS, and whose certificate is of localhost.
+  /// The URL of a server that accepts only TLS connections, with a certificate for localhost.
   private func server() async throws -> String {
     let url = try await PrivateServer(.postgres, settings: ["POSTGRES_TLS": "1"]).url()
     try await eventually("the server answers") { (try? await connect(url)) != nil }
@@ -17,13 +17,13 @@ struct SecureServerTests {
     try await PostgresConnection.connect(PostgresConfiguration(url: url, connectTimeout: .seconds(60)))
   }
 
-  /// The same URL with other parameters, and another host.
+  /// The same URL with other parameters and another host.
   private func changed(_ url: String, host: String = "localhost", _ parameters: String) -> String {
     url.prefix { $0 != "?" }.replacing("@localhost:", with: "@\(host):") + "?" + parameters
   }
 
   @Test(
-    "sslmode decides whether a connection is encrypted, and whom it trusts; a refusal says why, without the password")
+    "sslmode controls encryption and trust, and errors name the reason without the password")
   func modes() async throws {
     let url = try await server()
     let certificate = try #require(url.split(separator: "sslrootcert=").last)
@@ -61,7 +61,7 @@ struct SecureServerTests {
     }
   }
 
-  @Test("whatever a connection is used for works over TLS, in small and in large")
+  @Test("Queries, pipelines, COPY and notifications work over TLS, small and large")
   func traffic() async throws {
     let connection = try await connect(try await server())
     let text = String(repeating: "x", count: 1_000_000)

@@ -2,7 +2,7 @@ import Postgres
 import TestSupport
 import Testing
 
-@Suite("Transactions of few round trips", .tags(.integration), .needsServers)
+@Suite("Transactions with few round trips", .tags(.integration), .needsServers)
 struct TransactionTests {
   private func connection() async throws -> PostgresConnection {
     let connection = try await FreshDatabase.current.connect()
@@ -25,7 +25,9 @@ struct TransactionTests {
     try await connection.query("select count(distinct transaction) from t").value(Int.self)
   }
 
-  @Test("all of it takes effect, or nothing", .freshDatabase(), arguments: [[], ["select 1"]] as [[Query]])
+  @Test(
+    "All statements of a transaction take effect, or none does", .freshDatabase(),
+    arguments: [[], ["select 1"]] as [[Query]])
   func whole(reading: [Query]) async throws {
     let connection = try await connection()
     try await connection.transaction(reading: reading) { answers in
@@ -39,12 +41,12 @@ struct TransactionTests {
     } throws: {
       ($0 as? PostgresError)?.code == .server(.uniqueViolation)
     }
-    // Also with other statements than before, and after a failure.
+    // Also holds for other statements than before, and after a failure.
     try await connection.transaction(reading: reading) { _ in [.query("update t set transaction = 0"), insert(6)] }
     #expect(try await numbers(connection) == [1, 2, 3, 6])
   }
 
-  @Test("a COPY belongs to it", .freshDatabase(), arguments: [[], ["select 1"]] as [[Query]])
+  @Test("A COPY is part of the transaction", .freshDatabase(), arguments: [[], ["select 1"]] as [[Query]])
   func copies(reading: [Query]) async throws {
     let connection = try await connection()
     try await connection.transaction(reading: reading) { _ in [insert(1), copy([2, 3]), insert(4)] }
@@ -59,7 +61,9 @@ struct TransactionTests {
     #expect(try await numbers(connection) == [1, 2, 3, 4])
   }
 
-  @Test("what fails in Swift takes no effect", .freshDatabase(), arguments: [[], ["select 1"]] as [[Query]])
+  @Test(
+    "A transaction whose body throws in Swift has no effect", .freshDatabase(),
+    arguments: [[], ["select 1"]] as [[Query]])
   func thrown(reading: [Query]) async throws {
     let connection = try await connection()
     await #expect(throws: NeverHappened.self) {
@@ -69,7 +73,7 @@ struct TransactionTests {
     #expect(try await numbers(connection) == [])
   }
 
-  @Test("a query that could not be prepared, or was behind one that failed, is prepared anew", .freshDatabase())
+  @Test("A query that was not prepared, or was skipped after a failure, is prepared again", .freshDatabase())
   func preparing() async throws {
     let connection = try await connection()
     let queries: [Statement] = [.query("insert into later values (1)"), insert(7), insert(8)]

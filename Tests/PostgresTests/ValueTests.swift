@@ -15,7 +15,7 @@ struct ValueTests {
     }
   }
 
-  @Test("scalars come back as they were sent", .freshDatabase())
+  @Test("Scalars come back as they were sent", .freshDatabase())
   func scalars() async throws {
     try await roundTrip([true, false], as: "boolean")
     try await roundTrip([Int64.min, -1, 0, 1, .max], as: "bigint")
@@ -43,7 +43,7 @@ struct ValueTests {
     #expect(count == 1000)
   }
 
-  @Test("a timestamp means the same instant as PostgreSQL's text", .freshDatabase())
+  @Test("A timestamp means the same instant as PostgreSQL's text", .freshDatabase())
   func timestamps() async throws {
     let connection = try await FreshDatabase.current.connect()
     let value = try await connection.query("select '2026-11-21T09:30:00.000001Z'::timestamptz").value(
@@ -51,7 +51,7 @@ struct ValueTests {
     #expect(value.microsecondsSince1970 == 1_795_253_400_000_001)
   }
 
-  @Test("a column of another type, or NULL, is an error and not a guess", .freshDatabase())
+  @Test("Decoding a NULL, another type or a value out of range is an error", .freshDatabase())
   func mismatches() async throws {
     let connection = try await FreshDatabase.current.connect()
     func expectDecodingError<Value: PostgresDecodable>(_ query: Query, _: Value.Type) async throws {
@@ -69,7 +69,7 @@ struct ValueTests {
     #expect { try row.decode((Int64, Int64).self) } throws: { ($0 as? PostgresError)?.code == .decoding }
   }
 
-  @Test("interpolated values are parameters, whatever they hold", .freshDatabase())
+  @Test("Interpolated values are always sent as parameters", .freshDatabase())
   func injection() async throws {
     let connection = try await FreshDatabase.current.connect()
     let text = "'; drop table students; --"

@@ -9,7 +9,7 @@ func message(_ key: String, _ body: [UInt8] = [1], exchange: String = "") -> Mes
 
 @Suite("Broker", .tags(.integration), .needsServers)
 struct BrokerTests {
-  @Test("a message comes out as it went in, whatever its size", .freshVirtualHost)
+  @Test("A message of any size is received as it was sent", .freshVirtualHost)
   func roundTrip() async throws {
     let (publisher, consumer) = (
       try await FreshVirtualHost.current.connect(), try await FreshVirtualHost.current.connect()
@@ -42,7 +42,7 @@ struct BrokerTests {
     }
   }
 
-  @Test("thousands of messages are confirmed while more are sent", .freshVirtualHost)
+  @Test("The broker confirms thousands of messages while more are sent", .freshVirtualHost)
   func pipelinedConfirms() async throws {
     let connection = try await FreshVirtualHost.current.connect()
     try await connection.declare(Queue("q"))
@@ -61,7 +61,7 @@ struct BrokerTests {
     #expect(try await other.declare(Queue("q")).messageCount == 10_000)
   }
 
-  @Test("what no queue takes is returned, what a full queue refuses is refused, each by itself", .freshVirtualHost)
+  @Test("In one batch, each unroutable message is returned and each one for a full queue is refused", .freshVirtualHost)
   func returnsAndRefusals() async throws {
     let connection = try await FreshVirtualHost.current.connect()
     try await connection.declare(
@@ -80,7 +80,7 @@ struct BrokerTests {
     #expect(confirmations[4] == .accepted)
   }
 
-  @Test("declaring with other properties, and using what is not there, is refused with AMQP's code", .freshVirtualHost)
+  @Test("Redeclaring with other properties, or using what does not exist, fails with AMQP's code", .freshVirtualHost)
   func refusals() async throws {
     func expect(_ code: RabbitMQError.Code, _ body: (RabbitMQConnection) async throws -> Void) async throws {
       let connection = try await FreshVirtualHost.current.connect()
@@ -97,7 +97,7 @@ struct BrokerTests {
     try await expect(.refused(reply: 405)) { try await $0.declare(Queue("mine", isExclusive: true)) }
   }
 
-  @Test("a wrong URL, nobody there and a wrong password are told apart, and the password is not told")
+  @Test("A wrong URL, an unreachable broker and a wrong password fail without showing the password")
   func connecting() async throws {
     func code(_ url: String) async -> RabbitMQError.Code? {
       do { _ = try await RabbitMQConnection.connect(RabbitMQConfiguration(url: url)) } catch {
@@ -111,7 +111,7 @@ struct BrokerTests {
     #expect(await code("amqp://a:sesame@\(FreshVirtualHost.broker)/%2F") == .connectionFailed)
   }
 
-  @Test("no more than the prefetch is on its way, and one acknowledgement takes many", .freshVirtualHost)
+  @Test("Unacknowledged deliveries stay within the prefetch, and one acknowledgement covers many", .freshVirtualHost)
   func prefetch() async throws {
     let (publisher, consumer) = (
       try await FreshVirtualHost.current.connect(), try await FreshVirtualHost.current.connect()
@@ -141,7 +141,7 @@ struct BrokerTests {
     #expect(try await redelivered.next()?.body == [5])
   }
 
-  @Test("a consumer whose queue is deleted is told", .freshVirtualHost)
+  @Test("A consumer gets an error when its queue is deleted", .freshVirtualHost)
   func deletedQueue() async throws {
     let (consumer, other) = (try await FreshVirtualHost.current.connect(), try await FreshVirtualHost.current.connect())
     try await other.declare(Queue("q"))
@@ -152,7 +152,7 @@ struct BrokerTests {
     } throws: { ($0 as? RabbitMQError)?.code == .consumerCancelled }
   }
 
-  @Test("a queue that was purged is empty, and one that was unbound gets nothing more", .freshVirtualHost)
+  @Test("A purged queue is empty, and an unbound queue receives nothing more", .freshVirtualHost)
   func unbinding() async throws {
     let connection = try await FreshVirtualHost.current.connect()
     try await connection.declare(Exchange("things", .direct))
@@ -166,18 +166,18 @@ struct BrokerTests {
       try await connection.publish([message("k", exchange: "things")]) == [.returned(reply: 312, text: "NO_ROUTE")])
   }
 
-  @Test("an idle connection answers heartbeats", .freshVirtualHost)
+  @Test("An idle connection answers heartbeats", .freshVirtualHost)
   func heartbeats() async throws {
     var configuration = FreshVirtualHost.current.configuration
     configuration.heartbeat = .seconds(3)
     let connection = try await RabbitMQConnection.connect(configuration)
-    // Without an answer the broker would hang up after two to three intervals.
+    // Without an answer the broker closes the connection after two to three intervals.
     try await Task.sleep(for: .seconds(12))
     try await connection.declare(Queue("q"))
     #expect(try await connection.publish([message("q")]) == [.accepted])
   }
 
-  @Test("more unconfirmed bytes than the limit are refused before anything is sent", .freshVirtualHost)
+  @Test("A publish that would exceed the limit of unconfirmed bytes fails before anything is sent", .freshVirtualHost)
   func limit() async throws {
     var configuration = FreshVirtualHost.current.configuration
     configuration.maximumInFlight = 1_000
@@ -185,7 +185,7 @@ struct BrokerTests {
     try await connection.declare(Queue("q"))
     let large = Array(repeating: UInt8(0), count: 800)
     var outcomes = [true: 0, false: 0]
-    // Until one was sent while another was not confirmed yet.
+    // Repeats until one publish starts while another is not confirmed yet.
     try await eventually("one is refused") {
       await withTaskGroup(of: Bool.self) { group in
         for _ in 0..<20 {
@@ -203,7 +203,7 @@ struct BrokerTests {
 
 @Suite("Publisher and consumer", .tags(.integration), .needsServers)
 struct ReconnectionTests {
-  @Test("both go on after their connections were closed", .freshVirtualHost)
+  @Test("Publisher and consumer continue after their connections are closed", .freshVirtualHost)
   func closedConnections() async throws {
     let host = FreshVirtualHost.current!
     let exchange = Exchange("feed", .fanout, isDurable: false)
@@ -217,7 +217,7 @@ struct ReconnectionTests {
     let received = Received()
     let consuming = Task { await consumer.run { delivery in await received.add(delivery.body) } }
     for round in UInt8(0)..<3 {
-      // Until it is confirmed and routed: the caller decides to send again.
+      // Repeats until the message is confirmed and routed: sending again is up to the caller.
       try await eventually("message \(round) is accepted") {
         (try? await publisher.publish([message("", [round], exchange: "feed")])) == [.accepted]
       }
@@ -229,7 +229,7 @@ struct ReconnectionTests {
     await publisher.close()
   }
 
-  @Test("a delivery whose handler throws is given back", .freshVirtualHost)
+  @Test("A delivery whose handler throws is delivered again", .freshVirtualHost)
   func failingHandler() async throws {
     struct Failure: Error {}
     let host = FreshVirtualHost.current!

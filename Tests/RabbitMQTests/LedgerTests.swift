@@ -5,7 +5,7 @@ import Testing
 
 @Suite("Confirm ledger")
 struct LedgerTests {
-  @Test("a batch is complete when its last message is, in whatever order and grouping confirms come", arguments: 0..<50)
+  @Test("A batch completes with its last message, in any order and grouping of confirms", arguments: 0..<50)
   func anyOrder(seed: UInt64) {
     var random = SplitMix(state: seed)
     var ledger = ConfirmLedger()
@@ -42,7 +42,7 @@ struct LedgerTests {
     }
   }
 
-  @Test("a returned message is found by its id, and confirms that come twice count once")
+  @Test("A returned message is found by its id, and repeated confirms count once")
   func returned() {
     var ledger = ConfirmLedger()
     ledger.open(batch: 1, sizes: [1, 1], messageIDs: ["a", "b"], deadline: .now)

@@ -4,10 +4,10 @@ import RabbitMQ
 import TestSupport
 import Testing
 
-@Suite("A RabbitMQ server that is killed", .tags(.integration, .system), .needsServers)
+@Suite("A killed or stalled RabbitMQ server", .tags(.integration, .system), .needsServers)
 struct KilledBrokerTests {
   @Test(
-    "publishes in flight fail, a stopped broker is found by its silence, and both sides come back", .whenThereIsRoom)
+    "Publishes in flight fail, heartbeats detect a stopped broker, and both sides reconnect", .whenThereIsRoom)
   func killed() async throws {
     let server = try PrivateServer(.rabbitmq)
     var configuration = RabbitMQConfiguration(url: try await server.url())
@@ -24,7 +24,8 @@ struct KilledBrokerTests {
     }
     try await eventually("and delivers it") { await received.bodies.contains([1]) }
 
-    // Stopped: the sockets stay open and nobody answers. The heartbeat finds it, not the confirm's bound.
+    // The broker is suspended: its sockets stay open and nothing answers. The heartbeat detects this before the confirm
+    // timeout.
     let stopped = try await server.process.suspend()
     await #expect {
       _ = try await publisher.publish([message("durable", [2])])
@@ -49,7 +50,7 @@ struct KilledBrokerTests {
 
 @Suite("RabbitMQ over TLS", .tags(.integration, .system), .needsServers)
 struct SecureBrokerTests {
-  @Test("messages of every size go over TLS, and only to a server that proves who it is", .whenThereIsRoom)
+  @Test("Messages of every size go over TLS, and only to a server with a trusted certificate", .whenThereIsRoom)
   func secure() async throws {
     let server = try PrivateServer(.rabbitmq, settings: ["RABBITMQ_TLS": "1"])
     let url = try await server.url()
@@ -68,7 +69,7 @@ struct SecureBrokerTests {
     #expect(outcomes == Array(repeating: .accepted, count: 40))
     try await eventually("all come") { await received.bodies.count == 41 }
     #expect(await received.bodies.dropFirst().map(\.count) == (0..<40).map { bodies[$0 % bodies.count].count })
-    // Signed by nobody whom the system knows; and in the clear where TLS is spoken.
+    // The system does not know the signer, the client does not use TLS, or the host name does not match.
     let plain = String(url.prefix { $0 != "?" })
     for wrong in [plain, plain.replacing("amqps://", with: "amqp://"), url.replacing("localhost", with: "127.0.0.1")] {
       await #expect(throws: RabbitMQError.self) {

@@ -20,7 +20,7 @@ private struct Claims: JWTPayload {
   func verify(using key: some JWTAlgorithm) throws {}
 }
 
-/// A payload without claims, for tokens that are not as they should be.
+/// Base64url-encodes a part of a token, for tokens that are not valid.
 private func segment(_ text: String) -> String { Base64URL.encode(text.utf8) }
 
 @Suite("Tokens")
@@ -56,19 +56,19 @@ struct TokenTests {
     return String(process.output[start.lowerBound...])
   }
 
-  @Test("a token says who it is and what it may do, from nbf to exp, give or take the leeway")
+  @Test("A token names a caller and its scopes, and is valid from nbf to exp, plus the leeway")
   func good() async throws {
     let verifier = try await verifier()
     let token = try await sign(Claims(nbf: 900))
     let caller = try await verifier.verify(token, now: 1_000)
-    // Whether "other" means anything is for those to say who ask for a scope.
+    // The scope "other" is kept: only a route that asks for a scope gives it a meaning.
     #expect(caller == Caller(subject: "ada", scopes: [.commandsWrite, Scope("other")]))
     for now in [891.0, 2_009] { #expect(await refusal(token, verifier, at: now) == nil) }
     #expect(await refusal(token, verifier, at: 889)?.contains("not valid yet") == true)
     #expect(await refusal(token, verifier, at: 2_011)?.contains("expired") == true)
   }
 
-  @Test("claims that are not ours are refused")
+  @Test("A token with a wrong issuer, audience, subject or expiry is rejected")
   func claims() async throws {
     let verifier = try await verifier()
     let wrong: [(Claims, String)] = [
@@ -81,7 +81,7 @@ struct TokenTests {
     }
   }
 
-  @Test("neither alg none, nor another key, nor a public key as a secret, nor a changed claim gets in")
+  @Test("A forged token is rejected: no algorithm, wrong key, public key as secret, changed claim")
   func forged() async throws {
     let pem = Self.ecdsa.publicKey.pemRepresentation
     let (symmetric, asymmetric) = (try await verifier(), try await verifier(try await TokenKeys.single(pem)))
@@ -92,7 +92,7 @@ struct TokenTests {
         for verifier in [symmetric, asymmetric] { #expect(await refusal(token, verifier) != nil, "\(header)") }
       }
     }
-    // RFC 8725, section 2.1: an HMAC with the public key, which everybody knows.
+    // RFC 8725, section 2.1: an HMAC with the public key, which is no secret.
     #expect(await refusal(try await sign(Claims(), with: pem), asymmetric) != nil)
     #expect(await refusal(try await sign(Claims(), with: Self.secret + "x"), symmetric)?.contains("signature") == true)
     let token = try await sign(Claims())
@@ -107,7 +107,7 @@ struct TokenTests {
     #expect(await refusal(token, symmetric) == nil)
   }
 
-  @Test("ES256, EdDSA and RS256, from PEM and from a key set, where a kid names the key")
+  @Test("ES256, EdDSA and RS256 work with a PEM key and with a key set, where the kid selects the key")
   func asymmetric() async throws {
     let edwards = try EdDSA.PrivateKey()
     let ecdsa = Self.ecdsa
@@ -142,10 +142,10 @@ struct TokenTests {
       #expect(await refusal(token, verifier) == nil, "\(kid)")
     }
     #expect(await refusal(try await keys.sign(Claims(), kid: "stranger"), verifier)?.contains("kid") == true)
-    // The key is right, and the algorithm another.
+    // The key is right, but the algorithm is not.
     let long = try await keys.sign(Claims(), kid: "long", header: ["kid": "four"])
     #expect(await refusal(long, verifier) != nil)
-    // Without a kid any of them may be meant.
+    // Without a kid the verifier tries all keys.
     let unnamed = JWTKeyCollection()
     await unnamed.add(rsa: rsa, digestAlgorithm: .sha256)
     #expect(await refusal(try await unnamed.sign(Claims()), verifier) == nil)
@@ -158,7 +158,7 @@ struct TokenTests {
     #expect(await refusal(try await sign(Claims(), with: rsa.publicKey.pemRepresentation), ofRSA) != nil)
   }
 
-  @Test("keys that cannot be used are refused, without a word of them")
+  @Test("Unusable keys are rejected, and the error does not show them")
   func keys() async throws {
     let pem = Self.ecdsa.publicKey.pemRepresentation
     let wrong: [(AccessKind, String)] = [
@@ -189,7 +189,7 @@ struct TokenTests {
 
   enum AccessKind { case single, set }
 
-  @Test("without authentication a service listens on loopback only, unless one insists")
+  @Test("Without authentication a service listens on loopback only, unless a setting allows more")
   func off() async throws {
     for host in ["127.0.0.1", "localhost", "::1", "127.1.2.3"] {
       _ = try await Access(Settings(["AUTH": "off", "HTTP_HOST": host]), logger: .quiet)
@@ -204,7 +204,7 @@ struct TokenTests {
     }
   }
 
-  @Test("base64url as RFC 4648 has it, without padding, and nothing else")
+  @Test("Base64url follows RFC 4648 without padding, and rejects everything else")
   func base64url() {
     let vectors = [
       "": "", "f": "Zg", "fo": "Zm8", "foo": "Zm9v", "foob": "Zm9vYg", "fooba": "Zm9vYmE", "foobar": "Zm9vYmFy",
@@ -219,7 +219,7 @@ struct TokenTests {
     }
   }
 
-  @Test("a rate is kept, with twice of it at once after a rest; others are not held up")
+  @Test("The limiter keeps the rate with a burst of twice the rate, and does not affect other callers")
   func rate() {
     let limiter = RateLimiter(rate: 10)
     let start = ContinuousClock.now

@@ -6,14 +6,14 @@ import Testing
 
 @Suite("Administration", .tags(.system), .needsServers)
 struct AdministrationTests {
-  /// A system with a product, of which everybody may order.
+  /// A system with one product.
   private struct Shop {
-    // Rows are changed by hand here, which no checkpoint tells: what is asked for is read from them.
+    // These tests change rows by hand, which no checkpoint shows. Without the cache, queries read the rows.
     let system = System(settings: ["PROJECTION_HALT_RETRY": "1", "QUERY_CACHE_MB": "0"])
     let commands: RunningService
     let queries: RunningService
     let processes: [RunningService]
-    /// The read store's, where tests harm what was projected.
+    /// The read store, where tests damage projected rows.
     let database: PostgresConnection
     let writeStore: PostgresConnection
 
@@ -48,7 +48,7 @@ struct AdministrationTests {
   }
 
   @Test(
-    "a poisonous event leaves all others flowing; repaired and tried again, its order comes back", .freshStores,
+    "A poison event blocks no others, and its order is readable after repair and retry", .freshStores,
     .freshVirtualHost)
   func poison() async throws {
     let shop = try await Shop()
@@ -70,7 +70,7 @@ struct AdministrationTests {
     #expect(show.output.contains("poison") && show.output.contains("OrderPlaced"), "\(show.output)")
     let vain = try await shop.counterflow("parked", "retry", "orders")
     #expect(vain.status == 1 && vain.output.contains("refused again"), "\(vain.output)")
-    // What waits is accounted for.
+    // Verification accounts for the waiting events.
     let waiting = try await shop.counterflow("verify")
     #expect(waiting.status == 0 && waiting.output.contains("Everything is there"), "\(waiting.output)")
 
@@ -80,7 +80,7 @@ struct AdministrationTests {
     #expect(try await shop.queries.http.get("/v1/orders/bad").json["status"] == "cancelled")
     #expect(try await shop.counterflow("parked").output.contains("No stream is parked"))
     #expect(try await shop.counterflow("verify").status == 0)
-    // A worker that is only slow does not count for a moment.
+    // A slow worker may be missing from the status for a moment.
     try await eventually("the status is sound, of both workers") {
       let sound = try await shop.counterflow("status", "--json")
       return try sound.status == 0 && JSON(parsing: Array(sound.output.utf8))["workers"]?.array?.count == 2
@@ -88,7 +88,7 @@ struct AdministrationTests {
   }
 
   @Test(
-    "verify names a row that was changed, one that is missing, and an event that was not counted", .freshStores,
+    "verify reports a changed row, a missing row and an uncounted event", .freshStores,
     .freshVirtualHost)
   func verify() async throws {
     let shop = try await Shop()
@@ -109,7 +109,7 @@ struct AdministrationTests {
     for finding in ["row o-3: the document", "no row o-4", "events are accounted for"] {
       #expect(result.output.contains(finding), "\(finding) in \(result.output)")
     }
-    // As many too many as too few: only a count that differs has the keys looked through.
+    // Extra and missing rows must differ in number: verify compares the keys only if the counts differ.
     try await shop.database.query("delete from read_models.orders_g1 where key = 'o-6'")
     try await shop.database.query(
       "insert into read_models.orders_g1 select k, version, stream_hash, document, customer_id, placed_at, status, country, skus from read_models.orders_g1, unnest(array['x', 'y']) k where key = 'o-5'"
@@ -118,7 +118,7 @@ struct AdministrationTests {
   }
 
   @Test(
-    "a rebuild under load, killed half-way and resumed, activates with no difference; and goes back", .freshStores,
+    "A rebuild under load survives a kill, activates without a difference, and can be rolled back", .freshStores,
     .freshVirtualHost)
   func rebuild() async throws {
     let shop = try await Shop()
@@ -147,7 +147,7 @@ struct AdministrationTests {
     #expect(try await shop.counterflow("rebuild", "orders", "--discard", "2").status == 0)
   }
 
-  @Test("a wrong table is repaired by a rebuild, which says what differed", .freshStores, .freshVirtualHost)
+  @Test("A rebuild repairs a damaged table and reports what differed", .freshStores, .freshVirtualHost)
   func repairing() async throws {
     let shop = try await Shop()
     try await shop.order((0..<10).map { "o-\($0)" })
@@ -163,7 +163,7 @@ struct AdministrationTests {
   }
 
   @Test(
-    "a projector that is limited to some projections leaves the others to be seen as nobody's", .freshStores,
+    "With a projector limited to some projections, the others are reported as unowned", .freshStores,
     .freshVirtualHost)
   func limited() async throws {
     let system = System(settings: ["LEASE_DURATION": "1"])
@@ -192,13 +192,13 @@ struct AdministrationTests {
     #expect(late.status == 1 && late.output.contains("nobody"), "\(late.output)")
   }
 
-  @Test("forked projections say so, and a rebuild repairs them", .freshStores, .freshVirtualHost)
+  @Test("The status reports forked projections, and a rebuild repairs them", .freshStores, .freshVirtualHost)
   func forks() async throws {
     let shop = try await Shop()
     try await shop.order(["a", "b"])
     for order in ["a", "b"] { _ = try await shop.queries.http.get("/v1/orders/\(order)", until: 200) }
     try await eventually("all is applied") { try await shop.counterflow("verify").status == 0 }
-    // As `counterflow restore-finished` does after a restore.
+    // The same change as `counterflow restore-finished` makes after a restore.
     try await shop.writeStore.query(
       "update event_store.identity set history_id = gen_random_uuid(), restored_position = 3")
     try await eventually("the status says so") {
@@ -216,7 +216,9 @@ struct AdministrationTests {
     try await eventually("the status is sound") { try await shop.counterflow("status").status == 0 }
   }
 
-  @Test("the past is built as tables of its own", .freshStores, .freshVirtualHost)
+  @Test(
+    "rebuild --until builds the state of an earlier position or time in separate tables", .freshStores,
+    .freshVirtualHost)
   func past() async throws {
     let shop = try await Shop()
     try await shop.order(["a", "b", "c"])

@@ -13,7 +13,7 @@ import Testing
 @testable import Projections
 @testable import QueryKit
 
-@Suite("Answers in memory")
+@Suite("Response cache")
 struct AnswerCacheTests {
   private func reads(_ number: Int) -> [Reads] { [Reads("orders", StreamID(rawValue: "order-\(number)"))] }
 
@@ -23,7 +23,7 @@ struct AnswerCacheTests {
 
   private let answer = QueryResult(bytes: Array(repeating: 0x20, count: 400))
 
-  @Test("an answer is found until what it was made of has moved")
+  @Test("A cached response is found until any of its checkpoints moves")
   func marks() {
     let cache = ResponseCache(capacity: 100_000)
     #expect(cache.find(reads(1), at: mark(1)) == nil)
@@ -36,9 +36,9 @@ struct AnswerCacheTests {
     #expect(cache.find(reads(1), at: mark(2))?.tag == "later")
   }
 
-  @Test("the bound holds; what is asked for stays, what nobody asks for goes")
+  @Test("The cache keeps its bound, evicts unused responses and keeps used ones")
   func bound() {
-    // Ten answers with what belongs to them.
+    // Room for ten responses with their overhead.
     let cache = ResponseCache(capacity: 10_000)
     for number in 1...200 {
       cache.keep(answer, "tag", of: reads(number), at: mark(1))
@@ -51,7 +51,7 @@ struct AnswerCacheTests {
   }
 
   @Test(
-    "an order, a return, a product and a customer are answered from memory, and anew once anything in them has changed",
+    "Cached orders, returns, products and customers are used until anything in them changes",
     .tags(.system), .needsServers, .freshDatabase(), .freshVirtualHost)
   func coherence() async throws {
     let system = System()
@@ -109,7 +109,7 @@ struct AnswerCacheTests {
   }
 
   @Test(
-    "what is in memory is given out while the tables are looked at, and not once they are not", .tags(.integration),
+    "The cache is used only while the read store's checkpoints are known to be current", .tags(.integration),
     .needsServers, .freshDatabase(eventStoreSchema, projectionsSchema))
   func pauses() async throws {
     let pool = FreshDatabase.current.pool()
@@ -143,7 +143,7 @@ struct AnswerCacheTests {
     #expect(try await !isFromMemory())
     let (asking, looking) = (Task { await heads.run() }, Task { await progress.run() })
     try await eventually("it is in memory") { try await isFromMemory() }
-    // As while the server hangs, or between two looks after a pause: nobody knows whether the row has changed.
+    // The same happens while the server hangs, or after a pause of the checks: the row may have changed.
     looking.cancel()
     await looking.value
     try await eventually("what is known is no longer of this moment") { !progress.isCurrent }
@@ -153,7 +153,7 @@ struct AnswerCacheTests {
     await pool.close()
   }
 
-  /// How often the tables were read.
+  /// Counts how often the tables are read.
   private final class Read: Sendable {
     let times = Atomic(0)
   }

@@ -8,14 +8,14 @@ import Testing
 
 @Suite("Attacks", .tags(.system), .needsServers)
 struct AttackTests {
-  @Test("each deadline acts by itself, however long the others are", .freshStores, .freshVirtualHost)
+  @Test("Each timeout takes effect independently of the others", .freshStores, .freshVirtualHost)
   func deadlines() async throws {
     let system = System(
       settings: ["HTTP_IDLE_TIMEOUT": "3600", "HTTP_REQUEST_TIMEOUT": "1", "HTTP_ANSWER_TIMEOUT": "2"])
     try await system.migrate()
     let commands = try await system.startReady(.commandService)
     let queries = try await system.startReady(.queryService)
-    // No projector: what the token stands for does not come.
+    // No projector runs, so the query waits for the token in vain.
     let product: JSON = ["sku": "LANTERN", "name": "Lantern", "unitPrice": 300, "tracksStock": false]
     let patient = try await system.startReady(
       .commandService, settings: ["HTTP_REQUEST_TIMEOUT": "20", "HTTP_ANSWER_TIMEOUT": "60"])
@@ -38,7 +38,7 @@ struct AttackTests {
     }
   }
 
-  @Test("what the reading role may do, and what strangers are told", .freshDatabase(), .freshVirtualHost)
+  @Test("The query role has only its rights, and errors tell outsiders no details", .freshDatabase(), .freshVirtualHost)
   func reading() async throws {
     let system = System()
     try await system.migrate()
@@ -54,7 +54,7 @@ struct AttackTests {
       await #expect(throws: PostgresError.self, "\(statement)") { try await reader.execute(statement) }
     }
     #expect(try await reader.query("select count(*) from event_store.events").value(Int.self) == 0)
-    // The others are not held up by what was taken from everybody.
+    // The rights revoked from everybody do not affect the other services.
     let product: JSON = ["sku": "LANTERN", "name": "Lantern", "unitPrice": 300, "tracksStock": false]
     #expect(try await commands.http.post("/v1/products", product).status == 201)
 
@@ -62,7 +62,7 @@ struct AttackTests {
     let stranger = try await system.start(.queryService, settings: ["READ_DATABASE_URL": wrong])
     let told = try await stranger.http.get("/readyz", until: 503)
     #expect(told.text.contains("the log says more") && !told.text.contains("counterflow_query"), "\(told.text)")
-    // What a look at a busy server finds first may be that it does not answer in time.
+    // The first check of a busy server may report a timeout instead.
     try await eventually("the log says more") {
       _ = try await stranger.http.get("/readyz")
       return stranger.process.output.contains("password authentication failed")
@@ -88,7 +88,7 @@ struct AttackTests {
     }
   }
 
-  @Test("nothing gets in, nothing leaks, nothing falls over", .freshStores, .freshVirtualHost)
+  @Test("Attacks get no access, leak nothing and stop no service", .freshStores, .freshVirtualHost)
   func attacks() async throws {
     let secret = String(repeating: "k3y-", count: 10)
     let token = try await developmentToken(
@@ -128,13 +128,13 @@ struct AttackTests {
       #expect(service.process.isRunning)
       #expect(!service.process.output.contains(secret) && !service.process.output.contains("eyJ"))
     }
-    // Nothing was stored.
+    // The attacks stored nothing.
     let count = try await FreshDatabase.current.connect().query("select count(*) from event_store.events").value(
       Int.self)
     #expect(count == 2)
   }
 
-  @Test("over TLS, with a certificate of one's own; half of the settings is refused", .freshStores)
+  @Test("A service serves TLS with its certificate, and incomplete TLS settings are rejected", .freshStores)
   func tls() async throws {
     let authority = try await TestAuthority()
     let (settings, certificate) = (authority.serverSettings, authority.clientSettings["TLS_CA_FILE"]!)
@@ -146,7 +146,7 @@ struct AttackTests {
     let good = try ChildProcess(curl, ["-sS", "-m", "10", "--cacert", certificate, url], environment: [:])
     #expect(try await good.wait() == 0)
     #expect(good.output.contains("alive"))
-    // An answer that ends the connection comes whole, however much its client still sends.
+    // A response that closes the connection arrives completely, even if the client still sends.
     let large = String(repeating: " ", count: 5_000_000)
     let file = TestEnvironment.scratch.appendingPathComponent(TestEnvironment.uniqueName("large"))
     try Data(large.utf8).write(to: file)

@@ -22,7 +22,7 @@ struct AuthenticationTests {
   }
 
   @Test(
-    "each route asks for its scope; overrides for theirs; keys are the caller's own; events say who", .freshStores)
+    "Routes and overrides need scopes, keys belong to their caller, and events record the actor", .freshStores)
   func scopes() async throws {
     let system = System(settings: ["AUTH": "jwt", "AUTH_KEY": Self.secret])
     try await system.migrate()
@@ -60,7 +60,7 @@ struct AuthenticationTests {
       #expect(try await commands.http.send("POST", "/v1/orders", body: order.encoded, headers: bob).status == 201)
     }
 
-    // The same key means something else for someone else.
+    // The same key of another caller is another key.
     let (first, second) = (ada.merging(["Idempotency-Key": "k"]) { $1 }, bob.merging(["Idempotency-Key": "k"]) { $1 })
     let order: JSON = ["orderId": "o-3", "lines": [["sku": "LANTERN", "quantity": 1]]]
     let other: JSON = ["orderId": "o-4", "lines": [["sku": "LANTERN", "quantity": 1]]]
@@ -76,7 +76,7 @@ struct AuthenticationTests {
     #expect(!commands.process.output.contains(Self.secret) && !commands.process.output.contains("eyJ"))
   }
 
-  @Test("crediting without an order and erasing a person need scopes of their own", .freshDatabase())
+  @Test("A credit without an order and an erasure of personal data need additional scopes", .freshDatabase())
   func irrevocable() async throws {
     let system = System(settings: ["AUTH": "jwt", "AUTH_KEY": Self.secret])
     try await system.migrate()
@@ -90,7 +90,7 @@ struct AuthenticationTests {
     let refused = try await send("POST", "/v1/returns", credit, ada)
     #expect(refused.status == 403 && refused.headers["www-authenticate"]?.contains("orders:override") == true)
     #expect(try await send("POST", "/v1/returns", credit, bob).status == 201)
-    // At an order's own prices nothing is given away.
+    // A return at an order's own prices needs no override.
     let ofOrder: JSON = ["orderId": "none", "lines": [["sku": "LANTERN", "quantity": 1]]]
     #expect(try await send("POST", "/v1/returns", ofOrder, ada).problem == "order-unknown")
 
@@ -110,7 +110,7 @@ struct AuthenticationTests {
   }
 
   @Test(
-    "more requests than are allowed answer 429, from a subject and from an address behind a proxy", .freshStores)
+    "Requests above the limit get 429, per subject and per address behind a proxy", .freshStores)
   func rates() async throws {
     let system = System(
       settings: [
@@ -133,7 +133,7 @@ struct AuthenticationTests {
     #expect(refused.problem == "too-many-requests" && Int(refused.headers["retry-after"] ?? "") == 1)
     #expect(answers.filter { $0.status == 200 }.count >= 2)
     #expect(try await get(bob, from: "10.0.1.1").status == 200)
-    // Those who guess tokens are held up as well.
+    // The limit also applies to callers that guess tokens.
     var guesses: [Int] = []
     try await withThrowingTaskGroup(of: Int.self) { group in
       for _ in 0..<40 { group.addTask { try await get([:], from: "10.0.2.2").status } }
@@ -143,7 +143,7 @@ struct AuthenticationTests {
     #expect(try await get(bob, from: "10.0.3.3").status != 401)
   }
 
-  @Test("counterflow token makes a token that the services take, and needs the secret", .freshStores)
+  @Test("counterflow token makes a valid token, and needs the secret", .freshStores)
   func command() async throws {
     let system = System(settings: ["AUTH": "jwt", "AUTH_KEY": Self.secret])
     try await system.migrate()

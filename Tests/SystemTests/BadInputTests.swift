@@ -7,7 +7,7 @@ import Testing
 @Suite("Bad input", .tags(.system), .needsServers)
 struct BadInputTests {
   @Test(
-    "each answers a problem that says what to change; nothing is stored and the process lives on", .freshStores,
+    "Each bad request gets a specific problem, nothing is stored, and the process keeps running", .freshStores,
     .freshVirtualHost)
   func badInput() async throws {
     let system = System()
@@ -90,7 +90,7 @@ struct BadInputTests {
     try await expect(404, "not-found", [], "POST", "/v1/nothing", order([:]))
     try await expect(405, "method-not-allowed", [], "PUT", orders, order(["lines": [line]]))
     try await expect(405, "method-not-allowed", [], "DELETE", "/v1/orders/o", on: queries.http)
-    // Behind one address each service also gets what the other would answer otherwise.
+    // Behind one address, a service also gets requests for the other one.
     try await expect(405, "method-not-allowed", [], "PUT", "/v1/orders/o")
     try await expect(405, "method-not-allowed", [], "PATCH", "/v1/orders", on: queries.http)
     try await expect(404, "not-found", [], "GET", "/v1/orders/o")
@@ -102,7 +102,7 @@ struct BadInputTests {
     try await expect(404, "not-found", [], "DELETE", "/v1/products/MISSING")
     try await expect(404, "not-found", [], "GET", "/v1/orders/missing", on: queries.http)
 
-    // What no client library sends, byte by byte.
+    // Raw bytes that no client library sends.
     let missing = try await queries.http.raw(
       "HEAD /v1/orders/missing HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
     #expect(missing.hasPrefix("HTTP/1.1 404") && missing.hasSuffix("\r\n\r\n"), "\(missing)")

@@ -5,7 +5,7 @@ import Synchronization
 import TestSupport
 import Testing
 
-/// The one that takes commands now, and how many transfers were begun.
+/// The current command-service, and the number of transfers begun.
 private final class CommandService: Sendable {
   private let state: Mutex<(service: RunningService, begun: Int)>
 
@@ -19,7 +19,7 @@ private final class CommandService: Sendable {
   var process: ChildProcess { service.process }
   var begun: Int { state.withLock { $0.begun } }
 
-  /// nil after 10,000.
+  /// The number of the next transfer; nil after 10,000.
   func nextTransfer() -> Int? {
     state.withLock { state in
       guard state.begun < 10_000 else { return nil }
@@ -28,7 +28,7 @@ private final class CommandService: Sendable {
     }
   }
 
-  /// Asks again with the same key until there is an answer: the process may be killed meanwhile.
+  /// Repeats the transfer with the same key until there is a response: the process may be killed meanwhile.
   func transfer(_ number: Int, _ from: String, _ to: String, _ amount: Int64) async throws -> HTTPAnswer {
     let body: JSON = ["to": .string(to), "amount": .integer(amount), "reference": "r"]
     var answer: HTTPAnswer?
@@ -57,7 +57,8 @@ struct BankTests {
     return accounts
   }
 
-  @Test("one process: balances, statement and months; nothing that is refused changes anything", .freshDatabase())
+  @Test(
+    "In one process balances, statement and months are right, and rejected commands change nothing", .freshDatabase())
   func oneProcess() async throws {
     let service = try await RunningService(
       try ChildProcess(
@@ -105,7 +106,7 @@ struct BankTests {
     let month = try #require(try await http.get(bob + "/months").json["items"]?[0])
     #expect(month["entries"] == 3 && month["paid_in"] == 1300 && month["paid_out"] == 50, "\(month)")
     #expect(month["balance"] == ["smallest": 1000, "largest": 1300])
-    // An earlier month, which nobody can wait for.
+    // Inserts an earlier month, which the test cannot produce by commands.
     try await FreshDatabase.current.connect().query(
       """
       insert into read_models.statement_months_g1 (account, month, partition, entries, paid_in, paid_out)
@@ -130,7 +131,7 @@ struct BankTests {
   }
 
   @Test(
-    "10,000 random transfers by 16 clients among 100 accounts, with kills: money is neither made nor lost, at any position",
+    "10,000 transfers with kills between them neither create nor destroy money at any position",
     .freshStores, .freshVirtualHost)
   func transfers() async throws {
     let system = System(of: "bank")
@@ -170,7 +171,7 @@ struct BankTests {
     }
     #expect(try await clients.value == [])
 
-    // As of every position at which a command's events end.
+    // Checks the sum at each position where a command's events end.
     let events = try await FreshDatabase.current.connect().query(
       """
       select stream, coalesce((data->>'balance')::bigint, 0), metadata->>'causationId' from event_store.events order by position

@@ -4,9 +4,9 @@ import Postgres
 import TestSupport
 import Testing
 
-@Suite("Following what changes", .tags(.system), .needsServers)
+@Suite("The stream of changes", .tags(.system), .needsServers)
 struct ChangesTests {
-  /// A message of an event stream.
+  /// A server-sent event.
   private struct Message: Equatable {
     let id: String
     let event: String
@@ -26,7 +26,7 @@ struct ChangesTests {
   }
 
   @Test(
-    "what changes comes once a query sees it, each once and in order, from the last id on, over a restart",
+    "Changes arrive once they are readable, each once and in order, also after a restart",
     .freshStores, .freshVirtualHost)
   func following() async throws {
     let system = System(settings: ["CHANGES_MAX_CLIENTS": "2"])
@@ -40,14 +40,14 @@ struct ChangesTests {
     #expect(try await queries.http.send("GET", "/v1/products/LANTERN", headers: token).status == 200)
 
     let (base, curl) = (queries.http.base, URL(fileURLWithPath: "/usr/bin/curl"))
-    // A 503 is tried again, as a client should.
+    // Retries a 503, as a client should.
     let follow = ["-sfN", "--retry", "100", "--retry-delay", "1"]
     let all = try ChildProcess(curl, follow + ["\(base)/v1/changes"])
     let some = try ChildProcess(curl, follow + ["\(base)/v1/changes?types=OrderPaid,ProductPriceChanged"])
     try await eventually("both follow") { all.output.contains("retry") && some.output.contains("retry") }
     let refused = try await queries.http.send("GET", "/v1/changes")
     #expect(refused.status == 503 && refused.headers["retry-after"] != nil)
-    // Nothing is logged of what is refused in crowds.
+    // Such refusals can be many, so they are not logged and have no request id.
     #expect(refused.json["requestId"] == nil)
 
     for index in 1...30 {
@@ -60,16 +60,16 @@ struct ChangesTests {
     try await eventually("all came") {
       Message.all(in: all.output).last?.data["position"] == 34 && Message.all(in: some.output).count == 3
     }
-    // The product may have been seen there before it was followed, or not.
+    // The follower may or may not get the product's event, depending on when it started.
     let messages = Message.all(in: all.output).filter { $0.data["position"] != 1 }
     #expect(messages.map { $0.data["position"] } == (2...34).map { .integer($0) })
     #expect(Message.all(in: some.output).map(\.event) == ["OrderPaid", "OrderPaid", "OrderPaid"])
     #expect(
       messages[9].event == "OrderPlaced" && messages[9].data["id"] == "o-10" && messages[9].data["subject"] == "order")
-    // A query sees it already.
+    // A query sees the change already.
     #expect(try await queries.http.get("/v1/orders/o-30").json["status"] == "paid")
 
-    // The process goes; whoever followed goes on elsewhere, where they stood.
+    // The process ends. Followers continue at another process from their last id.
     queries.process.signal(SIGTERM)
     #expect(try await queries.process.wait() == 0)
     try await all.wait()
@@ -91,7 +91,7 @@ struct ChangesTests {
   }
 
   @Test(
-    "who follows one thing of many learns where it stands, from the beginning and however much else goes on, and misses nothing when it comes again",
+    "A follower of one order gets its position regularly, and misses nothing after reconnecting",
     .freshStores, .freshVirtualHost)
   func place() async throws {
     let system = System(settings: ["CHANGES_HEARTBEAT": "1"])
@@ -113,7 +113,7 @@ struct ChangesTests {
     }
     let follower = try ChildProcess(curl, ["-sfN", path])
     try await eventually("it is told where it begins") { !ids(follower).isEmpty }
-    // Others are never silent for as long as a heartbeat.
+    // Places other orders all the time, more often than heartbeats are sent.
     let others = Task {
       for number in 1... {
         let other: JSON = ["orderId": .string("other-\(number)"), "lines": [["sku": "LANTERN", "quantity": 1]]]
@@ -126,12 +126,12 @@ struct ChangesTests {
     _ = await others.result
     follower.signal(SIGKILL)
     try await follower.wait()
-    // It may have begun a moment before the order was placed.
+    // The follower may have started just before the order was placed.
     #expect(Message.all(in: follower.output).allSatisfy { $0.event == "OrderPlaced" })
     let positions = ids(follower).compactMap { $0.split(separator: "-").first.flatMap { Int($0) } }
     #expect(positions == positions.sorted() && positions.last! > positions[0])
 
-    // What happens while it is away.
+    // A change while the follower is away.
     #expect(try await commands.http.post("/v1/orders/mine/payment", ["amount": 300]).status == 200)
     let again = try ChildProcess(curl, ["-sfN", "-H", "Last-Event-ID: \(ids(follower).last!)", path])
     try await eventually("it comes") { Message.all(in: again.output).map(\.event) == ["OrderPaid"] }

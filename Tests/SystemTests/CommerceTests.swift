@@ -6,16 +6,16 @@ import ServiceKit
 import TestSupport
 import Testing
 
-/// The commerce back end as its clients see it, over real processes.
+/// The commerce back end as its clients see it, with real processes.
 @Suite("Commerce", .tags(.system), .needsServers)
 struct CommerceTests {
   @Test(
-    "from the catalogue to the return: every command, and what each read model makes of it", .freshStores,
+    "All commands from the catalogue to the return work, and every read model shows them", .freshStores,
     .freshVirtualHost)
   func life() async throws {
     let exchanges = HTTPExchanges()
     try await HTTPExchanges.$current.withValue(exchanges) { try await lifeItself() }
-    // Nothing but what the document says was answered, and all of that.
+    // The responses match the document, and cover all of it.
     let routes = JSON.array(
       (CommerceRoutes.commands + CommerceRoutes.queries
         + CommerceRoutes.operations.flatMap { [("GET", $0), ("HEAD", $0)] }).map {
@@ -189,7 +189,7 @@ struct CommerceTests {
       #expect(document.status == 200 && document.body == CommerceRoutes.openAPI)
     }
 
-    // Searching.
+    // Searches.
     func ids(_ query: String, _ member: String = "orderId", path: String = "/v1/orders") async throws -> [String] {
       let answer = try await queries.get("\(path)?\(query)")
       #expect(answer.status == 200, "\(query): \(answer.text)")
@@ -221,7 +221,7 @@ struct CommerceTests {
       let second = try await skus("limit=1&sort=\(sort)&cursor=\(try #require(first["nextCursor"]?.string))")
       #expect(Set(second + [first["items"]?[0]?["sku"]?.string ?? ""]) == ["LANTERN", "MUG"], "\(sort)")
     }
-    // As it was.
+    // Histories and earlier versions.
     let history = try await queries.get("/v1/orders/o-1/history")
     let types = [
       "OrderPlaced", "OrderPaid", "OrderShipped", "OrderDelivered", "OrderItemsReturned", "OrderItemsReturned",
@@ -252,7 +252,7 @@ struct CommerceTests {
     #expect(try await queries.get("/v1/customers/ada?version=1").json["name"]?.string != nil)
     #expect(try await queries.get("/v1/customers/ada/history").json["items"]?[0]?["data"]?["name"]?.string != nil)
 
-    // As it changes: from the beginning, for want of anything new.
+    // Streams of changes. Nothing new happens, so they start at the beginning.
     let mark = try #require(
       try await queries.stream("/v1/changes", seconds: 1).headers["read-position"].map { Int64($0) })
     #expect(mark! > 0)

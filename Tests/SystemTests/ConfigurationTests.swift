@@ -13,7 +13,7 @@ struct ConfigurationTests {
   private static let integer = Setting.integer("SOME_NUMBER", default: 7, in: 1...9, help: "")
   private static let url = Setting.postgresURL("SOME_URL", help: "")
 
-  @Test("a setting has its default, is read, and is refused with its name and what is allowed")
+  @Test("A setting has a default, is parsed, and an invalid value is reported with what is allowed")
   func values() throws {
     #expect(try Settings([:])[Self.integer] == 7)
     #expect(try Settings(["SOME_NUMBER": ""])[Self.integer] == 7)
@@ -27,7 +27,7 @@ struct ConfigurationTests {
     #expect { _ = try Settings(["SOME_URL": "secret"])[Self.url] } throws: { !"\($0)".contains("secret") }
   }
 
-  @Test("a secret may come from a file")
+  @Test("A secret can be read from a file")
   func file() throws {
     let file = FileManager.default.temporaryDirectory.appendingPathComponent(UUID().uuidString)
     try Data("postgres://from-file\n".utf8).write(to: file)
@@ -38,7 +38,7 @@ struct ConfigurationTests {
     #expect { _ = try Settings(["SOME_URL_FILE": "/missing"])[Self.url] } throws: { "\($0)".contains("/missing") }
   }
 
-  @Test("docs/configuration.md names every setting with its default and what is allowed, and no other")
+  @Test("docs/configuration.md lists exactly the settings, with their defaults and allowed values")
   func documented() throws {
     let text = try String(
       contentsOf: TestEnvironment.root.appendingPathComponent("docs/configuration.md"), encoding: .utf8)

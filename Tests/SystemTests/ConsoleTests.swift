@@ -8,15 +8,15 @@ import Testing
 
 @testable import QueryService
 
-@Suite("Figures of the console")
+@Suite("Rates of the console")
 struct ConsoleFiguresTests {
-  @Test("two minutes of rates are kept, a value a second, however far apart the looks are")
+  @Test("The history keeps two minutes of rates, one value per second, at any interval of samples")
   func history() {
     var history = RateHistory()
     let start = ContinuousClock.now
     history.add(writes: 2.04, reads: nil, over: .seconds(5), at: start)
     #expect(history.writes.suffix(6) == [nil, 2, 2, 2, 2, 2] && history.reads.allSatisfy { $0 == nil })
-    // Looks that are a little late each do not add up.
+    // The delays of samples do not add up.
     for look in 1...10 { history.add(writes: 3, reads: 1, over: .seconds(1), at: start + .seconds(1.04) * look) }
     #expect(
       history.writes.suffix(12) == [2, 2] + Array(repeating: 3, count: 10)
@@ -28,7 +28,7 @@ struct ConsoleFiguresTests {
 
 @Suite("Console", .tags(.system), .needsServers)
 struct ConsoleTests {
-  @Test("processes that serve HTTP over TLS are seen where their certificate is trusted", .freshDatabase())
+  @Test("The console shows processes with HTTPS only if it trusts their certificate", .freshDatabase())
   func tls() async throws {
     let system = System()
     try await system.migrate()
@@ -49,7 +49,7 @@ struct ConsoleTests {
   }
 
   @Test(
-    "in a real browser: live, searched, by keyboard, on a phone, in the dark; a parked stream is tried again",
+    "The console works in a browser: live data, search, keyboard, phone, dark mode, retry",
     .freshStores, .freshVirtualHost, arguments: [false, true])
   func browser(isSecured: Bool) async throws {
     let secret = String(repeating: "k3y-", count: 10)
@@ -82,7 +82,7 @@ struct ConsoleTests {
       let retry = try await queries.http.send("POST", "/console/parked/retry", body: Array("{}".utf8), headers: bearer)
       #expect(retry.status == 403)
     } else {
-      // What a page elsewhere could send without being asked.
+      // A request that a page of another site could send without preflight.
       let forged = try await queries.http.send(
         "POST", "/console/parked/retry", body: Array("{}".utf8), contentType: "text/plain")
       #expect(forged.status == 415)

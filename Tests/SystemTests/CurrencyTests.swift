@@ -20,7 +20,7 @@ struct CurrencyTests {
     #expect(process.output.contains("set CURRENCY=\(store)"), "\(process.output)")
   }
 
-  @Test("the first start decides it; a start with another one ends and says what to do", .freshDatabase())
+  @Test("The first start sets the currency, and a start with another one exits with an explanation", .freshDatabase())
   func another() async throws {
     let system = System(settings: ["CURRENCY": "EUR"])
     try await system.migrate()
@@ -30,7 +30,7 @@ struct CurrencyTests {
     let second = try await system.startReady(.commandService)
     #expect(try await second.http.send("DELETE", "/v1/products/LANTERN").status == 200)
 
-    // A store of before its currency was kept: its events have it.
+    // A store from before the currency was stored: its events contain it.
     let database = try await FreshDatabase.current.connect()
     try await database.execute(
       "drop schema commerce cascade; delete from counterflow_migrations where schema = 'commerce'")
@@ -44,7 +44,7 @@ struct CurrencyTests {
     #expect(first.process.isRunning && second.process.isRunning)
   }
 
-  @Test("of two first starts at once with two currencies one goes on, and the other ends", .freshDatabase())
+  @Test("Of two concurrent first starts with different currencies, one continues and the other exits", .freshDatabase())
   func together() async throws {
     let system = System()
     try await system.migrate()
@@ -62,7 +62,7 @@ struct CurrencyTests {
     #expect(try await http.post("/v1/products", Self.lantern).status == 201)
   }
 
-  @Test("a store that is replaced by one with another currency ends the process", .freshDatabase())
+  @Test("A running process exits if its store is replaced by one with another currency", .freshDatabase())
   func replaced() async throws {
     let system = System()
     try await system.migrate()

@@ -22,7 +22,7 @@ private struct Claims: JWTPayload {
   func verify(using _: some JWTAlgorithm) {}
 }
 
-/// An identity provider: what it answers can be changed.
+/// An identity provider whose response can be changed.
 private final class Provider: Sendable {
   private struct State {
     var answer: (status: HTTPResponse.Status, body: String) = (.internalServerError, "")
@@ -37,7 +37,7 @@ private final class Provider: Sendable {
 
   var asked: Int { state.withLock { $0.asked } }
 
-  /// Serves while `body` runs, which is given the URL.
+  /// Serves while `body` runs; `body` gets the URL.
   func serving(_ body: @escaping @Sendable (String) async throws -> Void) async throws {
     let router = Router()
     router.get("/keys") { _, _ in
@@ -67,7 +67,7 @@ private final class Provider: Sendable {
   }
 }
 
-/// A key with what a set says of it.
+/// A key, and its entry in a key set.
 private struct NamedKey: Sendable {
   let name: String
   let json: String
@@ -87,7 +87,7 @@ private struct NamedKey: Sendable {
   func token() async throws -> String { try await collection.sign(Claims(), kid: JWKIdentifier(string: name)) }
 }
 
-@Suite("Keys that are fetched")
+@Suite("Fetched token keys")
 struct FetchedKeysTests {
   private func set(_ keys: NamedKey...) -> String { #"{"keys":[\#(keys.map(\.json).joined(separator: ","))]}"# }
 
@@ -98,7 +98,7 @@ struct FetchedKeysTests {
     } catch { return false }
   }
 
-  @Test("they are used once they are there, fetched again for a key that is not, and kept while they cannot be fetched")
+  @Test("Keys are used once fetched, fetched again for an unknown kid, and kept if a fetch fails")
   func rotation() async throws {
     let (old, new) = (try await NamedKey("old"), try await NamedKey("new"))
     let (ofOld, ofNew) = (try await old.token(), try await new.token())
@@ -118,7 +118,7 @@ struct FetchedKeysTests {
             && log.lines.contains { $0.hasPrefix("error cannot fetch the keys of tokens") && $0.contains("500") }
         }
         #expect(!verifier.isReady)
-        // A secret that everybody can read is none.
+        // A symmetric key in a public key set is ignored: everybody can read it.
         provider.answers(
           "{\"keys\":[\(old.json),{\"kty\":\"oct\",\"kid\":\"s\",\"k\":\"\(String(repeating: "A", count: 64))\"}]}")
         try await eventually("they are there") { verifier.isReady }
@@ -128,7 +128,7 @@ struct FetchedKeysTests {
 
         provider.answers(set(new))
         try await eventually("the new key is there") { await isTaken(ofNew, by: verifier) }
-        // Though it was remembered.
+        // The old key is rejected, although its token was cached.
         #expect(await !isTaken(ofOld, by: verifier))
         for (status, body) in [(HTTPResponse.Status.badGateway, ""), (.ok, "{"), (.ok, set())] {
           provider.answers(body, status)
@@ -144,7 +144,7 @@ struct FetchedKeysTests {
     }
   }
 
-  @Test("a process without keys yet is not ready, and refuses to look at tokens; then it takes them", .freshStores)
+  @Test("A process without keys is not ready and rejects requests, until it has fetched keys", .freshStores)
   func process() async throws {
     let key = try await NamedKey("one")
     let headers = ["Authorization": "Bearer \(try await key.token())"]
@@ -167,7 +167,7 @@ struct FetchedKeysTests {
     }
   }
 
-  @Test("what is no URL, or too much, is said at the start")
+  @Test("An invalid key URL, and both key settings at once, are reported at the start")
   func settings() async throws {
     for (variables, words) in [
       (["AUTH_JWKS_URL": "keys"], "AUTH_JWKS_URL must be a URL"), (["AUTH_JWKS_URL": "ftp://a/b"], "must be a URL"),

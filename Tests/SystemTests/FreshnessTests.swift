@@ -6,7 +6,7 @@ import ServiceKit
 import TestSupport
 import Testing
 
-@Suite("Reading what was written", .tags(.system), .needsServers)
+@Suite("Read your writes", .tags(.system), .needsServers)
 struct FreshnessTests {
   private static let lantern: JSON = ["sku": "LANTERN", "name": "Lantern", "unitPrice": 300, "tracksStock": false]
 
@@ -39,7 +39,7 @@ struct FreshnessTests {
   }
 
   @Test(
-    "with the token a query sees what was written: one thing, a list, a sum; without it, how old it is",
+    "With a token rows, lists and totals show the write, and without one they state their age",
     .freshStores,
     .freshVirtualHost, arguments: ["0", "8"])
   func readYourWrites(cacheSize: String) async throws {
@@ -61,7 +61,7 @@ struct FreshnessTests {
       let sold = try await shop.get("/v1/products/LANTERN", token, wait: 30)
       #expect(sold.json["unitsSold"] == .integer(Int64(index)))
     }
-    // What has been read again and again is read anew once it has changed.
+    // A row that was read often is read again once it has changed.
     for _ in 0..<5 { #expect(try await shop.get("/v1/orders/o-2", nil).json["status"] == "placed") }
     let settled = try await shop.commands.http.post("/v1/orders/o-2/payment", ["amount": 300])
     let fresh = try await shop.get("/v1/orders/o-2", settled.headers["consistency-token"], wait: 30)
@@ -71,7 +71,7 @@ struct FreshnessTests {
     try await eventually("it is seen without a token too") {
       try await shop.get("/v1/orders/o-3", nil).json["status"] == "cancelled"
     }
-    // A command that had nothing to do, and one that is repeated, are as good.
+    // A command without effect and a repeated command give valid tokens too.
     let paid = try await shop.commands.http.post("/v1/orders/o-1/payment", ["amount": 300])
     let again = try await shop.commands.http.post("/v1/orders/o-1/payment", ["amount": 300])
     #expect(again.json["changed"] == false)
@@ -83,7 +83,7 @@ struct FreshnessTests {
     let first = try await shop.commands.http.send("POST", "/v1/products", body: body, headers: key)
     let second = try await shop.commands.http.send("POST", "/v1/products", body: body, headers: key)
     #expect(first.status == 201 && first.headers["consistency-token"] == second.headers["consistency-token"])
-    // Everything is there after a moment, and says so: nothing older than a few seconds, up to the last event.
+    // After a moment responses are up to date and say so: a small lag, up to the last event.
     let head = try #require(first.json["position"]?.integer)
     try await eventually("an answer is up to date") {
       let answer = try await shop.get("/v1/orders", nil)
@@ -91,7 +91,7 @@ struct FreshnessTests {
     }
   }
 
-  @Test("what does not come in time answers 503, at the time that was asked for; a list does as well", .freshStores)
+  @Test("A query whose token is not reached in time gets 503 after the requested wait, also for a list", .freshStores)
   func late() async throws {
     let shop = try await Shop()
     let registered = try await shop.commands.http.post("/v1/products", Self.lantern)
@@ -103,12 +103,12 @@ struct FreshnessTests {
         answer.status == 503 && answer.problem == "not-caught-up" && answer.headers["retry-after"] == "1", "\(path)")
     }
     #expect(try await shop.get("/v1/products/LANTERN", token).problem == "not-caught-up")
-    // What the command did not touch need not be waited for.
+    // A query for other rows does not wait for the token.
     #expect(try await shop.get("/v1/orders/unknown", token, wait: 0).status == 404)
     #expect(try await shop.get("/v1/products/LANTERN", nil).status == 404)
   }
 
-  @Test("tokens that are no tokens, of other keys and of another history are refused", .freshStores)
+  @Test("Malformed tokens, and tokens of another key or history, are rejected", .freshStores)
   func tokens() async throws {
     let shop = try await Shop()
     let registered = try await shop.commands.http.post("/v1/products", Self.lantern)
@@ -135,7 +135,7 @@ struct FreshnessTests {
     }
   }
 
-  @Test("a stream that is parked says so at once", .freshStores, .freshVirtualHost)
+  @Test("A query with the token of a parked stream fails at once", .freshStores, .freshVirtualHost)
   func parked() async throws {
     let shop = try await Shop()
     try await shop.system.startReady([.relay, .projector])
@@ -148,11 +148,11 @@ struct FreshnessTests {
     let answer = try await shop.get("/v1/orders/poison", token, wait: 30)
     #expect(answer.status == 503 && answer.problem == "stream-parked" && answer.headers["retry-after"] == "60")
     #expect(try await shop.get("/v1/orders", token, wait: 30).problem == "stream-parked")
-    // Others go on.
+    // Other streams continue.
     let other = try await shop.order("fine")
     #expect(try await shop.get("/v1/orders/fine", other.headers["consistency-token"], wait: 30).status == 200)
     #expect(try await shop.get("/v1/products/LANTERN", token, wait: 30).status == 200)
-    // Nothing is said of what waits: neither of the stream's own row nor of answers that it may be missing from.
+    // Read-Position stops before the parked event for its own row, and for lists that may lack it.
     let position = try #require(placed.json["position"]?.integer)
     func shown(_ path: String) async throws -> Int64? {
       Int64(try await shop.get(path, nil, wait: nil).headers["read-position"] ?? "")
@@ -165,7 +165,7 @@ struct FreshnessTests {
   }
 
   @Test(
-    "an answer has a tag; who has it already gets 304; a command takes it in If-Match", .freshStores,
+    "A response has an ETag, which works in If-None-Match (304) and in the If-Match of a command", .freshStores,
     .freshVirtualHost)
   func tags() async throws {
     let shop = try await Shop()
@@ -197,10 +197,10 @@ struct FreshnessTests {
   }
 
   @Test(
-    "several hosts of the read store share the reads; one that is gone is left out", .freshStores, .freshVirtualHost
+    "Reads spread over the hosts of the read store, without unreachable ones", .freshStores, .freshVirtualHost
   )
   func hosts() async throws {
-    // The same server under two names, and one that is not there.
+    // One unreachable host, and the same server under two names.
     let url = FreshDatabase.readStore.url
     let host = try #require(URLComponents(string: url)?.host)
     let port = try #require(URLComponents(string: url)?.port)
@@ -225,7 +225,7 @@ struct FreshnessTests {
 
 @Suite("Consistency tokens")
 struct ConsistencyTokenTests {
-  @Test("a token is read as it was written, and by its own key alone")
+  @Test("A token survives a round trip, but only with its own key")
   func roundTrip() throws {
     let key = ConsistencyToken.Key(Array(repeating: 1, count: 32))
     for count in [0, 1, 2, 102] {
@@ -250,7 +250,7 @@ struct ConsistencyTokenTests {
     }
   }
 
-  @Test("the hosts of a URL are taken apart")
+  @Test("The hosts of a URL are split into one URL each")
   func hosts() {
     #expect(
       PostgresConfiguration.urlsOfEachHost("postgres://u:p@a:1,[::1]:2,c/d?sslmode=require")

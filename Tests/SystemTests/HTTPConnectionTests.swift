@@ -18,7 +18,7 @@ struct HTTPConnectionTests {
     return lines.map { $0 + "\r\n" }.joined() + "\r\n" + (body ?? product)
   }
 
-  @Test("what comes behind the last answer of a connection is not carried out", .freshDatabase())
+  @Test("Requests after the last response of a connection are not executed", .freshDatabase())
   func last() async throws {
     let system = System()
     try await system.migrate()
@@ -32,20 +32,20 @@ struct HTTPConnectionTests {
     ]
     for (number, (request, expected)) in cases.enumerated() {
       let sku = "PIPE-\(number)"
-      // Another request that is answered before, so that the two behind it wait together.
+      // An earlier request, so that the two after it arrive together.
       let received = try await http.raw(Self.health + request + post(sku))
       #expect(statuses(received) == ["200", expected], "\(received)")
       #expect(received.contains("Connection: close"), "\(received)")
       #expect(statuses(try await http.raw(request + post(sku))) == [expected])
       #expect(statuses(try await http.raw(post(sku))) == ["201"], "\(request) was followed by a command")
     }
-    // Nothing is lost where the connection stays.
+    // Nothing is lost while the connection stays open.
     let several = post("KEPT-1") + Self.health + post("KEPT-2")
     #expect(statuses(try await http.raw(several)) == ["201", "200", "201"])
     #expect(statuses(try await http.raw(Self.health + "nonsense\r\n\r\n")) == ["200", "400 malformed-request"])
   }
 
-  @Test("a connection ends behind the answer where the request says so, in whatever words", .freshDatabase())
+  @Test("A connection closes after the response if the request asks for it, in any spelling", .freshDatabase())
   func close() async throws {
     let system = System()
     try await system.migrate()
@@ -59,7 +59,7 @@ struct HTTPConnectionTests {
     #expect(statuses(kept) == ["200", "200"] && !kept.contains("Connection: close"), "\(kept)")
   }
 
-  @Test("HTTP/1.0 is answered by its own rules", .freshDatabase(), .freshVirtualHost)
+  @Test("HTTP/1.0 requests follow the rules of HTTP/1.0", .freshDatabase(), .freshVirtualHost)
   func old() async throws {
     let system = System()
     try await system.migrate()
@@ -72,7 +72,7 @@ struct HTTPConnectionTests {
     #expect(statuses(try await http.raw(get("Host: a", "Host: b", version: "1.0"))) == ["400 invalid-header"])
     let expecting = post("OLD", "Expect: 100-continue").replacing("HTTP/1.1", with: "HTTP/1.0")
     #expect(statuses(try await http.raw(expecting)) == ["201"])
-    // It knows no chunks: what has no length of its own ends with the connection.
+    // HTTP/1.0 has no chunked coding: a response without a length ends with the connection.
     try await system.startReady([.relay, .projector])
     let queries = try await system.startReady(.queryService).http
     try await eventually("changes are followed") {

@@ -4,7 +4,7 @@ import Postgres
 import TestSupport
 import Testing
 
-/// The status and the problem of each answer, in order.
+/// The status and problem of each response, in order.
 func statuses(_ received: String) -> [String] {
   received.split(separator: "\r\n\r\n").joined(separator: "\r\n").split(separator: /HTTP\/1\.[01]\x20/).map { answer in
     let problem = answer.firstMatch(of: /urn:counterflow:problem:([a-z-]+)/).map { " " + $0.output.1 } ?? ""
@@ -26,7 +26,7 @@ struct HTTPTests {
     #expect(try await http.post("/v1/products", product).status == 201)
   }
 
-  @Test("a body is asked for where the client waits for that, once all else is well", .freshDatabase())
+  @Test("Expect: 100-continue is answered once the head is valid", .freshDatabase())
   func expectation() async throws {
     let system = System()
     try await system.migrate()
@@ -35,11 +35,11 @@ struct HTTPTests {
     try await register(http)
     let waiting = post("/v1/orders", "Expect: 100-continue", "Content-Length: \(order.utf8.count)")
     #expect(statuses(try await http.raw(waiting, order)) == ["100", "201"])
-    // As often as it is asked on one connection, behind whatever is answered before.
+    // It works repeatedly on one connection, after other responses.
     #expect(statuses(try await http.raw(waiting, order + waiting, order)) == ["100", "201", "100", "201"])
     let pipelined = "GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n" + waiting
     #expect(statuses(try await http.raw(pipelined, order)) == ["200", "100", "201"])
-    // What is refused by its head is refused at once, and the connection ends: the body may follow, or not.
+    // A head that is rejected gets its response at once and the connection closes, with or without the body.
     let large = post("/v1/orders", "Expect: 100-continue", "Content-Length: 262145")
     #expect(statuses(try await http.raw(large)) == ["413 body-too-large"])
     #expect(statuses(try await http.raw(post("/v1/orders", "Content-Length: 262145"))) == ["413 body-too-large"])
@@ -50,16 +50,16 @@ struct HTTPTests {
       statuses(try await http.raw(post("/v1/orders", "Expect: a", "Content-Length: \(order.utf8.count)") + order)) == [
         "417 unknown-expectation"
       ])
-    // Said twice it is one expectation.
+    // Two equal expectations count as one.
     let twice = post(
       "/v1/orders", "Expect: 100-continue", "Expect: 100-Continue", "Content-Length: \(order.utf8.count)")
     #expect(statuses(try await http.raw(twice, order)) == ["100", "201"])
-    // Nothing to wait for.
+    // There is no body to wait for.
     let empty = "GET /healthz HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n\r\n"
     #expect(statuses(try await http.raw(empty + empty)) == ["200", "200"])
   }
 
-  @Test("a request that breaks HTTP's rules is told which", .freshDatabase())
+  @Test("A request that violates HTTP gets a problem that names the violation", .freshDatabase())
   func rules() async throws {
     let system = System()
     try await system.migrate()
@@ -108,7 +108,7 @@ struct HTTPTests {
     }
   }
 
-  @Test("a body is JSON in UTF-8 as it is, also where there need be none", .freshDatabase())
+  @Test("A body must be JSON in UTF-8 without encoding, even where it is optional", .freshDatabase())
   func bodies() async throws {
     let system = System()
     try await system.migrate()
@@ -151,14 +151,14 @@ struct HTTPTests {
     #expect(try await send("PUT", price, #"{"unitPrice":7}"#, json, both) == "200 ")
   }
 
-  @Test("HEAD is answered wherever GET is, by each process alike", .freshDatabase(), .freshVirtualHost)
+  @Test("Every process answers HEAD wherever it answers GET", .freshDatabase(), .freshVirtualHost)
   func head() async throws {
     let system = System()
     try await system.migrate()
     for kind in System.Service.allCases {
       let service = try await system.startReady(kind)
       for path in ["/healthz", "/readyz", "/metrics"] {
-        // A projector that has just taken partitions is not ready before its queue is bound to them.
+        // A projector that just took partitions is not ready until its queue is bound to them.
         try await eventually("\(kind) answers HEAD \(path)") {
           let answer = try await service.http.raw("HEAD \(path) HTTP/1.1\r\nHost: a\r\n\r\n")
           #expect(answer.hasSuffix("\r\n\r\n"), "\(answer)")
@@ -168,14 +168,14 @@ struct HTTPTests {
     }
   }
 
-  @Test("a failure of ours has an id, and its log line has the same", .freshDatabase())
+  @Test("An internal error has a request id, and its log line has the same one", .freshDatabase())
   func requestID() async throws {
     let system = System()
     try await system.migrate()
     let service = try await system.startReady(.commandService)
     try await register(service.http)
     let database = try await FreshDatabase.current.connect()
-    // An event that no build knows: what has happened to the order cannot be read.
+    // No build knows this event, so the history cannot be read.
     try await database.execute(
       """
       set session_replication_role = replica;

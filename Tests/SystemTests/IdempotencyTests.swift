@@ -25,24 +25,24 @@ struct IdempotencyTests {
     return try await service.http.send(method, path, body: body?.encoded, headers: headers)
   }
 
-  /// All that a client can compare.
+  /// All parts of a response that a client can compare.
   private func whole(_ answer: HTTPAnswer) -> [String] {
     ["\(answer.status)", answer.text]
       + ["location", "etag", "idempotency-key", "content-type"].map { answer.headers[$0] ?? "-" }
   }
 
-  @Test("a key is answered byte for byte alike by any replica, also after all of them have died", .freshStores)
+  @Test("Every replica answers a key with the same bytes, also after all have restarted", .freshStores)
   func repeats() async throws {
     let (system, first) = try await start()
     let second = try await system.startReady(.commandService)
     _ = try await send(first, "POST", "/v1/products", Self.lantern)
-    // Without an orderId the service chooses one: the repeat must not choose another.
+    // Without an orderId the service chooses one, and the repeat must not choose another.
     let order: JSON = ["lines": [["sku": "LANTERN", "quantity": 2]]]
     let placed = try await send(first, "POST", "/v1/orders", order, key: "k-1")
     #expect(placed.status == 201 && placed.headers["etag"] == "\"1\"" && placed.headers["idempotency-key"] == "k-1")
     #expect(whole(try await send(second, "POST", "/v1/orders", order, key: "k-1")) == whole(placed))
     #expect(whole(try await send(second, "POST", "/v1/orders", order, key: "\"k-1\"")) == whole(placed))
-    // Ten at once, through both.
+    // Ten at once through both replicas.
     let answers = try await withThrowingTaskGroup(of: [String].self) { group in
       for n in 0..<10 {
         group.addTask { whole(try await send(n % 2 == 0 ? first : second, "POST", "/v1/orders", order, key: "k-2")) }
@@ -55,7 +55,7 @@ struct IdempotencyTests {
       try await service.process.wait()
     }
     let third = try await system.startReady(.commandService)
-    // The product is gone by now: the order would be refused, and was placed.
+    // The product is discontinued now. A new order is rejected, but the repeat gets its first response.
     _ = try await send(third, "DELETE", "/v1/products/LANTERN", nil)
     #expect(whole(try await send(third, "POST", "/v1/orders", order, key: "k-1")) == whole(placed))
     #expect(try await send(third, "POST", "/v1/orders", order, key: "k-3").problem == "product-not-on-sale")
@@ -68,7 +68,7 @@ struct IdempotencyTests {
   }
 
   @Test(
-    "another request with the same key is refused; a command without a key is told the one it got", .freshStores)
+    "A key with another request is rejected, and a request without a key gets a generated one", .freshStores)
   func reuse() async throws {
     let (_, service) = try await start()
     let answer = try await send(service, "POST", "/v1/products", Self.lantern)
@@ -78,7 +78,7 @@ struct IdempotencyTests {
     let refused = try await send(service, "POST", "/v1/products", other, key: key)
     #expect(refused.status == 422 && refused.problem == "idempotency-key-reused")
     #expect(try await send(service, "PUT", "/v1/products/LANTERN/price", ["unitPrice": 1], key: key).status == 422)
-    // A rejection is not kept: asked again it is decided again.
+    // A rejection is not stored: the same key is decided again.
     let order: JSON = ["lines": [["sku": "BOTTLE", "quantity": 1]]]
     #expect(try await send(service, "POST", "/v1/orders", order, key: "again").status == 422)
     _ = try await send(service, "POST", "/v1/products", other)
@@ -108,7 +108,7 @@ struct IdempotencyTests {
     let empty = "DELETE /v1/products/LANTERN HTTP/1.1\r\nHost: a\r\nIf-Match:\r\n\r\n"
     #expect(try await service.http.raw(empty).hasPrefix("HTTP/1.1 400"))
     #expect(try await send(service, "POST", "/v1/products", Self.lantern, headers: ["If-Match": "\"1\""]).status == 400)
-    // Any version of what is there; the tag of a query's answer.
+    // "*" matches any existing version; the ETag of a query works too.
     #expect(try await send(service, "PUT", path, ["unitPrice": 99], headers: ["If-Match": "*"]).status == 200)
     let missing = try await send(
       service, "PUT", "/v1/products/NONE/price", ["unitPrice": 1], headers: ["If-Match": "*"])
@@ -117,7 +117,7 @@ struct IdempotencyTests {
     #expect(try await send(service, "DELETE", "/v1/products/LANTERN", nil, headers: ofQuery).status == 200)
   }
 
-  @Test("an event says what led to it", .freshStores)
+  @Test("An event's metadata records the correlation, the cause and the trace", .freshStores)
   func metadata() async throws {
     let (_, service) = try await start()
     let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -129,7 +129,7 @@ struct IdempotencyTests {
     #expect(metadata == #"{"correlationId":"c-1","causationId":"k","traceparent":"\#(parent)"}"#)
   }
 
-  @Test("a server that does not keep what it confirms ends the service at its start", .freshStores)
+  @Test("A service exits at the start if the server does not keep what it confirms", .freshStores)
   func unsafeServer() async throws {
     let system = System()
     try await system.migrate()
@@ -140,7 +140,7 @@ struct IdempotencyTests {
     #expect(service.output.contains("synchronous_commit"))
   }
 
-  @Test("counterflow restore-finished lets a restored store be used, as another history id", .freshStores)
+  @Test("counterflow restore-finished accepts a restored store with a new history id", .freshStores)
   func restoreFinished() async throws {
     let (system, service) = try await start()
     _ = try await send(service, "POST", "/v1/products", Self.lantern)

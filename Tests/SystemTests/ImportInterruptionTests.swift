@@ -4,11 +4,11 @@ import Postgres
 import TestSupport
 import Testing
 
-@Suite("An import that is interrupted", .tags(.system), .needsServers)
+@Suite("Interrupted imports", .tags(.system), .needsServers)
 struct ImportInterruptionTests {
   private static let orders = 300
 
-  /// Orders of one line each, and a return of every tenth.
+  /// Orders of one line each, and a return of every tenth order.
   private func file() throws -> URL {
     var lines = ["InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country"]
     for n in 0..<Self.orders {
@@ -21,14 +21,14 @@ struct ImportInterruptionTests {
     return file
   }
 
-  /// How many events of each type there are.
+  /// The number of events of each type.
   private func events(_ database: PostgresConnection) async throws -> [String: Int] {
     let rows = try await database.query("select type, count(*) from event_store.events group by type")
     return Dictionary(uniqueKeysWithValues: try rows.decode((String, Int).self))
   }
 
   @Test(
-    "an import that is killed half-way and run again doubles nothing and leaves nothing out", .freshStores,
+    "An import that is killed and run again duplicates nothing and omits nothing", .freshStores,
     .freshVirtualHost)
   func killed() async throws {
     let system = System()
@@ -43,7 +43,7 @@ struct ImportInterruptionTests {
 
     let killed = try system.run("counterflow", arguments)
     try await eventually("it has begun with the orders") { try await events(store)["OrderPlaced"] ?? 0 >= 20 }
-    // Now appends wait, so that it cannot end before it is killed, and dies with requests under way.
+    // Appends wait from here on: the import cannot end before it is killed, and dies with requests in flight.
     try await store.execute("begin")
     try await store.query("select pg_advisory_xact_lock(7310029201180266610)")
     killed.signal(SIGKILL)
@@ -67,13 +67,13 @@ struct ImportInterruptionTests {
       let year = try await queries.http.get("/v1/sales?interval=year").json["items"]?[0]
       return year?["orders"] == 300 && year?["gross"] == 90_000 && year?["returned"] == 4_500
     }
-    // Once more: nothing is left to do.
+    // Once more, with nothing left to do.
     #expect(try await again()["failed"] == 0)
     #expect(try await events(store) == complete)
   }
 
   @Test(
-    "over TLS, to a server that proves who it is, and to no other; a setting that cannot be read is said",
+    "An import over TLS needs a trusted certificate, and an unreadable setting is reported",
     .freshDatabase())
   func tls() async throws {
     let system = System()

@@ -4,14 +4,14 @@ import Postgres
 import TestSupport
 import Testing
 
-@Suite("Import of real trade", .tags(.system), .needsServers)
+@Suite("Import of a real data set", .tags(.system), .needsServers)
 struct ImportTests {
   private static let file =
     ProcessInfo.processInfo.environment["RETAIL_CSV"]
     ?? TestEnvironment.root.deletingLastPathComponent().appendingPathComponent("shared/data/online-retail.csv").path
 
   @Test(
-    "a retailer's trade comes to what its file says, and a second import changes nothing", .freshStores,
+    "The imported totals match the file, and a second import changes nothing", .freshStores,
     .freshVirtualHost, .enabled(if: FileManager.default.fileExists(atPath: file), "RETAIL_CSV names no file"))
   func retail() async throws {
     let system = System()
@@ -32,7 +32,7 @@ struct ImportTests {
     let position = { () async throws -> Int in
       try await FreshDatabase.current.connect().query("select max(position) from event_store.events").value(Int.self)
     }
-    // Part of it first, as after an interruption.
+    // Imports a part first, as an interrupted import would.
     #expect(try await load("--to", "2010-12-03")["failed"] == 0)
     let summary = try await load()
     let end = try await position()
@@ -79,7 +79,7 @@ struct ImportTests {
     #expect(customers.count == 1000)
     let allCustomers = try expected("customers")
     #expect(customers.allSatisfy { allCustomers[$0.key] == $0.value })
-    // And all of them, from the tables.
+    // All products, from the tables.
     let database = try await FreshDatabase.readStore.connect()
     let sums = try await database.query(
       "select sku, sum(units)::bigint, sum(gross)::bigint, sum(returned)::bigint from read_models.sales_products group by sku"
@@ -87,7 +87,7 @@ struct ImportTests {
     let rows = Dictionary(
       uniqueKeysWithValues: sums.map { ($0.0, [JSON.integer($0.1), .integer($0.2), .integer($0.3)]) })
     #expect(rows == allProducts)
-    // Everything was shipped: nothing is reserved, and on hand is what came back.
+    // All orders are shipped, so nothing is reserved and only returned goods are on hand.
     try await eventually("the stock has come") {
       let stock = try await items("/v1/products?limit=100")
       return stock.count == 100 && stock.allSatisfy { $0["stock"]?["reserved"] == 0 }

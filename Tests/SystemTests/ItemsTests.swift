@@ -3,12 +3,12 @@ import JSON
 import TestSupport
 import Testing
 
-/// The smallest application, as its README runs it.
+/// The smallest application, started as in its README.
 @Suite("Items")
 struct ItemsTests {
   private func description(_ text: String) -> [UInt8] { (["description": .string(text)] as JSON).encoded }
 
-  /// All roles as one process, on the test's database.
+  /// Starts all roles as one process on the test's database.
   private func development() async throws -> RunningService {
     let service = try await RunningService(
       try ChildProcess(
@@ -18,7 +18,7 @@ struct ItemsTests {
     return service
   }
 
-  @Test("the guide shows the program as it is")
+  @Test("The guide shows the program as it is")
   func guide() throws {
     let page = try String(
       contentsOf: TestEnvironment.root.appendingPathComponent("docs/guide/first-domain.md"), encoding: .utf8)
@@ -34,7 +34,7 @@ struct ItemsTests {
     #expect(tests.contains(lines))
   }
 
-  @Test("one process on one database: created, changed, read at once and with a token, listed", .freshDatabase())
+  @Test("In one process items are created, changed, read with and without a token, and listed", .freshDatabase())
   func oneProcess() async throws {
     let service = try await development()
     let http = service.http
@@ -43,7 +43,7 @@ struct ItemsTests {
     try #require(created.status == 201, "\(created.text)")
     let place = try #require(created.headers["location"])
     #expect(place == "/v1/items/\(created.json["id"]?.string ?? "")")
-    // From its events, whatever the read table has.
+    // Folded from its events, independent of the read table.
     let strong = try await http.get(place + "?consistency=strong")
     #expect(strong.json["description"] == "old", "\(strong.text)")
 
@@ -75,7 +75,7 @@ struct ItemsTests {
     #expect(!service.process.output.contains(#""level":"error""#), "\(service.process.output)")
   }
 
-  @Test("whatever is wrong with a request is said at once, with where; nothing is stored", .freshDatabase())
+  @Test("A bad request gets all its mistakes with their places, and nothing is stored", .freshDatabase())
   func problems() async throws {
     let http = try await development().http
 
@@ -96,7 +96,7 @@ struct ItemsTests {
     #expect(try await http.get("/v1/items").json["items"] == [])
   }
 
-  @Test("its document names every route, with what goes in and what comes out", .freshDatabase())
+  @Test("The OpenAPI document lists every route with its request and response types", .freshDatabase())
   func document() async throws {
     let document = try await development().http.get("/openapi.json").json
     let paths = document["paths"]
@@ -109,7 +109,7 @@ struct ItemsTests {
   }
 
   @Test(
-    "a process for each role, two projectors of which one is killed: every item is read as it was last changed",
+    "With one process per role and a killed projector, every item shows its last change",
     .freshStores, .freshVirtualHost)
   func processes() async throws {
     let system = System(of: "items")

@@ -9,7 +9,7 @@ import Testing
 @Suite("Load test", .tags(.integration), .needsServers, .whenThereIsRoom)
 struct LoadTestProcessTests {
   @Test(
-    "each profile runs against real services, and what it reports is what the store has", .freshVirtualHost,
+    "Each profile runs against real services, and its report matches the store", .freshVirtualHost,
     .freshStores)
   func profiles() async throws {
     let system = System()
@@ -51,7 +51,7 @@ struct LoadTestProcessTests {
     let read = try await load("read", "--closed", "--connections", "4", "--duration", "1")
     #expect((count(read, "order by id") ?? 0) > 0 && read["trials"]?[0]?["errors"]?.integer == 0)
 
-    // What needs to be encoded in a path.
+    // Ids that need percent-encoding in a path.
     for sku in ["Big lamp", "A.B-C d"] {
       let product: JSON = ["sku": .string(sku), "name": .string(sku), "unitPrice": 5, "tracksStock": false]
       #expect(try await commands.http.post("/v1/products", product).status == 201)
@@ -74,7 +74,7 @@ struct LoadTestProcessTests {
     let compared = try await load("--compare", "--rate", "20", "--duration", "1", "--report", page.path)
     #expect(compared["trials"]?.array?.compactMap { $0["profile"]?.string } == ["write", "read", "mixed"])
     let html = try String(contentsOf: page, encoding: .utf8)
-    // Nothing is fetched, and the data is in it.
+    // The page loads nothing and contains its data.
     let browser = try ChildProcess(
       URL(fileURLWithPath: "/usr/bin/python3"),
       [TestEnvironment.root.appendingPathComponent("Tests/SystemTests/report.py").path, page.path],
@@ -83,7 +83,7 @@ struct LoadTestProcessTests {
     #expect(!html.contains("src=") && !html.contains("<link") && html.contains("\"profile\":\"mixed\""))
   }
 
-  @Test("a stall shows as what it costs those who come meanwhile", .freshVirtualHost, .freshStores)
+  @Test("A stall increases the latency of every request that was due during it", .freshVirtualHost, .freshStores)
   func stall() async throws {
     let system = System()
     try await system.migrate()
@@ -100,7 +100,7 @@ struct LoadTestProcessTests {
     try await eventually("loadtest has offered for two seconds more") { process.output.contains("   2 s") }
     ChildProcess.resume(stopped)
     #expect(try await process.wait() == 0, "\(process.output)")
-    // Two connections only: a closed loop would have seen two slow requests, of 300.
+    // There are only two connections: a closed loop would report two slow requests out of 300.
     let report = try JSONDecoder().decode(Report.self, from: Data(contentsOf: file))
     let trial = try #require(report.trials.first)
     #expect(trial.operations[0].latency?.count == 300 && trial.errors == 0, "\(trial)")
@@ -108,7 +108,8 @@ struct LoadTestProcessTests {
     #expect(latency.p90 > 500)
   }
 
-  /// A server for `loadtest` alone: each answer takes at least so long, one after the other, and its connection ends with it or not.
+  /// A server for `loadtest`: handles one request at a time, each for at least `seconds`, and closes the connection or
+  /// not.
   private func server(seconds: Double, closes: Bool, status: Int = 200, body: String = "{}") async throws -> (
     process: ChildProcess, url: String
   ) {
@@ -144,7 +145,7 @@ struct LoadTestProcessTests {
     return try #require(try JSONDecoder().decode(Report.self, from: Data(contentsOf: file)).trials.first)
   }
 
-  @Test("what is answered too late counts as late and not as answered in time; nothing is left out")
+  @Test("Late responses count as late, and every request is counted")
   func overload() async throws {
     let server = try await server(seconds: 0.05, closes: false)
     let late = try await load(server.url, "--rate", "100", "--duration", "2", "--timeout", "30", "--connections", "1")
@@ -156,7 +157,7 @@ struct LoadTestProcessTests {
     #expect(cut.errors > 100)
   }
 
-  @Test("what was due while loadtest itself was held up is sent all the same, also after the end")
+  @Test("Requests due while loadtest is suspended are still sent, even after its end")
   func heldUp() async throws {
     let server = try await server(seconds: 0, closes: false)
     let file = TestEnvironment.scratch.appendingPathComponent(TestEnvironment.uniqueName("held-up"))
@@ -168,7 +169,7 @@ struct LoadTestProcessTests {
       ])
     try await eventually("it is under way") { process.output.contains("   0 s") }
     let stopped = try await process.suspend()
-    // Past the end of what it was to send: nothing but time makes that due, and nobody can say so while it is stopped.
+    // Waits until all requests are due. Only time makes them due, and the suspended process cannot report it.
     try await Task.sleep(for: .seconds(5))
     ChildProcess.resume(stopped)
     #expect(try await process.wait() == 0, "\(process.output)")
@@ -176,14 +177,14 @@ struct LoadTestProcessTests {
     #expect(trial.latency?.count == 160 && trial.errors == 0, "\(trial)")
   }
 
-  @Test("a server that closes after each answer costs connections, and no answers")
+  @Test("A server that closes each connection costs connections but no responses")
   func closing() async throws {
     let server = try await server(seconds: 0, closes: true)
     let result = try await load(server.url, "--rate", "40", "--duration", "1", "--connections", "4")
     #expect(result.latency?.count == 40 && result.errors == 0, "\(result)")
   }
 
-  @Test("what goes wrong is named on the terminal and in the report, with its count; also by a search")
+  @Test("Errors appear with their names and counts on the terminal and in the report, also in a search")
   func named() async throws {
     let server = try await server(
       seconds: 0, closes: false, status: 422, body: #"{"type":"urn:counterflow:problem:invalid-path"}"#)
@@ -209,7 +210,7 @@ struct LoadTestProcessTests {
     #expect(refused.trials.first?.errors == 20 && lost.contains("Connection refused"), "\(lost)")
   }
 
-  @Test("over TLS, to a server that proves who it is, and to no other", .freshDatabase())
+  @Test("loadtest over TLS trusts only a certificate that matches its authority and host", .freshDatabase())
   func tls() async throws {
     let system = System()
     try await system.migrate()
@@ -239,7 +240,7 @@ struct LoadTestProcessTests {
     #expect(wrong.0 == 1 && wrong.1.contains("its certificate is not for the host of the URL"), "\(wrong.1)")
   }
 
-  @Test("wrong options are refused with what is allowed")
+  @Test("Invalid options are rejected with what is allowed")
   func options() async throws {
     let wrong: [([String], String)] = [
       ([], "give a profile, or --compare"), (["write", "--compare"], "give a profile, or --compare"),

@@ -8,7 +8,7 @@ import Testing
 
 @Suite("Load generator")
 struct LoadTestTests {
-  @Test("arrivals are due at an even rate, or at one that rises evenly")
+  @Test("Arrivals follow a constant rate or a rate that rises linearly")
   func schedule() throws {
     let even = Schedule.open(from: 100, to: 100)
     for number in [0, 1, 50, 999, 5_000] {
@@ -25,7 +25,7 @@ struct LoadTestTests {
   }
 
   @Test(
-    "the search closes in on the highest rate that keeps the objective", arguments: [37.0, 100, 730, 12_345, 8.5, 3.2])
+    "The search converges on the highest rate that keeps the objective", arguments: [37.0, 100, 730, 12_345, 8.5, 3.2])
   func search(limit: Double) {
     var search = RateSearch(from: 100)
     var attempts = 0
@@ -35,11 +35,11 @@ struct LoadTestTests {
     }
     #expect(attempts < 25)
     let found = search.kept ?? 0
-    // To the precision, or to a whole request a second.
+    // Within the relative precision, or within two requests a second.
     #expect(found <= limit && (limit / found <= 1 + RateSearch.precision || limit - found < 2))
   }
 
-  @Test("an objective is a figure, a bound and its unit")
+  @Test("An objective has a figure, a bound and a unit")
   func objective() {
     #expect(Objective(argument: "p99<50ms")?.bound == 50)
     #expect(Objective(argument: "p99.9 < 1.5s")?.bound == 1500)
@@ -49,7 +49,7 @@ struct LoadTestTests {
     }
   }
 
-  @Test("answers are taken apart wherever the network has cut them")
+  @Test("Responses are parsed wherever the network splits them")
   func parser() throws {
     let bytes = Array(
       "HTTP/1.1 201 Created\r\nX: y\r\nConsistency-Token: abc\r\nContent-Length: 7\r\n\r\n{\"a\":1}HTTP/1.1 304 Not Modified\r\nconnection: Close\r\n\r\n"
@@ -69,7 +69,7 @@ struct LoadTestTests {
     }
   }
 
-  @Test("ids are segments of a path, whatever is in them")
+  @Test("Any id is percent-encoded as one path segment")
   func encoding() {
     let found = Preparation.Found(orders: ["a b/c?d"], customers: ["50%"], products: ["Big lamp"])
     for (kind, path) in [
@@ -81,7 +81,7 @@ struct LoadTestTests {
     }
   }
 
-  @Test("an error is named by its status and its problem's type")
+  @Test("An error is named after its status and problem type")
   func errors() {
     func name(_ status: Int, _ body: String) -> String {
       Response(status: status, consistencyToken: nil, body: Array(body.utf8)[...]).error
@@ -91,7 +91,7 @@ struct LoadTestTests {
   }
 
   @Test(
-    "99.9 % of fewer than a thousand is no figure, and an objective takes their maximum for it",
+    "p99.9 of fewer than 1,000 samples is undefined, and an objective uses the maximum instead",
     arguments: [8, 999, 1000])
   func fewSamples(count: Int) throws {
     var histogram = Histogram<UInt64>.ofLatencies
@@ -103,7 +103,7 @@ struct LoadTestTests {
     #expect(latency.curve.dropLast().allSatisfy { $0[0] < 100 - 100 / Double(count) })
   }
 
-  @Test("the lag is that of the read model that is furthest behind")
+  @Test("The lag is that of the read model furthest behind")
   func lag() {
     let text = """
       # TYPE counterflow_read_model_lag_seconds gauge

@@ -7,9 +7,9 @@ import ServiceKit
 import TestSupport
 import Testing
 
-/// What a process shows, taken apart.
+/// The parsed metrics of a process.
 struct Families {
-  /// Kind, help and label names of each family.
+  /// The kind, help and label names of each family.
   var families: [String: (kind: String, help: String?, labels: Set<String>)] = [:]
   var values: [String: Double] = [:]
 
@@ -54,8 +54,8 @@ struct MetricsTests {
       })
   }
 
-  /// Whether anything records them is what RecordingTests asks.
-  @Test("the document and the catalogue name the same metrics")
+  /// RecordingTests checks that each metric is recorded.
+  @Test("docs/operations.md and the catalogue list the same metrics")
   func names() throws {
     let documented = try Self.documented()
     let catalogue = MetricCatalogue.all + ProcessStatistics.descriptions
@@ -66,7 +66,7 @@ struct MetricsTests {
     }
   }
 
-  @Test("counters, gauges and histograms are written as Prometheus reads them")
+  @Test("Counters, gauges and histograms are written in the format of Prometheus")
   func text() {
     let metrics = PrometheusMetrics([.init("counterflow_a_total", .counter, "Some.")])
     metrics.makeCounter(label: "a_total", dimensions: [("b", "x\"y\\z\nw"), ("a", "1")]).increment(by: 3)
@@ -97,7 +97,7 @@ struct MetricsTests {
       lines.contains(#"counterflow_t_seconds_bucket{le="+Inf"} 4"#) && lines.contains("counterflow_t_seconds_count 4"))
   }
 
-  @Test("a gauge that many threads change at once loses nothing")
+  @Test("A gauge loses no change when many threads change it")
   func concurrency() async {
     let metrics = PrometheusMetrics([])
     let meter = metrics.makeMeter(label: "m", dimensions: [])
@@ -107,7 +107,7 @@ struct MetricsTests {
     #expect(metrics.text.contains("counterflow_m 80000"))
   }
 
-  @Test("a log line is one line of JSON, with what belongs to it")
+  @Test("A JSON log entry is one line with its metadata")
   func logs() throws {
     let written = Lines()
     var logger = Logger(label: "relay") { JSONLogHandler(label: $0, write: written.add) }
@@ -124,7 +124,7 @@ struct MetricsTests {
     #expect(json["time"]?.string?.wholeMatch(of: /\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z/) != nil, "\(text)")
   }
 
-  @Test("a log entry is one line of text, whatever its message and metadata hold")
+  @Test("A text log entry is one line, whatever its message and metadata contain")
   func textLogs() {
     let written = Lines()
     let logger = Logger(label: "relay") {

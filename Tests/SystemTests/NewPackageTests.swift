@@ -2,7 +2,7 @@ import Foundation
 import TestSupport
 import Testing
 
-/// A folder that holds Counterflow as `cf`.
+/// A folder with a link `cf` to Counterflow.
 private struct Workplace {
   let folder = TestEnvironment.scratch.appendingPathComponent(TestEnvironment.uniqueName("workplace"))
 
@@ -23,10 +23,10 @@ private struct Workplace {
   }
 }
 
-/// What is written is a target of this package, which compiles and has its tests; here is what becomes of it under another name.
+/// The template is a target of this package with its own tests. These tests check it under another name.
 @Suite("counterflow new")
 struct NewPackageTests {
-  @Test("a package is written under its name, and Swift and compose can read it")
+  @Test("A package is written with its name, and Swift and Compose can read it")
   func written() async throws {
     let workplace = try Workplace()
     let made = try await workplace.new("shop", ["--counterflow", "cf"])
@@ -63,7 +63,7 @@ struct NewPackageTests {
       "\(compose.output)")
   }
 
-  @Test("what cannot be written is said, and nothing is there then")
+  @Test("An invalid name or path is reported, and nothing is written")
   func refused() async throws {
     let workplace = try Workplace()
     for (arguments, words) in [

@@ -21,7 +21,8 @@ struct OrderJourneyTests {
   }
 
   @Test(
-    "an order placed in one process comes out of another, wherever the stores are", .freshStores, .freshVirtualHost,
+    "An order placed in one process is readable in another, in any layout of the stores", .freshStores,
+    .freshVirtualHost,
     arguments: Stores.allCases)
   func journey(stores: Stores) async throws {
     let system = try await stores.system()
@@ -67,20 +68,20 @@ struct OrderJourneyTests {
       try await queries.http.get("/v1/orders/a%20b%2Fc").json["status"] == "cancelled"
     }
 
-    // Without an id the service makes one; without a customer there is none.
+    // Without an id the service makes one. Without a customer there is none.
     let anonymous = try await commands.http.post("/v1/orders", ["lines": [["sku": "LANTERN", "quantity": 1]]])
     let id = try #require(anonymous.json["id"]?.string)
     #expect(UUID(uuidString: id) != nil)
     #expect(try await queries.http.get("/v1/orders/\(id)", until: 200).json["customerId"] == JSON.null)
 
-    // SIGTERM and SIGINT drain: a clean end each.
+    // SIGTERM and SIGINT drain the process and end it with status 0.
     for (service, signal) in [(commands, SIGTERM), (relay, SIGINT), (projector, SIGTERM), (queries, SIGINT)] {
       service.process.signal(signal)
       #expect(try await service.process.wait() == 0, "\(service.process.output)")
     }
   }
 
-  @Test("with EVENT_FEED=postgres nothing needs a relay or a broker", .freshStores)
+  @Test("EVENT_FEED=postgres works without a relay and a broker", .freshStores)
   func withoutBroker() async throws {
     let system = System(amqpURL: "", settings: ["EVENT_FEED": "postgres", "PROJECTION_HEAD_INTERVAL": "60"])
     try await system.migrate()
@@ -100,7 +101,7 @@ struct OrderJourneyTests {
     }
   }
 
-  @Test("a customer's orders come in pages, newest first, each once", .freshStores, .freshVirtualHost)
+  @Test("A customer's orders come in pages, newest first, each once", .freshStores, .freshVirtualHost)
   func pages() async throws {
     let system = System()
     try await system.migrate()
@@ -109,7 +110,7 @@ struct OrderJourneyTests {
     let queries = try await system.startReady(.queryService)
     _ = try await commands.http.post("/v1/products", lantern)
     for n in 0..<25 {
-      // Several at the same time: then the id decides.
+      // Several orders have the same time: the id then decides.
       let answer = try await commands.http.post(
         "/v1/orders",
         [
@@ -139,7 +140,7 @@ struct OrderJourneyTests {
     }
   }
 
-  @Test("a command in hand is finished when the service is told to stop", .freshStores, .freshVirtualHost)
+  @Test("A command in progress completes when the service is told to stop", .freshStores, .freshVirtualHost)
   func draining() async throws {
     let system = System()
     try await system.migrate()
@@ -163,7 +164,7 @@ struct OrderJourneyTests {
     #expect(try await commands.process.wait() == 0)
   }
 
-  /// How many assignments each living worker owns.
+  /// The number of assignments of each living worker.
   private func shares(_ database: PostgresConnection) async throws -> [Int] {
     try await database.query(
       """
@@ -174,7 +175,7 @@ struct OrderJourneyTests {
   }
 
   @Test(
-    "a relay that stands by, and projectors that share the work, take over from killed ones", .freshStores,
+    "A standby relay and the other projector take over from killed ones", .freshStores,
     .freshVirtualHost)
   func takeover() async throws {
     let system = System()
@@ -187,7 +188,7 @@ struct OrderJourneyTests {
     _ = try await commands.http.post("/v1/products", lantern)
     #expect(try await queries.http.get("/v1/products/LANTERN", until: 200).status == 200)
     let database = try await FreshDatabase.readStore.connect()
-    // Five read models of 16 partitions.
+    // Five read models with 16 partitions each.
     try await eventually("they share the work") { try await shares(database) == [40, 40] }
     try await eventually("one relay stands by") { secondRelay.process.output.contains("standing by") }
     firstRelay.process.signal(SIGKILL)
@@ -199,13 +200,13 @@ struct OrderJourneyTests {
   }
 
   @Test(
-    "a relay that sleeps is replaced, and does no harm when it wakes up", .freshStores, .freshVirtualHost)
+    "A sleeping relay is replaced, and does no harm when it wakes up", .freshStores, .freshVirtualHost)
   func sleepingRelay() async throws {
     let system = System()
     try await system.migrate()
     let commands = try await system.startReady(.commandService)
     let relays = [try await system.startReady(.relay), try await system.startReady(.relay)]
-    // Heads are looked at so rarely that what is read soon has come by the feed.
+    // The heads are read so rarely that an early read must have come through the feed.
     let projector = try await system.startReady(.projector, settings: ["PROJECTION_HEAD_INTERVAL": "30"])
     let queries = try await system.startReady(.queryService)
     let database = try await FreshDatabase.readStore.connect()
@@ -236,7 +237,7 @@ struct OrderJourneyTests {
   }
 
   @Test(
-    "a projector that wakes up after its lease changes nothing that is not its own any more, and gets its share again",
+    "A projector that wakes up after its lease changes nothing it has lost, and gets a new share",
     .freshStores, .freshVirtualHost)
   func paused() async throws {
     let system = System(settings: ["LEASE_DURATION": "4"])
@@ -260,7 +261,7 @@ struct OrderJourneyTests {
     for n in 10..<20 { try await order(n) }
     try await eventually("they share it again") { try await shares(database) == [40, 40] }
     for n in 20..<30 { try await order(n) }
-    // Each was counted once, whoever did it.
+    // Each event was counted once, by any projector.
     let applied = try await database.query(
       "select sum(applied)::bigint from projections.applied where projection = 'orders'"
     ).value(Int.self)

@@ -12,7 +12,7 @@ struct OutageTests {
 
   private func order(_ id: String) -> JSON { ["orderId": .string(id), "lines": [["sku": "LANTERN", "quantity": 1]]] }
 
-  /// Starts all four services, and takes one order through them.
+  /// Starts all four services, and sends one order through them.
   private func start(
     _ system: System
   ) async throws -> (
@@ -28,7 +28,7 @@ struct OutageTests {
     return (commands, relay, projector, queries)
   }
 
-  @Test("with PostgreSQL away commands and queries answer 503, and recover by themselves", .freshVirtualHost)
+  @Test("Without PostgreSQL commands and queries get 503, and recover by themselves", .freshVirtualHost)
   func postgres() async throws {
     let server = try PrivateServer(.postgres)
     let system = System(writeURL: try await server.url())
@@ -37,7 +37,7 @@ struct OutageTests {
 
     server.process.signal(SIGKILL)
     try await server.process.wait()
-    // The first may have been on its way when the connection went: then its outcome is unknown.
+    // The first command may have been in flight when the connection broke, so its outcome is unknown.
     try await eventually("commands are refused") {
       try await commands.http.post("/v1/orders", order("during")).status == 503
     }
@@ -62,7 +62,7 @@ struct OutageTests {
   }
 
   @Test(
-    "after a failover that nobody has declared, commands on customers are refused like all others", .freshStores,
+    "After an undeclared failover, commands on customers are refused like all others", .freshStores,
     .freshVirtualHost)
   func foreignServer() async throws {
     let system = System()
@@ -88,7 +88,7 @@ struct OutageTests {
     }
   }
 
-  @Test("searches that hang, however many, hold up no read by key", .freshStores, .freshVirtualHost)
+  @Test("Hanging searches do not block reads by key", .freshStores, .freshVirtualHost)
   func searches() async throws {
     let system = System()
     try await system.migrate()
@@ -110,13 +110,13 @@ struct OutageTests {
         #expect(try await queries.http.get(path).status == 200, "\(path)")
       }
       try await database.execute("rollback")
-      // Who waited longer than DATABASE_ACQUIRE_TIMEOUT for a connection was told to come back.
+      // A search that waited longer than DATABASE_ACQUIRE_TIMEOUT for a connection got 503.
       for try await status in group { #expect([200, 503].contains(status)) }
     }
     #expect(try await queries.http.get("/v1/customers?q=somebody").status == 200)
   }
 
-  @Test("with RabbitMQ away commands are taken as ever, and reads catch up", .freshStores)
+  @Test("Without RabbitMQ commands succeed, and reads catch up", .freshStores)
   func rabbitMQ() async throws {
     let server = try PrivateServer(.rabbitmq)
     let system = System(amqpURL: try await server.url())
@@ -129,14 +129,14 @@ struct OutageTests {
       let (relayReady, projectorReady) = (await relay.isReady(), await projector.isReady())
       return !relayReady && !projectorReady
     }
-    // However often the relay begins again, what it owes stays known.
+    // The lag stays known, however often the relay restarts.
     for _ in 0..<3 {
       try await eventually("the relay says how far it is behind") {
         (Exposition(try await relay.http.get("/metrics").text).sum("counterflow_relay_lag_positions") ?? 0) >= 20
       }
       try await Task.sleep(for: .seconds(1))
     }
-    // The store is the truth: reads follow it even before the broker is back.
+    // Reads follow the store even before the broker is back.
     for n in 0..<20 { #expect(try await queries.http.get("/v1/orders/during-\(n)", until: 200).status == 200) }
 
     _ = try PrivateServer(.rabbitmq, inPlaceOf: server)
@@ -153,9 +153,10 @@ struct OutageTests {
 @Suite("Starting", .tags(.system), .needsServers, .whenThereIsRoom)
 struct StartTests {
   @Test(
-    "a service is not ready before the schema fits, says so, and becomes ready", .freshDatabase(), .freshVirtualHost)
+    "A service is not ready until the schema fits, says why, and then becomes ready", .freshDatabase(),
+    .freshVirtualHost)
   func schema() async throws {
-    // The services' roles are the server's: another database makes them, or nobody could log in to be told.
+    // Roles belong to the server. Another database creates them, so that the services can log in.
     let other = FreshDatabase.current.name + "_roles"
     try await FreshDatabase.current.connect().execute("create database \(other)")
     try await System(writeURL: FreshDatabase(name: other).url).migrate()
@@ -171,7 +172,7 @@ struct StartTests {
     }
     try await system.migrate()
     for service in services { try await service.becomesReady() }
-    // A second time, and several at once, change nothing.
+    // Repeated and concurrent migrations change nothing.
     let more = try (0..<3).map { _ in try system.run("counterflow", ["migrate"]) }
     for process in more {
       #expect(try await process.wait() == 0)
@@ -180,7 +181,7 @@ struct StartTests {
   }
 
   @Test(
-    "a wrong setting ends the process with its name and what is allowed, and without its value where it is secret",
+    "A process exits on an invalid setting, and names it and what is allowed, without secret values",
     arguments: [
       ("command-service", "WRITE_DATABASE_URL", "mysql://sesame", "postgres://"),
       ("command-service", "HTTP_PORT", "http", "0 to 65535"),

@@ -10,13 +10,13 @@ struct PersonalDataTests {
   private let name = "Ada Augusta Byron-Lovelace"
   private let email = "Ada.Lovelace.1815@example.org"
 
-  /// What of these the bytes contain, in any case.
+  /// Which of the texts the bytes contain, ignoring case.
   private func found(_ texts: [String], in bytes: Data) -> [String] {
     let plain = String(decoding: bytes, as: UTF8.self).lowercased()
     return texts.filter { plain.contains($0.lowercased()) }
   }
 
-  /// What a tool of the servers' version says.
+  /// The output of a tool in the servers' version.
   private func run(_ arguments: [String]) async throws -> Data {
     let process = try ChildProcess(TestEnvironment.root.appendingPathComponent("scripts/lib/serve"), arguments)
     try #require(try await process.wait() == 0, "\(process.output.suffix(1000))")
@@ -24,7 +24,7 @@ struct PersonalDataTests {
   }
 
   @Test(
-    "after an erasure no byte of name or e-mail is left: not in either database, the broker, a log, or a rebuild",
+    "After an erasure no name or e-mail remains in databases, broker, logs or rebuilds",
     .freshStores, .freshVirtualHost)
   func erasure() async throws {
     let system = System()
@@ -38,7 +38,7 @@ struct PersonalDataTests {
       let process = try system.run("counterflow", arguments)
       return (try await process.wait(), process.output)
     }
-    // Somebody who takes every event from the broker, and does not come to read them.
+    // A consumer whose queue gets every event, and which does not read them yet.
     let broker = try await RabbitMQConnection.connect(FreshVirtualHost.current.configuration)
     try await broker.declare(Exchange("counterflow.events", .topic, isDurable: true))
     let queue = try await broker.declare(
@@ -90,7 +90,7 @@ struct PersonalDataTests {
     #expect(try await queries.get("/v1/orders?q=augusta").json["items"]?.array?.count == 1)
     let first = try await queries.get("/v1/customers?limit=1").json
     #expect(try await customers("limit=1&cursor=\(try #require(first["nextCursor"]?.string))") == ["bob"])
-    // The past is built without what may be erased.
+    // A build of the past contains no data that can be erased.
     let position = try await FreshDatabase.current.connect().query("select max(position) from event_store.events")
       .value(Int64.self)
     #expect(try await counterflow("rebuild", "customers", "--until", "\(position)").status == 0)
@@ -102,7 +102,7 @@ struct PersonalDataTests {
     let receipt = try await commands.send("DELETE", "/v1/customers/ada/personal-data")
     #expect(receipt.status == 200 && receipt.json["changed"] == true, "\(receipt.text)")
     #expect(receipt.json["events"] == 2 && receipt.json["rows"] == nil)
-    // History is still told, without them.
+    // The history is still readable, without the personal data.
     let told = try #require(try await queries.get(history).json["items"]?.array)
     #expect(
       told.map { $0["data"]?["name"] } == [nil, nil, nil] && told.map { $0["data"]?["email"] } == [nil, nil, nil])
@@ -111,7 +111,7 @@ struct PersonalDataTests {
     #expect(again.json["changed"] == false && again.json["erasedAt"] == receipt.json["erasedAt"])
     #expect(try await commands.send("DELETE", "/v1/customers/nobody/personal-data").status == 404)
     #expect(try await commands.post("/v1/customers", customer).status == 409)
-    // The key of a request outlives the person's.
+    // The idempotency key outlives the person's encryption key.
     let repeated = try await registerAda()
     #expect(repeated.status == 201 && repeated.body == registered.body)
     let late = try await commands.send(
@@ -124,7 +124,7 @@ struct PersonalDataTests {
     #expect(rebuilt.status == 0, "\(rebuilt.output)")
     let verified = try await counterflow("verify")
     #expect(verified.status == 0, "\(verified.output)")
-    // Orders and sums stay, others too.
+    // Orders, sums and other customers stay.
     let read = try await queries.get("/v1/customers/ada").json
     #expect(read["name"] == JSON.null && read["email"] == JSON.null && read["spent"] == 600)
     #expect(try await queries.get("/v1/customers/bob").json["name"] == "Bob Babbage")
@@ -135,7 +135,7 @@ struct PersonalDataTests {
       let dump = try await run(["pg_dump", database.url])
       #expect(dump.contains(Data("PostgreSQL database dump complete".utf8)))
       #expect(found(texts, in: dump) == [], "\(database.name)")
-      // What was not erased is there: sealed in the write store, in the clear in the read store.
+      // Other customers' data are there: encrypted in the write store, in plain text in the read store.
       #expect(found(["Bob Babbage"], in: dump).isEmpty == (database.name == FreshDatabase.current.name))
     }
     var delivered = 0
@@ -160,7 +160,7 @@ struct PersonalDataTests {
     }
   }
 
-  @Test("a request that registers nobody leaves no key behind, and takes none that is needed", .freshDatabase())
+  @Test("A failed registration leaves no encryption key behind, and removes none that is in use", .freshDatabase())
   func unusedKeys() async throws {
     let system = System()
     try await system.migrate()
@@ -178,14 +178,14 @@ struct PersonalDataTests {
     let id = try #require(registered.json["id"]?.string)
     #expect(try await register("Ada", ["Idempotency-Key": "k"]).body == registered.body)
     #expect(try await register("Bob", ["Idempotency-Key": "k"]).problem == "idempotency-key-reused")
-    // Who brings an id is refused before there is a key.
+    // Invalid headers are rejected before a key is made, with or without an id.
     for id in [nil, "ghost"] {
       for headers in [["If-Match": "3"], ["X-Correlation-Id": "a b"], ["Idempotency-Key": "a b"]] {
         #expect(try await register("Bob", headers, id: id).problem == "invalid-header")
       }
     }
     #expect(try await persons() == [id])
-    // Where there are events, nobody takes the key.
+    // A key whose person has events cannot be discarded.
     try await database.query("select personal.discard_key(\(id), \("customer-" + id))")
     #expect(try await persons() == [id])
   }

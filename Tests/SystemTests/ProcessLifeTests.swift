@@ -2,34 +2,34 @@ import Foundation
 import TestSupport
 import Testing
 
-/// What all other tests that start processes rely on.
-@Suite("The processes of a test")
+/// Guarantees that all other tests with processes rely on.
+@Suite("Processes of a test")
 struct ProcessLifeTests {
-  /// What has ended may still wait for somebody to ask how.
+  /// A process that has ended may still be a zombie, which does not count as alive.
   private static func isAlive(_ pid: Int32) -> Bool {
     let stat = try? String(contentsOfFile: "/proc/\(pid)/stat", encoding: .utf8)
     return stat?.split(separator: ")").last.map { !$0.hasPrefix(" Z") } ?? false
   }
 
-  /// Runs `body` as the body of a test runs.
+  /// Runs `body` like the body of a test.
   private func asTest(_ body: @Sendable () async throws -> Void) async throws {
     let test = try #require(Test.current)
     try await RoomTrait.whenThereIsRoom.provideScope(for: test, testCase: Test.Case.current, performing: body)
   }
 
-  /// Starts a process, and lets go of it.
+  /// Starts a process without keeping a reference to it.
   private func start(_ script: String) throws -> Int32 {
     try ChildProcess(URL(fileURLWithPath: "/bin/bash"), ["-c", script]).pid
   }
 
-  @Test("a process lives until its test ends, though nothing holds it, and ends with it")
+  @Test("A process lives until its test ends, even without references, and ends with it")
   func life() async throws {
     let notes = Notes()
     try await asTest {
       let pid = try start("sleep 1000 & echo $!; wait")
       await notes.add(pid)
       #expect(Self.isAlive(pid))
-      // The one that it has started is of the same test.
+      // Its child belongs to the same test.
       try await eventually("it has started another") {
         let children = try String(contentsOfFile: "/proc/\(pid)/task/\(pid)/children", encoding: .utf8)
         guard let child = Int32(children.trimmingCharacters(in: .whitespaces)) else { return false }
@@ -42,7 +42,7 @@ struct ProcessLifeTests {
     try await eventually("both are gone") { !all.contains(where: Self.isAlive) }
   }
 
-  @Test("an end is seen, though others that were started at the same moment run on")
+  @Test("An exit is noticed while other processes started at the same time still run")
   func ends() async throws {
     try await asTest {
       try await withThrowingTaskGroup { group in
@@ -57,7 +57,7 @@ struct ProcessLifeTests {
     }
   }
 
-  @Test("an end is seen, though another that has closed all it had open runs on")
+  @Test("An exit is noticed while another process that closed all its files still runs")
   func closed() async throws {
     try await asTest {
       let other = try ChildProcess(
@@ -73,7 +73,7 @@ struct ProcessLifeTests {
     }
   }
 
-  @Test("a request that is cancelled as it is answered holds nobody up", .needsServers, .freshDatabase())
+  @Test("A request that is cancelled during its response blocks nothing", .needsServers, .freshDatabase())
   func cancelled() async throws {
     let system = System()
     try await system.migrate()
@@ -83,7 +83,7 @@ struct ProcessLifeTests {
         group.addTask {
           for _ in 0..<50 {
             let requests = Task { while !Task.isCancelled { _ = try await http.get("/healthz") } }
-            // At any moment of a request.
+            // Cancels at any moment of a request.
             for _ in 0..<Int.random(in: 0..<200) { await Task.yield() }
             requests.cancel()
             _ = await requests.result
@@ -95,7 +95,7 @@ struct ProcessLifeTests {
     #expect(try await http.get("/healthz").status == 200)
   }
 
-  @Test("the files of a test that passed are removed, and those of one that failed stay")
+  @Test("The files of a passed test are removed, and those of a failed test stay")
   func files() async throws {
     let notes = Notes()
     try await asTest { await notes.note(TestEnvironment.scratch.path) }

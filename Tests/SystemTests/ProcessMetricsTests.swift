@@ -5,10 +5,10 @@ import ServiceKit
 import TestSupport
 import Testing
 
-@Suite("Metrics of processes", .tags(.integration, .system), .needsServers, .whenThereIsRoom)
+@Suite("Metrics of the processes", .tags(.integration, .system), .needsServers, .whenThereIsRoom)
 struct ProcessMetricsTests {
   @Test(
-    "every process shows what is documented and nothing else; promtool reads it, and Prometheus stores it",
+    "Every process exports only documented metrics, which promtool accepts and Prometheus stores",
     .freshVirtualHost, .freshStores)
   func scrape() async throws {
     let system = System()
@@ -28,7 +28,7 @@ struct ProcessMetricsTests {
     #expect(seen.status == 200)
     _ = try await all[3].http.get("/v1/orders/missing")
     _ = try await all[3].http.get("/nowhere")
-    // Gauges that are looked at each second.
+    // These gauges are updated each second.
     try await eventually("the relay tells its lag") {
       try await all[1].http.get("/metrics").text.contains("counterflow_relay_lag_positions 0")
     }
@@ -75,7 +75,7 @@ struct ProcessMetricsTests {
     try await stored(all)
   }
 
-  /// Starts a real Prometheus on the committed configuration, but for where the processes are.
+  /// Starts a real Prometheus with the committed configuration, except for the addresses of the processes.
   private func stored(_ services: [RunningService]) async throws {
     let folder = TestEnvironment.scratch.appendingPathComponent(TestEnvironment.uniqueName("prometheus"))
     let committed = TestEnvironment.root.appendingPathComponent("deploy/observability")
@@ -111,7 +111,7 @@ struct ProcessMetricsTests {
       return try await http.get("/api/v1/query?query=\(escaped)").json["data"]?["result"]?[0]?["value"]?[1]?.string
     }
     try await eventually("all four are scraped") { try await value("sum(up)") == "4" }
-    // Of a process whose last scrape came too late there is nothing at the moment.
+    // A process whose last scrape was too late has no current value.
     for query in [
       #"counterflow_commands_total{command="PlaceOrder",outcome="accepted"}"#, "sum(counterflow_relay_active)",
     ] {
@@ -121,7 +121,7 @@ struct ProcessMetricsTests {
     try await prometheus.wait()
   }
 
-  @Test("alert rules and their tests pass, and every metric in them and in the dashboard exists")
+  @Test("Alert rules pass their tests, and every metric in the rules and the dashboard exists")
   func rules() async throws {
     let folder = TestEnvironment.root.appendingPathComponent("deploy/observability")
     for arguments in [["check", "config", "prometheus.yml"], ["test", "rules", "alerts.test.yml"]] {
@@ -151,7 +151,7 @@ struct ProcessMetricsTests {
     for alert in alerts { #expect(document.contains("`\(alert)`"), "\(alert) is not in docs/operations.md") }
   }
 
-  @Test("/metrics is closed to who does not have METRICS_TOKEN", .freshVirtualHost, .freshStores)
+  @Test("/metrics rejects callers without METRICS_TOKEN", .freshVirtualHost, .freshStores)
   func token() async throws {
     let system = System(settings: ["METRICS_TOKEN": "a-secret", "LOG_FORMAT": "json"])
     try await system.migrate()

@@ -2,7 +2,7 @@ import Foundation
 import Synchronization
 import TestSupport
 
-/// What processes have recorded so far: metrics with a value beside zero, at any look.
+/// The metrics that processes have recorded so far: those that had a value other than zero at any look.
 final class Recorded: Sendable {
   private let services = Mutex<[RunningService]>([])
   private let names = Mutex<Set<String>>([])
@@ -11,11 +11,11 @@ final class Recorded: Sendable {
   func watch(_ service: RunningService) { services.withLock { $0.append(service) } }
 
   var all: Set<String> { names.withLock { $0 } }
-  /// Also those without a value yet.
+  /// All metrics, also those without a value yet.
   var shown: Set<String> { families.withLock { $0 } }
 
-  /// Looks at all of them. One that is gone has what was seen of it before.
-  /// - Parameter only: nil for all of them.
+  /// Reads the metrics of the services. A service that is gone keeps its earlier ones.
+  /// - Parameter only: The service to read; nil for all.
   func look(only: RunningService? = nil) async {
     for service in only.map({ [$0] }) ?? services.withLock({ $0 }) {
       guard let text = try? await service.http.send("GET", "/metrics").text else { continue }
@@ -23,14 +23,14 @@ final class Recorded: Sendable {
       families.withLock { $0.formUnion(looked.families.keys) }
       let found = looked.values.filter { $0.value != 0 }.keys.map { series in
         let name = String(series.prefix { $0 != "{" })
-        // Of a histogram its count says that something was recorded.
+        // A histogram with a count has recorded something.
         return name.hasSuffix("_count") ? String(name.dropLast("_count".count)) : name
       }
       names.withLock { $0.formUnion(found) }
     }
   }
 
-  /// Does it again and again until every one of them is recorded.
+  /// Repeats `provoke` until all wanted metrics are recorded.
   func eventually(_ wanted: [String], _ provoke: () async throws -> Void = {}) async throws {
     let wanted = Set(wanted.map { "counterflow_" + $0 })
     do {

@@ -12,7 +12,7 @@ import Testing
 
 @Suite("Recorded metrics", .tags(.system), .needsServers)
 struct RecordingTests {
-  /// Metrics that this suite does not provoke, and why.
+  /// Metrics that this suite does not provoke, with the reason.
   private static let unprovoked = [
     "counterflow_snapshots_failed_total": "needs a disk that fails, or a snapshot of a later version",
     "counterflow_relay_lag_positions": "zero unless the machine is slow; ProcessMetricsTests sees that it is set",
@@ -25,7 +25,7 @@ struct RecordingTests {
     "counterflow_projection_assignments_unowned": "for less than a second while projectors run",
   ]
 
-  @Test("every metric is recorded by a process, or it is said here why not", .freshVirtualHost, .freshDatabase())
+  @Test("Every metric is recorded by a process, or the test names the reason", .freshVirtualHost, .freshDatabase())
   func everyMetric() async throws {
     let recorded = Recorded()
     let system = System(settings: ["LEASE_DURATION": "2"])
@@ -64,7 +64,7 @@ struct RecordingTests {
       try await post(one, "/v1/orders", ["orderId": .string(id), "lines": [["sku": "A", "quantity": 1]]])
     }
     let numbers = Mutex(0)
-    /// Places some, and returns the last one's token.
+    /// Places orders, and returns the token of the last one.
     @discardableResult func orders(_ count: Int) async throws -> String {
       var token = ""
       for _ in 0..<count {
@@ -80,7 +80,7 @@ struct RecordingTests {
       _ = try await service.http.send(
         "PUT", "/v1/products/HOT/price", body: (["unitPrice": .integer(.random(in: 1...1_000_000))] as JSON).encoded)
     }
-    // Both replicas change one product: they conflict, take contention locks, and snapshots are due.
+    // Both replicas change one product: this causes conflicts, contention locks and snapshots.
     try await recorded.eventually([
       "commands_total", "command_queue", "command_batch_size", "command_commit_seconds", "command_conflicts_total",
       "command_contention_locks_total", "snapshots_saved_total", "http_requests_total", "http_request_seconds",
@@ -92,7 +92,7 @@ struct RecordingTests {
         group.addTask { await recorded.look() }
       }
     }
-    // Connections end in the middle of appends.
+    // Breaks connections during appends.
     try await recorded.eventually(["command_batches_resent_total"]) {
       try await withThrowingTaskGroup(of: Void.self) { group in
         for _ in 0..<40 { group.addTask { try? await price(one) } }
@@ -139,7 +139,7 @@ struct RecordingTests {
       "projection_partition_lag_positions", "projection_assignments_owned", "projection_batch_size",
       "projection_batch_seconds", "read_model_lag_seconds",
     ]) { _ = try await orders(20) }
-    // Rows are read, and none are written: the read models fall behind.
+    // Blocks all checkpoints: rows are still read, and the read models fall behind.
     let owner = try await FreshDatabase.current.connect()
     try await owner.execute("begin; lock table projections.checkpoints in exclusive mode")
     try await recorded.eventually(["read_model_lag_positions"]) {
@@ -147,7 +147,7 @@ struct RecordingTests {
       _ = try await queries.http.get("/v1/orders/missing")
     }
     try await owner.execute("rollback")
-    // The live feed's messages a second time, and one that nobody can read.
+    // Sends the live feed's messages a second time, and one that cannot be decoded.
     let copies = try await broker.declare(Queue("copies", isDurable: true))
     try await broker.bind(queue: copies.name, to: LiveFeed.exchange.name, routingKey: LiveFeed.routingKey(.standard))
     _ = try await orders(10)
@@ -175,7 +175,7 @@ struct RecordingTests {
       try await host.closeConnections()
       _ = try await orders(20)
     }
-    // Without the write store no feed goes on.
+    // No feed works without the write store.
     try await recorded.eventually(["relay_failures_total"]) {
       try await end("relay")
       _ = try await orders(5)
@@ -188,7 +188,7 @@ struct RecordingTests {
   {
     let http = queries.http
     _ = try await http.get("/v1/orders/o-1", until: 200)
-    // A token of what nobody has projected yet, and more queries than connections.
+    // Sends tokens of events that are not projected yet, and more queries than there are connections.
     try await recorded.eventually([
       "query_cache_hits_total", "query_cache_misses_total", "query_cache_bytes", "query_wait_seconds",
       "postgres_pool_wait_seconds",
@@ -204,7 +204,7 @@ struct RecordingTests {
     }
   }
 
-  /// A client follows changes until it is counted.
+  /// Keeps a follower connected until it is counted.
   private func followed(_ recorded: Recorded, _ queries: RunningService) async throws {
     let curl = try ChildProcess(URL(fileURLWithPath: "/usr/bin/curl"), ["-sN", queries.http.base + "/v1/changes"])
     try await recorded.eventually(["query_followers"])
@@ -212,7 +212,7 @@ struct RecordingTests {
     try await curl.wait()
   }
 
-  /// A query waits for what a projector that sleeps has not projected.
+  /// A query waits for an event while the projector is suspended.
   private func waited(
     _ recorded: Recorded, _ queries: RunningService, _ projector: RunningService,
     _ orders: (Int) async throws -> String
@@ -253,7 +253,7 @@ struct RecordingTests {
     }
   }
 
-  /// More histories than connections, which a locked table holds.
+  /// Requests more histories than there are connections, while a locked table blocks them.
   private func exhausted(_ recorded: Recorded, _ system: System) async throws {
     let tight = try await system.startReady(
       .queryService, settings: ["HISTORY_POOL_SIZE": "1", "DATABASE_ACQUIRE_TIMEOUT": "0.1"])
@@ -268,7 +268,7 @@ struct RecordingTests {
     try await recorded.eventually(["postgres_pool_exhausted_total"])
   }
 
-  /// Processes that ask where nobody answers, and refuse those who ask them.
+  /// One process with unreachable servers, and one that refuses its callers.
   private func strangers(_ recorded: Recorded, _ system: System) async throws {
     let nowhere = "postgres://nobody:nothing@127.0.0.1:9/none"
     let strict = try await system.start(

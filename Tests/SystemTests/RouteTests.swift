@@ -19,7 +19,7 @@ import Testing
 
 @Suite("Routes")
 struct RouteTests {
-  @Test("each service answers what the table of routes says, and no other")
+  @Test("Each service has exactly the routes of its table")
   func table() async throws {
     let commands = ServiceMain.router()
     let queries = ServiceMain.router()

@@ -2,7 +2,7 @@ import Foundation
 import TestSupport
 import Testing
 
-/// A checkout with one source and a `swift` that only notes what it is asked to build.
+/// A checkout with one source, and a `swift` that only records what it should build.
 private struct FakeCheckout {
   let folder: URL
   var source: URL { folder.appendingPathComponent("Sources/App/main.swift") }
@@ -41,7 +41,7 @@ private struct FakeCheckout {
 
   func write(_ text: String, to file: URL) throws { try Data(text.utf8).write(to: file) }
 
-  /// Has the product built where that is needed, for a system of that name.
+  /// Builds the product if needed, for a system of that name.
   func start(_ system: String = "one") throws -> ChildProcess {
     let lib = TestEnvironment.root.appendingPathComponent("scripts/lib").path
     let script = """
@@ -73,7 +73,7 @@ private struct FakeCheckout {
 
 @Suite("Scripts")
 struct ScriptsTests {
-  @Test("a product is built when a source changed, tracked or not, and only then; what runs keeps its executable")
+  @Test("A product is built only after a source changed, and a running system keeps its executable")
   func building() async throws {
     let checkout = try FakeCheckout()
     #expect(try await checkout.run().contains("building") && checkout.product() == "one")
@@ -88,7 +88,7 @@ struct ScriptsTests {
     #expect(try await checkout.run() == "")
   }
 
-  @Test("who finds another build waits for it and says so; two at once build once")
+  @Test("A script waits for another build and says so, and two concurrent scripts build once")
   func waiting() async throws {
     let checkout = try FakeCheckout()
     try checkout.write("", to: checkout.isLocked)
@@ -105,7 +105,7 @@ struct ScriptsTests {
     #expect(try checkout.builds() == 1 && checkout.product() == "one" && checkout.product("other") == "one")
   }
 
-  @Test("a build that fails says why, and nothing is installed")
+  @Test("A failed build says why, and installs nothing")
   func failing() async throws {
     let checkout = try FakeCheckout()
     try checkout.write("", to: checkout.fails)
@@ -114,7 +114,7 @@ struct ScriptsTests {
     #expect(throws: (any Error).self) { try checkout.product() }
   }
 
-  @Test("a port and a secret that several ask for at once, for the first time, are the same for all")
+  @Test("A port or secret requested concurrently for the first time is the same for all")
   func kept() async throws {
     let folder = TestEnvironment.scratch.appendingPathComponent(TestEnvironment.uniqueName("kept"))
     let script = """
@@ -131,7 +131,7 @@ struct ScriptsTests {
     #expect(answers.count == 16 && Set(answers).count == 1, "\(process.output)")
   }
 
-  @Test("scripts build through lib/products.bash alone, which waits for other builds, and takes COUNTERFLOW_BINARIES")
+  @Test("Scripts build only through lib/products.bash, which waits for other builds")
   func oneWay() throws {
     let folder = TestEnvironment.root.appendingPathComponent("scripts")
     for name in try FileManager.default.subpathsOfDirectory(atPath: folder.path) where name != "lib/products.bash" {
@@ -147,7 +147,7 @@ struct ScriptsTests {
 @Suite("scripts/up", .tags(.system), .needsServers)
 struct UpTests {
   @Test(
-    "starts a system, over TLS too; started again it says what runs, or what differs; .local/env is enough for the commands",
+    "scripts/up starts a system, also with TLS, and a second start reports what runs or differs",
     .whenThereIsRoom)
   func up() async throws {
     let folder = TestEnvironment.scratch.appendingPathComponent(TestEnvironment.uniqueName("up"))
@@ -166,7 +166,7 @@ struct UpTests {
     func script(_ name: String, _ arguments: String..., settings: [String: String] = [:]) async throws -> (
       Int32, String
     ) {
-      // A thread of a task may block signals, and a shell keeps blocked what it was started with; its supervisors wait for SIGTERM.
+      // A task's thread may block signals, and the shell would inherit that. Its supervisors wait for SIGTERM.
       let unblocked =
         "import os, signal, sys; signal.pthread_sigmask(signal.SIG_SETMASK, []); os.execv(sys.argv[1], sys.argv[1:])"
       let process = try ChildProcess(

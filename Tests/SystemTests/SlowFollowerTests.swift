@@ -8,13 +8,14 @@ import Testing
 
 @testable import QueryKit
 
-@Suite("Slow followers of changes", .tags(.system), .needsServers)
+@Suite("Slow followers", .tags(.system), .needsServers)
 struct SlowFollowerTests {
-  /// More than are in memory, so that whoever comes late reads the store; and more than the kernel keeps for a client.
+  /// More events than are kept in memory, so that a late follower reads the store, and than the kernel buffers for a
+  /// client.
   private static let count = 50_000
   private static let sku = "LAMP-" + String(repeating: "X", count: 59)
 
-  /// Follows with a small window, and takes a few bytes now and then; what is left once a line comes on standard input.
+  /// Follows with a small window and reads slowly. Reads everything that is left after a line on standard input.
   private static let slowClient = """
     import select, socket, sys
     host, port = sys.argv[1].removeprefix("http://").split(":")
@@ -36,7 +37,7 @@ struct SlowFollowerTests {
         sys.stdout.flush()
     """
 
-  /// The ids of whole messages that tell of an event.
+  /// The ids of complete messages with an event.
   private func ids(in text: String) -> [String] {
     let blocks = text.replacing("\r\n", with: "\n").components(separatedBy: "\n\n").dropLast()
     return blocks.filter { $0.contains("event: ") }.compactMap { block in
@@ -59,7 +60,7 @@ struct SlowFollowerTests {
   }
 
   @Test(
-    "who reads slowly is cut off, goes on by the last id without a loss, and holds up nobody", .freshDatabase(),
+    "A slow follower is cut off, loses nothing when it continues, and does not block others", .freshDatabase(),
     .freshVirtualHost)
   func slow() async throws {
     let system = System(settings: ["HTTP_ANSWER_TIMEOUT": "3"])
@@ -88,7 +89,7 @@ struct SlowFollowerTests {
     try await eventually("the other one hears of everything") { positions(ids(in: fast.output)).last == last }
     let heard = positions(ids(in: fast.output)).filter { $0 > 1 }
     #expect(heard.elementsEqual(2...last))
-    // What nobody takes is not kept for them: else there would be nothing to cut off.
+    // Unread messages are not kept for the slow client: otherwise it would not be cut off.
     try await eventually("the slow one is cut off") {
       try await queries.http.get("/metrics").text.contains("counterflow_http_slow_clients_total{")
     }
@@ -112,7 +113,7 @@ struct SlowFollowerTests {
     withExtendedLifetime((relay, projector)) {}
   }
 
-  @Test("all pages are read at one look, each is told at once, and none is read beyond the end")
+  @Test("All pages up to the end are read one by one, and each is delivered at once")
   func pages() async throws {
     var (asked, told): ([Int64], [Int64]) = ([], [])
     try await ChangeLog.pages(after: Position(10), upTo: Position(1_700)) { position in
@@ -127,7 +128,7 @@ struct SlowFollowerTests {
     }
     #expect(asked == [10, 510, 1_010, 1_510])
     #expect(told == Array(11...1_700))
-    // A store that was restored has none left.
+    // A restored store has no events left here.
     try await ChangeLog.pages(after: Position(10), upTo: Position(20)) { _ in
       []
     } tell: { _, _ in

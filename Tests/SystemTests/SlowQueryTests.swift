@@ -10,7 +10,8 @@ import Testing
 @Suite("Slow queries")
 struct SlowQueryTests {
   @Test(
-    "a query that takes too long says so, and what to do; others go on", .tags(.system), .needsServers,
+    "A query that exceeds its timeout gets a problem with advice, and other queries work", .tags(.system),
+    .needsServers,
     .freshDatabase())
   func locked() async throws {
     let system = System(settings: ["DATABASE_TIMEOUT": "0.5"])
@@ -37,7 +38,7 @@ struct SlowQueryTests {
   }
 
   @Test(
-    "what went wrong with the read store is told apart",
+    "Each kind of read store failure has its own problem",
     arguments: [
       (PostgresError(.timeout, "no answer in the time allowed"), "query-too-slow", "took"),
       (PostgresError(.server(.queryCanceled), "statement timeout"), "query-too-slow", "DATABASE_TIMEOUT"),
@@ -51,6 +52,6 @@ struct SlowQueryTests {
     #expect((problem.title + problem.detail).contains(part))
   }
 
-  @Test("an error that is no outage stays one")
+  @Test("An error that is not an outage stays an error")
   func others() { #expect(queryProblem(PostgresError(.decoding, "not a number")) == nil) }
 }

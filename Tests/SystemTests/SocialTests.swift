@@ -20,19 +20,19 @@ struct SocialTests {
       let name = ["name": .string(person.capitalized)] as JSON
       let answer = try await http.send("PUT", "/v1/people/\(person)", body: name.encoded)
       #expect(answer.status == 201, "\(answer.text)")
-      // And sent again.
+      // The same request again.
       #expect(try await http.send("PUT", "/v1/people/\(person)", body: name.encoded).status == 200)
     }
   }
 
-  /// - Returns: where it is.
+  /// - Returns: The location of the post.
   private func publish(_ author: String, _ text: String, at http: HTTPProbe) async throws -> String {
     let answer = try await http.post("/v1/people/\(author)/posts", ["text": .string(text)])
     try #require(answer.status == 201, "\(answer.text)")
     return try #require(answer.headers["location"])
   }
 
-  /// What a list has, page by page.
+  /// All items of a list, page by page.
   private func all(_ path: String, limit: Int, at http: HTTPProbe) async throws -> [JSON] {
     var (items, cursor) = ([JSON](), "")
     repeat {
@@ -48,7 +48,7 @@ struct SocialTests {
     try await all(path, limit: limit, at: http).compactMap { $0["text"]?.string }
   }
 
-  /// As cursors of that query begin: a hash of it.
+  /// The first part of a cursor of that query: a hash of the query.
   private func tag(of query: String) -> String {
     var hash: UInt32 = 2_166_136_261
     for byte in query.utf8 { hash = (hash ^ UInt32(byte)) &* 16_777_619 }
@@ -60,7 +60,7 @@ struct SocialTests {
     Data(text.utf8).base64EncodedString().replacing("+", with: "-").replacing("/", with: "_").replacing("=", with: "")
   }
 
-  @Test("one process: profiles with counts, an author's posts, a feed in pages, likes", .freshDatabase())
+  @Test("In one process profiles with counts, posts, a paged feed and likes work", .freshDatabase())
   func oneProcess() async throws {
     let service = try await development()
     let http = service.http
@@ -74,7 +74,7 @@ struct SocialTests {
     }
     let post = try #require(places[0].split(separator: "/").last.map(String.init))
     #expect(places[0] == "/v1/posts/\(post)")
-    // The second time changes nothing that is read.
+    // A repeated like changes nothing.
     for person in ["bob", "cyd", "bob"] {
       #expect(try await http.send("PUT", "/v1/people/\(person)/likes/\(post)").status == 200)
     }
@@ -115,7 +115,7 @@ struct SocialTests {
     #expect(!service.process.output.contains(#""level":"error""#), "\(service.process.output)")
   }
 
-  @Test("what is wrong is said, and its document has the types of what SQL answers", .freshDatabase())
+  @Test("Bad requests get problems, and the OpenAPI document has the types of SQL results", .freshDatabase())
   func problems() async throws {
     let http = try await development().http
     try await join(["ada"], at: http)
@@ -142,11 +142,11 @@ struct SocialTests {
       #expect(
         answer.status == status && answer.problem == problem, "\(method) \(path): \(answer.status) \(answer.text)")
     }
-    // One letter in two spellings is two people.
+    // The same letter in two Unicode forms names two people.
     try await join(["%C3%A9"], at: http)
     let other = try await http.send("PUT", "/v1/people/%C3%A9/follows/e%CC%81")
     #expect(other.status == 404, "\(other.text)")
-    // A place that no page ends at, in a form that PostgreSQL does not know.
+    // A forged cursor, in a form that PostgreSQL does not know.
     let forged = try await http.get("/v1/people/ada/feed?limit=1")
     #expect(forged.status == 200)
     for place in [
@@ -155,7 +155,7 @@ struct SocialTests {
       let cursor = tag(of: "/v1/people/ada/feed?") + base64url(place)
       #expect(try await http.get("/v1/people/ada/feed?cursor=\(cursor)").status == 200, "\(place)")
     }
-    // A name that would end the text that it stands in, were it part of the SQL.
+    // A name that would end its SQL text if it were not a parameter.
     try await join(["'%20or%20''='"], at: http)
     try await eventually("it is read") { try await http.get("/v1/people/'%20or%20''='").json["id"] == "' or ''='" }
 
@@ -179,7 +179,7 @@ struct SocialTests {
   }
 
   @Test(
-    "a process for each role, two projectors of which one is killed: every feed has what its author's posts are",
+    "With one process per role and a killed projector, every feed has the authors' posts",
     .freshStores, .freshVirtualHost)
   func processes() async throws {
     let system = System(of: "social")

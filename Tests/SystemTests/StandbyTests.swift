@@ -6,7 +6,7 @@ import Testing
 
 @Suite("A standby of the read store", .tags(.system), .needsServers)
 struct StandbyTests {
-  @Test("a token is honoured beside, and on, a standby that lags; reads go on without the primary", .freshVirtualHost)
+  @Test("A token is honoured with a lagging standby, and reads continue without the primary", .freshVirtualHost)
   func lagging() async throws {
     let primary = try PrivateServer(.postgres)
     let url = try await primary.url()
@@ -40,7 +40,7 @@ struct StandbyTests {
     let first = try await order("o-0")
     #expect(try await behind.http.send("GET", "/v1/orders/o-0", headers: first).status == 200)
 
-    // The standby stands still.
+    // The standby stops replaying.
     try await replica.query("select pg_wal_replay_pause()")
     try await eventually("it stands still") {
       try await replica.query("select pg_get_wal_replay_pause_state()").value(String.self) == "paused"
@@ -51,7 +51,7 @@ struct StandbyTests {
       #expect(try await queries.http.send("GET", "/v1/orders/o-\(index)", headers: last).status == 200)
       #expect(try await queries.http.send("GET", "/v1/orders", headers: last).json["items"]?[0]?["orderId"] != nil)
     }
-    // Without a token either may answer, and says how old that is.
+    // Without a token either server may answer, and states the age of its data.
     var statuses: Set<Int> = []
     try await eventually("both have answered") {
       statuses.insert(try await queries.http.get("/v1/orders/o-30").status)
@@ -64,7 +64,7 @@ struct StandbyTests {
     try await replica.query("select pg_wal_replay_resume()")
     #expect(try await waited.status == 200)
 
-    // The primary dies: reads go on, and a token is answered in time.
+    // The primary dies. Reads continue, and a read with a token succeeds in time.
     primary.process.signal(SIGKILL)
     try await primary.process.wait()
     try await eventually("the standby answers alone") {

@@ -4,7 +4,7 @@ import Postgres
 import TestSupport
 import Testing
 
-/// A store on a server of its own, which fails or is restored beside the other's.
+/// One store has its own server, which fails or is restored while the other store runs.
 @Suite("Stores on two servers", .tags(.system), .needsServers)
 struct StoreServerTests {
   private struct Shop {
@@ -25,7 +25,7 @@ struct StoreServerTests {
       #expect(try await commands.http.post("/v1/products", product).status == 201)
     }
 
-    /// Places orders, every one of which must be taken at once.
+    /// Places orders, each of which must succeed at the first attempt.
     func order(_ ids: [String], from service: RunningService? = nil) async throws {
       for id in ids {
         let order: JSON = ["orderId": .string(id), "lines": [["sku": "LANTERN", "quantity": 1]]]
@@ -52,7 +52,7 @@ struct StoreServerTests {
   private func ids(_ prefix: String) -> [String] { (0..<10).map { "\(prefix)-\($0)" } }
 
   @Test(
-    "a read store that dies holds up no command, and has everything soon after it is back", .freshStores,
+    "A dead read store blocks no command, and catches up when it is back", .freshStores,
     .freshVirtualHost)
   func lostReadStore() async throws {
     let server = try PrivateServer(.postgres)
@@ -76,14 +76,14 @@ struct StoreServerTests {
     try await shop.expectSound()
   }
 
-  @Test("a read store that hangs holds up no command, and queries say so in time", .freshStores, .freshVirtualHost)
+  @Test("A hung read store blocks no command, and queries fail in time", .freshStores, .freshVirtualHost)
   func hangingReadStore() async throws {
     let server = try PrivateServer(.postgres)
     let shop = try await Shop(System(readURL: try await server.url()))
     try await shop.order(ids("before"))
     try await shop.expectReads(ids("before"))
 
-    // Its connections stay open, and nobody answers.
+    // Its connections stay open, and nothing answers.
     let stopped = try await server.process.suspend()
     try await shop.order(ids("during"))
     try await eventually("queries say that they cannot answer") {
@@ -95,7 +95,7 @@ struct StoreServerTests {
     try await shop.expectSound()
   }
 
-  @Test("a read store that is restored to an earlier time catches up by itself", .freshStores, .freshVirtualHost)
+  @Test("A read store that is restored to an earlier time catches up by itself", .freshStores, .freshVirtualHost)
   func restoredReadStore() async throws {
     let first = try PrivateServer(.postgres)
     let shop = try await Shop(System(readURL: try await first.url()))
@@ -117,7 +117,7 @@ struct StoreServerTests {
   }
 
   @Test(
-    "a write store that is restored to an earlier time is declared so, and read models are built anew from it",
+    "After a restore of the write store is declared, rebuilt read models match it",
     .freshStores, .freshVirtualHost)
   func restoredWriteStore() async throws {
     let first = try PrivateServer(.postgres)
@@ -132,7 +132,7 @@ struct StoreServerTests {
     try await shop.commands.becomesReady()
     try await shop.order(ids("lost"))
     try await shop.expectReads(ids("lost"))
-    // As docs/operations.md says.
+    // As docs/operations.md describes.
     for service in [shop.commands, shop.relay] {
       service.process.signal(SIGTERM)
       try await service.process.wait()

@@ -6,14 +6,14 @@ import Testing
 
 @Suite("Trace context")
 struct TraceContextTests {
-  @Test("a traceparent is read as it is written, and refused where it is none")
+  @Test("A traceparent survives a round trip, and an invalid one is rejected")
   func parsing() throws {
     let text = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
     let context = try #require(TraceContext(text))
     #expect(context.traceID == "4bf92f3577b34da6a3ce929d0e0e4736" && context.spanID == "00f067aa0ba902b7")
     #expect(context.isSampled && context.traceParent == text)
     #expect(TraceContext("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00")?.isSampled == false)
-    // A later version may have more behind.
+    // A later version may have more parts.
     #expect(TraceContext("cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-what") != nil)
     for wrong in [
       "", "00", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7",
@@ -69,7 +69,7 @@ struct TracingTests {
   }
 
   @Test(
-    "one trace leads from the request over the append and the feed to the rows and the query", .freshStores,
+    "One trace covers the request, the append, the feed, the projection and the query", .freshStores,
     .freshVirtualHost)
   func journey() async throws {
     let collector = try await collector()
@@ -88,7 +88,7 @@ struct TracingTests {
     let token = ["Consistency-Token": registered.headers["consistency-token"]!, "Prefer": "wait=30"]
     #expect(
       try await queries.http.send("GET", "/v1/products/LAMP", headers: headers.merging(token) { $1 }).status == 200)
-    // One that says that it is not sampled leaves nothing.
+    // A trace that is not sampled leaves no spans.
     let unwanted = ["traceparent": "00-5bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00"]
     _ = try await queries.http.send("GET", "/v1/products/LAMP", headers: unwanted)
 
@@ -109,11 +109,11 @@ struct TracingTests {
     let command = try one("command RegisterProduct")
     #expect(command.parent == request.id)
     #expect(try one("append").parent == command.id)
-    // What came of the event belongs to the request that it came from.
+    // The spans of an event's processing belong to the request that caused it.
     #expect(try one("publish").parent == request.id && one("publish").service == "relay")
     #expect(try one("apply").parent == request.id && one("apply").service == "projector")
     #expect(try one("query").parent == one("GET /v1/products/{sku}").id)
-    // A request by itself begins a trace.
+    // A request without a traceparent starts a new trace.
     #expect(try await queries.http.get("/v1/products").status == 200)
     try await eventually("it has come") {
       Span.all(in: collector.process.output).contains { $0.name == "GET /v1/products" && $0.parent == nil }
@@ -121,7 +121,7 @@ struct TracingTests {
   }
 
   @Test(
-    "a collector that refuses, or is not there, is counted, and holds up nobody", .freshStores, .freshVirtualHost)
+    "Spans lost to a failing or absent collector are counted, and block nothing", .freshStores, .freshVirtualHost)
   func refusal() async throws {
     let collector = try await collector("503")
     let system = System()

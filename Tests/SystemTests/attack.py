@@ -1,9 +1,9 @@
-"""Tries to get in, or to bring down, command-service and query-service.
+"""Attacks command-service and query-service.
 
 attack.py COMMAND_URL QUERY_URL OPENAPI_DOCUMENT TOKEN
 
-The services ask for tokens and close idle connections after some seconds. Prints what should not be, a line each; exits with
-status 1 if anything is.
+The services require tokens and close idle connections after some seconds. Prints one finding per line, and exits with status 1 if
+there is any.
 """
 
 import concurrent.futures
@@ -20,7 +20,7 @@ import yaml
 
 commands, queries, document, token = sys.argv[1:5]
 findings = []
-# Attacks of a kind run side by side.
+# Attacks of one kind run concurrently.
 pool = concurrent.futures.ThreadPoolExecutor(16)
 bearer = f"Authorization: Bearer {token}\r\n".encode()
 
@@ -35,7 +35,7 @@ def connect(url, timeout=60):
 
 
 def exchange(url, raw, timeout=3):
-    """All that comes back until the other side closes or is silent."""
+    """Returns everything received until the other side closes or is silent."""
     received = b""
     with connect(url, timeout) as connection:
         connection.sendall(raw)
@@ -63,7 +63,7 @@ def ask(url, path, method="GET", body=None, headers=None):
         return error.code, error.read()
 
 
-# Request smuggling, and what is no HTTP: one refusal, or none and the end; never a second answer, never success.
+# Request smuggling and invalid HTTP: one rejection at most, then the end. Never a second response, never a success.
 host = b"Host: x\r\n"
 post = b"POST /v1/products HTTP/1.1\r\n" + host + bearer + b"Content-Type: application/json\r\n"
 hidden = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -108,7 +108,7 @@ def try_shape(name, raw, url):
 
 list(pool.map(lambda attack: try_shape(*attack), [(name, raw, url) for name, raw in shapes.items() for url in (commands, queries)]))
 
-# Who has no right: nothing is told, whatever is asked for.
+# Without a valid token, nothing is revealed, whatever the request.
 for method, url, path in (("POST", commands, "/v1/orders"), ("GET", queries, "/v1/orders"), ("DELETE", commands, "/v1/products/X")):
     for header in (b"", b"Authorization: Bearer\r\n", b"Authorization: Bearer \r\n", b"Authorization: Bearer a.b.c\r\n",
                    b"Authorization: Basic YTpi\r\n", bearer + bearer, b"authorization: bearer " + b"A" * 9000 + b"\r\n",
@@ -118,7 +118,7 @@ for method, url, path in (("POST", commands, "/v1/orders"), ("GET", queries, "/v
         if answers not in ([401], [400]):
             findings.append(f"{method} {path} with {header[:40]!r}: {answers}")
 
-# Too long, and malformed UTF-8.
+# Values that are too long, and malformed UTF-8.
 for value in (";", "wait=1, ;", ",", "=", "wait", "wait=", 'wait="', "wait=99999999999999999999", ";;=;"):
     status, body = ask(queries, "/v1/orders/o-1", headers={"Prefer": value})
     if status != 200:
@@ -140,7 +140,7 @@ status, _ = ask(commands, "/v1/products", "POST", b'{"sku":"' + b"a" * 300_000 +
 if status != 413:
     findings.append(f"a body of 300,000 bytes: {status}")
 
-# SQL and more in every parameter: no error of ours, nothing that a harmless text would not find.
+# SQL and other injections in every parameter: no internal error, and no more results than for harmless text.
 with open(document, encoding="utf-8") as file:
     paths = yaml.safe_load(file)
 payloads = ["' or 1=1 --", "'; drop table read_models.orders; --", "\\'; select pg_sleep(60); --", "1) union select null,null--", "$1", "%27%20or%20", "${jndi:ldap://x}",
@@ -178,7 +178,7 @@ for path, item in paths["paths"].items():
 
 def try_parameter(name, payload, target, headers):
     if target.split("?")[0].endswith("/changes"):
-        # An answer without an end; its head tells enough.
+        # This response has no end; its head is enough.
         headers = {**headers, "Last-Event-ID": headers.get("Last-Event-ID") or "x"}
     status, body = ask(queries, target, headers=headers)
     if status not in (200, 304, 400, 404):
@@ -193,7 +193,7 @@ status, body = ask(queries, "/v1/orders")
 if status != 200 or not json.loads(body)["items"]:
     findings.append(f"after that the orders are not there: {status}")
 
-# Slow clients: they are cut off, in whatever phase they are slow.
+# Slow clients are cut off in every phase of a request.
 def is_cut_off(url, beginning, drip, patience=60):
     with connect(url, 1) as connection:
         connection.sendall(beginning)
@@ -222,7 +222,7 @@ list(pool.map(lambda attack: try_slowly(*attack), (
     ("slow chunks", post + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\n \r\n"),
     ("silence", b"", b""),
 )))
-# Who asks on and on without reading.
+# A client that keeps sending requests without reading.
 with connect(queries, 1) as connection:
     deadline, is_cut_off_at_last = time.monotonic() + 60, False
     while time.monotonic() < deadline and not is_cut_off_at_last:
@@ -235,7 +235,7 @@ with connect(queries, 1) as connection:
     if not is_cut_off_at_last:
         findings.append("who reads no answer is not cut off")
 
-# Ten thousand idle connections, while others go on being answered.
+# 10,000 idle connections, while other requests are still answered.
 soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
 resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 wanted = min(10_000, hard - 200)

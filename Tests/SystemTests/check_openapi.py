@@ -1,7 +1,7 @@
-"""Holds HTTP exchanges against the OpenAPI document: nothing undocumented was answered, and all that is documented was.
+"""Checks HTTP exchanges against the OpenAPI document: every response is documented, and everything documented occurs.
 
-check_openapi.py DOCUMENT ROUTES, and the exchanges as JSON on standard input. ROUTES is a JSON array of [method, path]. Prints what
-is wrong, a line each; exits with status 1 if anything is.
+check_openapi.py DOCUMENT ROUTES, with the exchanges as JSON on standard input. ROUTES is a JSON array of [method, path]. Prints one
+finding per line, and exits with status 1 if there is any.
 """
 
 import json
@@ -42,7 +42,7 @@ def validate(schema, body, place):
 
 
 def properties(schema, body, seen, name):
-    """Collects which members of the document's objects were seen with a value."""
+    """Collects the members of the document's objects that had a value."""
     if "$ref" in schema:
         name = schema["$ref"].split("/")[-1]
         schema = resolve(schema)
@@ -76,7 +76,7 @@ succeeded, seen = set(), set()
 for exchange in json.load(sys.stdin):
     method, path, status = exchange["method"].lower(), exchange["path"].split("?")[0], exchange["status"]
     place = f"{exchange['method']} {exchange['path']} {status}"
-    # A literal path goes before one with a parameter.
+    # A literal path takes precedence over one with a parameter.
     matches = sorted((p.count("{"), p) for pattern, p in patterns if pattern.match(path))
     operation = next((document["paths"][p][method] for _, p in matches if method in document["paths"][p]), None)
     template = next((p for _, p in matches if method in document["paths"][p]), None)
@@ -88,7 +88,7 @@ for exchange in json.load(sys.stdin):
             validate(problem, json.loads(exchange["body"]), place)
         continue
     response = operation["responses"].get(str(status))
-    # What another service answers is not there.
+    # An operation of the other service is answered with 404.
     if response is None and status == 404 and "not-found" in exchange["body"]:
         continue
     if response is None:

@@ -1,6 +1,6 @@
-"""A collector of spans for tests: writes each request's body to standard output, a line each. Its first line is its port.
+"""A span collector for tests: writes the body of each request to standard output, one per line. The first line is its port.
 
-Without an argument it takes everything; with one it answers that status.
+Without an argument it accepts everything; with an argument it answers with that status.
 """
 
 import http.server

@@ -1,6 +1,6 @@
-"""Uses the console in a real browser: console.py QUERY_URL COMMAND_URL FOLDER [TOKEN]. Screenshots go to the folder.
+"""Tests the console in a real browser: console.py QUERY_URL COMMAND_URL FOLDER [TOKEN]. Screenshots go to the folder.
 
-Prints what should not be, a line each; exits with 1 when there is anything.
+Prints one finding per line, and exits with 1 if there is any.
 """
 
 import json
@@ -73,7 +73,7 @@ try:
     eventually("the processes are there", lambda: len(all_of("#processes tbody tr")) == 4 and "active, " in text("processes"))
     browser.save_screenshot(f"{folder}/console.png")
 
-    # An order arrives by itself, and shows in the rate.
+    # A new order appears by itself and shows in the rate.
     expect(post("/v1/products", {"sku": "LAMP", "name": "Brass lamp", "unitPrice": 1250, "tracksStock": False}) == 201, "product")
     for number in range(30):
         expect(post("/v1/orders", {"orderId": f"lamp-{number}", "customerId": "ada", "lines": [{"sku": "LAMP", "quantity": 2}]}) == 201, "order")
@@ -82,7 +82,7 @@ try:
     expect(post("/v1/orders/lamp-3/payment", {"amount": 2500}) == 200, "payment")
     eventually("it is paid", lambda: get("/v1/orders/lamp-3")["status"] == "paid")
 
-    # Finding one, by the keyboard alone.
+    # Search by keyboard alone.
     query = browser.find_element(By.ID, "query")
     query.send_keys("lamp-3" + Keys.ENTER)
     eventually("its events are shown", lambda: [e.text for e in all_of(".timeline strong")] == ["Order Placed", "Order Paid"])
@@ -98,7 +98,7 @@ try:
     cell.parent.switch_to.active_element.send_keys(Keys.ARROW_RIGHT)
     eventually("arrow keys move in the grid", lambda: "partition 2: live, run by " in text("cell"))
 
-    # Amounts of minor units by ISO 4217; by Intl alone IQD would have none, and MGA neither.
+    # Amounts have the minor units of ISO 4217. Intl alone shows no decimals for IQD and MGA.
     for total, currency, shown in (
         (2500, "GBP", "£25.00"), (2500, "JPY", "¥2,500"), (2500, "KWD", "KWD\u00a02.500"), (2500, "IQD", "IQD\u00a02.500"),
         (25000, "CLF", "CLF\u00a02.5000"), (2500, "MGA", "MGA\u00a025.00"),
@@ -111,7 +111,7 @@ try:
         "return [...document.querySelectorAll('#orders button > :nth-child(even)')].map(e => Math.round(e.getBoundingClientRect().right))")
     expect(len(edges) > 4 and len(set(edges)) == 1, f"prices and dates end at {edges}")
 
-    # Who has the focus keeps it while orders come.
+    # The focused order keeps the focus while orders arrive.
     browser.execute_script("document.querySelector('#orders button').focus()")
     held = browser.switch_to.active_element.text
     for number in range(3):
@@ -119,7 +119,7 @@ try:
         eventually("it has come", lambda: any(e.text == f"late-{number}" for e in all_of("#orders .id")))
     expect(browser.switch_to.active_element.text == held, f"the focus went to {browser.switch_to.active_element.text}")
 
-    # Opened anew, the charts have what was before.
+    # After a reload the charts still show the earlier values.
     points = lambda: browser.execute_script("return document.querySelector('#writes .line')?.getAttribute('d').match(/[ML]/g)?.length ?? 0")
     eventually("the chart has some seconds", lambda: points() > 8)
     before = points()
@@ -128,7 +128,7 @@ try:
     expect(points() >= before, f"the chart begins with {points()} seconds, and had {before}")
     eventually("all is there again", lambda: text("state") == "all is well" and len(all_of("#orders li")) > 4)
 
-    # Everything came from here, nothing went wrong, and there is a name for everything.
+    # All requests went to this host, no errors occurred, and every control has a name.
     hosts = set()
     for entry in browser.get_log("performance"):
         message = json.loads(entry["message"])["message"]
@@ -145,7 +145,7 @@ try:
     headings = [int(e.tag_name[1]) for e in all_of("h1, h2, h3") if e.is_displayed()]
     expect(headings[0] == 1 and all(b - a <= 1 for a, b in zip(headings, headings[1:])), f"headings {headings}")
 
-    # On a phone, and in the dark.
+    # On a phone, and in dark mode.
     browser.set_window_size(390, 844)
     wide = browser.execute_script("return document.documentElement.scrollWidth - document.documentElement.clientWidth")
     expect(wide <= 0, f"{wide} pixels too wide for a phone")
@@ -162,7 +162,7 @@ try:
     browser.save_screenshot(f"{folder}/console-dark.png")
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
 
-    # A stream that is parked, by whoever runs this; seen, and tried again from here.
+    # The caller parks a stream. The console shows it and retries it.
     print("ready to park", flush=True)
     sys.stdin.readline()
     eventually("the parked stream is shown", lambda: len(all_of("#parked tbody tr")) == 1 and "1 parked stream" in text("state"))

@@ -1,4 +1,4 @@
-"""Looks at a load report in a real browser, on a desktop and on a phone: report.py FILE. Prints what should not be; exits with 1 then."""
+"""Checks a load report in a real browser, at desktop and phone size: report.py FILE. Prints findings, and exits with 1 if there are any."""
 
 import sys
 
@@ -22,7 +22,7 @@ try:
         text = run("return document.body.innerText")
         if "Side by side" not in text:
             findings.append(f"{width}: no comparison in {text}")
-        # Latencies, rates, lags, errors and percentiles of each of three, and a chart of all.
+        # Latency, rate, lag, error and percentile charts for each of the three profiles, and one chart of all.
         if run("return document.querySelectorAll('svg').length") < 13:
             findings.append(f"{width}: too few charts")
         cut = run("return [...document.querySelectorAll('.scroll, html')].filter(e => e.scrollWidth > e.clientWidth).map(e => e.innerText)")

@@ -1,4 +1,4 @@
-"""What the trade in a file comes to, reckoned from its lines alone: to be compared with what the system answers."""
+"""Computes the totals of a retail file from its lines alone, to compare them with the system's results."""
 
 import collections
 import csv

@@ -2,23 +2,24 @@ internal import CSpawn
 public import Foundation
 import Synchronization
 
-/// A process that a test starts, signals and waits for. It ends with its test case, and not before: letting go of this
-/// object does nothing.
+/// A process that a test starts, signals and waits for. It lives until its test case ends, even if nothing refers to
+/// this object any more.
 ///
-/// Foundation's `Process` sees an end when a socket closes that it had open, asks for it on one thread for all, and that
-/// thread blocks while a child lives that has closed its own: tests have missed ends. This one asks the kernel.
+/// Foundation's `Process` takes the closing of a child's socket as its end, and then waits for the child on one thread
+/// for all. A child that has closed its socket but still runs blocks that thread, and tests missed ends. This type asks
+/// the kernel.
 public final class ChildProcess: Sendable {
   public let pid: Int32
-  /// What `waitpid` has said; nil while the process runs. Its id belongs to it as long as this is nil.
+  /// The status of `waitpid`; nil while the process runs. While it is nil, the kernel does not reuse the process id.
   private let status = Mutex<Int32?>(nil)
-  /// The writing end of a pipe; nil where nobody talks to it.
+  /// The writing end of the input pipe; nil without input.
   private let input: FileHandle?
-  /// Standard output and error, in one file.
+  /// The file with standard output and standard error.
   public let log: URL
   private let lastSignal: Int32
 
-  /// - Parameter lastSignal: ends it with its test.
-  /// - Throws: `POSIXError` if it cannot be started.
+  /// - Parameter lastSignal: The signal that ends the process when its test case ends.
+  /// - Throws: `POSIXError` if the process cannot be started.
   public init(
     _ executable: URL, _ arguments: [String] = [], environment: [String: String] = [:], takesInput: Bool = false,
     lastSignal: Int32 = SIGKILL
@@ -38,7 +39,7 @@ public final class ChildProcess: Sendable {
     scope.keep(self)
   }
 
-  /// Starts a process in a group of its own, with nothing open but its input and its output.
+  /// Starts a process in its own process group, with only standard input, output and error open.
   private static func spawn(
     _ command: [String], environment: [String], input: FileHandle, output: FileHandle
   ) throws -> Int32 {
@@ -52,7 +53,7 @@ public final class ChildProcess: Sendable {
     var attributes = posix_spawnattr_t()
     posix_spawnattr_init(&attributes)
     defer { posix_spawnattr_destroy(&attributes) }
-    // Swift's threads keep all signals out, which a process that they start would inherit.
+    // Swift's threads block all signals, and a child process would inherit that.
     var none = sigset_t()
     sigemptyset(&none)
     posix_spawnattr_setsigmask(&attributes, &none)
@@ -65,7 +66,7 @@ public final class ChildProcess: Sendable {
     return pid
   }
 
-  /// Its status once it has ended, as `waitpid` gives it.
+  /// The status of `waitpid`; nil while the process runs.
   private var ended: Int32? { status.withLock { Self.look(pid, &$0) } }
 
   private static func look(_ pid: Int32, _ status: inout Int32?) -> Int32? {
@@ -80,7 +81,7 @@ public final class ChildProcess: Sendable {
   public var isRunning: Bool { ended == nil }
   public var output: String { (try? String(contentsOf: log, encoding: .utf8)) ?? "" }
 
-  /// Sends signals, if it has not ended: later its id may be another's.
+  /// Sends signals unless the process has ended: another process may then have its id.
   private func signal(_ signals: [Int32], toItsGroup: Bool) {
     status.withLock { status in
       guard Self.look(pid, &status) == nil else { return }
@@ -91,15 +92,15 @@ public final class ChildProcess: Sendable {
 
   public func signal(_ signal: Int32) { self.signal([signal], toItsGroup: false) }
 
-  /// Ends it, and what it has started in its process group. One that is stopped hears of it.
+  /// Ends the process and its process group. SIGCONT lets stopped processes receive the signal.
   func end(with signal: Int32? = nil) { self.signal([signal ?? lastSignal, SIGCONT], toItsGroup: true) }
 
-  /// Writes a line to its standard input.
+  /// Writes a line to the process's standard input.
   public func say(_ line: String) { input?.write(Data((line + "\n").utf8)) }
 
-  /// Stops it, and what it has started, and returns once none of their threads runs: SIGSTOP is sent at once, but
-  /// takes effect a little later.
-  /// - Returns: the ids of all that were stopped, for `resume` or a signal.
+  /// Stops the process and its descendants, and returns once none of their threads runs: SIGSTOP takes effect a little
+  /// after it is sent.
+  /// - Returns: The ids of all stopped processes, for `resume` or a signal.
   @discardableResult
   public func suspend() async throws -> [Int32] {
     var stopped: [Int32] = []
@@ -115,34 +116,34 @@ public final class ChildProcess: Sendable {
     return stopped
   }
 
-  /// Lets those go on that `suspend` has stopped.
+  /// Continues processes that `suspend` has stopped.
   public static func resume(_ stopped: [Int32]) { stopped.forEach { kill($0, SIGCONT) } }
 
-  /// From Linux' `proc`. What has ended counts as stopped, and has no children.
+  /// The threads of a process, from Linux's `/proc`. A process that has ended counts as stopped, without children.
   private static func threads(of pid: Int32) -> [(isStopped: Bool, children: [Int32])] {
     let folder = "/proc/\(pid)/task"
     return (try? FileManager.default.contentsOfDirectory(atPath: folder))?.map { thread in
       func read(_ file: String) -> String {
         (try? String(contentsOfFile: "\(folder)/\(thread)/\(file)", encoding: .utf8)) ?? ""
       }
-      // "pid (name) state …", with any character in the name.
+      // The file has "pid (name) state …", and the name may contain any character.
       let state = read("stat").split(separator: ")").last?.split(separator: " ").first.map(String.init)
       return (["T", "Z", "X", nil].contains(state), read("children").split(separator: " ").compactMap { Int32($0) })
     } ?? []
   }
 
-  /// Waits for the end.
-  /// - Returns: the exit status, or 128 and the signal that ended it.
+  /// Waits until the process ends.
+  /// - Returns: The exit status, or 128 plus the number of the signal that ended the process.
   @discardableResult
   public func wait(within bound: Duration = .seconds(120)) async throws -> Int32 {
     try await eventually("the process ends", within: bound) { !isRunning }
     let status = ended ?? 0
-    // The lower seven bits are the signal, and the eight above them what it returned.
+    // The lower seven bits are the signal, the eight bits above them the exit status.
     return status & 0x7f == 0 ? status >> 8 & 0xff : 128 + status & 0x7f
   }
 }
 
-/// A server of a test's own, to be killed.
+/// A server for one test, which the test may kill.
 public final class PrivateServer: Sendable {
   public enum Kind: String, Sendable { case postgres, standby, rabbitmq }
 
@@ -150,8 +151,8 @@ public final class PrivateServer: Sendable {
   private let folder: URL
   public let process: ChildProcess
 
-  /// Starts the server, or starts it again in an earlier one's place, with its port and data.
-  /// - Parameter settings: environment variables of `scripts/lib/serve`.
+  /// Starts a server, or restarts an earlier one with its port and data.
+  /// - Parameter settings: Environment variables of `scripts/lib/serve`.
   public init(_ kind: Kind, inPlaceOf earlier: PrivateServer? = nil, settings: [String: String] = [:]) throws {
     self.kind = kind
     folder =
@@ -159,20 +160,20 @@ public final class PrivateServer: Sendable {
     process = try ChildProcess(
       TestEnvironment.root.appendingPathComponent("scripts/lib/serve"), [kind.rawValue],
       environment: ["COUNTERFLOW_LOCAL": folder.path, "HOME": folder.path].merging(settings) { $1 },
-      // At once as well, but PostgreSQL gives its shared memory back.
+      // SIGQUIT also ends PostgreSQL at once, but lets it free its shared memory.
       lastSignal: kind == .rabbitmq ? SIGKILL : SIGQUIT)
   }
 
-  /// Stops it as an administrator would.
+  /// Stops the server as an administrator would.
   public func stop() async throws {
     process.signal(kind == .rabbitmq ? SIGTERM : SIGINT)
     try await process.wait()
   }
 
-  /// Keeps what a PostgreSQL server that is stopped has stored, for `restore`.
+  /// Saves the data of a stopped PostgreSQL server for `restore`.
   public func backUp() async throws { try await copy("postgres", to: "back-up") }
 
-  /// Gives a PostgreSQL server that is stopped what it had stored at `backUp`.
+  /// Gives a stopped PostgreSQL server the data of the last `backUp`.
   public func restore() async throws {
     try FileManager.default.removeItem(at: folder.appendingPathComponent("postgres"))
     try await copy("back-up", to: "postgres")
@@ -184,7 +185,7 @@ public final class PrivateServer: Sendable {
     guard try await copy.wait() == 0 else { throw NeverHappened(description: copy.output) }
   }
 
-  /// The URL, once the server has been made.
+  /// The URL, as soon as the server's data and configuration exist.
   public func url() async throws -> String {
     let file = folder.appendingPathComponent("url")
     try await eventually("\(kind) has a URL", within: .seconds(120)) {

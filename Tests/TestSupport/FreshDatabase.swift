@@ -3,11 +3,11 @@ public import Logging
 public import Postgres
 public import Testing
 
-/// A database of a test's own.
+/// The database of one test.
 public struct FreshDatabase: Sendable {
-  /// The write store's.
+  /// The database of the write store.
   @TaskLocal public static var current: FreshDatabase!
-  /// The read store's: the same one, but with `.freshStores`.
+  /// The database of the read store: the same one, except with `.freshStores`.
   @TaskLocal public static var readStore: FreshDatabase!
 
   public let name: String
@@ -31,8 +31,7 @@ public struct FreshDatabase: Sendable {
   }
 }
 
-/// Gives each test (case) a database of its own, with the given schemas in it; or two, the second of which is the
-/// read store.
+/// Gives each test case its own database with the given schemas, or two databases, the second for the read store.
 public struct FreshDatabaseTrait: TestTrait, TestScoping {
   let schemas: [Schema]
   var hasReadStore = false
@@ -50,8 +49,8 @@ public struct FreshDatabaseTrait: TestTrait, TestScoping {
         try await FreshDatabase.$readStore.withValue(readStore) { try await function() }
       }
     } tearDown: {
-      // Not dropped: that makes the server write everything out, for seconds, while other tests wait. The whole
-      // server goes before the next run.
+      // Not dropped: a drop makes the server write everything out, which delays other tests for seconds. The next run
+      // removes the whole server.
       try await administer {
         try await $0.query(
           "select pg_terminate_backend(pid) from pg_stat_activity where datname = any(\(array: names))")
@@ -78,14 +77,14 @@ public struct FreshDatabaseTrait: TestTrait, TestScoping {
 }
 
 extension Trait where Self == FreshDatabaseTrait {
-  /// One database, for everything.
+  /// One database for both stores.
   public static func freshDatabase(_ schemas: Schema...) -> Self { FreshDatabaseTrait(schemas: schemas) }
-  /// A write store and a read store, in databases of their own.
+  /// Separate databases for the write store and the read store.
   public static var freshStores: Self { FreshDatabaseTrait(schemas: [], hasReadStore: true) }
 }
 
 extension Logger {
-  /// For tests: what goes wrong on purpose need not fill the output. LOG_TESTS=1 shows it.
+  /// A logger that hides expected errors. LOG_TESTS=1 shows them.
   public static var quiet: Logger {
     guard TestEnvironment.variables["LOG_TESTS"] == nil else { return Logger(label: "test") }
     return Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }

@@ -3,7 +3,7 @@ internal import JSON
 public import RabbitMQ
 public import Testing
 
-/// A virtual host of a test's own on the broker.
+/// The virtual host of one test.
 public struct FreshVirtualHost: Sendable {
   @TaskLocal public static var current: FreshVirtualHost!
 
@@ -27,9 +27,9 @@ public struct FreshVirtualHost: Sendable {
 
   public func connect() async throws -> RabbitMQConnection { try await RabbitMQConnection.connect(configuration) }
 
-  /// Purges or deletes a queue of the live feed, or has the broker cancel its consumer.
+  /// Purges or deletes a queue of the live feed, or makes the broker cancel its consumer.
   /// - Parameter attack: `purge`, `delete` or `cancel`.
-  /// - Returns: the queue's name.
+  /// - Returns: The name of the queue.
   public func attackQueue(_ attack: String) async throws -> String {
     let script = try ChildProcess(
       TestEnvironment.root.appendingPathComponent("scripts/lib/attack-queue"), [attack, name],
@@ -61,7 +61,7 @@ enum Management {
   }
 }
 
-/// Gives each test (case) a virtual host of its own.
+/// Gives each test case its own virtual host.
 public struct FreshVirtualHostTrait: TestTrait, TestScoping {
   public func provideScope(
     for test: Test, testCase: Test.Case?, performing function: @Sendable () async throws -> Void

@@ -1,10 +1,10 @@
 internal import Foundation
 public import JSON
 
-/// Inputs that nobody thought of, from a seed: whatever bytes, and valid inputs with a few changes.
+/// Fuzz inputs from a seed: random bytes, and valid inputs with a few changes.
 ///
-/// Each run has a seed of its own, which is printed at its beginning, since a trap leaves no time for it later. `FUZZ_SEED=N`
-/// repeats a run, `FUZZ_COUNT=N` makes it longer.
+/// Each run prints its seed at the start, because a trap leaves no time for it later. `FUZZ_SEED=N` repeats a run,
+/// `FUZZ_COUNT=N` changes its number of inputs.
 public struct Fuzzer {
   public static let seed: UInt64 = {
     let seed = TestEnvironment.variables["FUZZ_SEED"].flatMap { UInt64($0) } ?? .random(in: 0..<1_000_000_000)
@@ -12,10 +12,10 @@ public struct Fuzzer {
     return seed
   }()
 
-  /// Inputs a test tries.
+  /// The number of inputs of each test.
   public static let count = TestEnvironment.variables["FUZZ_COUNT"].flatMap { Int($0) } ?? 10_000
 
-  /// Pieces of JSON, and bytes at the edges of what is allowed.
+  /// Pieces of JSON, and bytes at the limits of what is valid.
   private static let pieces: [[UInt8]] =
     [
       "{", "}", "[", "]", ",", ":", "\"", "\\", "\\u0000", "\\ud800", "\\udc00", "\\u00e9", "null", "true", "-", "0",
@@ -27,7 +27,7 @@ public struct Fuzzer {
 
   public init(_ salt: UInt64 = 0) { random = SplitMix(state: Self.seed &+ salt &* 0x9e37_79b9_7f4a_7c15) }
 
-  /// Any bytes, or one of the inputs with a few changes.
+  /// Random bytes, or one of the valid inputs with a few changes.
   public mutating func bytes(like valid: [[UInt8]]) -> [UInt8] {
     guard Int.random(in: 0..<10, using: &random) > 0 else {
       return (0..<Int.random(in: 0...64, using: &random)).map { _ in .random(in: 0...255, using: &random) }
@@ -50,7 +50,7 @@ public struct Fuzzer {
     }
   }
 
-  /// The value with something in it that is another value, missing, or there under another name.
+  /// The value with one part of it replaced, removed or renamed.
   public mutating func changed(_ json: JSON) -> JSON {
     guard Int.random(in: 0..<4, using: &random) > 0 else { return value(depth: 2) }
     switch json {

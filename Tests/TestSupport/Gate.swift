@@ -1,4 +1,4 @@
-/// Holds one task up until a test lets it go on.
+/// Holds a task until the test opens the gate.
 public final class Gate: Sendable {
   private let (stream, continuation) = AsyncStream.makeStream(of: Void.self)
 

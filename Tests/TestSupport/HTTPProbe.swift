@@ -5,7 +5,7 @@ internal import NIOCore
 internal import NIOHTTP1
 internal import Synchronization
 
-/// What a service answered.
+/// The response of a service.
 public struct HTTPAnswer: Sendable {
   public let status: Int
   public let headers: [String: String]
@@ -13,11 +13,11 @@ public struct HTTPAnswer: Sendable {
 
   public var text: String { String(decoding: body, as: UTF8.self) }
   public var json: JSON { (try? JSON(parsing: body)) ?? .null }
-  /// The last part of a problem's type.
+  /// The last part of the problem type.
   public var problem: String? { json["type"]?.string?.split(separator: ":").last.map(String.init) }
 }
 
-/// What was asked and answered, for those who look at all of it.
+/// Records HTTP requests and their responses, for tests that check all of them.
 public final class HTTPExchanges: Sendable {
   @TaskLocal public static var current: HTTPExchanges?
 
@@ -39,10 +39,10 @@ public final class HTTPExchanges: Sendable {
 /// An HTTP client for tests.
 public struct HTTPProbe: Sendable {
   public let base: String
-  /// Sent with each request.
+  /// Headers of every request.
   public var headers: [String: String] = [:]
 
-  /// For all tests. What cannot be reached fails at once, and a redirect is an answer.
+  /// The client of all tests. It does not retry a failed connection or follow a redirect.
   private static let client: HTTPClient = {
     var configuration = HTTPClient.Configuration(redirectConfiguration: .disallow)
     configuration.connectionPool.retryConnectionEstablishment = false
@@ -81,7 +81,7 @@ public struct HTTPProbe: Sendable {
     return answer
   }
 
-  /// What a request is answered in so many seconds from the head on, as far as it has come by then.
+  /// Sends a GET request, and returns what has arrived so many seconds after the response head.
   public func stream(_ path: String, headers: [String: String] = [:], seconds: Double) async throws -> HTTPAnswer {
     let all = self.headers.merging(headers) { $1 }
     let curl = try ChildProcess(

@@ -1,13 +1,13 @@
 public import Logging
 internal import Synchronization
 
-/// Keeps what is logged, for a test to look at.
+/// Records log entries for a test.
 public final class LogRecorder: Sendable {
   private let entries = Mutex<[String]>([])
 
   public init() {}
 
-  /// Each as "level message key=value …", with its metadata in the order of the keys.
+  /// The entries, each as "level message key=value …" with the metadata sorted by key.
   public var lines: [String] { entries.withLock { $0 } }
 
   public var logger: Logger { Logger(label: "recorded") { _ in Handler(recorder: self) } }

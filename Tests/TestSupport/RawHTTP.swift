@@ -2,8 +2,8 @@ internal import Foundation
 internal import JSON
 
 extension HTTPProbe {
-  /// Bytes over a connection of its own: each of the parts is sent once the server has answered the one before, and what it
-  /// says is read until it is silent.
+  /// Sends bytes over a new connection. Each part is sent when the response to the part before has begun. Then reads
+  /// until the server is silent for a second.
   public func raw(_ parts: String...) async throws -> String {
     let script = """
       import json, socket, sys

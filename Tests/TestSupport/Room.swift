@@ -1,10 +1,10 @@
 internal import Foundation
 public import Testing
 
-/// How many tests that need servers run at once.
+/// Limits how many tests with servers run at once.
 ///
-/// All of them at once would each be slow enough to miss the bounds of its waits. Tests that wait for their turn have
-/// not started any of those.
+/// If all ran at once, each would be too slow for the bounds of its waits. The time of those waits starts only when a
+/// test has its place.
 actor Room {
   static let ofServers = Room(places: max(6, 3 * ProcessInfo.processInfo.activeProcessorCount))
 
@@ -13,7 +13,7 @@ actor Room {
 
   init(places: Int) { free = places }
 
-  /// Runs `body` once there is room.
+  /// Runs `body` once a place is free.
   nonisolated func run(_ body: () async throws -> Void) async throws {
     await enter()
     let result: Result<Void, any Error>
@@ -31,7 +31,7 @@ actor Room {
   }
 }
 
-/// Waits for room: for tests that start processes, and need neither a database nor a virtual host.
+/// Waits for room. For tests that start processes and need neither a database nor a virtual host.
 public struct RoomTrait: TestTrait, SuiteTrait, TestScoping {
   public var isRecursive: Bool { true }
 

@@ -1,4 +1,4 @@
-/// SplitMix64 (Steele, Lea, Flood, 2014): random numbers that a seed repeats.
+/// SplitMix64 (Steele, Lea, Flood, 2014): random numbers that can be repeated from a seed.
 public struct SplitMix: RandomNumberGenerator, Sendable {
   private var state: UInt64
 

@@ -1,8 +1,8 @@
 internal import Foundation
 
-/// The four services as processes, on a test's own databases and virtual host. They end with the test.
+/// The four services as processes, on the test's own databases and virtual host. They end with the test.
 ///
-/// With `.freshStores` write and read store have a database each; with `.freshDatabase()` they share one.
+/// With `.freshStores` the write store and the read store have a database each; with `.freshDatabase()` they share one.
 public final class System: Sendable {
   public enum Service: String, Sendable, CaseIterable {
     case commandService = "command-service"
@@ -11,25 +11,25 @@ public final class System: Sendable {
     case queryService = "query-service"
   }
 
-  /// By the name of its setting.
+  /// A store; the raw value is the name of its setting.
   public enum Store: String, Sendable {
     case write = "WRITE_DATABASE_URL"
     case read = "READ_DATABASE_URL"
   }
 
-  /// The database role that a service has, and its password in tests.
+  /// The database role of each service, and the password of all roles in tests.
   private static let password = "only-for-tests"
   private static let roles: [Service: String] = [
     .commandService: "command", .relay: "relay", .projector: "projector", .queryService: "query",
   ]
 
   private let environment: [String: String]
-  /// The executable that has all services as subcommands; nil for the commerce back end, which has one for each.
+  /// The executable with all services as subcommands; nil for the commerce back end, which has one executable for each.
   private let application: String?
 
   /// - Parameters:
-  ///   - application: the executable that has all services as subcommands; nil for the commerce back end.
-  ///   - readURL: of the read store; without, it is where `writeURL` says, if that says anything.
+  ///   - application: The executable with all services as subcommands; nil for the commerce back end.
+  ///   - readURL: The URL of the read store; nil for `writeURL`, or for the test's read store if both are nil.
   public init(
     of application: String? = nil, writeURL: String? = nil, readURL: String? = nil, amqpURL: String? = nil,
     settings: [String: String] = [:]
@@ -40,7 +40,7 @@ public final class System: Sendable {
       Store.read.rawValue: readURL ?? writeURL ?? FreshDatabase.readStore?.url ?? "",
       "AMQP_URL": amqpURL ?? FreshVirtualHost.current?.url ?? "", "AUTH": "off",
       "CONSISTENCY_TOKEN_KEY": "only-for-tests-only-for-tests-only-for-tests", "LEASE_DURATION": "3",
-      // A busy machine may take long to make a connection.
+      // A busy machine may take long to open a connection.
       "PROJECTION_HEAD_INTERVAL": "0.4", "DATABASE_ACQUIRE_TIMEOUT": "10",
     ].merging(settings) { $1 }
   }
@@ -60,7 +60,7 @@ public final class System: Sendable {
     guard try await migrate.wait() == 0 else { throw NeverHappened(description: "migrate: \(migrate.output)") }
   }
 
-  /// Of a store, with a service's role.
+  /// The URL of a store with the role of a service.
   public func url(of service: Service, in store: Store = .write) -> String {
     var components = URLComponents(string: environment[store.rawValue] ?? "")
     components?.user = "counterflow_\(Self.roles[service]!)"
@@ -68,14 +68,14 @@ public final class System: Sendable {
     return components?.string ?? ""
   }
 
-  /// Starts services, one after the other, and waits until each is ready.
+  /// Starts services one after the other, and waits until each is ready.
   public func startReady(_ services: [Service]) async throws {
     for service in services { try await startReady(service) }
   }
 
   /// Starts a service on a free port.
   public func start(_ service: Service, settings: [String: String] = [:]) async throws -> RunningService {
-    // Each service has the rights of its own role, as it should be run.
+    // Each service runs with its own role, as in production.
     let own = [
       "HTTP_PORT": "0", Store.write.rawValue: url(of: service), Store.read.rawValue: url(of: service, in: .read),
     ]
@@ -98,7 +98,7 @@ public struct RunningService: Sendable {
   public let process: ChildProcess
   public let http: HTTPProbe
 
-  /// Once the process listens.
+  /// Waits until the process listens.
   public init(_ process: ChildProcess) async throws {
     var url: String?
     try await eventually("\(process.log.lastPathComponent) listens") {
@@ -117,7 +117,7 @@ public struct RunningService: Sendable {
 }
 
 extension HTTPProbe {
-  /// Asks until there is an answer with that status.
+  /// Repeats the request until the response has that status.
   public func get(_ path: String, until status: Int) async throws -> HTTPAnswer {
     var answer: HTTPAnswer?
     try await eventually("GET \(path) answers \(status)") {

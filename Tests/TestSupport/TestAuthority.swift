@@ -1,8 +1,8 @@
 internal import Foundation
 
-/// A certificate for one address that vouches for itself, for tests over TLS.
+/// A self-signed certificate for one address, for tests over TLS.
 public struct TestAuthority: Sendable {
-  /// Of a service that serves HTTP over TLS, and of those who ask it.
+  /// The settings of a service that serves HTTP over TLS; `clientSettings` are those of its clients.
   public let serverSettings: [String: String]
   public let clientSettings: [String: String]
 

@@ -1,31 +1,32 @@
 public import Foundation
 public import Testing
 
-/// Where the servers of the test run are; `scripts/test` starts them and sets the variables.
+/// The servers of the test run. `scripts/test` starts them and sets the variables.
 public enum TestEnvironment {
   static let variables = ProcessInfo.processInfo.environment
 
-  /// What every process of a test gets. By `COUNTERFLOW_TEST_RUN` `scripts/test` finds what a test run leaves behind.
+  /// The environment of every process of a test. `scripts/test` finds what a run leaves behind by
+  /// `COUNTERFLOW_TEST_RUN`.
   static let inherited = variables.filter { ["PATH", "COUNTERFLOW_TEST_RUN", "SERVERS_ROOT"].contains($0.key) }
 
-  /// A superuser's URL of the database `postgres`.
+  /// The URL of the database `postgres`, for a superuser.
   public static var postgresURL: String { variables["TEST_POSTGRES_URL"] ?? "" }
-  /// The broker's default virtual host, and its management API, both as an administrator.
+  /// The broker's default virtual host and its management API, both for an administrator.
   static var amqpURL: String { variables["TEST_AMQP_URL"] ?? "" }
   static var managementURL: String { variables["TEST_MANAGEMENT_URL"] ?? "" }
 
   public static var hasServers: Bool { !postgresURL.isEmpty && !amqpURL.isEmpty && !managementURL.isEmpty }
 
-  /// The repository.
+  /// The folder of the repository.
   public static let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
     .deletingLastPathComponent()
 
-  /// Where the built executables are: beside the test bundle.
+  /// The folder of the built executables, which is that of the test bundle.
   public static let binaries = URL(
     fileURLWithPath: (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? "/"
   ).deletingLastPathComponent()
 
-  /// Where the test that asks puts what it makes on disk.
+  /// The folder for files of the running test.
   public static var scratch: URL { TestScope.current.folder }
 
   public static func uniqueName(_ prefix: String) -> String {
@@ -34,14 +35,14 @@ public enum TestEnvironment {
 }
 
 extension Tag {
-  /// Needs PostgreSQL or RabbitMQ.
+  /// The test needs PostgreSQL or RabbitMQ.
   @Tag public static var integration: Self
-  /// Starts whole processes.
+  /// The test starts whole processes.
   @Tag public static var system: Self
 }
 
 extension Trait where Self == ConditionTrait {
-  /// Skips, saying so, where no servers run.
+  /// Skips the test, with a message, if no servers run.
   public static var needsServers: Self {
     .enabled(if: TestEnvironment.hasServers, "no servers: run scripts/test")
   }
@@ -53,7 +54,7 @@ public struct NeverHappened: Error, CustomStringConvertible {
   public init(description: String) { self.description = description }
 }
 
-/// Waits until `condition` holds. The bound is far beyond what it takes; it ends a test that hangs.
+/// Waits until `condition` holds. The bound is far above the usual time; it only ends a test that hangs.
 public func eventually(
   _ what: String, within bound: Duration = .seconds(120), _ condition: () async throws -> Bool
 ) async throws {

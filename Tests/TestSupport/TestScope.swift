@@ -2,25 +2,25 @@ internal import Foundation
 internal import Synchronization
 internal import Testing
 
-/// One test case that runs: the processes that it started, and the folder of their logs and data.
+/// A running test case: its processes, and the folder of their logs and data.
 ///
-/// A process lives until its test case ends, whatever variables hold it or let go of it. The folder of a test case
-/// that passed is removed; what the processes of a failed one logged is kept by `scripts/test`.
+/// A process lives until its test case ends, even if no variable holds it. The folder of a test case that passed is
+/// removed; `scripts/test` keeps the logs of a failed one.
 final class TestScope: Sendable {
   @TaskLocal private static var running: TestScope?
 
-  /// Of processes that no test case has started: `scripts/test` ends these.
+  /// The scope of processes that no test case has started: `scripts/test` ends these.
   private static let others = TestScope("others")
   static var current: TestScope { running ?? others }
 
   let folder: URL
-  /// nil once the test case has ended.
+  /// The processes; nil once the test case has ended.
   private let processes = Mutex<[ChildProcess]?>([])
   private let hasFailed = Mutex(false)
 
   private init(_ name: String) {
     let parent = URL(fileURLWithPath: TestEnvironment.variables["TEST_SCRATCH"] ?? NSTemporaryDirectory())
-    // Test cases with different arguments have one name.
+    // Test cases of one test with different arguments have the same name.
     let names = (["\(name)"] + (2...1000).map { "\(name)-\($0)" }).lazy
     folder =
       names.map { parent.appendingPathComponent($0) }.first {
@@ -28,8 +28,8 @@ final class TestScope: Sendable {
       } ?? parent
   }
 
-  /// Runs `body` for a test case, ends every process that `body` has started, and then runs `tearDown`. Of scopes
-  /// within one another, the outermost waits for room and keeps the folder.
+  /// Runs `body` for a test case, ends every process that `body` has started, and then runs `tearDown`. Of nested
+  /// scopes, the outermost waits for room and owns the folder.
   static func run(
     for test: Test, _ testCase: Test.Case?, _ body: @Sendable () async throws -> Void,
     tearDown: @Sendable () async throws -> Void = {}
@@ -47,7 +47,7 @@ final class TestScope: Sendable {
   ) async throws {
     let file = test.sourceLocation.fileName.prefix { $0 != "." }
     let scope = TestScope("\(file).\(test.name.prefix { $0 != "(" })")
-    // Failed expectations are issues, and not thrown.
+    // A failed expectation is an issue, not a thrown error.
     let watch: IssueHandlingTrait = .compactMapIssues { issue in
       scope.hasFailed.withLock { $0 = true }
       return issue
@@ -71,7 +71,7 @@ final class TestScope: Sendable {
     try result.get()
   }
 
-  /// Keeps a process until the test case ends. One that is started after that is ended at once.
+  /// Keeps a process until the test case ends. If it has ended already, the process ends at once.
   func keep(_ process: ChildProcess) {
     let isOver = processes.withLock { processes in
       processes?.append(process)
@@ -80,7 +80,7 @@ final class TestScope: Sendable {
     if isOver { process.end() }
   }
 
-  /// Ends those first that were started last: services before their servers.
+  /// Ends the processes in reverse order of their start: services before their servers.
   private func end() async {
     let all = processes.withLock { processes in
       defer { processes = nil }

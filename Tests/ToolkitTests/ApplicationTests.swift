@@ -52,7 +52,7 @@ private struct Bulbs: ReadModel {
   let sources = [RowSource<Row>(Dashed.self) { _, _ in }]
 }
 
-/// Both lights at once.
+/// Switches both lights.
 private struct SwitchPair: Command, Codable {
   var room: String, left: String, right: String
 
@@ -74,10 +74,10 @@ private struct House: Application {
 
 @Suite("Applications")
 struct ApplicationTests {
-  @Test("one that can work has no problem")
+  @Test("A valid application has no problem")
   func sound() { #expect(House().problem == nil) }
 
-  @Test("what cannot work is said by name before anything runs")
+  @Test("The problem of an invalid application names the mistake before anything runs")
   func problems() {
     func expect(_ words: String, _ change: (inout House) -> Void) {
       var house = House()
@@ -148,7 +148,7 @@ struct ApplicationTests {
     expect("are not formed by house") { $0.queries += [.totals("/v1/{house}/rooms", "light_counts", of: Lights())] }
   }
 
-  @Test("SQL of one's own may be sorted by texts, numbers, times and ids, and braces that are no name stay as they are")
+  @Test("Custom SQL sorts by texts, numbers, times and ids, and braces without a name stay as they are")
   func ownSQL() {
     let sorted = ListOrder.descending("since", "last", "lights", "room")
     let route = QueryRoute.list(
@@ -157,7 +157,7 @@ struct ApplicationTests {
     #expect(House(queries: [route]).problem == nil)
   }
 
-  @Test("a body is wanted where the path does not say all that a command needs")
+  @Test("A body is required if the path does not give all members of the command")
   func bodies() {
     #expect(CommandRoute.put("/v1/lights/{id}", Switch.self).body.isRequired)
     #expect(CommandRoute.post("/v1/lights", Switch.self).body.isRequired)
@@ -168,7 +168,7 @@ struct ApplicationTests {
     #expect(made.problem == nil && made.creates && made.body.members?.isEmpty == true && !made.body.isRequired)
   }
 
-  @Test("a parameter may have another name in another route; the router is given one at each place")
+  @Test("A parameter may have different names in different routes, and the router gets one name for each place")
   func parameters() {
     var paths = RouterPaths()
     #expect(paths.add("/v1/people/{id}").path == "/v1/people/{id}")

@@ -15,9 +15,9 @@ extension CommandProcessor {
   fileprivate var commandsWithoutAnswer: Int { unanswered.load(ordering: .relaxed) }
 }
 
-// Batches beside one another, and bounds.
+// Concurrent batches, and limits.
 extension CommandProcessorTests {
-  @Test("a second batch follows one that hangs, without what waits for the first one's streams")
+  @Test("A second batch runs while the first hangs, without commands that depend on the first one's streams")
   func secondBatch() async throws {
     let store = FaultyStore()
     let (entered, release) = (AsyncStream<Void>.makeStream(), AsyncStream<Void>.makeStream())
@@ -28,7 +28,7 @@ extension CommandProcessorTests {
     try await withProcessor(store) { processor in
       async let first = processor.execute(Count(ids: ["a"]))
       for await _ in entered.stream { break }
-      // Each of these waits for the one before it; the last one for nothing.
+      // Each of these depends on the one before it; the last one depends on none.
       async let second = processor.execute(Count(ids: ["a", "b"]))
       async let third = processor.execute(Count(ids: ["b", "c"]))
       let free = try await processor.execute(Count(ids: ["d"]))
@@ -39,17 +39,17 @@ extension CommandProcessorTests {
     #expect(await store.inner.head() == Position(6))
   }
 
-  @Test("halves of a refused batch go before what came later, and no two batches under way write the same stream")
+  @Test("Halves of a refused batch run before later commands, and no stream is in two running batches")
   func refusedHalves() async throws {
     let store = GatedStore { $0.data == Array(#"{"amount":13}"#.utf8) }
     try await withProcessor(store) { processor in
       @Sendable func send(_ id: String, _ amount: Int64 = 1) async {
         _ = try? await processor.execute(Count(ids: [id], amount: amount))
       }
-      // Known streams: nothing waits to be loaded.
+      // The streams are cached, so no command waits for a load.
       for id in ["a", "b", "x", "y", "z"] { await send(id, 0) }
       await store.close()
-      // Two that keep both places until the others have gathered.
+      // These two batches occupy both places until the other commands are queued.
       async let first: Void = send("x")
       try await eventually("it is under way") { await store.held == [["x"]] }
       async let second: Void = send("y")
@@ -60,12 +60,12 @@ extension CommandProcessorTests {
       await store.letGo(of: "x")
       await store.letGo(of: "y")
       try await eventually("they go together") { await store.held == [["a", "b"]] }
-      // This one waits for what the refused one may write.
+      // This command waits for the streams that the refused batch may still write.
       async let later: Void = send("b", 2)
       try await eventually("it waits") { await processor.commandsWithoutAnswer == 3 }
       await store.letGo(of: "a")
       try await eventually("a half has begun") { await store.held.contains(["a"]) }
-      // Has the processor look whether there is room.
+      // This makes the processor check for a free place.
       async let other: Void = send("z")
       try await eventually("it has looked") {
         let (held, unanswered) = (await store.held, await processor.commandsWithoutAnswer)
@@ -81,7 +81,7 @@ extension CommandProcessorTests {
     #expect(await store.most <= BatchesUnderWay.limit)
   }
 
-  @Test("a stream that two batches write is free only when both have ended")
+  @Test("A stream written by two batches is free only after both have ended")
   func writtenTwice() {
     var underWay = BatchesUnderWay()
     let stream = Tally.stream("a")
@@ -93,7 +93,7 @@ extension CommandProcessorTests {
     #expect(!underWay.writes(stream))
   }
 
-  @Test("a batch makes one snapshot of a stream, however many of its commands came after the due one")
+  @Test("A batch saves one snapshot of a stream, however many of its commands follow the one that made it due")
   func oneSnapshot() async throws {
     let store = FaultyStore()
     let (entered, release) = (AsyncStream<Void>.makeStream(), AsyncStream<Void>.makeStream())
@@ -114,7 +114,7 @@ extension CommandProcessorTests {
     #expect((1...2).contains(await store.savedSnapshots))
   }
 
-  @Test("a key that was answered is answered again, also once its stream cannot be read")
+  @Test("A repeated key gets its stored response, even if its stream cannot be read any more")
   func unreadableRepeat() async throws {
     let store = FaultyStore()
     let request = CommandRequest.fresh()
@@ -131,7 +131,7 @@ extension CommandProcessorTests {
     }
   }
 
-  @Test("endless conflicts end, with the current version")
+  @Test("Endless conflicts end with an error that has the current version")
   func endlessConflicts() async throws {
     let store = FaultyStore()
     for _ in 0..<20 { await store.before { inner async in await add("a", 1, to: inner) } }
@@ -144,7 +144,7 @@ extension CommandProcessorTests {
     }
   }
 
-  @Test("a stream that this build cannot read fails its commands alone, with the position")
+  @Test("An unreadable stream fails only its own commands, with the position of the event")
   func unreadable() async throws {
     let store = FaultyStore()
     let alien = NewEvent(
@@ -159,7 +159,7 @@ extension CommandProcessorTests {
     }
   }
 
-  @Test("beyond its queue the processor refuses at once, and memory stays bounded")
+  @Test("A full queue rejects new commands at once")
   func overload() async throws {
     let store = FaultyStore()
     let (entered, release) = (AsyncStream<Void>.makeStream(), AsyncStream<Void>.makeStream())
@@ -195,7 +195,7 @@ extension CommandProcessorTests {
     processor.unanswered.load(ordering: .relaxed)
   }
 
-  @Test("commands that wait at shutdown are carried out; later ones are refused")
+  @Test("Queued commands run at shutdown, and later ones are rejected")
   func shutdown() async throws {
     let store = FaultyStore()
     let processor = CommandProcessor(store, logger: .quiet)

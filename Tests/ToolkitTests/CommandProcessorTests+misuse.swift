@@ -3,7 +3,7 @@ import EventSourcing
 import TestSupport
 import Testing
 
-/// A command with a mistake in it.
+/// A command with a programming mistake.
 struct Mistaken: Command {
   enum Mistake: CaseIterable, Sendable { case reads, emits, usesAnotherAggregate, namesNone, isUnwritable }
 
@@ -30,13 +30,13 @@ struct OtherTally: Aggregate {
 
 extension CommandProcessorTests {
   @Test(
-    "a command that uses a stream it does not name, or emits what cannot be written, fails alone, and the log says why",
+    "A command that uses an undeclared stream or emits an unwritable event fails alone, and is logged",
     arguments: Mistaken.Mistake.allCases)
   func misuse(mistake: Mistaken.Mistake) async throws {
     let store = FaultyStore()
     let recorder = LogRecorder()
     try await withProcessor(store, logger: recorder.logger) { processor in
-      // While the first is under way, the others gather to one batch.
+      // While the first command runs, the others gather in one batch.
       let gate = Gate()
       await store.before { _ async throws(EventStoreError) in await gate.wait() }
       async let first = processor.execute(Count(ids: ["a"]))
@@ -65,7 +65,7 @@ extension CommandProcessorTests {
 
 extension CommandProcessorTests {
   @Test(
-    "an id that cannot be one is rejected, with what it may be; nothing is stored",
+    "An invalid id is rejected, and nothing is stored",
     arguments: [
       "", "a\nb", "\u{1}", String(repeating: "x", count: 250),
     ])

@@ -8,10 +8,10 @@ import ServiceLifecycle
 import TestSupport
 import Testing
 
-// What is kept, and what several replicas make of it.
+// Stored responses and snapshots, and several replicas.
 extension CommandProcessorTests {
   @Test(
-    "the same key is answered alike for ever, from any replica; another request with it is refused",
+    "Every replica answers a key with the same response, and rejects the key with another request",
     .tags(.integration), .needsServers, .freshDatabase(eventStoreSchema), arguments: StoreKind.allCases)
   func idempotency(kind: StoreKind) async throws {
     let store = AnyStore(kind.make())
@@ -25,12 +25,12 @@ extension CommandProcessorTests {
           return try await group.reduce(into: Set()) { $0.insert($1) }
         }
         #expect(responses == ["v1 true @1"])
-        // Later, when the same command would be rejected.
+        // The response stays the same later, when the command itself would be rejected.
         #expect(try await second.response(Count(ids: ["a"], amount: 5, limit: 5), key) == "v1 true @1")
         await #expect { _ = try await first.response(Count(ids: ["a"]), .fresh("k", body: "two")) } throws: {
           if case .keyReused("k") = $0 as? CommandError { true } else { false }
         }
-        // A no-op is kept as well: when something has changed since, it is answered as it was.
+        // The response of a no-op is stored too, and stays the same after later changes.
         let nothing = CommandRequest.fresh("n")
         #expect(try await first.response(Count(ids: ["a"], amount: 0), nothing) == "v1 false @1")
         _ = try await second.execute(Count(ids: ["a"]))
@@ -41,7 +41,7 @@ extension CommandProcessorTests {
     #expect(try await store.head() == Position(2))
   }
 
-  @Test("a rejection is not kept: the same key is decided again")
+  @Test("A rejection is not stored, and the same key is decided again")
   func rejectionsAreDecidedAgain() async throws {
     try await withProcessor(InMemoryEventStore()) { processor in
       let request = CommandRequest.fresh("r")
@@ -53,7 +53,7 @@ extension CommandProcessorTests {
     }
   }
 
-  @Test("a success repeated inside one batch is answered as the first time, and its neighbours are carried out")
+  @Test("A key repeated inside a batch gets its first response, and the other commands of the batch run")
   func repeatInBatch() async throws {
     let store = FaultyStore()
     try await withProcessor(store) { processor in
@@ -66,7 +66,7 @@ extension CommandProcessorTests {
       }
       async let held = processor.execute(Count(ids: ["x"]))
       for await _ in entered.stream { break }
-      // These wait for one batch: the repeat would count again, and the next reads what it left.
+      // These wait for one batch. The repeat must not count again, and the next command depends on its stream.
       async let again = processor.response(Count(ids: ["a"]), known)
       async let neighbour = processor.execute(Count(ids: ["a", "b"]))
       async let both = [
@@ -84,7 +84,7 @@ extension CommandProcessorTests {
     }
   }
 
-  @Test("a command with expected versions is carried out at these alone")
+  @Test("A command with expected versions runs only at these versions")
   func preconditions() async throws {
     try await withProcessor(InMemoryEventStore()) { processor in
       _ = try await processor.execute(Count(ids: ["a"]))
@@ -102,7 +102,7 @@ extension CommandProcessorTests {
   }
 
   @Test(
-    "a long stream is loaded through its snapshot, which is never trusted over the events",
+    "A long stream is loaded from its snapshot, unless the snapshot does not match the events",
     .tags(.integration), .needsServers, .freshDatabase(eventStoreSchema), arguments: StoreKind.allCases)
   func snapshots(kind: StoreKind) async throws {
     let store = AnyStore(kind.make())
@@ -113,7 +113,7 @@ extension CommandProcessorTests {
     let kept = try #require(try await store.snapshots(of: [stream: 1])[stream])
     #expect(kept.version == Version(50))
     #expect(try await store.snapshots(of: [stream: 2]).isEmpty)
-    // A snapshot that lies, to see that it is used; and one of events that are not there, which is not.
+    // A snapshot with a wrong sum shows that snapshots are used. One whose event does not exist must be ignored.
     let lie = Snapshot(
       stream: stream, schemaVersion: 1, version: Version(55), position: Position(55),
       eventID: try #require(try await store.events(in: stream, after: Version(54), limit: 1).first?.id),
@@ -155,7 +155,7 @@ extension CommandProcessorTests {
   }
 
   @Test(
-    "several processors on the same streams lose no update", .tags(.integration), .needsServers,
+    "Several processors on the same streams lose no update", .tags(.integration), .needsServers,
     .freshDatabase(eventStoreSchema), arguments: StoreKind.allCases)
   func replicas(kind: StoreKind) async throws {
     let store = AnyStore(kind.make())

@@ -10,7 +10,7 @@ import Testing
 
 @Suite("Command processor")
 struct CommandProcessorTests {
-  @Test("a receipt names the version and position of every stream")
+  @Test("A receipt names the version and position of every stream")
   func receipts() async throws {
     try await withProcessor(InMemoryEventStore()) { processor in
       let first = try await processor.execute(Count(ids: ["a", "b"]))
@@ -23,7 +23,7 @@ struct CommandProcessorTests {
     }
   }
 
-  @Test("commands that arrive while a batch commits go together in the next, and see one another")
+  @Test("Commands that arrive during a commit form the next batch, and each sees those before it")
   func batches() async throws {
     let store = FaultyStore()
     try await withProcessor(store) { processor in
@@ -40,12 +40,12 @@ struct CommandProcessorTests {
     #expect(await store.batches.count < 50)
   }
 
-  @Test("a command decided on stale state is decided again, and so is what followed from it")
+  @Test("A command decided on stale state is decided again, with all commands that depend on it")
   func staleness() async throws {
     let store = FaultyStore()
     try await withProcessor(store) { processor in
       _ = try await processor.execute(Count(ids: ["a", "b", "c"]))
-      // Another replica appends behind our back.
+      // Another replica appends in between.
       await store.before { inner async in await add("a", 10, to: inner) }
       async let direct = processor.execute(Count(ids: ["a", "b"]))
       async let transitive = processor.execute(Count(ids: ["b", "c"]))
@@ -59,7 +59,7 @@ struct CommandProcessorTests {
     }
   }
 
-  @Test("a rejection on a stale cache is not believed")
+  @Test("A rejection on stale state is decided again on current state")
   func staleRejection() async throws {
     let store = FaultyStore()
     try await withProcessor(store) { processor in
@@ -73,7 +73,7 @@ struct CommandProcessorTests {
     }
   }
 
-  @Test("one value that the store refuses fails its command alone")
+  @Test("A value that the store refuses fails only its own command")
   func poison() async throws {
     let store = FaultyStore { String(decoding: $0.data, as: UTF8.self).contains("13") }
     try await withProcessor(store) { processor in
@@ -94,12 +94,12 @@ struct CommandProcessorTests {
     }
   }
 
-  @Test("a batch whose outcome is unknown is sent again, and its effect is found or made, once")
+  @Test("A batch with an unknown outcome is sent again and takes effect exactly once")
   func resending() async throws {
     let store = FaultyStore()
     try await withProcessor(store) { processor in
       _ = try await processor.execute(Count(ids: ["a"]))
-      // The append takes effect, and its response is lost; then the store is away for a moment.
+      // The append takes effect, but its response is lost, and then the store is briefly unavailable.
       await store.before { inner async throws(EventStoreError) in
         _ = await inner.append(await store.batches.last!)
         throw .outcomeUnknown("lost")
@@ -113,7 +113,7 @@ struct CommandProcessorTests {
     #expect(await store.inner.head() == Position(3))
   }
 
-  @Test("past the deadline an unknown outcome is said to be unknown, and the same key then tells the truth")
+  @Test("After the deadline the outcome is reported as unknown, and repeating the key gives the response")
   func unknownOutcome() async throws {
     let store = FaultyStore()
     var limits = CommandProcessor<FaultyStore>.Limits()
@@ -137,7 +137,7 @@ struct CommandProcessorTests {
     #expect(await store.inner.head() == Position(1))
   }
 
-  @Test("after a lost response no other failure is taken for 'nothing was stored'")
+  @Test("After a lost response, no other failure is reported as 'nothing was stored'")
   func lostThenRefused() async throws {
     let store = FaultyStore()
     var limits = CommandProcessor<FaultyStore>.Limits()
@@ -164,7 +164,7 @@ struct CommandProcessorTests {
     }
   }
 
-  @Test("states larger than the cache do not keep a command from being decided")
+  @Test("Commands work with states that are larger than the cache")
   func tinyCache() async throws {
     let store = FaultyStore()
     for id in ["a", "b", "c"] { await add(id, 1, to: store.inner) }
@@ -178,7 +178,7 @@ struct CommandProcessorTests {
     }
   }
 
-  @Test("a command that waits longer than its patience is refused while the batch before it still hangs")
+  @Test("A command that waits longer than its patience is rejected while the batch before it hangs")
   func impatience() async throws {
     let store = FaultyStore()
     let (entered, release) = (AsyncStream<Void>.makeStream(), AsyncStream<Void>.makeStream())
@@ -202,7 +202,7 @@ struct CommandProcessorTests {
       await #expect { _ = try await processor.execute(Count(ids: ["a"])) } throws: {
         if case .overloaded = $0 as? CommandError { true } else { false }
       }
-      // Of its key nobody can say yet that nothing is stored.
+      // The hanging batch may still store this key, so its outcome is unknown.
       await #expect { _ = try await follower.value } throws: {
         if case .outcomeUnknown = $0 as? CommandError { true } else { false }
       }
@@ -213,7 +213,7 @@ struct CommandProcessorTests {
     #expect(await store.inner.head() == Position(1))
   }
 
-  @Test("an append that is lost after longer than the resend patience is sent again all the same")
+  @Test("An append that is lost after more than the resend patience is still sent again")
   func slowLoss() async throws {
     let store = FaultyStore()
     var limits = CommandProcessor<FaultyStore>.Limits()
@@ -229,7 +229,7 @@ struct CommandProcessorTests {
     #expect(await store.batches.count == 2)
   }
 
-  @Test("what was lost before a restore is not said to be stored nowhere after it")
+  @Test("An append lost before a restore keeps its unknown outcome after the restore")
   func lossAndRestore() async throws {
     let store = FaultyStore()
     await store.before { _ async throws(EventStoreError) in throw .outcomeUnknown("lost") }
@@ -239,7 +239,7 @@ struct CommandProcessorTests {
       await #expect { _ = try await processor.execute(Count(ids: ["a"])) } throws: {
         if case .outcomeUnknown = $0 as? CommandError { true } else { false }
       }
-      // Nobody else is concerned.
+      // Other commands are not affected.
       let other = try await processor.response(Count(ids: ["b"]), .fresh())
       #expect(other == "v1 true @1")
     }

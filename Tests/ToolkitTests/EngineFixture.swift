@@ -17,7 +17,7 @@ import Testing
 enum ThingEvent: DomainEvent, Hashable {
   case happened, returned, ended, fragile, unknown, shared, ignored
 
-  /// The wire names are those of a case, with a capital letter.
+  /// The wire names are the names of the cases with a capital letter.
   init?(name: String) {
     let all: [ThingEvent] = [.happened, .returned, .ended, .fragile, .unknown, .shared, .ignored]
     guard let event = all.first(where: { $0.name == name }) else { return nil }
@@ -39,7 +39,7 @@ struct Thing: Aggregate {
   mutating func apply(_ event: ThingEvent) {}
 }
 
-/// Counts each stream's events, and remembers their order; sums what the streams have, by their names' last digits.
+/// Counts each stream's events and records their order; sums the counts by the last digits of the streams' names.
 struct Counting: ReadModel {
   struct Row: Sendable, Codable {
     var count = 0
@@ -49,9 +49,9 @@ struct Counting: ReadModel {
 
   var name = "counting"
   var version = 1
-  /// Called for each batch, before it is folded.
+  /// Called for each batch before it is folded.
   var preparing: @Sendable () throws -> Void = {}
-  /// How many of the last digits.
+  /// The number of last digits.
   var digits = 1
 
   let columns = [Column<Row>("count", \.count)]
@@ -84,17 +84,17 @@ struct Counting: ReadModel {
 
 let tables = readModelsSchema([Projection(Counting())])
 
-/// How events come to the projectors of a test.
+/// How events reach the projectors of a test.
 enum Feed: CaseIterable { case rabbitMQ, postgres }
 
-/// A store, a feed and projectors, in one database and one virtual host of a test's own.
+/// A store, a feed and projectors, in the test's own database and virtual host.
 struct Engine: Sendable {
   var feed = Feed.rabbitMQ
   var pool = FreshDatabase.current.pool(.init(size: 24, acquireTimeout: .seconds(60)))
   var broker: RabbitMQConfiguration { FreshVirtualHost.current.configuration }
   var store: PostgresEventStore { PostgresEventStore(pool) }
 
-  /// The projectors, and what feeds them.
+  /// The projectors and the services of their feed.
   func feeding(_ projectors: Projector...) -> [any Service] {
     switch feed {
     case .rabbitMQ: [relay()] + projectors
@@ -104,7 +104,7 @@ struct Engine: Sendable {
 
   func relay(integrating: Bool = false) -> Relay {
     var settings = Relay.Settings()
-    // One that expires while the relay is only slow begins anew at the store's end, and no test here is about that.
+    // A relay that loses its lease while it is slow restarts at the store's end. No test here covers that.
     settings.leaseDuration = .seconds(60)
     settings.following.pollInterval = .milliseconds(100)
     return Relay(
@@ -120,7 +120,7 @@ struct Engine: Sendable {
     beside other: Counting? = nil, preparing: @escaping @Sendable () throws -> Void = {}
   ) -> Projector {
     var settings = Projector.Settings()
-    // Long enough for a busy machine to renew in time.
+    // Long enough for a busy machine to renew it in time.
     settings.leaseDuration = .seconds(4)
     settings.headInterval = headInterval
     settings.haltRetry = .milliseconds(300)
@@ -144,7 +144,7 @@ struct Engine: Sendable {
     }
   }
 
-  /// Has the tables made as a new version of the read model has them.
+  /// Migrates the tables to a new version of the read model.
   func migrate(toVersion version: Int) async throws {
     var model = Counting()
     model.version = version
@@ -161,7 +161,7 @@ struct Engine: Sendable {
     _ = try await store.append(AppendBatch(expectedVersions: [:], events: events))
   }
 
-  /// Waits until a lone projector has all assignments, and receives the live feed.
+  /// Waits until a lone projector has all assignments and receives the live feed.
   func expectFeed(of projector: Projector) async throws {
     try await eventually("the feed is connected") {
       let owned = try await pool.query("select 1 from projections.checkpoints where owner is not null").count
@@ -169,8 +169,8 @@ struct Engine: Sendable {
     }
   }
 
-  /// Appends to all of 20 streams until every event so far has come through the feed: those that come until
-  /// the relay leads are not published, and the next of each partition shows the gap.
+  /// Appends to all 20 streams until every event so far has come through the feed. Events from before the relay leads
+  /// are not published; the next event of each partition reveals that gap.
   func expectFlow(_ rounds: inout Int) async throws {
     var count = rounds
     try await eventually("the feed flows") {
@@ -203,7 +203,7 @@ struct Engine: Sendable {
 }
 
 /// Runs services while `body` lasts, then shuts them down gracefully.
-/// - Parameter metrics: records what these services count and time.
+/// - Parameter metrics: Records the metrics of these services.
 func withServices(
   _ services: [any Service], _ metrics: TestMetrics? = nil, _ body: () async throws -> Void
 ) async throws {

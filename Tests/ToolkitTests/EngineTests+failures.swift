@@ -10,7 +10,7 @@ import Testing
 
 @testable import Projections
 
-/// Throws while it is told to, and counts how often.
+/// Throws while it is on, and counts how often.
 private final class Fault: Sendable {
   private let error: any Error
   private let isOn = Atomic(true)
@@ -31,10 +31,10 @@ private final class Fault: Sendable {
 private struct Classified: ClassifiedError { let failureKind: FailureKind }
 private struct Surprise: Error {}
 
-// What goes wrong beside the events (decision 16).
+// Failures that the events did not cause (decision 16).
 extension EngineTests {
   @Test(
-    "a server that fails, or a history that has changed, while a projection asks for what it needs parks no stream",
+    "A server failure or changed history while a projection prepares a batch parks no stream",
     .freshVirtualHost, .freshDatabase(eventStoreSchema, projectionsSchema, tables),
     arguments: Feed.allCases, [FailureKind.retry, .historyChanged])
   func infrastructure(feed: Feed, kind: FailureKind) async throws {
@@ -42,7 +42,7 @@ extension EngineTests {
     let fault = Fault(Classified(failureKind: kind))
     try await withServices([engine.projector { try fault.strike() }]) {
       try await engine.append(20)
-      // Each time all of it comes again: a batch that were divided would come to single events by then.
+      // The whole batch comes again each time. A bisected batch would be down to single events by then.
       try await eventually("it has failed again and again") { fault.count > 8 }
       #expect(try await engine.pool.query("select 1 from projections.parked").isEmpty)
       #expect(try await engine.pool.query("select 1 from projections.checkpoints where halted_at is not null").isEmpty)
@@ -52,7 +52,7 @@ extension EngineTests {
   }
 
   @Test(
-    "a write store that does not answer while a new version is to serve holds up nothing of what serves",
+    "A write store that hangs during an activation does not block the serving generation",
     .freshVirtualHost, .freshDatabase(eventStoreSchema, projectionsSchema, tables))
   func slowWriteStore() async throws {
     let engine = Engine()
@@ -79,7 +79,7 @@ extension EngineTests {
         """
       ).count > 0
     }
-    // As every commit of the serving generation does; fails at once where somebody holds its checkpoints.
+    // Every commit of the serving generation locks these rows. This fails at once if its checkpoints are locked.
     try await engine.pool.query(
       "select 1 from projections.checkpoints where generation = 1 for update nowait")
     try await writeStore.execute("rollback")
@@ -87,7 +87,7 @@ extension EngineTests {
   }
 
   @Test(
-    "a server process that hangs holds up the read model that uses it, until its time is over, and no other",
+    "A hung server process blocks only the read model that uses it, until its timeout",
     .freshVirtualHost, .whenThereIsRoom)
   func hungServerProcess() async throws {
     let server = try PrivateServer(.postgres)
@@ -112,7 +112,7 @@ extension EngineTests {
       try await engine.append(20)
       try await expectCount(20, of: "counting")
       try await expectCount(20, of: "other")
-      // Where it waits for the table it holds no row that its successor needs.
+      // While it waits for the table, it holds no row that its successor needs.
       let locking = try await PostgresConnection.connect(configuration)
       try await locking.execute("begin; lock table read_models.counting_g1 in access exclusive mode")
       try await engine.append(20)
@@ -133,7 +133,7 @@ extension EngineTests {
   }
 
   @Test(
-    "an error that nobody has classified stops its partitions, says so, and parks no stream", .freshVirtualHost,
+    "An unclassified error halts its partitions with a reason, and parks no stream", .freshVirtualHost,
     .freshDatabase(eventStoreSchema, projectionsSchema, tables),
     arguments: Feed.allCases)
   func unclassified(feed: Feed) async throws {
@@ -161,7 +161,7 @@ extension EngineTests {
   }
 
   @Test(
-    "a lane that fails for long leaves its assignments to others, is counted, and goes on once nothing fails",
+    "A lane that keeps failing is suspended and counted, and its events are applied once it recovers",
     .freshVirtualHost, .freshDatabase(eventStoreSchema, projectionsSchema, tables),
     arguments: Feed.allCases)
   func standingAside(feed: Feed) async throws {
@@ -179,7 +179,7 @@ extension EngineTests {
   }
 
   @Test(
-    "a retry that takes several transactions tells readers of each of them", .freshVirtualHost,
+    "A retry that takes several transactions updates the parked position in each of them", .freshVirtualHost,
     .freshDatabase(eventStoreSchema, projectionsSchema, tables),
     arguments: Feed.allCases)
   func pagedRetry(feed: Feed) async throws {
@@ -207,7 +207,7 @@ extension EngineTests {
       try await engine.pool.query("update projections.parked set request = 'retry'")
       try await engine.expectComplete(streams: 2, of: 18)
     }
-    // From the third to the eighteenth, five at a time.
+    // Events 3 to 18 are retried in pages of five, so the position moves to 8, 13 and 18.
     let events = try await engine.pool.query(
       """
       select version from event_store.events e join seen s using (version, position) where e.stream = 'thing-0'

@@ -11,10 +11,10 @@ import Testing
 
 @testable import Projections
 
-// Generations of a projection, and projections beside one another.
+// Generations of a projection, and projections side by side.
 extension EngineTests {
   @Test(
-    "what is wrong with one projection holds up no other", .freshVirtualHost,
+    "A broken projection does not block another one", .freshVirtualHost,
     .freshDatabase(eventStoreSchema, projectionsSchema, tables),
     arguments: Feed.allCases)
   func oneBroken(feed: Feed) async throws {
@@ -28,7 +28,8 @@ extension EngineTests {
   }
 
   @Test(
-    "a new version with streams that it cannot take does not serve by itself, nor a number twice", .freshVirtualHost,
+    "A new version with a parked stream is not activated by itself, and no generation number is reused",
+    .freshVirtualHost,
     .freshDatabase(eventStoreSchema, projectionsSchema, tables),
     arguments: Feed.allCases)
   func unfitVersion(feed: Feed) async throws {
@@ -65,7 +66,7 @@ extension EngineTests {
   }
 
   @Test(
-    "a generation is thrown away while workers write to it", .freshVirtualHost,
+    "A generation can be dropped while workers write to it", .freshVirtualHost,
     .freshDatabase(eventStoreSchema, projectionsSchema, tables),
     arguments: Feed.allCases)
   func dropUnderLoad(feed: Feed) async throws {

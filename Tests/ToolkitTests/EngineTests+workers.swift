@@ -15,7 +15,7 @@ import Testing
 // Several workers, versions and histories.
 extension EngineTests {
   @Test(
-    "what is refused by the dozen, or unknown to this build, stops its partition and parks nothing more",
+    "Many refused events or an unknown event halt the partition, without parking more streams",
     .freshVirtualHost, .freshDatabase(eventStoreSchema, projectionsSchema, tables), arguments: Feed.allCases,
     ["refused", "unknown"])
   func halting(feed: Feed, by cause: String) async throws {
@@ -42,14 +42,14 @@ extension EngineTests {
     }
   }
 
-  /// How many assignments each worker has, sorted; those of nobody count as worker nil.
+  /// The number of assignments of each worker, sorted; unowned assignments count as one worker.
   private func shares(_ engine: Engine) async throws -> [Int] {
     try await engine.pool.query("select count(*) from projections.checkpoints group by owner order by 1")
       .decode(Int.self)
   }
 
   @Test(
-    "workers share the assignments evenly; one that comes gets its share, and that of one who leaves goes to the others",
+    "Workers share the assignments evenly, also after one joins or leaves",
     .freshVirtualHost, .freshDatabase(eventStoreSchema, projectionsSchema, tables),
     arguments: Feed.allCases)
   func sharing(feed: Feed) async throws {
@@ -74,7 +74,7 @@ extension EngineTests {
   }
 
   @Test(
-    "assignments that were lost to a worker that then died are found, though nothing happens in them",
+    "A projector gets back assignments from a worker that died, even without new events",
     .freshVirtualHost,
     .freshDatabase(eventStoreSchema, projectionsSchema, tables),
     arguments: Feed.allCases)
@@ -87,7 +87,7 @@ extension EngineTests {
           == Partitioning.standard.count
       }
       let owner = try await engine.pool.query("select distinct owner from projections.checkpoints").value(UUID.self)
-      // One by one: the worker reports on all of them in an order of its own.
+      // One at a time: the worker renews all of them in another order, so one statement could deadlock.
       for partition in Int32(0)..<10 {
         try await engine.pool.query(
           "update projections.checkpoints set owner = gen_random_uuid() where partition = \(partition)")
@@ -101,7 +101,7 @@ extension EngineTests {
   }
 
   @Test(
-    "what the read store loses of the last transactions, as it may in a crash, is applied again, though nothing happens and no connection ends",
+    "Commits that the read store lost in a crash are applied again, even without new events",
     .freshVirtualHost, .freshDatabase(eventStoreSchema, projectionsSchema, tables), arguments: Feed.allCases)
   func lostCommits(feed: Feed) async throws {
     let engine = Engine(feed: feed)
@@ -109,7 +109,7 @@ extension EngineTests {
     try await engine.append(60)
     try await withServices([engine.projector()], metrics) {
       try await engine.expectComplete(of: 3)
-      // All of it, as of one moment.
+      // Undoes everything at one moment.
       try await FreshDatabase.current.connect().execute(
         """
         begin;
@@ -126,7 +126,7 @@ extension EngineTests {
   }
 
   @Test(
-    "an owner that has lost its assignments changes nothing", .freshVirtualHost,
+    "A worker that has lost its assignments cannot write", .freshVirtualHost,
     .freshDatabase(eventStoreSchema, projectionsSchema, tables))
   func fencing() async throws {
     let engine = Engine()
@@ -141,7 +141,7 @@ extension EngineTests {
       AssignmentStore(generation: generation, worker: UUID(), lane: 0, lanes: 1)
     )
     let assignment = try await old.claim(16, on: pool)[0]
-    // The old one has no row among the workers: it counts as gone.
+    // The old worker has no row among the workers, so it counts as gone.
     #expect(try await new.claim(16, on: pool).count == Partitioning.standard.count)
     let advance = AssignmentStore.Advance(
       partition: assignment.partition, from: assignment.checkpoint,
@@ -160,12 +160,12 @@ extension EngineTests {
     }
     #expect(try await pool.query("select 1 from read_models.counting").isEmpty)
     try await write([], of: new)
-    // The same step twice: the checkpoint is not where it was.
+    // The same step a second time: the checkpoint has moved.
     await #expect { try await write([], of: new) } throws: { isFenced($0) }
   }
 
   @Test(
-    "a store with another history is recognised, and nothing is written", .freshVirtualHost,
+    "A store with another history is detected, and nothing is written", .freshVirtualHost,
     .freshDatabase(eventStoreSchema, projectionsSchema, tables),
     arguments: Feed.allCases)
   func fork(feed: Feed) async throws {
@@ -184,13 +184,13 @@ extension EngineTests {
           "select 1 from projections.checkpoints where mode = 'forked' and error like '%history id%'"
         ).count == Partitioning.standard.count
       }
-      // Nothing can be written any more.
+      // Nothing is written any more.
       #expect(try await engine.pool.query("select sum(count)::bigint from read_models.counting").value(Int.self) == 100)
     }
   }
 
   @Test(
-    "rows are deleted, and events that concern no row only move the checkpoint", .freshVirtualHost,
+    "Rows can be deleted, and events without a row only move the checkpoint", .freshVirtualHost,
     .freshDatabase(eventStoreSchema, projectionsSchema, tables),
     arguments: Feed.allCases)
   func deletion(feed: Feed) async throws {
@@ -209,7 +209,7 @@ extension EngineTests {
   }
 
   @Test(
-    "finer partitions serve once each of them has come as far as the coarser one around it, or has no more events",
+    "Finer partitions serve once each has reached its coarser one or has no more events",
     .freshVirtualHost, .freshDatabase(eventStoreSchema, projectionsSchema, tables))
   func finerPartitions() async throws {
     let engine = Engine()
@@ -245,7 +245,7 @@ extension EngineTests {
   }
 
   @Test(
-    "a new version, or another number of partitions, is built beside what serves, and serves once it has caught up",
+    "A new version or partition count is built beside the serving generation, and serves once caught up",
     .freshVirtualHost, .freshDatabase(eventStoreSchema, projectionsSchema, tables),
     arguments: Feed.allCases, [(2, 16), (1, 8)])
   func newVersion(feed: Feed, new: (version: Int, partitions: Int)) async throws {
@@ -269,7 +269,7 @@ extension EngineTests {
           try await engine.pool.query("select sum(count)::bigint from read_models.counting_g1").value(Int.self) == 300
         }
       }
-      // And back again, once nobody keeps the new one up.
+      // The old one serves again once no worker maintains the new one.
       try await eventually("the old one serves again") {
         try await engine.pool.query("select generation from projections.generations where state = 'serving'")
           .value(Int.self) == 1

@@ -14,12 +14,12 @@ import Testing
 @Suite("Relay and projector", .tags(.integration), .needsServers)
 struct EngineTests {
   @Test(
-    "events come through the feed alone, each once and in order", .freshVirtualHost,
+    "Events arrive through the feed alone, each once and in order", .freshVirtualHost,
     .freshDatabase(eventStoreSchema, projectionsSchema, tables),
     arguments: Feed.allCases)
   func feedAlone(feed: Feed) async throws {
     let engine = Engine(feed: feed)
-    // Heads are looked at once, at the start: what comes later comes by the feed, or not at all.
+    // The heads are read once, at the start. Later events come through the feed or not at all.
     let projector = engine.projector(headInterval: .seconds(3600))
     try await withServices(engine.feeding(projector)) {
       try await engine.expectFeed(of: projector)
@@ -31,27 +31,27 @@ struct EngineTests {
   }
 
   @Test(
-    "what was stored before anybody listened is caught up", .freshVirtualHost,
+    "A projector catches up with events stored before it started", .freshVirtualHost,
     .freshDatabase(eventStoreSchema, projectionsSchema, tables),
     arguments: Feed.allCases)
   func catchUp(feed: Feed) async throws {
     let engine = Engine(feed: feed)
     for _ in 0..<10 { try await engine.append(200) }
     try await withServices([engine.projector()]) { try await engine.expectComplete(of: 100) }
-    // And a restart goes on where it stood, whatever the size of its batches.
+    // After a restart it continues from its checkpoint, with any batch size.
     try await engine.append(200)
     try await withServices([engine.projector(batchSize: 1)]) { try await engine.expectComplete(of: 110) }
-    // Or of the memory that there is for them.
+    // And with any memory limit.
     try await engine.append(200)
     try await withServices([engine.projector(memory: 1)]) { try await engine.expectComplete(of: 120) }
   }
 
   @Test(
-    "a row belongs to one stream: another that claims it is parked, and replaces nothing", .freshVirtualHost,
+    "A row belongs to one stream, and another stream that claims it is parked", .freshVirtualHost,
     .freshDatabase(eventStoreSchema, projectionsSchema, tables), arguments: Feed.allCases, [1, 100])
   func sharedRow(feed: Feed, others: Int) async throws {
     let engine = Engine(feed: feed)
-    // With many new rows in the batch, and with few.
+    // The batch has one new row or many.
     try await engine.append(others, streams: others)
     for stream in ["thing-p", "thing-q"] {
       _ = try await engine.store.append(
@@ -75,7 +75,8 @@ struct EngineTests {
   }
 
   @Test(
-    "without a relay, and with the broker's connections cut, the store heals everything", .freshVirtualHost,
+    "Without a relay, and with broken connections to the broker, projectors read all events from the store",
+    .freshVirtualHost,
     .freshDatabase(eventStoreSchema, projectionsSchema, tables))
   func healing() async throws {
     let engine = Engine()
@@ -96,19 +97,19 @@ struct EngineTests {
   }
 
   @Test(
-    "a projector whose queue is purged or deleted, or whose consumer the broker cancels, goes on and misses nothing",
+    "A projector misses nothing if its queue is purged or deleted or its consumer cancelled",
     .freshVirtualHost, .freshDatabase(eventStoreSchema, projectionsSchema, tables),
     arguments: ["purge", "delete", "cancel"])
   func attackedQueue(attack: String) async throws {
     let engine = Engine()
-    // Nobody compares with the heads: what the queue loses is found by the gap before the next event that comes through it.
+    // The heads are not read. The next event through the queue reveals the gap.
     let projector = engine.projector(headInterval: .seconds(3600))
     try await withServices([engine.relay(), projector]) {
       try await engine.expectFeed(of: projector)
       var rounds = 0
       try await engine.expectFlow(&rounds)
       async let attacked = FreshVirtualHost.current.attackQueue(attack)
-      // Before, while and after it happens.
+      // Appends before, during and after the attack.
       for _ in 0..<50 {
         try await engine.append(20)
         rounds += 1
@@ -121,7 +122,7 @@ struct EngineTests {
   }
 
   @Test(
-    "a feed whose exchange was deleted flows again", .freshVirtualHost,
+    "The feed continues after its exchange was deleted", .freshVirtualHost,
     .freshDatabase(eventStoreSchema, projectionsSchema, tables))
   func deletedExchange() async throws {
     let engine = Engine()
@@ -137,7 +138,7 @@ struct EngineTests {
   }
 
   @Test(
-    "an event that is refused parks its stream alone, and a retry brings it back in order", .freshVirtualHost,
+    "A refused event parks only its stream, and a retry applies its events in order", .freshVirtualHost,
     .freshDatabase(eventStoreSchema, projectionsSchema, tables),
     arguments: Feed.allCases)
   func poison(feed: Feed) async throws {
@@ -162,7 +163,7 @@ struct EngineTests {
       #expect(
         try await engine.pool.query("select count from read_models.counting where key = 'thing-7'").value(Int.self) == 2
       )
-      // In vain, as long as the cause is there.
+      // A retry fails as long as the cause remains.
       try await engine.pool.query("update projections.parked set request = 'retry'")
       try await eventually("it was tried again") {
         try await engine.pool.query("select attempts from projections.parked").value(Int.self) == 2
@@ -176,7 +177,7 @@ struct EngineTests {
   }
 
   @Test(
-    "what comes for a parked stream at the moment of a retry is not left out", .freshVirtualHost,
+    "Events that arrive for a parked stream during its retry are not lost", .freshVirtualHost,
     .freshDatabase(eventStoreSchema, projectionsSchema, tables),
     arguments: Feed.allCases)
   func retryInTraffic(feed: Feed) async throws {
@@ -206,7 +207,7 @@ struct EngineTests {
   }
 
   @Test(
-    "a transaction whose process sleeps gives its locks back with its lease", .freshVirtualHost,
+    "A transaction of a sleeping process loses its locks when its lease expires", .freshVirtualHost,
     .freshDatabase(eventStoreSchema, projectionsSchema, tables),
     arguments: Feed.allCases)
   func sleepingTransaction(feed: Feed) async throws {
@@ -214,7 +215,7 @@ struct EngineTests {
     try await withServices([engine.projector()]) {
       try await engine.append(20)
       try await engine.expectComplete(of: 1)
-      // Then the worker has nothing left to report of its assignments, in another order than the sleeper's.
+      // The worker must not report on its assignments now: it locks them in another order than the sleeper.
       try await eventually("all assignments are live") {
         try await engine.pool.query("select 1 from projections.checkpoints where mode = 'live'").count
           == Partitioning.standard.count
@@ -230,7 +231,7 @@ struct EngineTests {
   }
 
   @Test(
-    "an event that is given up is recorded, and its stream goes on behind it", .freshVirtualHost,
+    "A discarded event is recorded, and its stream continues after it", .freshVirtualHost,
     .freshDatabase(eventStoreSchema, projectionsSchema, tables),
     arguments: Feed.allCases)
   func discarding(feed: Feed) async throws {

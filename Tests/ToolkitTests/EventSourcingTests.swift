@@ -6,7 +6,7 @@ import Testing
 struct EventSourcingTests {
   // Computed by an independent program (Python) from the definition in `StreamID.hash`.
   @Test(
-    "the hash of a stream is what it was",
+    "The hash of a stream never changes",
     arguments: [
       ("order-1", 18715), ("order-2", 43722), ("product-LANTERN", 58054), ("customer-ada", 53235), ("a-é", 14003),
     ] as [(String, UInt16)])
@@ -14,7 +14,7 @@ struct EventSourcingTests {
     #expect(StreamID(rawValue: name).hash == expected)
   }
 
-  @Test("names that are spelled in other bytes are other streams, though Swift takes the texts for the same")
+  @Test("Names with different bytes are different streams, even if Swift compares them as equal")
   func spelling() {
     let (composed, decomposed, kelvin) = ("thing-\u{E9}", "thing-e\u{301}", "thing-\u{212A}")
     #expect(composed == decomposed && kelvin == "thing-K")
@@ -24,15 +24,15 @@ struct EventSourcingTests {
     #expect(ExactText("a") == ExactText("a") && ExactText("a") != ExactText("ab") && ExactText("") == ExactText(""))
   }
 
-  @Test("streams spread evenly over partitions")
+  @Test("Streams spread evenly over partitions")
   func spread() {
     var counts = Array(repeating: 0, count: 64)
     for n in 0..<64_000 { counts[Partitioning.finest.partition(of: StreamID(rawValue: "order-\(n)")).index] += 1 }
-    // 1000 expected each; six standard deviations are 190.
+    // 1,000 are expected in each; six standard deviations are 190.
     #expect(counts.allSatisfy { (810...1190).contains($0) })
   }
 
-  @Test("fewer partitions are unions of more", arguments: Partitioning.allowed)
+  @Test("A coarser partition is a union of finer ones", arguments: Partitioning.allowed)
   func partitions(count: Int) throws {
     let partitioning = try #require(Partitioning(count: count))
     #expect(partitioning.partitions.flatMap(\.buckets) == Array(0..<64))
@@ -42,17 +42,17 @@ struct EventSourcingTests {
     }
   }
 
-  @Test("a number of partitions that is not offered is none", arguments: [-1, 0, 3, 65, 128])
+  @Test("An unsupported number of partitions is rejected", arguments: [-1, 0, 3, 65, 128])
   func wrongPartitions(count: Int) { #expect(Partitioning(count: count) == nil) }
 
-  @Test("category and id are found in a stream's name")
+  @Test("A stream's name contains its category and id")
   func names() {
     let stream = StreamID(category: "order", id: "a-b-c")
     #expect(stream.rawValue == "order-a-b-c" && stream.category == "order" && stream.id == "a-b-c")
   }
 
   @Test(
-    "RFC 3339 is read and written in UTC",
+    "RFC 3339 times are parsed and formatted in UTC",
     arguments: [
       ("2026-11-21T09:30:00Z", "2026-11-21T09:30:00Z"), ("2026-11-21t09:30:00.5z", "2026-11-21T09:30:00.500Z"),
       ("2026-11-21T09:30:00.123456789+01:30", "2026-11-21T08:00:00.123456Z"),
@@ -63,7 +63,7 @@ struct EventSourcingTests {
   func times(text: String, written: String) { #expect(Timestamp(text)?.description == written) }
 
   @Test(
-    "what is not RFC 3339 is no time",
+    "Text that is not RFC 3339 is not a time",
     arguments: [
       "", "2026-11-21", "2026-11-21T09:30:00", "2026-11-21T09:30Z", "2026-13-01T00:00:00Z", "2026-02-29T00:00:00Z",
       "2026-11-21T24:00:00Z", "2026-11-21T09:60:00Z", "2026-06-30T23:59:60Z", "2026-11-21T09:30:00.Z",
@@ -73,14 +73,14 @@ struct EventSourcingTests {
   func wrongTimes(text: String) { #expect(Timestamp(text) == nil) }
 
   @Test(
-    "an instant that RFC 3339 cannot write is written all the same",
+    "A time outside the range of RFC 3339 still has a text",
     arguments: [Int64.min, -62_135_596_800_000_001, .max])
   func distantTimes(microseconds: Int64) {
     let time = Timestamp(microsecondsSince1970: microseconds)
     #expect(!Timestamp.range.contains(time) && Timestamp(time.description) == nil && !time.date.contains("T"))
   }
 
-  @Test("days since the Gregorian calendar began are read as they were written, and as Foundation has them")
+  @Test("Dates of the Gregorian calendar survive a round trip and match Foundation")
   func days() throws {
     var calendar = Calendar(identifier: .iso8601)
     calendar.timeZone = TimeZone(identifier: "UTC")!
@@ -97,7 +97,7 @@ struct EventSourcingTests {
     String(repeating: "0", count: max(0, width - String(n).count)) + String(n)
   }
 
-  @Test("an id carries its time, version and variant, and later ids sort later")
+  @Test("An id contains its time, version and variant, and later ids sort later")
   func ids() {
     let early = UUID.v7(at: Timestamp(microsecondsSince1970: 1_700_000_000_000_000)).uuidString
     let late = UUID.v7(at: Timestamp(microsecondsSince1970: 1_700_000_000_001_000)).uuidString

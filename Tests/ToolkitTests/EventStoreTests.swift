@@ -7,7 +7,7 @@ import Testing
 
 @testable import CounterflowTesting
 
-/// The stores that must behave alike.
+/// The event stores, which must behave alike.
 enum StoreKind: String, CaseIterable, CustomTestStringConvertible {
   case memory, postgres
 
@@ -24,17 +24,17 @@ enum StoreKind: String, CaseIterable, CustomTestStringConvertible {
 private let a = StreamID(rawValue: "thing-a")
 private let b = StreamID(rawValue: "thing-b")
 
-@Suite("Event stores, in memory and PostgreSQL alike", .tags(.integration), .needsServers)
+@Suite("Event stores, in memory and on PostgreSQL", .tags(.integration), .needsServers)
 struct EventStoreTests {
   @Test(
-    "they do what every store must", .freshDatabase(eventStoreSchema), arguments: StoreKind.allCases,
+    "Every store passes each conformance check", .freshDatabase(eventStoreSchema), arguments: StoreKind.allCases,
     EventStoreCheck.all)
   func conformance(kind: StoreKind, check: EventStoreCheck) async throws { try await check(kind.make()) }
 }
 
 @Suite("Event store on PostgreSQL", .tags(.integration), .needsServers)
 struct PostgresEventStoreTests {
-  @Test("events cannot be changed or removed, not even by the owner", .freshDatabase(eventStoreSchema))
+  @Test("Not even the owner can change or remove events", .freshDatabase(eventStoreSchema))
   func immutability() async throws {
     let pool = FreshDatabase.current.pool()
     _ = try await PostgresEventStore(pool).append(AppendBatch(expectedVersions: [:], events: [event(a)]))
@@ -46,7 +46,7 @@ struct PostgresEventStoreTests {
     #expect(try await pool.query("select count(*) from event_store.events").value(Int.self) == 1)
   }
 
-  @Test("an append notifies with its last position", .freshDatabase(eventStoreSchema))
+  @Test("An append notifies with its last position", .freshDatabase(eventStoreSchema))
   func notification() async throws {
     let listener = try await FreshDatabase.current.connect()
     var notifications = try await listener.notifications(on: [PostgresEventStore.channel]).makeAsyncIterator()
@@ -55,13 +55,13 @@ struct PostgresEventStoreTests {
     #expect(await notifications.next()?.payload == "2")
   }
 
-  @Test("a value that PostgreSQL does not take is refused, and takes no position", .freshDatabase(eventStoreSchema))
+  @Test("An event that PostgreSQL refuses fails the append and takes no position", .freshDatabase(eventStoreSchema))
   func refusal() async throws {
     let store = PostgresEventStore(FreshDatabase.current.pool())
     await #expect {
       _ = try await store.append(AppendBatch(expectedVersions: [:], events: [event(a, "not json")]))
     } throws: { if case .refused = $0 as? EventStoreError { true } else { false } }
-    // Larger than what the feeds can send.
+    // Larger than the feeds can send.
     let large = event(a, "\"\(String(repeating: "x", count: PostgresEventStore.maximumEventSize))\"")
     await #expect {
       _ = try await store.append(AppendBatch(expectedVersions: [:], events: [event(a), large]))
@@ -76,7 +76,7 @@ struct PostgresEventStoreTests {
   }
 
   @Test(
-    "an append whose connection is lost has an unknown outcome, and a store that is away has not",
+    "An append has an unknown outcome if its connection is lost, but not if the store is unreachable",
     .freshDatabase(eventStoreSchema))
   func loss() async throws {
     let database = FreshDatabase.current!
@@ -96,7 +96,7 @@ struct PostgresEventStoreTests {
     await #expect { _ = try await append.value } throws: {
       if case .outcomeUnknown = $0 as? EventStoreError { true } else { false }
     }
-    // Of a read nothing is unknown but what is there.
+    // A lost read has no unknown outcome: the store is only unavailable.
     try await blocker.execute("rollback; begin; lock table event_store.events in access exclusive mode")
     let read = Task { try await store.events(after: .start, limit: 1) }
     try await eventually("the read waits") { try await observer.query(waiting).count == 1 }

@@ -9,17 +9,17 @@ import Testing
 
 @testable import Projections
 
-@Suite("What errors mean")
+@Suite("Failure kinds")
 struct FailureKindTests {
   private struct Surprise: Error {}
 
   @Test(
-    "errors are classified by whose fault they are",
+    "Errors are classified by their cause",
     arguments: [
       (PostgresError(.connectionLost, ""), .retry), (PostgresError(.poolExhausted, ""), .retry),
       (PostgresError(.timeout, ""), .retry), (PostgresError(.closed, ""), .retry),
       (PostgresError(.server(.adminShutdown), ""), .retry), (PostgresError(.server(.deadlockDetected), ""), .retry),
-      // Of a primary that has become a standby.
+      // From a primary that has become a standby.
       (PostgresError(.server(SQLState(rawValue: "25006")), ""), .retry),
       (PostgresError(.server(.uniqueViolation), ""), .refused), (PostgresError(.server(.checkViolation), ""), .refused),
       (PostgresError(.server(.undefinedTable), ""), .programmingError),
@@ -34,7 +34,7 @@ struct FailureKindTests {
     ] as [(any Error, FailureKind)])
   func kinds(error: any Error, kind: FailureKind) { #expect(FailureKind(error) == kind, "\(error)") }
 
-  @Test("what a projection's own code throws is the event's fault, unless this build does not know the event")
+  @Test("An error of a projection's code is the event's fault, unless the build does not know the event")
   func places() {
     #expect(ProjectionFault(underlying: Surprise()).failureKind == .refused)
     #expect(ProjectionFault(underlying: PostgresError(.connectionLost, "")).failureKind == .refused)
@@ -43,7 +43,7 @@ struct FailureKindTests {
     )
   }
 
-  @Test("a connection to a foreign server is refused as another history", .freshDatabase(eventStoreSchema))
+  @Test("A connection to another server is rejected as a changed history", .freshDatabase(eventStoreSchema))
   func foreignServer() async throws {
     let database = FreshDatabase.current!
     let connection = try await database.connect()

@@ -13,7 +13,7 @@ struct FuzzTests {
     #"{"a":1,"b":2,"c":3,"d":4,"e":5,"f":6,"g":7,"h":8,"i":9,"j":10,"k":11,"l":12,"m":13,"n":14,"o":15,"p":16,"q":17}"#,
   ].map { Array($0.utf8) }
 
-  @Test("whatever the parser takes it writes so that it is the same again; what it does not take has a place")
+  @Test("Parsed JSON survives a round trip, and a parse error has a valid offset and a message")
   func json() {
     var fuzzer = Fuzzer(1)
     var taken = 0
@@ -30,7 +30,7 @@ struct FuzzTests {
         }
       }
     }
-    // Otherwise only refusals were tried.
+    // Otherwise only invalid inputs were tried.
     #expect(taken > Fuzzer.count / 100 && taken < Fuzzer.count)
   }
 
@@ -56,7 +56,7 @@ struct FuzzTests {
       previous: .init(position: Position(7), eventID: Bool.random(using: &random) ? UUID() : nil), events: events)
   }
 
-  @Test("a message of the feed is read as it was written, and a damaged one as it then says, or refused")
+  @Test("A feed message survives a round trip, and damaged bytes give another message or an error")
   func feed() {
     var fuzzer = Fuzzer(2)
     var taken = 0
@@ -74,7 +74,7 @@ struct FuzzTests {
           continue
         }
         taken += 1
-        // As a projector looks at it, wherever the damage is.
+        // As a projector reads it, wherever the damage is.
         for event in read.batches.flatMap(\.events) {
           _ = (event.stream.category, event.stream.id, event.recordedAt.description)
         }

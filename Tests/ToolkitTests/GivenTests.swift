@@ -50,7 +50,7 @@ private struct Readings: ReadModel {
   ]
 }
 
-/// A row that is not read as it was written.
+/// A row that is decoded with another value than was encoded.
 private struct Lossy: ReadModel {
   struct Row: Codable {
     var last: Double
@@ -67,9 +67,9 @@ private struct Lossy: ReadModel {
   ]
 }
 
-@Suite("Tests of a domain without servers")
+@Suite("Domain tests without servers")
 struct GivenTests {
-  @Test("what is expected passes")
+  @Test("A result that matches the expectation passes")
   func passes() throws {
     try givenNothing().when(Read(value: 1)).then(Meter.self, .read(value: 1))
     try givenNothing().when(Read(value: 0)).thenNothing()
@@ -80,7 +80,7 @@ struct GivenTests {
     #expect(try full.when(Read(value: 3), id: "").rejection == .invalidID)
   }
 
-  @Test("anything else fails, and says what was expected and found")
+  @Test("Any other result fails with what was expected and what was found")
   func fails() throws {
     func expect(_ words: [String], _ body: () throws -> Void) {
       let error = #expect(throws: Mismatch.self) { try body() }
@@ -101,21 +101,21 @@ struct GivenTests {
     expect(["expected the rejection empty"]) { try rejected.thenRejected("empty") }
   }
 
-  @Test("a command that uses a stream it does not name, or names none, fails")
+  @Test("A command that uses an undeclared stream, or declares none, fails")
   func misuse() throws {
     #expect(throws: UndeclaredStream.self) { try givenNothing().when(Stray(named: ["a"])) }
     #expect(throws: Mismatch.self) { try givenNothing().when(Stray(named: [])) }
     try givenNothing().when(Stray(named: ["b"])).then(Meter.self, id: "b", .reset)
-    // Also where it is rejected for what it did not see.
+    // Also if the command is rejected because of a stream that it did not declare.
     #expect(throws: UndeclaredStream.self) { try givenNothing().when(StrayLook()) }
   }
 
-  @Test("an event that cannot be stored fails")
+  @Test("An event that cannot be stored fails")
   func unstorable() {
     #expect(throws: EncodingError.self) { try given(Meter.self, .read(value: .infinity)) }
   }
 
-  @Test("rows are folded, and one that is not read as it was written fails")
+  @Test("Rows are folded, and a row that does not survive a round trip fails")
   func rows() throws {
     let events = try given(Meter.self, .read(value: 1), .read(value: 2.5)).and(
       Meter.self, id: "2", .read(value: 3), .reset)

@@ -13,7 +13,7 @@ import Testing
 
 @Suite("Integration feed", .tags(.integration), .needsServers)
 struct IntegrationFeedTests {
-  /// Takes what is in the queue until there are `count` messages.
+  /// Consumes messages from the queue until there are `count`.
   private func take(_ count: Int, from queue: String, on connection: RabbitMQConnection) async throws -> [JSON] {
     let events = Taken()
     let taking = Task {
@@ -25,7 +25,7 @@ struct IntegrationFeedTests {
     }
     try await eventually("\(count) events are taken") { await events.all.count >= count }
     try await taking.value
-    // With its consumer, which would take more.
+    // This also closes its consumer, which would take more messages.
     await connection.close()
     return await events.all
   }
@@ -47,7 +47,7 @@ struct IntegrationFeedTests {
   }
 
   @Test(
-    "every event comes as a CloudEvent, in order; a successor goes on where the first relay stood", .freshVirtualHost,
+    "Every event arrives as a CloudEvent in order, and the next relay continues from the cursor", .freshVirtualHost,
     .freshDatabase(eventStoreSchema))
   func feed() async throws {
     let engine = Engine()
@@ -75,7 +75,7 @@ struct IntegrationFeedTests {
   }
 
   @Test(
-    "the largest event that the store takes comes through both feeds", .freshVirtualHost,
+    "The largest event that the store accepts comes through both feeds", .freshVirtualHost,
     .freshDatabase(eventStoreSchema, projectionsSchema, tables))
   func largest() async throws {
     let engine = Engine()
@@ -94,7 +94,7 @@ struct IntegrationFeedTests {
       }
       _ = try await engine.store.append(AppendBatch(expectedVersions: [:], events: events))
       rounds += 1
-      // What comes behind it comes too.
+      // Later events arrive too.
       try await engine.expectFlow(&rounds)
       try await engine.expectComplete(of: rounds)
       let taken = try await take(rounds * 20, from: name, on: connection)
@@ -103,7 +103,7 @@ struct IntegrationFeedTests {
   }
 
   @Test(
-    "a queue that refuses holds this feed back and no other, and loses nothing", .freshVirtualHost,
+    "A queue that refuses messages delays only the integration feed, and loses nothing", .freshVirtualHost,
     .freshDatabase(eventStoreSchema, projectionsSchema, tables))
   func refusal() async throws {
     let engine = Engine()
@@ -116,12 +116,12 @@ struct IntegrationFeedTests {
       var rounds = 0
       try await engine.expectFlow(&rounds)
       for _ in 0..<5 { try await engine.append(100) }
-      // The read tables have everything, by the live feed alone.
+      // The read tables have all events, through the live feed alone.
       try await engine.expectComplete(of: rounds + 25)
       let head = try await engine.store.head()
       let cursor = try await engine.pool.query("select position from event_store.cursors").value(Int64.self)
       #expect(cursor < head.rawValue)
-      // At least once: what was taken before the refusal comes again.
+      // At least once: messages from before the refusal are sent again.
       let taken = Taken()
       let taking = Task {
         for try await delivery in try await connection.consume(queue: name, prefetch: 5) {
@@ -141,7 +141,7 @@ struct IntegrationFeedTests {
   }
 
   @Test(
-    "after a restore the feed goes on from there, in the new history id", .freshVirtualHost,
+    "After a restore the feed continues from the restored position with the new history id", .freshVirtualHost,
     .freshDatabase(eventStoreSchema))
   func restore() async throws {
     let engine = Engine()
@@ -150,7 +150,7 @@ struct IntegrationFeedTests {
     try await engine.append(20)
     try await withServices([engine.relay(integrating: true)]) {
       let before = try await take(20, from: name, on: connection)
-      // As if the store had been restored to position 15.
+      // The same state as after a restore to position 15.
       try await engine.pool.query(
         "update event_store.identity set history_id = gen_random_uuid(), restored_position = 15")
       let again = try await FreshVirtualHost.current.connect()
@@ -161,7 +161,7 @@ struct IntegrationFeedTests {
   }
 
   @Test(
-    "someone else's client takes events from a quorum queue with a dead-letter queue (Examples/consume_events.py)",
+    "Examples/consume_events.py takes events from a quorum queue with a dead-letter queue",
     .freshVirtualHost, .freshDatabase(eventStoreSchema))
   func example() async throws {
     let engine = Engine()
@@ -171,7 +171,7 @@ struct IntegrationFeedTests {
       environment: ["AMQP_URL": FreshVirtualHost.current.url])
     try await withServices([engine.relay(integrating: true)]) {
       var placed = 0
-      // Events of before its queue was there are not for it.
+      // Its queue does not get events from before it existed.
       try await eventually("it has taken three") {
         placed += 1
         let events = ["OrderPlaced", "OrderCancelled"].map { type in

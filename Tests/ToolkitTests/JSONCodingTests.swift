@@ -45,7 +45,7 @@ private final class Dog: Animal {
   }
 }
 
-/// Goes back to a container when another one is open.
+/// Encodes into a container while a nested one is still open.
 private struct Interleaved: Encodable {
   enum Keys: CodingKey { case a, b, c }
   func encode(to encoder: any Encoder) throws {
@@ -106,7 +106,7 @@ struct JSONCodingTests {
     born: Timestamp("1815-12-10T00:00:00Z")!, isKnown: true,
     id: UUID(uuidString: "01A21A02-89A8-716C-95A4-FEBA891252C8")!)
 
-  @Test("a value is written in the order of its members, without those that are absent, and read again")
+  @Test("A value is encoded in the order of its members, without absent ones, and decoded again")
   func roundTrip() throws {
     let text = try encoded(ada)
     #expect(
@@ -123,7 +123,7 @@ struct JSONCodingTests {
     #expect(try decoded(dog, as: Dog.self).legs == 4)
   }
 
-  @Test("whatever Foundation reads of what is written is what was written")
+  @Test("Foundation decodes the same value from the encoded JSON, and the other way round")
   func againstFoundation() throws {
     var random = SplitMix(state: 20_261_127)
     let characters = Array("aé\"\\\n\u{1}𝄞/ ~")
@@ -149,7 +149,7 @@ struct JSONCodingTests {
   }
 
   @Test(
-    "what cannot be read says where and why",
+    "A decoding error says where and why",
     arguments: [
       ("{}", "/name: is missing"), ("[]", "must be an object, not an array"),
       (#"{"name":1}"#, "/name: must be a string, not a number"),
@@ -174,13 +174,13 @@ struct JSONCodingTests {
     #expect { try json.decode(Person.self) } throws: { "\($0)" == reason }
   }
 
-  @Test("what JSON has no form for, or what could not be read again, is refused")
+  @Test("Values without a JSON form, or that could not be decoded again, are rejected")
   func refused() {
     for number in [Double.nan, .infinity] { #expect(throws: EncodingError.self) { try encoded([number]) } }
     #expect(throws: EncodingError.self) { try encoded(UInt64.max) }
     #expect(throws: EncodingError.self) { try encoded(["a\0"]) }
     #expect(throws: EncodingError.self) { try encoded(Interleaved()) }
-    // An object and an array each, as deep as can be read.
+    // Each level is an object and an array; this is the deepest nesting that can be decoded.
     #expect(throws: Never.self) { try decoded(encoded(Nest(depth: 31)), as: Nest.self) }
     #expect(throws: EncodingError.self) { try encoded(Nest(depth: 32)) }
   }
@@ -200,7 +200,7 @@ struct CodableEventTests {
         schemaVersion: version, data: Array(data.utf8), metadata: [], recordedAt: .now))
   }
 
-  @Test("a case is a name, a schema version and data")
+  @Test("An event's case determines its name, schema version and data")
   func cases() throws {
     for (event, name, version, data) in [
       (AccountEvent.opened(owner: "Ada", limit: 5), "AccountOpened", 2, #"{"owner":"Ada","limit":5}"#),
@@ -215,7 +215,7 @@ struct CodableEventTests {
     #expect(try read("AccountOpened", 1, "{}") == .opened(owner: "nobody", limit: nil))
   }
 
-  @Test("an event that there is not, of another version, or with other data is never skipped")
+  @Test("An unknown event name or version, or wrong data, is an error and never skipped")
   func unknown() {
     for (type, version, data, error) in [
       ("AccountMoved", 1, "{}", EventDecodingError.unknownType("AccountMoved", schemaVersion: 1)),
@@ -230,7 +230,7 @@ struct CodableEventTests {
     }
   }
 
-  @Test("values without labels are refused, unless there is one that is an object")
+  @Test("Unlabelled values are rejected, except for a single object")
   func labels() {
     for event in [WrongEvent.bare("a"), .two(1, 2), .half(1, label: 2)] {
       #expect(throws: EncodingError.self) { try stored(event) }

@@ -24,7 +24,7 @@ private struct Tree: Codable {
   var branches: [Tree]
 }
 
-/// Takes nothing but what nobody would try.
+/// Decodes from a value that no example guesses.
 private struct Particular: Decodable {
   init(from decoder: any Decoder) throws {
     let text = try decoder.singleValueContainer().decode(String.self)
@@ -53,14 +53,14 @@ struct JSONRequestTests {
     } catch { return error.all.map(\.description) }
   }
 
-  @Test("what is right is read as by decode")
+  @Test("A valid request decodes like any JSON")
   func right() throws {
     let read: Booking = try Self.good.decodeRequest()
     #expect(try read == Self.good.decode())
     #expect(read.seats.map(\.letter) == ["A", "B"])
   }
 
-  @Test("every mistake is found, each with where it is")
+  @Test("Every mistake is reported with its pointer")
   func wrong() {
     #expect(
       mistakes([
@@ -74,18 +74,18 @@ struct JSONRequestTests {
     #expect(mistakes([:]).count == 4)
   }
 
-  @Test("what the path gives counts as a member, and may not be in the body")
+  @Test("A path parameter counts as a member and must not be in the body")
   func given() {
     guard case .object(let all) = Self.good else { return }
     let id = all[0]
     let rest = JSON.object(Array(all.dropFirst()))
     #expect(mistakes(rest, given: [id]).isEmpty)
-    // One that nobody asks for is no mistake of the body's.
+    // An extra path parameter is not a mistake of the body.
     #expect(mistakes(Self.good, given: [.init("other", "x")]).isEmpty)
     #expect(mistakes(Self.good, given: [id]) == ["/id: is not for the body to say; leave it out"])
   }
 
-  @Test("a type without members refuses what it does not ask for")
+  @Test("A type without members rejects every member")
   func empty() throws {
     struct Nothing: Codable {}
     _ = try JSON.object([]).decodeRequest(Nothing.self)
@@ -93,7 +93,7 @@ struct JSONRequestTests {
     #expect(throws: JSONDecodingErrors.self) { _ = try JSON.null.decodeRequest(Nothing.self) }
   }
 
-  @Test("a type that takes no example ends the search, with what was found so far")
+  @Test("A type that rejects all examples ends the search, with the mistakes found so far")
   func noExample() {
     do throws(JSONDecodingErrors) {
       let _: Door = try (["word": "please", "times": "many"] as JSON).decodeRequest()
@@ -101,7 +101,7 @@ struct JSONRequestTests {
     } catch { #expect(error.all.map(\.pointer) == ["/word"]) }
   }
 
-  @Test("of very many mistakes there are fifty")
+  @Test("At most fifty mistakes are reported")
   func many() {
     let seat: JSON = ["row": "x", "letter": 1, "colour": 2]
     #expect(mistakes(["seats": .array(Array(repeating: seat, count: 20_000))]).count == 50)
@@ -109,7 +109,7 @@ struct JSONRequestTests {
     #expect(mistakes(.object((Self.good.members ?? []) + unknown)).count == 50)
   }
 
-  @Test("the shape of a type is what it asks for")
+  @Test("The shape of a type lists its members and their types")
   func shapes() {
     func member(_ name: String, _ shape: JSONShape, optional: Bool = false) -> JSONShape.Member {
       JSONShape.Member(name: name, shape: shape, isOptional: optional)

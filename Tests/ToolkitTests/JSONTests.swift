@@ -7,7 +7,7 @@ struct JSONTests {
   private func parse(_ text: String) throws -> JSON { try JSON(parsing: Array(text.utf8)) }
 
   @Test(
-    "what is JSON is read as it was written",
+    "Valid JSON is parsed and survives a round trip",
     arguments: [
       ("null", JSON.null), (" true ", true), ("[]", []), ("{}", [:]), ("-0", 0),
       ("9223372036854775807", 9_223_372_036_854_775_807),
@@ -24,7 +24,7 @@ struct JSONTests {
   }
 
   @Test(
-    "what is not JSON is refused, with the place",
+    "Invalid JSON is rejected",
     arguments: [
       "", " ", "nul", "truefalse", "[1,]", "[1 2]", "{\"a\":1,}", "{a:1}", "{\"a\" 1}", "'a'", "01", "1.", ".5", "+1",
       "1e", "-",
@@ -36,20 +36,20 @@ struct JSONTests {
     #expect(throws: JSONError.self) { try parse(text) }
   }
 
-  @Test("invalid UTF-8 is refused in names and values")
+  @Test("Invalid UTF-8 is rejected in names and values")
   func invalidUTF8() {
     for bytes in [[0x22, 0xFF, 0x22], [0x22, 0xC0, 0x80, 0x22], [0x22, 0xED, 0xA0, 0x80, 0x22]] as [[UInt8]] {
       #expect(throws: JSONError.self) { try JSON(parsing: bytes) }
     }
   }
 
-  @Test("many members are compared too")
+  @Test("A repeated member is rejected, also in a large object")
   func repeatedMember() {
     let members = (0..<40).map { "\"m\($0)\":1" } + ["\"m3\":2"]
     #expect(throws: JSONError.self) { try parse("{\(members.joined(separator: ","))}") }
   }
 
-  @Test("whatever is written can be read back, control characters and all", arguments: 0..<100)
+  @Test("Encoded values can be parsed again, including control characters", arguments: 0..<100)
   func writes(seed: UInt64) throws {
     var random = SplitMix(state: seed)
     let value = Self.random(depth: 4, &random)

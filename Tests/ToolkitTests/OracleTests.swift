@@ -8,21 +8,21 @@ import Testing
 
 @Suite("Command processor, against an oracle", .tags(.integration), .needsServers)
 struct OracleTests {
-  /// What one client saw.
+  /// One command of a client and its outcome.
   private struct Seen: Sendable {
     let ids: [String]
     let amount: Int64
     let limit: Int64
     let key: String
     let response: String?
-    /// The store's heads before it was sent and after it was answered.
+    /// The store's heads before the command was sent and after its response.
     let heads: ClosedRange<Int64>
 
     var streams: [StreamID] { ids.map { Tally.stream($0) } }
   }
 
   @Test(
-    "random commands of several replicas: what was answered is what the store adds up to",
+    "The responses to random commands through several replicas match the stored events",
     .freshDatabase(eventStoreSchema), arguments: StoreKind.allCases, [UInt64(1), 2, 3])
   func oracle(kind: StoreKind, seed: UInt64) async throws {
     let store = AnyStore(kind.make())
@@ -44,7 +44,7 @@ struct OracleTests {
                   ).sorted())
                 let amount = Int64.random(in: -3...3, using: &random)
                 let limit: Int64 = Bool.random(using: &random) ? .max : Int64.random(in: 0...10, using: &random)
-                // Some keys are used by two clients, for the same request.
+                // Some keys are sent twice, with the same request.
                 let isRepeat = n > 0 && Int.random(in: 0..<4, using: &random) == 0
                 let previous = isRepeat ? seen.randomElement(using: &random) : nil
                 let count =
@@ -69,11 +69,11 @@ struct OracleTests {
         }
       }
     }
-    // The checks below are about both kinds of response.
+    // The checks below need both accepted and rejected commands.
     #expect(seen.count == 8 * 40 && Set(seen.map { $0.response == nil }).count == 2)
     let events = try await store.events(after: .start, limit: 100_000)
     #expect(events.map(\.position.rawValue) == Array(1...Int64(events.count)))
-    // Every key that was answered stands in the store once, with one event for each of its streams, and was answered alike.
+    // Every accepted key is stored once, with one event for each of its streams, and all its responses are equal.
     var responses: [String: Set<String>] = [:]
     for seen in seen { if let response = seen.response { responses[seen.key, default: []].insert(response) } }
     #expect(responses.values.allSatisfy { $0.count == 1 })
@@ -84,7 +84,7 @@ struct OracleTests {
       let expected = responses[seen.key] != nil && seen.amount != 0 ? seen.ids.sorted() : []
       #expect((byKey[seen.key] ?? []).map { String($0.stream.id) }.sorted() == expected)
     }
-    // No limit was ever passed: each event's sum is below the limit of the command that made it.
+    // No limit was exceeded: each sum is within the limit of the command that changed it.
     let limitOf = Dictionary(seen.map { ($0.key, $0.limit) }, uniquingKeysWith: { first, _ in first })
     var sums: [StreamID: Int64] = [:]
     var history = [sums]
@@ -97,7 +97,7 @@ struct OracleTests {
       #expect(sums[event.stream]! <= limitOf[key ?? ""] ?? .min)
       history.append(sums)
     }
-    // Every rejection was due at some moment while its command was under way.
+    // Every rejection was correct at some moment while its command was in progress.
     for seen in seen where seen.response == nil {
       let wasDue = seen.heads.contains { head in
         seen.streams.contains { history[Int(head)][$0, default: 0] + seen.amount > seen.limit }

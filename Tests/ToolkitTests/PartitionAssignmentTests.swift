@@ -44,9 +44,9 @@ private func isFork(_ verdict: PartitionAssignment.Verdict) -> Bool {
   if case .forked = verdict { true } else { false }
 }
 
-@Suite("A (projection, partition) assignment")
+@Suite("Partition assignments")
 struct PartitionAssignmentTests {
-  @Test("what follows the checkpoint is applied, and moves it")
+  @Test("Events after the checkpoint are applied and move it")
   func follows() {
     var assignment = assignment(at: 0)
     #expect(assignment.receive(batch(after: 0, [2, 5])) == .apply([event(2), event(5)]))
@@ -55,7 +55,7 @@ struct PartitionAssignmentTests {
     #expect(assignment.mode == .live)
   }
 
-  @Test("what was applied before is dropped, and of a batch that overlaps only the rest counts")
+  @Test("Events applied before are dropped, and of an overlapping batch only the new ones are applied")
   func duplicates() {
     var assignment = assignment(at: 5)
     #expect(assignment.receive(batch(after: 0, [2])) == .duplicate)
@@ -67,7 +67,7 @@ struct PartitionAssignmentTests {
     PartitionPage(events: events, isLast: isLast)
   }
 
-  @Test("a gap sends the assignment to the store, where it stays until it has caught up")
+  @Test("A gap makes the assignment read from the store until it has caught up")
   func gap() {
     var assignment = assignment(at: 5)
     #expect(assignment.receive(batch(after: 7, [9])) == .gap)
@@ -81,14 +81,14 @@ struct PartitionAssignmentTests {
     #expect(assignment.receive(batch(after: 9, [11])) == .apply([event(11)]))
   }
 
-  @Test("a lost tail shows when the head of a moment ago has not been reached")
+  @Test("A lost tail is detected if the checkpoint has not reached the previously seen head")
   func lostTail() {
     var assignment = assignment(at: 5)
     #expect(assignment.observe(head(7)) == .duplicate)
     #expect(assignment.mode == .live)
     #expect(assignment.observe(head(9)) == .gap)
     #expect(assignment.mode == .catchingUp)
-    // One that moved on in between is well.
+    // An assignment that moved on in between is fine.
     var moving = Self.observed(at: 5, head: 7)
     _ = moving.receive(batch(after: 5, [7]))
     #expect(moving.observe(head(9)) == .duplicate)
@@ -101,7 +101,7 @@ struct PartitionAssignmentTests {
     return observed
   }
 
-  @Test("a feed that speaks of another history is not believed; the store is asked")
+  @Test("A feed with another history is not trusted, and the store is asked instead")
   func staleFeed() {
     let other = FeedBatch(
       historyID: historyID, partition: partition, previous: .init(position: .start, eventID: nil),
@@ -116,7 +116,7 @@ struct PartitionAssignmentTests {
     }
   }
 
-  @Test("another history in the store is a fork, wherever it shows")
+  @Test("Another history in the store is reported as a fork, wherever it is noticed")
   func forks() {
     func expectFork(_ change: (inout PartitionAssignment) -> PartitionAssignment.Verdict) {
       var forked = assignment(at: 5)
@@ -132,7 +132,7 @@ struct PartitionAssignmentTests {
     expectFork { $0.catchUp(page([event(7)])) }
   }
 
-  @Test("whatever is lost, repeated and reordered, each event is applied once and in order", arguments: 0..<300)
+  @Test("With lost, repeated and reordered batches, each event is applied once and in order", arguments: 0..<300)
   func anything(seed: UInt64) {
     var random = SplitMix(state: seed)
     let all = (1...60).filter { _ in Int.random(in: 0..<3, using: &random) > 0 }
@@ -199,7 +199,7 @@ struct LiveFeedTests {
     ])
   }
 
-  @Test("a message is read as it was written, and one that is cut off is refused at every byte")
+  @Test("A message survives a round trip, and a truncated one is rejected at every byte")
   func coding() throws {
     let bytes = message().encoded
     #expect(try FeedMessage.decode(bytes)?.encoded == bytes)
@@ -209,7 +209,7 @@ struct LiveFeedTests {
     #expect(throws: FeedDecodingError.self) { try FeedMessage.decode(bytes + [0]) }
   }
 
-  @Test("of a message the partitions that are wanted are read, and the others are left out")
+  @Test("Only the wanted partitions of a message are decoded")
   func wanted() throws {
     let message = message()
     #expect(try FeedMessage.decode(message.encoded) == message)
@@ -217,7 +217,7 @@ struct LiveFeedTests {
     #expect(try FeedMessage.decode(message.encoded, where: { $0 == 4 }) == nil)
   }
 
-  @Test("damaged bytes never crash the reader", arguments: 0..<200)
+  @Test("Damaged bytes never crash the decoder", arguments: 0..<200)
   func damage(seed: UInt64) {
     var random = SplitMix(state: seed)
     var bytes = message().encoded
@@ -225,7 +225,7 @@ struct LiveFeedTests {
     _ = try? FeedMessage.decode(bytes)
   }
 
-  @Test("events are chained per partition over all calls, and large ones are split")
+  @Test("Batches of a partition are chained across calls, and large ones are split")
   func batching() throws {
     let partitioning = Partitioning(count: 4)!
     var batcher = FeedBatcher(historyID: historyID, partitioning: partitioning, heads: emptyHeads(partitioning))
@@ -245,7 +245,7 @@ struct LiveFeedTests {
     }
   }
 
-  @Test("what was read at once is one message, however many partitions it is of")
+  @Test("Events read together become one message, whatever their number of partitions")
   func gathering() {
     let partitioning = Partitioning.standard
     var batcher = FeedBatcher(historyID: historyID, partitioning: partitioning, heads: emptyHeads(partitioning))
@@ -254,7 +254,7 @@ struct LiveFeedTests {
     #expect(batcher.messages(of: []).isEmpty)
   }
 
-  @Test("events at or below a partition's head are not sent again, and the chain begins at the head")
+  @Test("Events up to a partition's head are not sent again, and the chain starts at the head")
   func startingAtHeads() {
     let events = (1...20).map { recorded(Int64($0), "thing-\($0 % 3)") }
     let partitioning = Partitioning(count: 1)!

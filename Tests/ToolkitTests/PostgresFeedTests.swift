@@ -10,7 +10,7 @@ import Testing
 
 @Suite("The feed from PostgreSQL alone", .tags(.integration), .needsServers)
 struct PostgresFeedTests {
-  /// Remembers what comes.
+  /// Records what arrives.
   private final class Inbox: FeedReceiver {
     struct State {
       var positions: [Int64] = []
@@ -31,7 +31,7 @@ struct PostgresFeedTests {
     func lost(_ error: any Error) { mutex.withLock { $0.errors += 1 } }
   }
 
-  @Test("it brings the events of the wanted partitions, and no others", .freshDatabase(eventStoreSchema))
+  @Test("The feed delivers the events of the wanted partitions and no others", .freshDatabase(eventStoreSchema))
   func partitions() async throws {
     let engine = Engine()
     let partitioning = try #require(Partitioning(count: 2))
@@ -52,7 +52,7 @@ struct PostgresFeedTests {
   }
 
   @Test(
-    "with all of its connections cut, again and again, it goes on, and the store has what was missed",
+    "The feed continues after its connections were cut, and the store provides missed events",
     .freshDatabase(eventStoreSchema, projectionsSchema, tables))
   func cutConnections() async throws {
     let engine = Engine(feed: .postgres)
@@ -61,7 +61,7 @@ struct PostgresFeedTests {
       pool: PostgresPool(
         PostgresConfiguration(url: FreshDatabase.current.url, applicationName: "appending"),
         limits: .init(size: 4, acquireTimeout: .seconds(60)), logger: .quiet))
-    // Nobody compares with the heads: what is missed is found by the gap before the next event that comes.
+    // The heads are not read. The next event reveals what was missed.
     let projector = engine.projector(headInterval: .seconds(3600))
     try await withServices([projector]) {
       try await engine.expectFeed(of: projector)

@@ -9,7 +9,7 @@ private struct Sale: Aggregate {
   mutating func apply(_: TripEvent) {}
 }
 
-/// Two totals, of which the name of one begins with that of the other.
+/// Two totals; the name of one is a prefix of the other's.
 private struct Sales: ReadModel {
   struct Row: Codable { let country: String, amount: Int64 }
 
@@ -31,7 +31,7 @@ struct QueryOrderTests {
     order(type).values(OpaqueCursor.encode(#"["\#(text)","k"]"#))
   }
 
-  @Test("a place that a page ended at is read again, whatever PostgreSQL writes")
+  @Test("A cursor decodes to every value that PostgreSQL can write")
   func places() {
     for text in ["0.011111111111111112", "1e+300", "5e-324", "-0.016666666666666666", "7", "1e-07"] {
       let read = values(text, "double precision")?.first.flatMap { Double($0) }
@@ -40,13 +40,13 @@ struct QueryOrderTests {
     #expect(values("-9223372036854775808", "bigint") == ["-9223372036854775808", "k"])
     #expect(values("2026-11-27", "date") == ["2026-11-27", "k"] && values("true", "boolean") == ["true", "k"])
     #expect(values("2026-11-27T09:30:00.123456Z", "timestamptz") == ["2026-11-27T09:30:00.123456Z", "k"])
-    // In an offset, and with digits, that PostgreSQL does not know.
+    // An offset and a number of digits that PostgreSQL does not accept.
     #expect(
       values("2026-01-02T00:00:00.\(String(repeating: "0", count: 200))+23:00", "timestamptz")
         == ["2026-01-01T01:00:00.000000Z", "k"])
   }
 
-  @Test("what cannot be a place is none")
+  @Test("An invalid cursor is rejected")
   func strangers() {
     for (text, type) in [
       ("0x1p3", "double precision"), ("nan", "double precision"), ("inf", "double precision"),
@@ -59,7 +59,7 @@ struct QueryOrderTests {
     #expect(order("text").values("?") == nil)
   }
 
-  @Test("totals have their own ranges, and not those of others whose name begins with theirs")
+  @Test("Totals have their own ranges, even if their name is a prefix of another's")
   func ranges() {
     let sums = TotalsQuery("sale_sums", Sales().totals)
     #expect(sums.isThere && sums.object == "json_build_object('country', g.country, 'amount', g.amount)")

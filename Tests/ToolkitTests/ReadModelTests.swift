@@ -8,11 +8,11 @@ import Testing
 @testable import Projections
 
 enum TripEvent: DomainEvent, Codable, Hashable {
-  /// A leg and what it costs; its name is the key of its row.
+  /// The legs of a trip and the cost of each. A leg's name is the key of its row.
   case travelled(legs: [String], cost: Int64, at: Timestamp)
   case called(off: String)
 
-  /// The legs that it is about.
+  /// The legs that the event changes.
   var concerned: [String] {
     switch self {
     case .travelled(let legs, _, _): legs
@@ -26,7 +26,7 @@ struct Trip: Aggregate {
   mutating func apply(_ event: TripEvent) {}
 }
 
-/// Several rows of one event, and every kind of total.
+/// Several rows per event, and every kind of total.
 struct Legs: ReadModel {
   struct Row: Codable, Sendable, Hashable {
     let trip: String
@@ -58,7 +58,7 @@ struct Legs: ReadModel {
   ]
 }
 
-/// A row and a group for each name.
+/// One row and one group for each name.
 private struct Places: ReadModel {
   struct Row: Codable, Sendable { let name: String }
 
@@ -95,7 +95,7 @@ struct ReadModelTests {
   }
 
   @Test(
-    "an event makes, changes and deletes several rows; totals count, add up, and know the smallest and largest that is left",
+    "An event adds, changes and deletes several rows, and totals follow, including ranges",
     .freshDatabase(eventStoreSchema, projectionsSchema, schema(Legs())))
   func severalRows() async throws {
     let engine = Engine()
@@ -122,7 +122,7 @@ struct ReadModelTests {
       ).decode((String, Int, Int).self)
       #expect(
         months.map(\.0) == ["2026-03-01", "2026-04-01"] && months.map(\.1) == [2, 1] && months.map(\.2) == [10, 7])
-      // Those that have gone do not count any more.
+      // Deleted legs no longer count.
       let prices = try await engine.pool.query(
         "select min(value), max(value) from read_models.legs_months_price where n > 0"
       ).decode((Int, Int).self)
@@ -139,12 +139,12 @@ struct ReadModelTests {
   }
 
   @Test(
-    "rows, streams and groups that are spelled in other bytes are apart, in a batch and in the proof",
+    "Rows, streams and groups with different bytes stay separate, in a batch and in verification",
     .freshDatabase(eventStoreSchema, projectionsSchema, readModelsSchema([Projection(Places())])))
   func spelling() async throws {
     let engine = Engine()
     let spellings = ["\u{E9}", "e\u{301}", "\u{212A}", "K"]
-    // Each in a row of its own stream and of an own key, many in one batch.
+    // Each spelling has its own stream and its own row, and all come in one batch.
     try await append(
       spellings.flatMap {
         [($0, .travelled(legs: [$0], cost: 1, at: march)), ($0, .travelled(legs: [$0], cost: 2, at: march))]
@@ -176,7 +176,7 @@ struct ReadModelTests {
   }
 
   @Test(
-    "a row belongs to one stream: an event of another that claims it later is parked, and changes nothing",
+    "A row belongs to one stream, and a later event of another stream that claims it is parked",
     .freshDatabase(eventStoreSchema, projectionsSchema, schema(Legs())))
   func foreignRow() async throws {
     let engine = Engine()
@@ -187,7 +187,7 @@ struct ReadModelTests {
       try await eventually("both have their rows") {
         try await engine.pool.query("select 1 from read_models.legs").count == 2
       }
-      // Not its first event, and the row is there.
+      // Not the first event of its stream, and the row exists.
       try await append([("2", .travelled(legs: ["c", "a"], cost: 100, at: march))], to: engine)
       try await eventually("it is parked") {
         try await engine.pool.query("select stream from projections.parked").decode(String.self) == ["trip-2"]
@@ -200,7 +200,7 @@ struct ReadModelTests {
   }
 
   @Test(
-    "other columns, indexes or totals need a new version, once there are rows; an older build leaves a newer one's alone",
+    "Once rows exist, other columns, indexes or totals need a new version; older builds keep newer tables",
     .freshDatabase(eventStoreSchema, projectionsSchema, schema(Legs())))
   func declarations() async throws {
     let pool = Engine().pool
@@ -209,11 +209,11 @@ struct ReadModelTests {
     func indexes() async throws -> Int {
       try await pool.query("select 1 from pg_indexes where tablename = 'legs_shape'").count
     }
-    // The key, the tags and the trip.
+    // The indexes of the key, the tags and the trip.
     #expect(try await indexes() == 3)
     #expect(try await Projection.problem(with: [Projection(Legs())], on: pool) == nil)
     #expect(try await Projection.problem(with: [Projection(plain)], on: pool)?.contains("counterflow migrate") == true)
-    // Nothing is built yet: they are made anew.
+    // Nothing is built yet, so the tables are recreated.
     _ = try await admin.migrate(Self.schema(plain))
     #expect(try await indexes() == 2)
     _ = try await admin.migrate(Self.schema(Legs()))
@@ -223,12 +223,12 @@ struct ReadModelTests {
     #expect(try await indexes() == 3)
     _ = try await admin.migrate(Self.schema(new))
     #expect(try await indexes() == 2)
-    // The tables that serve stay as they are.
+    // The serving tables stay unchanged.
     #expect(try await pool.query("select 1 from pg_indexes where tablename = 'legs_g1'").count == 3)
     _ = try await admin.migrate(Self.schema(Legs()))
     #expect(try await indexes() == 2)
     #expect(try await Projection.problem(with: [Projection(Legs())], on: pool) == nil)
-    // But makes no generation in its own form.
+    // The older build cannot add a generation in its own form.
     await #expect(throws: PostgresError.self) {
       try await Generations(pool).add(Projection(Legs()), .standard, historyID: UUID(), state: .building)
     }

@@ -3,11 +3,11 @@ import Testing
 
 @testable import Projections
 
-@Suite("Which parts go together in a round")
+@Suite("Which parts share a round")
 struct RoundQueueTests {
   private typealias Queue = RoundQueue<Int, Int>
 
-  /// Drives a queue as `SharedRounds` does, in an order of its own: what is to be called is called some time.
+  /// Drives a queue as `SharedRounds` does, in random order. Every pause and round ends at some time.
   private struct Driver {
     var queue = Queue()
     private(set) var written: [Int] = []
@@ -35,7 +35,7 @@ struct RoundQueueTests {
       }
     }
 
-    /// Nothing new comes.
+    /// Ends all rounds and pauses, without new entries.
     mutating func finish() {
       while queue.isRunning || queue.isPausing {
         follow(queue.isRunning ? queue.roundIsOver() : queue.pauseIsOver())
@@ -45,7 +45,7 @@ struct RoundQueueTests {
     var added: [Int] { Array(0..<next) }
   }
 
-  @Test("whatever happens in whatever order, what waits is looked at again, and is written once", arguments: 0..<500)
+  @Test("In any order of calls, every waiting entry is written exactly once", arguments: 0..<500)
   func nothingIsForgotten(seed: UInt64) {
     var driver = Driver(seed: seed)
     for _ in 0..<200 { driver.anything() }
@@ -53,19 +53,19 @@ struct RoundQueueTests {
     #expect(!driver.isStuck && driver.written == driver.added)
   }
 
-  @Test("who plans is waited for, and the last of them lets those go that are urgent, though it is not")
+  @Test("A round waits for planning lanes, and the last one starts it even with a non-urgent entry")
   func last() {
     var queue = Queue()
     queue.expect([1, 2])
     guard case .pause(.patience) = queue.add(0, of: 0, isUrgent: true), case .nothing = queue.settle(1),
       case .run([0, 2]) = queue.add(2, of: 2, isUrgent: false)
     else { return #expect(Bool(false), "they do not go together") }
-    // What comes in a round goes when it ends, whoever plans.
+    // An entry added during a round runs when that round ends, even if a lane is planning.
     queue.expect([1])
     guard case .nothing = queue.add(3, of: 3, isUrgent: true), case .run([3]) = queue.roundIsOver(),
       case .nothing = queue.roundIsOver()
     else { return #expect(Bool(false), "it does not follow") }
-    // The pause of before goes on, and begins nothing by itself.
+    // The earlier pause continues, and starts nothing by itself.
     guard queue.isPausing, case .nothing = queue.pauseIsOver() else { return #expect(Bool(false), "it begins") }
     guard case .pause(.leisure) = queue.add(4, of: 0, isUrgent: false), case .nothing = queue.settle(1),
       case .run([4]) = queue.pauseIsOver()

@@ -7,7 +7,7 @@ import Testing
 
 @testable import Projections
 
-@Suite("How far a projection has come")
+@Suite("Progress of a serving projection")
 struct ServingProgressTests {
   private let historyID = UUID()
   private let two = Partitioning(count: 2)!
@@ -15,7 +15,7 @@ struct ServingProgressTests {
   private func progress(
     _ positions: [Int64], head: [Int64]? = nil, parked: [UInt64: Int64] = [:], before: ServingProgress? = nil
   ) -> ServingProgress {
-    // 64 buckets, the first half of which is the first partition.
+    // 64 buckets; the first half is the first partition.
     let heads = head.map { head in
       [StoreHeads.Heads(at: .now, buckets: (0..<64).map { head[$0 / 32] }, last: head.max()!)]
     }
@@ -26,7 +26,7 @@ struct ServingProgressTests {
 
   private let all = Reads("orders")
 
-  @Test("a partition that is at its own last event has come as far as the store")
+  @Test("A partition at its own last event is as far as the store")
   func complete() {
     let known = progress([7, 10], head: [7, 10])
     #expect(known.freshness(of: all).position.rawValue == 10 && known.freshness(of: all).asOf != nil)
@@ -34,7 +34,7 @@ struct ServingProgressTests {
     #expect(progress([6, 10], head: [7, 10]).freshness(of: all) == Freshness(position: Position(6), asOf: nil))
   }
 
-  @Test("what was complete is so still, unless the rows went back")
+  @Test("A known complete position stays known, unless the rows go back")
   func carried() {
     let known = progress([7, 10], head: [7, 10])
     let stalled = progress([7, 10], head: [30, 40], before: known)
@@ -45,7 +45,7 @@ struct ServingProgressTests {
     #expect(!known.isOfAnother && progress([-1, 10]).isOfAnother)
   }
 
-  @Test("a stream that waits holds back what is said of the answers that it may be in, and nothing else")
+  @Test("A parked stream limits the freshness only of answers that may include it")
   func parked() throws {
     let stream = try #require((0..<100).map { StreamID(rawValue: "order-\($0)") }.first { $0.wideHash >> 63 == 0 })
     let other = try #require((0..<100).map { StreamID(rawValue: "order-\($0)") }.first { $0.wideHash >> 63 == 1 })
@@ -56,17 +56,17 @@ struct ServingProgressTests {
     #expect(waiting.freshness(of: all).position.rawValue == 11)
     #expect(waiting.freshness(of: Reads("orders", other)).position.rawValue == 21)
     #expect(waiting.progress(of: all).position.rawValue == 21)
-    // It is known no better later on, and not at all by who comes later.
+    // The freshness stays the same later. A reader that starts later knows no time at all.
     let later = progress([30, 31], head: [30, 31], parked: [stream.wideHash: 12], before: waiting)
     #expect(later.freshness(of: all) == waiting.freshness(of: all))
     #expect(progress([30, 31], head: [30, 31], parked: [stream.wideHash: 12]).freshness(of: all).asOf == nil)
-    // A retry has come to an event that has waited as well, for nobody knows how long.
+    // A retry reached an event that has waited too, for an unknown time.
     let further = progress([30, 31], head: [30, 31], parked: [stream.wideHash: 25], before: waiting)
     #expect(further.freshness(of: all) == Freshness(position: Position(24), asOf: known.freshness(of: all).asOf))
   }
 
   @Test(
-    "a mark changes when anything does that is read: the one partition, any of all, a parked stream, the generation")
+    "A mark changes with any checkpoint, parked stream or generation that is read")
   func marks() {
     let pool = PostgresPool(PostgresConfiguration(url: ""), logger: .quiet)
     let heads = StoreHeads(pool, activity: Activity(), logger: .quiet)
@@ -82,10 +82,10 @@ struct ServingProgressTests {
     #expect(reader.mark(of: [Reads("customers", stream)]) == nil)
     let first = mark([7, 7], [3, 4])
     #expect(first != nil && mark([7, 7], [3, 4]) == first)
-    // Of another customer.
+    // The other partition belongs to other customers.
     #expect(mark(own == 0 ? [7, 8] : [8, 7], [3, 4]) == first)
     #expect(mark(own == 0 ? [8, 7] : [7, 8], [3, 4]) != first)
-    // The sums are alike.
+    // Marks differ even if the sums of positions are equal.
     for orders: [Int64] in [[3, 5], [4, 4], [4, 3], [2, 5]] { #expect(mark([7, 7], orders) != first, "\(orders)") }
     let parked = mark([7, 7], [3, 4], parked: [1: 3])
     #expect(parked != first && mark([7, 7], [3, 4], parked: [1: 4]) != parked)

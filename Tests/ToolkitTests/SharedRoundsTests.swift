@@ -6,7 +6,7 @@ import Testing
 
 @testable import Projections
 
-@Suite("Rounds that lanes share", .tags(.integration), .needsServers)
+@Suite("Rounds shared by lanes", .tags(.integration), .needsServers)
 struct SharedRoundsTests {
   private final class Lane: Sendable {}
   private final class Tally: Sendable { let count = Mutex(0) }
@@ -15,7 +15,7 @@ struct SharedRoundsTests {
 
   private func lane(_ number: Int) -> SharedRounds.Lane { ObjectIdentifier(lanes[number]) }
 
-  /// Inserts the number, and which transaction did it.
+  /// Inserts the number with the id of the transaction.
   private func part(_ number: Int) -> RoundPart {
     RoundPart(load: "select \(Int64(number))") { rows in
       let number = try #require(try rows?.value(Int64.self))
@@ -32,15 +32,15 @@ struct SharedRoundsTests {
     return pool
   }
 
-  @Test("what several have ready together is one transaction, and each loads rows of its own", .freshDatabase())
+  @Test("Parts that are ready together share a transaction, and each loads its own rows", .freshDatabase())
   func together() async throws {
     let pool = try await table()
-    // However long a busy machine keeps one of them from coming.
+    // Long enough for a busy machine to deliver both parts.
     let rounds = SharedRounds(pool, worker: UUID(), patience: .seconds(60))
     rounds.expect([lane(0), lane(1), lane(2)])
     async let first: Void = rounds.write(part(0), of: lane(0))
     async let second: Void = rounds.write(part(1), of: lane(1))
-    // Has nothing to write after all.
+    // This lane has nothing to write.
     rounds.settle(lane(2))
     _ = try await (first, second)
     let found = try await pool.query("select count(*), count(distinct transaction) from written")
@@ -48,7 +48,7 @@ struct SharedRoundsTests {
     #expect(found.0 == 2 && found.1 == 1)
   }
 
-  @Test("who never says what it makes of its deliveries is not waited for", .freshDatabase())
+  @Test("A lane that never reports on its deliveries does not block a round", .freshDatabase())
   func silence() async throws {
     let pool = try await table()
     let rounds = SharedRounds(pool, worker: UUID())
@@ -57,7 +57,7 @@ struct SharedRoundsTests {
     #expect(try await pool.query("select count(*) from written").value(Int.self) == 1)
   }
 
-  @Test("a part that is refused fails alone", .freshDatabase())
+  @Test("A refused part fails alone", .freshDatabase())
   func refusal() async throws {
     let pool = try await table()
     let rounds = SharedRounds(pool, worker: UUID())
@@ -71,7 +71,7 @@ struct SharedRoundsTests {
     #expect(try await pool.query(numbers).value(String.self) == "{0,1}")
   }
 
-  @Test("a lane that is given deliveries at the moment at which it writes is not forgotten", .freshDatabase())
+  @Test("A lane that gets deliveries while it writes is not forgotten", .freshDatabase())
   func expectedMeanwhile() async throws {
     let pool = try await table()
     let rounds = SharedRounds(pool, worker: UUID())
@@ -91,7 +91,7 @@ struct SharedRoundsTests {
     try await writing.value
   }
 
-  @Test("nobody is forgotten, whatever comes together", .freshDatabase())
+  @Test("No lane is forgotten when many act at once", .freshDatabase())
   func crowd() async throws {
     let pool = try await table()
     let rounds = SharedRounds(pool, worker: UUID())
@@ -121,7 +121,7 @@ struct SharedRoundsTests {
     try await lanes.value
   }
 
-  @Test("one that hangs holds up the others for a round, and then no more", .freshDatabase())
+  @Test("A hanging part delays the other lanes for one round only", .freshDatabase())
   func hanging() async throws {
     let pool = try await table()
     let rounds = SharedRounds(pool, worker: UUID())
@@ -133,7 +133,7 @@ struct SharedRoundsTests {
     let bad = Task { try await rounds.write(hangs, of: lane(1)) }
     try await good
     await #expect(throws: PostgresError.self) { try await bad.value }
-    // It tries again and again, and the others go on meanwhile.
+    // It keeps retrying while the others continue.
     let again = Task {
       while !Task.isCancelled {
         do { try await rounds.write(hangs, of: lane(1)) } catch is PostgresError {}

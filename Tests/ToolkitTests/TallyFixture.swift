@@ -8,7 +8,7 @@ import ServiceLifecycle
 import TestSupport
 import Testing
 
-// A domain of one number a stream, so that lost updates and gaps show in sums.
+// A domain with one number per stream, so that lost updates and gaps show in sums.
 struct Counted: DomainEvent {
   let amount: Int64
 
@@ -17,7 +17,7 @@ struct Counted: DomainEvent {
     return Counted(amount: amount)
   }
 
-  /// With an amount that no event can have where it is to fail.
+  /// Throws for the amount `unwritable`, which no valid event has.
   func encode(into json: inout JSONWriter) throws -> String {
     guard amount != Self.unwritable else { throw Unwritable() }
     json.object { $0.member("amount", amount) }
@@ -59,7 +59,7 @@ struct Count: Command {
 }
 
 extension CommandRequest {
-  /// A request of a client's, with a key of its own unless one is given.
+  /// A client's request, with a new key unless one is given.
   static func fresh(
     _ key: String = UUID.v7().uuidString, body: String = "", expecting versions: Set<Version>? = nil
   ) -> CommandRequest {
@@ -72,18 +72,18 @@ extension CommandRequest {
   }
 }
 
-/// A response that names version, change and position.
+/// A response with the version, whether anything changed, and the position.
 @Sendable func spellOut(_ decided: Decided) -> [UInt8] {
   Array("v\(decided.version) \(decided.hasChanged) @".utf8) + decided.position
 }
 
 extension CommandProcessor {
-  /// Carries a command out that nobody has sent before.
+  /// Runs a command with a new key.
   func execute(_ command: some Command) async throws -> Receipt {
     try #require(try await execute(command, .fresh(), response: spellOut).receipt)
   }
 
-  /// - Returns: the response's text.
+  /// - Returns: The text of the response.
   func response(_ command: some Command, _ request: CommandRequest) async throws -> String {
     String(decoding: try await execute(command, request, response: spellOut).response, as: UTF8.self)
   }
@@ -96,7 +96,7 @@ func withProcessor<Store: EventStore, Answer: Sendable>(
   _ body: (CommandProcessor<Store>) async throws -> Answer
 ) async throws -> Answer {
   var limits = limits
-  // A busy machine is no reason to refuse a command: tests of patience set one of their own.
+  // Commands must not time out on a busy machine. Tests of patience set their own.
   if limits.patience == CommandProcessor<Store>.Limits().patience { limits.patience = .seconds(120) }
   let processor = CommandProcessor(store, limits: limits, logger: logger)
   let group = ServiceGroup(services: [processor], logger: .quiet)
@@ -110,7 +110,7 @@ func withProcessor<Store: EventStore, Answer: Sendable>(
   }
 }
 
-/// A store that does to appends what a test says.
+/// A store whose appends fail as a test says.
 actor FaultyStore: EventStore {
   let inner = InMemoryEventStore()
   nonisolated var knownHistoryID: UUID? { inner.knownHistoryID }
@@ -126,7 +126,7 @@ actor FaultyStore: EventStore {
     beforeAppend.append(action)
   }
 
-  /// Answers the append after those that `before` has been said of so far, without the store.
+  /// Returns `result` for the append after those that `before` covers so far, without asking the store.
   func answerNext(_ result: AppendResult) { responses.append((batches.count + beforeAppend.count, result)) }
 
   func append(_ batch: AppendBatch) async throws(EventStoreError) -> AppendResult {
@@ -171,7 +171,7 @@ actor FaultyStore: EventStore {
   func historyID() async -> UUID { await inner.historyID() }
 }
 
-/// A store that holds appends back once it is closed, and looks at what is under way at once.
+/// A store that suspends appends once it is closed, and records which appends run at the same time.
 actor GatedStore: EventStore {
   let inner = InMemoryEventStore()
   nonisolated var knownHistoryID: UUID? { inner.knownHistoryID }
@@ -179,20 +179,20 @@ actor GatedStore: EventStore {
   private var isClosed = false
   private var waiting: [(ids: [String], continuation: CheckedContinuation<Void, Never>)] = []
   private var underWay: [Set<StreamID>] = []
-  /// What each append was asked to store, in the order in which they began: ids and data.
+  /// The ids and data of each append, in the order in which they started.
   private(set) var asked: [[String]] = []
-  /// Streams that two batches wrote at once.
+  /// Streams that two batches wrote at the same time.
   private(set) var overlaps: Set<StreamID> = []
-  /// Batches that were under way at once.
+  /// The largest number of batches that ran at the same time.
   private(set) var most = 0
 
   init(refusing refuses: @escaping @Sendable (NewEvent) -> Bool) { self.refuses = refuses }
 
-  /// The ids of the streams that each append which is held back writes.
+  /// The ids of the streams of each suspended append.
   var held: [[String]] { waiting.map(\.ids) }
   func close() { isClosed = true }
 
-  /// Lets the append go on that writes this stream.
+  /// Resumes the append that writes this stream.
   func letGo(of id: String) {
     guard let index = waiting.firstIndex(where: { $0.ids.contains(id) }) else { return }
     waiting.remove(at: index).continuation.resume()
@@ -248,7 +248,7 @@ func add(_ id: String, _ amount: Int64, to store: InMemoryEventStore) async {
   _ = await store.append(AppendBatch(expectedVersions: [:], events: [event]))
 }
 
-/// A store of either kind, as a type of its own.
+/// A type-erased store.
 struct AnyStore: EventStore {
   private let store: any EventStore
   init(_ store: any EventStore) { self.store = store }

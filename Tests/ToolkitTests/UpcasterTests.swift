@@ -2,7 +2,7 @@ import EventSourcing
 import JSON
 import Testing
 
-/// Its first version counted in dozens, its second had another name for the amount.
+/// Version 1 counted in dozens, and version 2 had another name for the amount.
 private struct Packed: DomainEvent, Equatable {
   let pieces: Int64
 
@@ -38,14 +38,14 @@ struct UpcasterTests {
     ).pieces
   }
 
-  @Test("data of every older version becomes the newest, step by step")
+  @Test("Data of every older version becomes the newest, step by step")
   func steps() throws {
     #expect(try packed(1, #"{"dozens":3}"#) == 36)
     #expect(try packed(2, #"{"amount":5}"#) == 5)
     #expect(try packed(3, #"{"pieces":7}"#) == 7)
   }
 
-  @Test("a version that nothing leads on from, and data that a step cannot take, are errors with the position")
+  @Test("A version without an upcaster, and data that an upcaster rejects, are errors with the position")
   func errors() {
     #expect(throws: EventDecodingError.at(Position(7), .unknownType("Packed", schemaVersion: 4))) {
       try packed(4, "{}")

@@ -9,7 +9,7 @@ import Testing
 @Suite("Verification", .tags(.integration), .needsServers)
 struct VerificationTests {
   @Test(
-    "a partition is folded some streams and events at a time, however many it has", .freshVirtualHost,
+    "A partition is verified a limited number of streams and events at a time", .freshVirtualHost,
     .freshDatabase(eventStoreSchema, projectionsSchema, tables),
     arguments: Feed.allCases)
   func bounded(feed: Feed) async throws {
@@ -33,7 +33,7 @@ struct VerificationTests {
     #expect(sound.holds && sound.rows == 1_000 && sound.events == 3_900, "\(sound.findings)")
     #expect((1...Verification.streamsAtOnce).contains(sound.most.rows))
     #expect((1...Verification.eventsAtOnce).contains(sound.most.events))
-    // What is wrong is found wherever it is: a row, a sum, a row too many, and one that lacks.
+    // Every defect is found: a wrong row, a wrong sum, an extra row and a missing row.
     try await engine.pool.query("update read_models.counting_g1 set document = '{}' where key = 'thing-0'")
     try await engine.pool.query("update read_models.counting_digits_g1 set events = events + 1 where digit = '7'")
     try await engine.pool.query("update read_models.counting_g1 set key = 'nobody' where key = 'thing-999'")
@@ -46,7 +46,7 @@ struct VerificationTests {
   }
 
   @Test(
-    "a partition may have many more sums than are held in memory, and what is wrong with them is found",
+    "A partition with more sums than fit in memory is verified, and wrong sums are found",
     .freshVirtualHost, .freshDatabase(eventStoreSchema, projectionsSchema, tables),
     arguments: Feed.allCases)
   func sums(feed: Feed) async throws {
@@ -68,7 +68,7 @@ struct VerificationTests {
       try await Verification.verify(
         Projection(projection), generation, on: connection, engine.store, partitions: nil, sumLimit: sumLimit)
     }
-    // Twice on one connection: nothing is left behind.
+    // Twice on one connection: the first run leaves nothing behind.
     for _ in 0..<2 {
       let sound = try await verify(sumLimit: 100)
       #expect(sound.holds && sound.rows == 1_000, "\(sound.findings)")
@@ -86,7 +86,7 @@ struct VerificationTests {
       let findings = try await verify(sumLimit: sumLimit).findings
       #expect(findings.sorted() == wrong.map { "read_models.counting_digits_g1, partition 0, \($0)" }, "\(findings)")
     }
-    // Those that are not named are counted.
+    // Findings beyond the limit are only counted.
     try await engine.pool.query("update read_models.counting_digits_g1 set events = events + 5 where digit like '7%'")
     let many = try await verify(sumLimit: 100)
     #expect(many.findingCount == 103 && many.findings.count == Verification.findingLimit)

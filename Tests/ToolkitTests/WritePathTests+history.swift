@@ -8,7 +8,7 @@ import Testing
 
 // Contention locks, rights, histories and retention.
 extension WriteStoreTests {
-  @Test("a contention lock holds up its own streams, and no others", .freshDatabase(eventStoreSchema))
+  @Test("A contention lock blocks its own streams and no others", .freshDatabase(eventStoreSchema))
   func contentionLocks() async throws {
     let database = FreshDatabase.current!
     let store = PostgresEventStore(database.pool())
@@ -25,7 +25,7 @@ extension WriteStoreTests {
         AppendBatch(expectedVersions: expectedVersions, events: streams.map(event)))
     else { return #expect(Bool(false), "not appended") }
     #expect(contended == [a])
-    // Under the lock: at once for the other; for this one not before its time is over.
+    // With the lock held, the other stream is written at once. The locked stream waits until its time is over.
     let isHeld = try await store.appendHoldingLocks(refreshing: [other: StreamCursor(version: Version(1))], limit: 10) {
       AppendBatch(expectedVersions: [other: Version(2)], events: $0[other]?.count == 1 ? [event(other)] : [])
     }
@@ -46,7 +46,7 @@ extension WriteStoreTests {
     )
   }
 
-  @Test("the lock of a busy stream marks none of ten thousand others as contended", .freshDatabase(eventStoreSchema))
+  @Test("The lock of a busy stream marks none of 10,000 others as contended", .freshDatabase(eventStoreSchema))
   func unrelatedStreams() async throws {
     let database = FreshDatabase.current!
     let store = PostgresEventStore(database.pool())
@@ -64,7 +64,7 @@ extension WriteStoreTests {
     }
     #expect(try await write() == [])
     let holder = try await database.connect()
-    // The function bounds how long its holder may sleep, which a busy machine makes it do.
+    // The function limits how long its holder may idle, and a busy machine exceeds that.
     try await holder.execute(
       """
       begin;
@@ -75,7 +75,7 @@ extension WriteStoreTests {
     try await holder.execute("rollback")
   }
 
-  @Test("a role can do what its service needs, and no more", .freshDatabase(eventStoreSchema))
+  @Test("A role can do what its service needs, and no more", .freshDatabase(eventStoreSchema))
   func privileges() async throws {
     let database = FreshDatabase.current!
     _ = try await PostgresEventStore(database.pool()).append(AppendBatch(expectedVersions: [:], events: [event(a)]))
@@ -118,7 +118,7 @@ extension WriteStoreTests {
   }
 
   @Test(
-    "a store that lost events is noticed, and nothing is appended until it is declared restored",
+    "A store that lost events is detected, and appends fail until it is declared restored",
     .freshDatabase(eventStoreSchema))
   func restoredToEarlier() async throws {
     let database = FreshDatabase.current!
@@ -126,7 +126,7 @@ extension WriteStoreTests {
     try await withProcessor(store) { processor in
       _ = try await processor.execute(Count(ids: ["a"]))
       _ = try await processor.execute(Count(ids: ["a"]))
-      // As a restore from yesterday's back-up would.
+      // The same state as after a restore of yesterday's back-up.
       let owner = try await database.connect()
       try await owner.execute(
         """
@@ -146,7 +146,7 @@ extension WriteStoreTests {
     }
   }
 
-  @Test("an event that was only read, and is gone, is noticed too", .freshDatabase(eventStoreSchema))
+  @Test("A store that lost an event which was only read is detected too", .freshDatabase(eventStoreSchema))
   func restoredToEarlierThanRead() async throws {
     let database = FreshDatabase.current!
     let (store, other) = (PostgresEventStore(database.pool()), PostgresEventStore(database.pool()))
@@ -164,11 +164,11 @@ extension WriteStoreTests {
     }
   }
 
-  @Test("a server that is another than the store was declared on is refused", .freshDatabase(eventStoreSchema))
+  @Test("A store on another server than declared is rejected", .freshDatabase(eventStoreSchema))
   func movedToAnotherServer() async throws {
     let database = FreshDatabase.current!
     let owner = try await database.connect()
-    // A dump that was read into another cluster holds the old one's identifier.
+    // A dump that was loaded into another cluster contains the old system identifier.
     try await owner.query("update event_store.identity set system_identifier = system_identifier - 1")
     let pool = PostgresPool(database.configuration, logger: .quiet, onConnect: PostgresEventStore.checkServer)
     let store = PostgresEventStore(pool)
@@ -182,7 +182,7 @@ extension WriteStoreTests {
     }
   }
 
-  @Test("an append is refused on a server that would not keep it", .freshDatabase(eventStoreSchema))
+  @Test("An append fails on a server that would not keep it", .freshDatabase(eventStoreSchema))
   func durability() async throws {
     let database = FreshDatabase.current!
     let owner = try await database.connect()
@@ -194,7 +194,7 @@ extension WriteStoreTests {
     #expect(try await store.head() == .start)
   }
 
-  @Test("keys are forgotten after their retention, and not before", .freshDatabase(eventStoreSchema))
+  @Test("Keys are deleted after their retention, and not before", .freshDatabase(eventStoreSchema))
   func retention() async throws {
     let pool = FreshDatabase.current.pool()
     let store = PostgresEventStore(pool)
@@ -210,7 +210,7 @@ extension WriteStoreTests {
   }
 
   @Test(
-    "keys that no client chose are removed by their own retention, and clients' keys stay",
+    "Generated keys have their own retention, and clients' keys stay",
     .freshDatabase(eventStoreSchema))
   func generatedKeys() async throws {
     let pool = FreshDatabase.current.pool()
@@ -227,7 +227,7 @@ extension WriteStoreTests {
     #expect(try await store.forgetKeys(olderThan: .seconds(86_400), generated: true) == 1)
     let left = try await pool.query("select key from event_store.idempotency_keys order by key").decode(String.self)
     #expect(left == ["client", "young"])
-    // Also where a caller asks for less than a day.
+    // No generated key younger than a day is deleted, even if the caller asks for it.
     #expect(try await store.forgetKeys(olderThan: .zero, generated: true) == 0)
   }
 }

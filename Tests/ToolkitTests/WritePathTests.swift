@@ -6,9 +6,9 @@ import PostgresEventStore
 import TestSupport
 import Testing
 
-@Suite("The write store guards itself", .tags(.integration), .needsServers)
+@Suite("Safety of the write store", .tags(.integration), .needsServers)
 struct WriteStoreTests {
-  @Test("databases of one server are migrated at once, though rights are the server's", .freshDatabase())
+  @Test("Databases of one server can be migrated at once, although roles belong to the server", .freshDatabase())
   func migratedAtOnce() async throws {
     let owner = try await FreshDatabase.current.connect()
     let names = (0..<6).map { "\(FreshDatabase.current.name)_\($0)" }
@@ -26,7 +26,7 @@ struct WriteStoreTests {
   }
 
   @Test(
-    "responses are kept with their keys, with the positions that the append gave", .freshDatabase(eventStoreSchema),
+    "Responses are stored with their keys and with the positions of the append", .freshDatabase(eventStoreSchema),
     arguments: StoreKind.allCases)
   func responses(kind: StoreKind) async throws {
     let store = kind.make()
@@ -41,7 +41,7 @@ struct WriteStoreTests {
     guard case .appended(Position(2), _, [:], []) = try await store.append(batch) else {
       return #expect(Bool(false), "not appended")
     }
-    // The identical batch again changes nothing, and tells what was answered.
+    // The same batch again changes nothing, and returns the stored responses.
     guard case .notAppended(let conflicts, let repeats) = try await store.append(batch) else {
       return #expect(Bool(false), "appended twice")
     }
@@ -52,7 +52,7 @@ struct WriteStoreTests {
         0: batch.commands[0].fingerprint, 1: batch.commands[1].fingerprint, 2: batch.commands[2].fingerprint,
       ])
     #expect(try await store.head() == Position(3))
-    // Known commands without events do not hold the others up.
+    // Known commands without events do not block the others.
     let mixed = AppendBatch(
       expectedVersions: [:], events: [event(a)],
       commands: [command("none", events: 0, response: "other"), command("three", events: 1, response: "x")])
@@ -63,7 +63,7 @@ struct WriteStoreTests {
   }
 
   @Test(
-    "a zombie that commits behind the one who sent the batch again changes nothing", .freshDatabase(eventStoreSchema))
+    "An abandoned append and its resent copy together take effect only once", .freshDatabase(eventStoreSchema))
   func zombie() async throws {
     let database = FreshDatabase.current!
     let store = PostgresEventStore(database.pool(), appendTimeout: .seconds(3))
@@ -73,7 +73,7 @@ struct WriteStoreTests {
     let batch = AppendBatch(
       expectedVersions: [a: .none], events: [event(a)],
       commands: [command("k", events: 1, response: "\u{1}", offset: 0)])
-    // Its client gives up; the server's process waits on, and will commit.
+    // The client gives up. The server process waits and will still commit.
     await #expect { _ = try await store.append(batch) } throws: {
       if case .outcomeUnknown = $0 as? EventStoreError { true } else { false }
     }
@@ -93,7 +93,7 @@ struct WriteStoreTests {
     #expect(try await patient.head() == Position(1))
   }
 
-  @Test("partitions are made ahead of time, and streams are read across them", .freshDatabase(eventStoreSchema))
+  @Test("Partitions are created ahead of time, and streams are read across them", .freshDatabase(eventStoreSchema))
   func partitions() async throws {
     let pool = FreshDatabase.current.pool()
     try await pool.query("update event_store.identity set partition_size = 10")
@@ -121,7 +121,7 @@ struct WriteStoreTests {
     let (upper, count) = try #require(
       try await pool.query("select max(upper), count(*) from event_store.partitions").decode((Int64, Int).self).first)
     #expect(upper > 63 + 5 && count >= 7)
-    // A partition refuses what the whole refuses, by any way to it.
+    // A partition rejects the same changes as the whole table, on any path to it.
     for sql in [
       "truncate event_store.events_12", "delete from event_store.events_12",
       "update event_store.events_12 set type = 'X'",
@@ -138,17 +138,17 @@ struct WriteStoreTests {
     }
   }
 
-  @Test("while there is room, a partition that cannot be made yet holds up nobody", .freshDatabase(eventStoreSchema))
+  @Test("A partition that cannot be created yet blocks no append while there is room", .freshDatabase(eventStoreSchema))
   func partitionLater() async throws {
     let database = FreshDatabase.current!
     let pool = database.pool()
     let store = PostgresEventStore(pool)
     _ = try await store.append(AppendBatch(expectedVersions: [:], events: [event(a)]))
-    // More than half full from here on.
+    // The current partition is now more than half full.
     try await pool.query("update event_store.identity set partition_size = 2 * 10000000")
     let blocker = try await database.connect()
     try await blocker.execute("begin")
-    // As a vacuum or analyze by hand.
+    // The lock of a manual vacuum or analyze.
     try await blocker.query("lock table event_store.events in share update exclusive mode")
     for n in 1...5 {
       _ = try await store.append(AppendBatch(expectedVersions: [a: Version(Int64(n))], events: [event(a)]))
@@ -160,7 +160,7 @@ struct WriteStoreTests {
   }
 
   @Test(
-    "a batch that was decided on another history is not appended, though the store has been seen since",
+    "A batch that was decided on another history is not appended, even after the store is seen again",
     .freshDatabase(eventStoreSchema))
   func otherHistory() async throws {
     let pool = FreshDatabase.current.pool()
@@ -178,7 +178,7 @@ struct WriteStoreTests {
   }
 
   @Test(
-    "a stream is read by its own index, in the partitions that hold what is wanted, whatever statistics say",
+    "A stream is read by its index in the partitions that hold it, with any statistics",
     .freshDatabase(eventStoreSchema), arguments: [false, true])
   func streamReads(isAnalyzed: Bool) async throws {
     let pool = FreshDatabase.current.pool()
@@ -190,7 +190,7 @@ struct WriteStoreTests {
       _ = try await store.append(AppendBatch(expectedVersions: [:], events: events))
     }
     if isAnalyzed { try await pool.query("analyze event_store.events") }
-    // Partitions of their own before and behind: neither is looked into.
+    // Two further partitions exist, and neither is scanned.
     try await pool.query("update event_store.identity set partition_size = 10")
     for _ in 0..<2 { try await pool.query("select event_store.add_partition()") }
     let reader = try await FreshDatabase.current!.connect()
@@ -216,13 +216,13 @@ struct WriteStoreTests {
   }
 
   @Test(
-    "partitions are read, and their ends found, by their own index, whatever statistics say",
+    "Partition pages and heads are read by their index, with any statistics",
     .freshDatabase(eventStoreSchema), arguments: [false, true])
   func partitionReads(isAnalyzed: Bool) async throws {
     let pool = FreshDatabase.current.pool()
     try await pool.query("alter table event_store.events_1 set (autovacuum_enabled = false)")
     let store = PostgresEventStore(pool)
-    // One that is written to all the time, and one long ago.
+    // One partition is written all the time, the other was written once long ago.
     let quiet = try #require(
       (1...).lazy.map { StreamID(rawValue: "thing-\($0)") }.first { $0.hash >> 10 != a.hash >> 10 })
     _ = try await store.append(AppendBatch(expectedVersions: [:], events: [event(quiet)]))
@@ -251,7 +251,7 @@ struct WriteStoreTests {
   }
 }
 
-// What the tests append.
+// Test events and commands.
 extension WriteStoreTests {
   var a: StreamID { StreamID(rawValue: "thing-a") }
 

@@ -1,9 +1,10 @@
-# What an order costs, by process: at rest, at steady rates, at half of the maximum and at the maximum. Sourced by scripts/bench.
+# The cost of an order by process: at rest, at steady rates, at half the maximum and at the maximum. Sourced by
+# scripts/bench.
 
 MANAGEMENT_URL=http://counterflow:$(secret rabbitmq)@127.0.0.1:$(kept_port management)
 export MANAGEMENT_URL
 window=$((seconds * 4 + 12))
-# offered RATE: a load of that many orders a second in the background; 0 for none, "full" for as many as there can be.
+# offered RATE: offers that many orders a second in the background; 0 for none, "full" for the maximum.
 offered() {
   case $1 in
     0) return ;;
@@ -12,7 +13,7 @@ offered() {
   esac
   load_pid=$!
 }
-# cost NAME RATE: the CPU of each process in % of one core, and what is done for an order.
+# cost NAME RATE: reports the CPU of each process in % of one core, and the operations per order.
 cost() {
   local all found
   offered "$2"

@@ -1,5 +1,5 @@
-# The whole system with its servers at a distance: each byte to PostgreSQL and RabbitMQ takes a millisecond, and each back. Sourced
-# by scripts/bench. With and without the delay everything goes through the same process that delays.
+# The whole system with distant servers: each byte to and from PostgreSQL and RabbitMQ is delayed by a millisecond.
+# Sourced by scripts/bench. The same proxy process is used with and without the delay.
 
 for service in command-service-1 relay-1 projector-1; do stop_service "$service"; done
 postgres_port=$(free_port) broker_port=$(free_port)
@@ -24,7 +24,7 @@ COMMAND_URL=http://127.0.0.1:$port
 wait_until 60 curl -sf -m 2 -o /dev/null "$COMMAND_URL/readyz" || fail 'command-service does not get ready'
 
 source "$root/scripts/lib/bench-store.bash"
-# Orders a second, until every read model has them.
+# Orders a second, counted until every read model has them.
 saturation() { # SIGNAL
   local before since
   kill -s "$1" "$delay_pid"

@@ -1,4 +1,5 @@
-# The feed of Examples/Social: 1,000 authors that one follows, among 2,000 who have published 100,000 posts. Sourced by scripts/bench.
+# The feed of Examples/Social: a reader follows 1,000 of 2,000 authors, who have published 100,000 posts. Sourced by
+# scripts/bench.
 
 for service in relay-1 projector-1 query-service-1 command-service-1; do stop_service "$service"; done
 have_products social
@@ -20,7 +21,7 @@ $(psql -X -d social -c 'select count(*) from read_models.posts' -c 'select proje
   max(position), count(owner) from projections.checkpoints group by 1, 2, 3, 4' -c 'select * from projections.parked' -c 'select * from projections.workers' 2>&1)"
 psql -X -q -d social -c 'vacuum analyze'
 
-# milliseconds PATH: the median of one request after another.
+# milliseconds PATH: the median latency of sequential requests.
 milliseconds() {
   printf '%s\n' "$1" >"$local_dir/tmp/paths"
   wrk -t 1 -c 1 -d "$seconds" -s "$root/scripts/lib/wrk-read.lua" "$social" >"$local_dir/tmp/feed"

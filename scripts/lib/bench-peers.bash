@@ -1,4 +1,4 @@
-# Other systems and this one in turn, on the same machine and as durable. Sourced by scripts/bench.
+# Other systems and this one in turn, on the same machine and with the same durability. Sourced by scripts/bench.
 
 peers=$local_dir/tmp/peers
 umadb_pid='' crud_pid=''

@@ -1,10 +1,11 @@
-# The read path from append to read tables, and both feeds. Sourced by scripts/bench.
+# The read path from the append to the read tables, and both feeds. Sourced by scripts/bench.
 
 backlog=${backlog:-500000}
 source "$root/scripts/lib/bench-store.bash"
 cursor() { write_sql "select coalesce(max(position), 0) from event_store.cursors where name = '$1'"; }
 now() { date +%s.%N; }
-# until CONDITION...: seconds from $since until it holds, looked at every 50 ms for 300 s at most.
+# until_holds CONDITION...: prints the seconds from $since until the condition holds, checked every 50 ms for at most
+# 300 s.
 until_holds() {
   local deadline=$((SECONDS + 300))
   until "$@"; do
@@ -15,7 +16,7 @@ until_holds() {
 }
 per_second() { awk "BEGIN { printf \"%d\", $1 / $2 }"; }
 memory() { awk '/VmRSS/ { printf "%d", $2 / 1024 }' "/proc/$(cat "$run_dir/$1.pid")/status"; }
-# Milliseconds of CPU that a process has used.
+# The CPU time of a process in milliseconds.
 cpu() { awk -v hz="$(getconf CLK_TCK)" '{ printf "%d", ($14 + $15) * 1000 / hz }' "/proc/$(cat "$run_dir/$1.pid")/stat"; }
 measured() { # NAME EVENTS SECONDS YARDSTICK
   local rate
@@ -26,7 +27,7 @@ measured() { # NAME EVENTS SECONDS YARDSTICK
 stop_service projector-1
 stop_service relay-1
 
-# The live feed: a relay that sleeps while events are appended, and then publishes all of them.
+# The live feed: a suspended relay resumes after many appends, and publishes all events.
 base=$(yardstick)
 start_service relay-2 relay relay LEASE_DURATION=300 RELAY_JUMP_DISTANCE=1000000000 INTEGRATION_FEED=off
 "$benchmark" 1 200 >/dev/null
@@ -45,7 +46,7 @@ kill -TERM "$(cat "$run_dir/relay-2.supervisor")"
 sleep 2
 write_sql 'delete from event_store.leases' >/dev/null
 
-# The integration feed, into one quorum queue.
+# The integration feed into one quorum queue.
 base=$(yardstick)
 /usr/bin/python3 - <<'PYTHON'
 import os
@@ -72,7 +73,7 @@ all_published() { (($(cursor integration) >= $(head_position))); }
 since=$(now)
 until_holds all_published >/dev/null
 
-# A backlog, from nothing.
+# Catching up with a backlog from empty tables.
 "$benchmark" --fill "$backlog" >/dev/null
 since=$(now)
 until_holds all_published >/dev/null
@@ -87,7 +88,7 @@ measured "backlog of $total events caught up into all read tables, events/s ÷ y
 report 'resident memory of projector after that, MB' "$(memory projector-2)"
 alone=$(cpu projector-2)
 
-# The same from nothing by two, each on a core of its own. What each could do with a core to itself is known by what it used of one.
+# The same with two projectors, each on its own core. The CPU time of each shows its speed on an undisturbed core.
 stop_service projector-2
 admin_psql postgres -c 'drop database counterflow_read with (force)'
 make_database counterflow_read
@@ -104,7 +105,7 @@ stop_service projector-3
 taskset -a -c -p "0-$(($(nproc) - 1))" "$(cat "$run_dir/projector-2.pid")" >/dev/null
 sleep 3
 
-# At saturation: appended as fast as can be, projected meanwhile.
+# Saturation: events are appended at full speed and projected at the same time.
 saturation() {
   local before elapsed
   before=$(orders)
@@ -133,7 +134,7 @@ report "orders filled anew, events/s ÷ yardstick" "$(ratio "$filled" "$base")" 
 measured "rebuild of all read tables with $total events, compared and activated, events/s ÷ yardstick" "$total" "$elapsed" "$base"
 for projection in orders catalogue; do "$binaries/counterflow" rebuild "$projection" --discard 1 >/dev/null; done
 
-# From acknowledgement to readable, one order after the other, while others come at a fixed rate.
+# The time from acknowledgement to readable, one order after another, under a fixed load.
 maximum=$(commands)
 for share in 10 2; do
   h2load --h1 -c 32 -t 1 -D "$((seconds * 2 + 2))" --rps "$((maximum / share / 32 > 0 ? maximum / share / 32 : 1))" \

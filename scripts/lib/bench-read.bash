@@ -1,10 +1,10 @@
-# The read path: queries over HTTP, on a store of many orders. Sourced by scripts/bench.
+# The read path: queries over HTTP on a store with many orders. Sourced by scripts/bench.
 
 orders=${orders:-200000}
 export LIMIT=$orders PATHS=$local_dir/tmp/paths
 query_pid() { cat "$run_dir/query-service-1.pid"; }
 memory() { awk '/VmRSS/ { printf "%d", $2 / 1024 }' "/proc/$1/status"; }
-# Point selects of the yardstick, as ../shared/bench has them: whole rows by key, 16 clients.
+# The yardstick of reads: selects of whole rows by key, from 16 clients.
 psql -X -q -d yardstick -c 'create table selects (position bigserial primary key, stream text not null, version bigint not null,
   type text not null, data jsonb not null, recorded_at timestamptz not null default now(), unique (stream, version))' \
   -c "insert into selects (stream, version, type, data)
@@ -46,7 +46,7 @@ start_service query-service-constant constant-answer query ANSWER_SIZE="$size" H
 start_service query-service-cache query-service query QUERY_CACHE_MB=64 HTTP_PORT="$(kept_port cache)"
 constant_url=http://127.0.0.1:$(kept_port constant)
 
-# So many that they are soon all there.
+# Few enough orders that all are soon in the cache.
 cached() { LIMIT=20000 reads "http://127.0.0.1:$(kept_port cache)" '/v1/orders/order-{n}'; }
 order() { reads "$QUERY_URL" '/v1/orders/order-{n}'; }
 constant() { reads "$constant_url" '/v1/constant/order-{n}'; }
@@ -83,7 +83,7 @@ read -r p50 p99 <"$local_dir/tmp/latency"
 report 'sales per month or day at 64 connections, p99, ms' "$p99" "$rate/s, p50 $p50"
 report 'resident memory of query-service after that, MB' "$(memory "$(query_pid)")"
 
-# Reads while writes run at half their maximum, and write then read with the token.
+# Reads beside writes at half their maximum rate, and write then read with the token.
 maximum=$(commands)
 sleep 3
 h2load --h1 -c 32 -t 1 -D "$((seconds * 3 + 4))" --rps "$((maximum / 2 / 32))" \
@@ -99,7 +99,7 @@ report 'write then read with the token beside them, p99, ms' "$p99" "$count orde
 read -r p50 p99 count < <(/usr/bin/python3 "$root/scripts/lib/probe-visibility.py" --token "$COMMAND_URL" "$QUERY_URL" "$seconds")
 report 'write then read with the token, p50, ms' "$p50" "$count orders"
 report 'write then read with the token, p99, ms' "$p99" "$count orders"
-# Ten thousand times write then read with the token, at full load, through random replicas: never stale.
+# Write then read with the token, 10,000 times at full load and through random replicas: no response may be stale.
 wrk -t 1 -c 32 -d 600 -s "$root/scripts/lib/wrk-order.lua" "$COMMAND_URL/v1/orders" >/dev/null &
 load_pid=$!
 /usr/bin/python3 "$root/scripts/lib/read-your-writes.py" 10000 16 "$COMMAND_URL" \

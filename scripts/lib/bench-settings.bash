@@ -1,11 +1,11 @@
-# The defaults of settings beside other values of them. Sourced by scripts/bench.
+# Compares the defaults of settings with other values. Sourced by scripts/bench.
 
 backlog=${backlog:-100000}
 MANAGEMENT_URL=http://counterflow:$(secret rabbitmq)@127.0.0.1:$(kept_port management)
 export MANAGEMENT_URL LIMIT=$backlog PATHS=$local_dir/tmp/paths
 echo '/v1/orders/order-{n}' >"$PATHS"
 
-# anew EXECUTABLE [VARIABLE=VALUE...]: the service again, with other settings.
+# anew EXECUTABLE [VARIABLE=VALUE...]: restarts the service with other settings.
 anew() {
   local url
   url=$(cat "$run_dir/$1-1.url")
@@ -40,7 +40,7 @@ readable() {
   /usr/bin/python3 "$root/scripts/lib/probe-visibility.py" "$COMMAND_URL" "$QUERY_URL" "$((seconds * 2))" | cut -d ' ' -f 1
 }
 
-# beside NAME MEASURE SETTING VALUE...: what MEASURE prints with each value of a setting, in turn.
+# beside NAME MEASURE SETTING VALUE...: reports the output of MEASURE with each value of the setting, in turn.
 beside() {
   local name=$1 measure=$2 setting=$3 value
   local -A found=()

@@ -25,7 +25,7 @@ done
 against 'one hot product, 2 replicas ÷ 1 replica' 'hot 1' 'hot 2'
 against 'one hot product, 4 replicas ÷ 1 replica' 'hot 1' 'hot 4'
 
-# The same with a long history. What filling leaves to be vacuumed is no cost of an append: it is done first.
+# The same with a long history. The vacuum that filling causes is not a cost of an append, so it runs first.
 fill() {
   "$benchmark" --fill "$1" >/dev/null
   admin_psql counterflow_write -c 'vacuum analyze' -c 'checkpoint' >/dev/null

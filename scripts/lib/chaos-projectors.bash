@@ -1,4 +1,4 @@
-# The read side under attack. Sourced by scripts/chaos.
+# Attacks on the read side. Sourced by scripts/chaos.
 
 have_products counterflow projector
 counterflow() { "$binaries/counterflow" "$@"; }
@@ -10,7 +10,7 @@ curl -sf -m 10 -o /dev/null -H 'Content-Type: application/json' -d '{"sku":"LANT
   "$COMMAND_URL/v1/products" || fail 'the product was not registered'
 
 echo '{"customerId":"ada","lines":[{"sku":"LANTERN","quantity":1}]}' >"$work/order.json"
-# Orders at a fixed rate until the end; those that a dead server refuses are none.
+# Orders at a fixed rate until the end; orders that a dead server refuses do not count.
 {
   end=$((SECONDS + seconds))
   while ((SECONDS < end)); do
@@ -20,7 +20,7 @@ echo '{"customerId":"ada","lines":[{"sku":"LANTERN","quantity":1}]}' >"$work/ord
 } &
 load=$!
 
-# The oldest event that a projection has not applied, looked at all the time.
+# Samples the age of the oldest event that a serving projection has not applied.
 {
   while kill -0 "$load" 2>/dev/null; do
     counterflow status --json 2>/dev/null | jq -r '[.generations[] | select(.state == "serving") | .lagMs] | max' >>"$work/lags" || true
@@ -34,7 +34,7 @@ alive_projector() { # a random one
   local names=("$run_dir"/projector-*.pid)
   basename "${names[RANDOM % ${#names[@]}]}" .pid
 }
-# Fails while RabbitMQ is away, or no projector has a queue.
+# Fails while RabbitMQ is away, or if no projector has a queue.
 attack_queue() { "$root/scripts/lib/attack-queue" "$1" / >/dev/null 2>&1; }
 deck=()
 attacks=0
@@ -45,7 +45,7 @@ while ((SECONDS < deadline)) && kill -0 "$load" 2>/dev/null; do
   sleep "$((RANDOM % 6 + 3))"
   victim=$(alive_projector)
   pid=$(cat "$run_dir/$victim.pid" 2>/dev/null) || continue
-  # Each of them once, in a random order, and so again: that none is left out.
+  # All attacks once in random order, then again, so that none is left out.
   ((${#deck[@]})) || mapfile -t deck < <(shuf -i 0-12)
   attack=${deck[0]}
   deck=("${deck[@]:1}")

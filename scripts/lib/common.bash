@@ -1,7 +1,7 @@
-# Shared by the scripts; source it after setting `set -euo pipefail`.
+# Shared by the scripts. Source it after `set -euo pipefail`.
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
-# Everything that the scripts make lives here: data, logs, pids, secrets.
+# The folder of everything that the scripts make: data, logs, pids, secrets.
 local_dir=${COUNTERFLOW_LOCAL:-$root/.local}
 [[ $local_dir == /* ]] || local_dir=$PWD/$local_dir
 run_dir=$local_dir/run
@@ -23,7 +23,7 @@ as_root() {
   fi
 }
 
-# Installs what is missing of Debian's packages, without starting their system-wide servers.
+# Installs missing Debian packages without starting their system-wide servers.
 install_packages() {
   local missing=() package
   for package in "$@"; do
@@ -45,10 +45,10 @@ install_packages() {
   ((status == 0)) || fail "installing failed; see $log_dir/apt.log"
 }
 
-# What is needed to build, and to run the two servers.
+# Installs the requirements of the build and of the two servers.
 prepare_machine() {
   mkdir -p "$run_dir" "$log_dir" "$local_dir/tmp"
-  # Compilers leave files behind there.
+  # Compilers leave files in these folders.
   export TMPDIR=$local_dir/tmp XDG_CACHE_HOME=$root/.build/cache
   chmod 755 "$local_dir"
   install_packages postgresql postgresql-client rabbitmq-server libpq-dev librabbitmq-dev pkg-config curl openssl procps
@@ -66,13 +66,13 @@ free_port() {
 
 is_port_free() { ! (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
-# A secret that is made once, readable by its owner alone.
+# A secret that is generated once and that only its owner can read.
 secret() { kept secrets/"$1" openssl rand -hex 24; }
 
 # A port that is chosen once.
 kept_port() { kept ports/"$1" free_port; }
 
-# kept FILE COMMAND...: what the command printed the first time. Of several that ask at once, one decides for all.
+# kept FILE COMMAND...: prints the output of the command's first run. Concurrent first calls get the same output.
 kept() {
   local file=$local_dir/$1 new
   shift
@@ -87,7 +87,7 @@ kept() {
 
 is_alive() { [[ -s $1 ]] && kill -0 "$(cat "$1")" 2>/dev/null; }
 
-# wait_until SECONDS COMMAND …: polls until the command succeeds.
+# wait_until SECONDS COMMAND …: repeats the command until it succeeds or the time is over.
 wait_until() {
   local deadline=$((SECONDS + $1))
   shift

@@ -1,11 +1,11 @@
-"""What the whole system spends while something goes on: CPU by process and by whom PostgreSQL works for, transactions, tuples,
-messages. Prints one JSON object.
+"""Measures what the whole system spends over a time: CPU by process and by PostgreSQL's clients, transactions, tuples and messages.
+Prints one JSON object.
 
 cost.py RUN_DIR SECONDS
 
-RUN_DIR has the files NAME.pid of the processes. PostgreSQL is reached as psql does (PGHOST, PGPORT, PGUSER, PGPASSWORD), the broker
-by MANAGEMENT_URL. Sources: /proc/PID/stat, pg_stat_activity, pg_stat_database, pg_stat_wal, pg_stat_user_tables, and the broker's
-count of published messages.
+RUN_DIR has the files NAME.pid of the processes. PostgreSQL is reached with psql's variables (PGHOST, PGPORT, PGUSER, PGPASSWORD),
+the broker by MANAGEMENT_URL. Sources: /proc/PID/stat, pg_stat_activity, pg_stat_database, pg_stat_wal, pg_stat_user_tables, and
+the broker's count of published messages.
 """
 
 import base64
@@ -40,7 +40,7 @@ def ticks(pid):
 
 
 def family(pid):
-    """The process and all that it has started."""
+    """Returns the ids of the process and all its descendants."""
     try:
         children = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     except FileNotFoundError:
@@ -49,7 +49,7 @@ def family(pid):
 
 
 def processes():
-    """Ticks of every process of the system, by (name, pid)."""
+    """Returns the CPU ticks of every process of the system, by (name, pid)."""
     found = {}
     for file in run_dir.glob("*.pid"):
         name = re.sub(r"-\d+$", "", file.stem)
@@ -88,7 +88,7 @@ def counts():
 
 
 def settled_counts():
-    """Backends tell what they did once a second at most; the broker every five."""
+    """Waits first: backends report their counts at most once a second, the broker every five seconds."""
     time.sleep(5.5)
     return counts()
 

@@ -1,5 +1,5 @@
-"""delay.py PORT:TARGET_PORT...: hands on TCP connections on this machine, each byte after a delay in either direction: none after
-SIGUSR1 and at the start, a millisecond after SIGUSR2."""
+"""delay.py PORT:TARGET_PORT...: forwards TCP connections on this machine, and delays each byte in both directions: by nothing at the
+start and after SIGUSR1, by a millisecond after SIGUSR2."""
 
 import asyncio
 import signal
@@ -15,7 +15,7 @@ def set_delay(seconds: float) -> None:
 
 
 class Way(asyncio.Protocol):
-    """One end of a connection: what comes in goes to the other end."""
+    """One end of a connection: forwards what it receives to the other end."""
 
     def __init__(self, target: int | None = None):
         self.target, self.other, self.transport, self.early = target, None, None, []
@@ -41,7 +41,7 @@ class Way(asyncio.Protocol):
         self.early.append(data) if self.other is None else self.hand_on(data)
 
     def hand_on(self, data):
-        # Callbacks of one delay are called in their order.
+        # Callbacks with the same delay run in the order of their calls.
         asyncio.get_running_loop().call_later(delay, self.other.write, data)
 
     def write(self, data):

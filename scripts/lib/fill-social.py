@@ -20,7 +20,7 @@ def following_and_publishing():
     for person in range(FOLLOWED):
         yield "PUT", f"/v1/people/reader/follows/author-{person * 2}", None
     for post in range(POSTS):
-        # All over, and alike each time.
+        # Spreads posts over all authors, in the same order each time.
         yield "POST", f"/v1/people/author-{post * 7919 % PEOPLE}/posts", {"text": f"post {post}"}
 
 

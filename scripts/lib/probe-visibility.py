@@ -1,8 +1,8 @@
-"""How long an acknowledged order takes to be readable: p50 and p99 in milliseconds, and how many were tried.
+"""Measures the time from an order's acknowledgement until it is readable: p50 and p99 in milliseconds, and the number of orders.
 
 probe-visibility.py [--token] COMMAND_URL QUERY_URL SECONDS
 
-With --token it is the time from sending the order to the answer of one query with the order's Consistency-Token.
+With --token it measures the time from sending the order to the response of one query with the order's Consistency-Token.
 """
 
 import http.client

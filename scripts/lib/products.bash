@@ -1,8 +1,9 @@
-# Release builds, made only when something changed, and never under a system that runs; source after common.bash.
+# Release builds. A build runs only if something changed, and does not touch the executables of a running system. Source
+# after common.bash.
 #
-# COUNTERFLOW_BINARIES names a folder with executables that are used as they are, such as .build/debug.
+# COUNTERFLOW_BINARIES names a folder with executables to use as they are, such as .build/debug.
 
-# What a build is made from: every file of the sources, tracked or not, and the toolchain.
+# The hash of a build's inputs: every source file, tracked or not, and the toolchain.
 source_hash() {
   {
     swift --version 2>/dev/null
@@ -10,7 +11,7 @@ source_hash() {
   } | sha256sum | cut -d' ' -f1
 }
 
-# exclusively FILE TEXT COMMAND…: one at a time of those who name the file; says the text when it has to wait.
+# exclusively FILE TEXT COMMAND…: runs the command while it holds the lock FILE; prints TEXT if it has to wait.
 exclusively() {
   local file=$1 text=$2
   shift 2
@@ -24,10 +25,11 @@ exclusively() {
   ) 9>>"$file"
 }
 
-# swift_build [ARGUMENT…]: `swift build`, once nobody else builds in this checkout. Its output is in log/build.log.
+# swift_build [ARGUMENT…]: runs `swift build` as soon as no other build uses this checkout. Its output is in
+# log/build.log.
 swift_build() {
   local waited=false
-  # Two builds at once take turns by a lock of Swift's own, unless one is at a place where it has none.
+  # SwiftPM mostly waits for another build by itself. In some phases it fails with "database is locked" instead.
   until (cd "$root" && swift build "$@") >"$log_dir/build.log" 2>&1; do
     grep -q 'database is locked' "$log_dir/build.log" || {
       tail -n 40 "$log_dir/build.log" >&2
@@ -39,7 +41,7 @@ swift_build() {
   done
 }
 
-# Builds what is not there as of these sources; the results stand in .build/products, each with what it was made from.
+# Builds the products that do not match these sources into .build/products, each with the hash of its inputs.
 build_products() { # HASH PRODUCT…
   local hash=$1 product missing=() kept=$root/.build/products from
   shift
@@ -56,13 +58,13 @@ build_products() { # HASH PRODUCT…
     rm -f "$kept/$product.new"
     cp "$from" "$kept/$product.new"
     mv "$kept/$product.new" "$kept/$product"
-    # Sources that changed meanwhile may be in it or not: then it is built again the next time.
+    # Sources may have changed during the build. The next run then builds again.
     if [[ $(source_hash) == "$hash" ]]; then echo "$hash" >"$kept/$product.hash"; else rm -f "$kept/$product.hash"; fi
   done
 }
 
-# have_products PRODUCT…: sets $binaries to the folder where they are. A file there is replaced as a whole: who runs the
-# one before goes on with that.
+# have_products PRODUCT…: sets $binaries to the folder of the products. Each file is replaced as a whole, so a running
+# process keeps its executable.
 have_products() {
   local product
   binaries=${COUNTERFLOW_BINARIES:-$local_dir/bin}
@@ -85,8 +87,8 @@ install_products() { # HASH PRODUCT…
   mkdir -p "$binaries"
   for product in "$@"; do
     [[ ! $binaries/$product -ef $root/.build/products/$product ]] || continue
-    # The same file under two names, or a copy where the two are on different disks. What a script that was ended has left
-    # may be a name of another's executable: it is not written to.
+    # A hard link, or a copy on another disk. A file left by an aborted script may be a link to another executable: it
+    # is removed, not overwritten.
     rm -f "$binaries/$product.new"
     cp -l "$root/.build/products/$product" "$binaries/$product.new" 2>/dev/null ||
       cp "$root/.build/products/$product" "$binaries/$product.new"

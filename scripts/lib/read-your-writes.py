@@ -1,9 +1,9 @@
-"""Writes, and reads what was written with its token, again and again, while others write at full load.
+"""Writes orders and reads each with its token, many times, while others write at full load.
 
 read-your-writes.py TIMES CLIENTS COMMAND_URLS QUERY_URLS
 
-URLs with commas between them; each request goes to a random one. Says how often an answer was stale or an error, which must be
-never but for the documented 503, and how stale answers without the token are. Exit status 1 when it was.
+URLs are separated by commas; each request goes to a random one. Prints how many responses were stale or errors, and how long
+orders took to become readable without the token. Exits with 1 on any stale response or error except the documented 503.
 """
 
 import collections
@@ -25,7 +25,7 @@ lock = threading.Lock()
 
 
 def ask(urls, method, path, body=None, headers=None):
-    """Over a connection of the thread's own, which is made again when it was closed."""
+    """Sends a request over the thread's own connection, and reconnects if that was closed."""
     if not hasattr(local, "connections"):
         local.connections = {}
     url = random.choice(urls)
@@ -55,14 +55,14 @@ def once(index):
     order, token = json.loads(written)["id"], answer.getheader("Consistency-Token")
     acknowledged = time.monotonic()
     if index % 10 == 0:
-        # Without the token: how long until it is seen.
+        # Without the token: measures how long the order takes to become readable.
         while ask(queries, "GET", f"/v1/orders/{order}")[0].status != 200:
             time.sleep(0.001)
         with lock:
             stale.append(time.monotonic() - acknowledged)
         return "without"
     headers = {"Consistency-Token": token, "Prefer": "wait=30"}
-    # One thing, or a list, which is made of other partitions too.
+    # One row, or a list, which reads several partitions.
     path = f"/v1/orders/{order}" if index % 2 else f"/v1/customers/{customer}/orders"
     answer, read = ask(queries, "GET", path, headers=headers)
     with lock:

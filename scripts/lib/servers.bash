@@ -1,7 +1,7 @@
-# A private PostgreSQL cluster and a private RabbitMQ node under $local_dir; source after common.bash.
-# Neither touches a server that runs already: own ports, own data, own Erlang port mapper.
+# A private PostgreSQL cluster and a private RabbitMQ node under $local_dir. Source after common.bash.
+# They have their own ports, data and Erlang port mapper, and do not touch a server that already runs.
 
-# With SERVERS_ROOT the servers run in that root folder, which has PostgreSQL and RabbitMQ installed; root alone can do that.
+# With SERVERS_ROOT the servers run in that root folder, where PostgreSQL and RabbitMQ are installed. This needs root.
 
 pg_bin() {
   local newest
@@ -9,12 +9,12 @@ pg_bin() {
   [[ -n $newest ]] && echo "${newest#"${SERVERS_ROOT:-}"}" || dirname "$(command -v postgres)"
 }
 
-# exec_as USER COMMAND...: becomes the command, which USER runs where root asks for it.
+# exec_as USER COMMAND...: replaces the script by the command; as root, the command runs as USER.
 exec_as() {
   local user=$1 top=${local_dir#/}
   shift
   if [[ -n ${SERVERS_ROOT:-} ]]; then
-    # The mounts are the process's own, and go with it. What lies below $local_dir has the same path inside.
+    # The mounts belong to this process and end with it. Paths below $local_dir are the same inside.
     # shellcheck disable=SC2016
     exec unshare --mount bash -euc '
       mkdir -p "$1/$2"
@@ -26,14 +26,14 @@ exec_as() {
   exec "$@"
 }
 
-# PostgreSQL refuses to run as root: then its own user runs it.
+# PostgreSQL refuses to run as root, so root runs it as the user postgres.
 as_postgres_user() { (exec_as postgres "$@"); }
 
 give_to_postgres() {
   ((EUID != 0)) || chown -R "$(awk -F: '$1 == "postgres" { print $3 ":" $4 }' "${SERVERS_ROOT:-}/etc/passwd")" "$@"
 }
 
-# A certificate that proves to be localhost, to those who know it.
+# A self-signed certificate for localhost.
 make_certificate() { # FOLDER
   mkdir -p "$1"
   openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost \
@@ -63,7 +63,7 @@ make_postgres() {
     make_certificate "$local_dir/tls"
     chmod 600 "$local_dir/tls/key"
     give_to_postgres "$local_dir/tls"
-    # In the clear nobody gets in.
+    # Only TLS connections are accepted.
     sed -i 's/^host /hostssl /' "$data/pg_hba.conf"
     printf '%s\n' 'ssl = on' "ssl_cert_file = '$local_dir/tls/certificate'" "ssl_key_file = '$local_dir/tls/key'" \
       >>"$data/postgresql.conf"
@@ -90,10 +90,10 @@ exec_postgres() {
 }
 
 admin_url() { echo "postgres://counterflow:$(secret postgres)@127.0.0.1:$(kept_port postgres)/${1:-postgres}"; }
-# With POSTGRES_TLS.
+# The URL of a server with POSTGRES_TLS.
 secure_admin_url() { echo "postgres://counterflow:$(secret postgres)@localhost:$(kept_port postgres)/postgres?sslmode=verify-full&sslrootcert=$local_dir/tls/certificate"; }
 
-# psql on a database, the password not among the arguments.
+# Runs psql on a database, without the password in its arguments.
 admin_psql() {
   local database=$1
   shift
@@ -157,13 +157,13 @@ CONF
 exec_rabbitmq() {
   rabbitmq_environment
   cd "$HOME"
-  # As under systemd: the script becomes the Erlang machine, so that the pid is the broker's own.
+  # As under systemd: the script becomes the Erlang VM by exec, so that the pid is the broker's own.
   export RUNNING_UNDER_SYSTEMD=1
   exec_as root /usr/lib/rabbitmq/bin/rabbitmq-server
 }
 
 amqp_url() { echo "amqp://counterflow:$(secret rabbitmq)@127.0.0.1:$(kept_port amqp)/${1:-%2F}"; }
-# With RABBITMQ_TLS.
+# The URL of a server with RABBITMQ_TLS.
 amqps_url() { echo "amqps://counterflow:$(secret rabbitmq)@localhost:$(kept_port amqps)/${1:-%2F}?cacertfile=$local_dir/rabbitmq/tls/certificate"; }
 management_url() { echo "http://127.0.0.1:$(kept_port management)"; }
 
@@ -174,17 +174,17 @@ is_rabbitmq_ready() {
     (exec 3<>"/dev/tcp/127.0.0.1/$(kept_port amqp)")
 }
 
-# The port mapper that the node started goes with it.
+# Stops the port mapper that the node started.
 stop_port_mapper() {
   ERL_EPMD_PORT=$(kept_port epmd) epmd -kill >/dev/null 2>&1 || true
 }
 
-# Of the role that a service has.
+# The URL of a database for the role of a service.
 service_url() { # ROLE DATABASE
   echo "postgres://counterflow_$1:$(secret "postgres-$1")@127.0.0.1:$(kept_port postgres)/$2"
 }
 
-# stop_service NAME: and waits until it has gone.
+# stop_service NAME: stops the service and waits until it has ended.
 stop_service() {
   [[ -s $run_dir/$1.supervisor ]] || return 0
   kill -TERM "$(cat "$run_dir/$1.supervisor")"
@@ -192,13 +192,13 @@ stop_service() {
 }
 is_stopped() { [[ ! -e $run_dir/$1.supervisor ]]; }
 
-# One more process of a service, under a supervisor of its own; $binaries says where they are.
-# start_service NAME EXECUTABLE ROLE [VARIABLE=VALUE...]
+# start_service NAME EXECUTABLE ROLE [VARIABLE=VALUE...]: starts one more process of a service with its own supervisor;
+# $binaries is the folder of the executable.
 start_service() {
   local name=$1 executable=$2 role=$3
   shift 3
   (
-    # Built in, so that no secret is ever among a process's arguments.
+    # Exported by the shell itself, so that no secret is in the arguments of a process.
     export WRITE_DATABASE_URL READ_DATABASE_URL AMQP_URL AUTH=${AUTH:-off} CONSISTENCY_TOKEN_KEY HTTP_HOST=127.0.0.1 HTTP_PORT=0
     WRITE_DATABASE_URL=$(service_url "$role" counterflow_write) READ_DATABASE_URL=$(service_url "$role" counterflow_read)
     CONSISTENCY_TOKEN_KEY=$(secret consistency-token)

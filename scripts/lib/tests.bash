@@ -1,6 +1,6 @@
-# What scripts/test does around the tests; source after servers.bash.
+# Helpers of scripts/test. Source after servers.bash.
 
-# The servers of a root folder, in place of those of this machine.
+# Uses the servers of a root folder instead of this machine's.
 use_servers() { # FOLDER
   ((EUID == 0)) || fail '--servers needs root'
   [[ -d $1 ]] && SERVERS_ROOT=$(realpath "$1") || fail '--servers takes a root folder'
@@ -14,8 +14,8 @@ rabbitmq_version() {
     curl -sf -m 10 -K - "$(management_url)/api/overview" | sed -E 's/.*"rabbitmq_version":"([^"]*)".*/\1/'
 }
 
-# In the background, so that a signal to this script is not left to wait. A run that does not end within TEST_LIMIT seconds
-# fails, and shows what each of its threads does.
+# Runs the tests in the background, so that a signal reaches this script at once. A run that exceeds TEST_LIMIT seconds
+# fails and prints a backtrace of each thread.
 run_tests() {
   local tests watch result=0
   SWIFT_BACKTRACE=enable=yes,registers=none,images=none,color=no,interactive=no \
@@ -28,7 +28,7 @@ run_tests() {
   return "$result"
 }
 
-# The tests' process writes a backtrace of all its threads at SIGQUIT.
+# The test process writes a backtrace of all its threads on SIGQUIT.
 end_hung() {
   local pid
   say "the tests have not ended within ${TEST_LIMIT:-2400} s"
@@ -40,13 +40,13 @@ end_hung() {
   done
 }
 
-# What this checkout's test runs have started, and what that has started.
+# The processes that test runs of this checkout have started, and their descendants.
 pids_of_this_run() {
   grep -lzxF "COUNTERFLOW_TEST_RUN=$COUNTERFLOW_TEST_RUN" /proc/[0-9]*/environ 2>/dev/null | cut -d / -f 3
 }
 
-# Ends the servers, what a test has started, and what that has started, wherever it went; of this checkout's test runs alone.
-# Nothing is written out: the data go at the next run, and so many databases would take PostgreSQL a minute.
+# Ends the servers, the processes of tests and all their descendants, but only those of this checkout. PostgreSQL writes
+# nothing out: the next run removes the data, and writing so many databases would take a minute.
 end_all() {
   local round pid found
   for round in {1..100}; do
@@ -54,7 +54,7 @@ end_all() {
     for pid in $(pids_of_this_run); do
       [[ -e /proc/$pid && $pid != "$$" ]] || continue
       found=true
-      # PostgreSQL gives its shared memory back, if it is asked.
+      # On SIGQUIT PostgreSQL frees its shared memory.
       if [[ $(cat "/proc/$pid/comm" 2>/dev/null) == postgres ]] && ((round < 50)); then
         kill -QUIT "$pid" 2>/dev/null || true
       else
@@ -67,8 +67,8 @@ end_all() {
   "$root/scripts/down" --quiet
 }
 
-# A test that passes removes its folder. Of each other one the ends of its logs are shown, and its files kept: those of the
-# last five runs, without the data of servers, and no more than a megabyte of each.
+# A passed test removes its folder. For each other test this prints the ends of its logs and keeps its files: those of
+# the last five runs, without server data, at most 1 MB per file.
 keep_failed() {
   local test file kept=$local_dir/failed/$(date -u +%Y%m%dT%H%M%SZ) count=0 target
   for test in "$TEST_SCRATCH"/*.*/; do

@@ -1,4 +1,4 @@
--- Another price for the same product each time.
+-- A new random price for the same product each time.
 wrk.method = "PUT"
 wrk.path = "/v1/products/LANTERN/price"
 wrk.headers["Content-Type"] = "application/json"

@@ -1,5 +1,5 @@
-/// Every route of the API, and which service answers it. Each service knows the other's too, so that behind
-/// one address a wrong method is told from a wrong path.
+/// Every route of the API, by service. Each service also knows the other's routes. So when both share one address, it
+/// can tell a wrong method (405) from a wrong path (404).
 public enum CommerceRoutes {
   public static let commands: [(method: String, path: String)] = [
     ("POST", "/v1/products"), ("PATCH", "/v1/products/{sku}"), ("PUT", "/v1/products/{sku}/price"),
@@ -18,9 +18,9 @@ public enum CommerceRoutes {
     "/v1/returns/{id}", "/v1/sales", "/v1/sales/products", "/v1/sales/countries", "/v1/sales/customers",
   ].flatMap { [("GET", $0), ("HEAD", $0)] }
 
-  /// What each service answers of itself.
+  /// Routes that every service has.
   public static let operations = ["/healthz", "/readyz", "/openapi.yaml"]
 
-  /// The whole API as OpenAPI 3.1, in YAML; both services serve it.
+  /// The whole API as OpenAPI 3.1 in YAML. Both services serve it.
   public static var openAPI: [UInt8] { PackageResources.openapi_yaml }
 }

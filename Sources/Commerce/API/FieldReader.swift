@@ -1,7 +1,7 @@
 internal import EventSourcing
 internal import JSON
 
-/// Reads the members of an object, collecting what is wrong instead of stopping at the first.
+/// Reads the members of an object, and collects all errors instead of stopping at the first.
 struct FieldReader {
   private let json: JSON
   private let pointer: String
@@ -16,10 +16,10 @@ struct FieldReader {
     }
   }
 
-  /// Whether there is such a member, and it is not null.
+  /// Whether the member exists and is not null.
   func has(_ name: String) -> Bool { json[name].map { !$0.isNull } ?? false }
 
-  /// The errors so far, and one for every member that nobody asked for.
+  /// Returns the errors, including one for every unknown member.
   consuming func finish() -> [Rejection.FieldError] {
     for member in json.members ?? [] where !known.contains(member.name) {
       fail(member.name, "is not known here; allowed: \(known.sorted().joined(separator: ", "))")
@@ -33,7 +33,7 @@ struct FieldReader {
 
   mutating func adopt(_ errors: [Rejection.FieldError]) { self.errors += errors }
 
-  /// The member; null counts as absent.
+  /// Returns the member. null counts as absent.
   private mutating func value(_ name: String, isRequired: Bool) -> JSON? {
     known.append(name)
     guard let value = json[name], !value.isNull else {
@@ -43,7 +43,7 @@ struct FieldReader {
     return value
   }
 
-  /// - Parameter problem: what is wrong with the text, nil for nothing.
+  /// - Parameter problem: returns what is wrong with the text, or nil if it is valid.
   mutating func text(_ name: String, isRequired: Bool = true, problem: (String) -> String?) -> String? {
     guard let value = value(name, isRequired: isRequired) else { return nil }
     guard let text = value.string else {
@@ -57,7 +57,8 @@ struct FieldReader {
     return text
   }
 
-  /// A text of so many characters (Unicode scalars: what looks like one letter may be many) that does not consist of white space alone.
+  /// Reads a text of this length, in Unicode scalars (one visible letter can be several). If the lower bound is above
+  /// 0, white space alone is an error.
   mutating func text(_ name: String, isRequired: Bool = true, length: ClosedRange<Int>) -> String? {
     text(name, isRequired: isRequired) { text in
       if length.lowerBound > 0 && text.allSatisfy(\.isWhitespace) { return "must not be empty" }

@@ -210,7 +210,7 @@ public struct RegisterCustomerRequest: Sendable, Hashable {
 
 /// The body of `PATCH /v1/customers/{id}`.
 public struct ChangeCustomerRequest: Sendable, Hashable {
-  /// nil leaves all of it as it is.
+  /// nil keeps the personal data as it is.
   public let personal: PersonalData?
   public let country: String?
 
@@ -227,7 +227,7 @@ public struct ChangeCustomerRequest: Sendable, Hashable {
 }
 
 extension FieldReader {
-  /// An address as far as it can be told without writing to it.
+  /// Checks only the form of an address. Only an e-mail could show that it exists.
   fileprivate mutating func email() -> String? {
     text("email", isRequired: false) { text in
       let parts = text.split(separator: "@", omittingEmptySubsequences: false)
@@ -255,7 +255,7 @@ extension FieldReader {
     text("country", isRequired: false, length: Bounds.countryLength)
   }
 
-  /// When something happened: one time in the year 9999 would head every list for ever.
+  /// Reads a time within `Bounds.times`. One time in the year 9999 would be first in every list for ever.
   fileprivate mutating func time(_ name: String, now: Timestamp) -> Timestamp? {
     let time = text(name, isRequired: false) { text in
       guard let time = Timestamp(text) else { return "must be a time as in RFC 3339, such as 2026-11-21T09:30:00Z" }

@@ -1,12 +1,12 @@
-/// What ISO 4217 says of currencies.
+/// Facts about currencies from ISO 4217.
 public enum Currency {
-  /// Where they are not two, also of those that are hardly used.
+  /// The currencies whose minor unit does not have two decimals, including rarely used ones.
   private static let digits: [String: Int] = [
     "BIF": 0, "CLP": 0, "DJF": 0, "GNF": 0, "ISK": 0, "JPY": 0, "KMF": 0, "KRW": 0, "PYG": 0, "RWF": 0, "UGX": 0,
     "UYI": 0, "VND": 0, "VUV": 0, "XAF": 0, "XOF": 0, "XPF": 0, "BHD": 3, "IQD": 3, "JOD": 3, "KWD": 3, "LYD": 3,
     "OMR": 3, "TND": 3, "CLF": 4, "UYW": 4,
   ]
 
-  /// How many decimals the currency's minor unit stands for: 2 for GBP, 0 for JPY. The console has the same table.
+  /// Returns the number of decimals of the currency's minor unit: 2 for GBP, 0 for JPY. The console has the same table.
   public static func minorDigits(of code: String) -> Int { digits[code] ?? 2 }
 }

@@ -2,7 +2,7 @@ internal import EventSourcing
 internal import JSON
 
 extension KeyedDecodingContainer {
-  /// A line's quantity, which times its price must fit in 64 bits.
+  /// Decodes a line's quantity. The quantity times the price must fit in 64 bits.
   func decode(_ quantity: Key, times price: Key) throws -> Int64 {
     let value = try decode(Int64.self, forKey: quantity)
     guard !value.multipliedReportingOverflow(by: try decode(Int64.self, forKey: price)).overflow else {
@@ -13,7 +13,7 @@ extension KeyedDecodingContainer {
   }
 }
 
-// For upcasters, and for what is read by hand.
+// For upcasters, and for events that are decoded by hand.
 extension JSON {
   func text(_ name: String) throws(EventDecodingError) -> String {
     guard let value = self[name]?.string else { throw .malformed("/\(name): must be a string") }
@@ -25,7 +25,7 @@ extension JSON {
     return value
   }
 
-  /// An object with one member more, or with another value of it.
+  /// Returns the object with this member added or replaced.
   func setting(_ name: String, to value: JSON) -> JSON {
     .object((members ?? []).filter { $0.name != name } + [.init(name, value)])
   }

@@ -1,4 +1,4 @@
-/// The types of all events, in the order of the alphabet.
+/// The types of all events, in alphabetical order.
 public let commerceEventTypes = [
   "CustomerChanged", "CustomerRegistered", "OrderCancelled", "OrderDelivered", "OrderItemsReturned", "OrderPaid",
   "OrderPlaced", "OrderShipped", "PersonalDataErased", "ProductDetailsChanged", "ProductDiscontinued",

@@ -1,10 +1,10 @@
 public import EventSourcing
 
-/// Rules for the names that clients may choose.
+/// The rule for ids that clients choose.
 public enum Identifier {
   public static let maximumLength = 128
 
-  /// What is wrong with an id; nil when nothing is.
+  /// Returns what is wrong with an id, or nil if it is valid.
   public static func problem(_ text: String) -> String? {
     guard !text.isEmpty else { return "must not be empty" }
     guard text.utf8.count <= maximumLength else { return "must have at most \(maximumLength) bytes" }
@@ -13,11 +13,11 @@ public enum Identifier {
     return nil
   }
 
-  /// Clients and proxies take these out of a path.
+  /// Clients and proxies remove these segments from a path.
   static func isPathStep(_ text: String) -> Bool { text == "." || text == ".." }
 }
 
-/// A stock-keeping unit in its normal form: upper case, without spaces around it.
+/// A stock-keeping unit (SKU) in its normal form: upper case, no spaces at either end.
 public struct SKU: Codable, Hashable, Sendable, CustomStringConvertible {
   public static let maximumLength = 64
   public static let rule =
@@ -26,7 +26,7 @@ public struct SKU: Codable, Hashable, Sendable, CustomStringConvertible {
 
   public let rawValue: String
 
-  /// Normalises; nil when the text breaks the `rule`.
+  /// Normalises the text. Returns nil if it breaks the `rule`.
   public init?(_ text: String) {
     let isSpace: (UInt8) -> Bool = { $0 == 0x20 || (0x09...0x0D).contains($0) }
     var bytes = text.utf8[...]
@@ -49,7 +49,7 @@ public struct SKU: Codable, Hashable, Sendable, CustomStringConvertible {
     guard !Identifier.isPathStep(rawValue) else { return nil }
   }
 
-  /// A sku as it stands in an event, normal already.
+  /// Takes a SKU from an event, where it is already normal.
   init(stored: String) { rawValue = stored }
 
   public init(from decoder: any Decoder) throws { rawValue = try decoder.singleValueContainer().decode(String.self) }
@@ -61,19 +61,19 @@ public struct SKU: Codable, Hashable, Sendable, CustomStringConvertible {
   public var description: String { rawValue }
 }
 
-/// Bounds on money and quantities.
+/// Limits on money, quantities, texts and times.
 public enum Bounds {
   /// Minor units of the currency.
   public static let unitPrice: ClosedRange<Int64> = 1...1_000_000_000_000
   public static let quantity: ClosedRange<Int64> = 1...1_000_000
   public static let lines = 1...100
-  /// Minor units of an order's or a return's total: low enough that sums over very many of them fit in 64 bits.
+  /// An order's or return's total in minor units. The limit is low, so that sums over very many totals fit in 64 bits.
   public static let total: ClosedRange<Int64> = 1...10_000_000_000_000
-  /// Unicode scalars of a name, and of other texts.
+  /// Lengths of texts, in Unicode scalars.
   public static let nameLength = 1...200
   public static let textLength = 0...2_000
   public static let countryLength = 1...64
-  /// When something can have happened; clocks differ, and so do their zones, by a day at most.
+  /// The times that an event may have, from 1970 to one day after `now`: clocks and time zones differ by a day at most.
   public static func times(now: Timestamp) -> ClosedRange<Timestamp> {
     let day: Int64 = 86_400_000_000
     return Timestamp(microsecondsSince1970: 0)...Timestamp(microsecondsSince1970: now.microsecondsSince1970 + day)

@@ -1,6 +1,6 @@
 public import EventSourcing
 
-// The rules of the shop that a command may break.
+// The business rules that a command can break.
 extension Rejection {
   public static func productExists(_ sku: SKU) -> Rejection {
     exists("product", sku.rawValue, "/sku", "choose another sku")
@@ -30,7 +30,7 @@ extension Rejection {
     notFound("The order \(id) is not there.")
   }
 
-  /// The personal data is erased, and stays so.
+  /// The personal data is erased for ever.
   public static func customerIsErased(_ id: String) -> Rejection {
     Rejection(
       "customer-erased", title: "The customer's personal data is erased",
@@ -59,7 +59,7 @@ extension Rejection {
       detail: "\(id) is on its way and cannot be cancelled; record a return instead.")
   }
 
-  /// The payment is not what the order comes to. Minor units.
+  /// The payment differs from the order's total. Both amounts are in minor units.
   public static func amountDiffers(_ id: String, total: Int64, amount: Int64) -> Rejection {
     Rejection(
       "amount-differs", status: 422, title: "The amount is not the order's total",
@@ -67,14 +67,14 @@ extension Rejection {
       errors: [.init(pointer: "/amount", detail: "must be \(total), and is \(amount)")])
   }
 
-  /// What was read beforehand is not so any more when the command is decided: try again.
+  /// The data that was read for the command had changed when the command was decided. The client can try again.
   public static func changedMeanwhile(_ id: String) -> Rejection {
     Rejection(
       "changed-meanwhile", title: "Others changed the same thing",
       detail: "\(id) was changed while the command was under way, again and again; nothing was stored. Try again.")
   }
 
-  /// The order that a return names is not there.
+  /// The order that a return names does not exist.
   public static func returnedOrderUnknown(_ id: String) -> Rejection {
     Rejection(
       "order-unknown", status: 422, title: "The order is not known",
@@ -82,21 +82,21 @@ extension Rejection {
       errors: [.init(pointer: "/orderId", detail: "there is no order \(id)")])
   }
 
-  /// Lines whose product is unknown or not on sale any more.
+  /// Some lines name a product that is unknown or no longer on sale.
   public static func productsNotOnSale(_ lines: [UnsaleableLine]) -> Rejection {
     Rejection(
       "product-not-on-sale", status: 422, title: "A product is not on sale",
       detail: "Take these lines out or change their sku; the order was not placed.", errors: unsaleable(lines))
   }
 
-  /// Lines of a credit note whose product is unknown.
+  /// Some lines of a credit note name an unknown product.
   public static func productsUnknown(_ lines: [UnsaleableLine]) -> Rejection {
     Rejection(
       "product-unknown", status: 422, title: "A product is not known",
       detail: "Take these lines out or change their sku; nothing was recorded.", errors: unsaleable(lines))
   }
 
-  /// Stock that cannot be promised.
+  /// Some lines need more stock than is available.
   public static func stockLacking(_ shortages: [Shortage]) -> Rejection {
     Rejection(
       "stock-lacking", status: 422, title: "There is not enough stock",
@@ -108,7 +108,7 @@ extension Rejection {
       })
   }
 
-  /// More than was ordered less what came back already.
+  /// A return has more items than the order has left to return.
   public static func returnExceedsOrder(order: String, _ shortages: [Shortage]) -> Rejection {
     Rejection(
       "return-exceeds-order", status: 422, title: "More comes back than was ordered",
@@ -126,7 +126,7 @@ extension Rejection {
       detail: "\(sku) was registered with tracksStock false: it has no stock to change.")
   }
 
-  /// An adjustment would leave less than what is promised to orders.
+  /// An adjustment would leave less stock than is reserved for orders.
   public static func stockBelowReserved(_ sku: SKU, onHand: Int64, reserved: Int64) -> Rejection {
     Rejection(
       "stock-below-reserved", status: 422, title: "The stock would not cover what is reserved",
@@ -135,7 +135,7 @@ extension Rejection {
       errors: [.init(pointer: "/quantity", detail: "must be \(reserved - onHand) or more")])
   }
 
-  /// Would not fit in 64 bits.
+  /// The stock would not fit in 64 bits.
   public static func stockOverflows(_ sku: SKU) -> Rejection {
     Rejection(
       "stock-overflows", status: 422, title: "The stock is too large",
@@ -151,7 +151,7 @@ extension Rejection {
   }
 }
 
-/// A line (counted from 0) whose product cannot be sold.
+/// A line whose product cannot be sold. `index` counts from 0.
 public struct UnsaleableLine: Sendable, Hashable {
   public enum Reason: Sendable, Hashable { case unknown, discontinued }
 
@@ -166,7 +166,8 @@ public struct UnsaleableLine: Sendable, Hashable {
   }
 }
 
-/// What a line (counted from 0; the first of its sku) asks for, and what there is.
+/// A line that asks for more than there is. `index` counts from 0. For stock, `ordered` is the sum of all lines with
+/// the SKU, and `index` is the first of them.
 public struct Shortage: Sendable, Hashable {
   public let index: Int
   public let sku: SKU

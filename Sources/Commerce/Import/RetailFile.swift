@@ -3,27 +3,27 @@ public import EventSourcing
 public import Foundation
 internal import SwiftCSV
 
-/// A retailer's trade as a file of lines: InvoiceNo, StockCode, Description, Quantity, InvoiceDate, UnitPrice, CustomerID,
-/// Country. An invoice whose number begins with C is a credit note.
+/// A retailer's sales as a CSV file with the columns InvoiceNo, StockCode, Description, Quantity, InvoiceDate,
+/// UnitPrice, CustomerID, Country. An invoice whose number begins with C is a credit note.
 public struct RetailFile: Sendable {
   public struct Line: Sendable, Hashable {
     public let sku: SKU
-    /// Above 0, also of what came back.
+    /// Above 0, also for returns.
     public let quantity: Int64
     /// Minor units.
     public let unitPrice: Int64
   }
 
-  /// The counted lines of one invoice.
+  /// The accepted lines of one invoice.
   public struct Invoice: Sendable, Hashable {
     public let number: String
     public internal(set) var customerID: String?
     public let country: String?
-    /// The earliest of its lines.
+    /// The earliest date of its lines.
     public internal(set) var date: Timestamp
     public internal(set) var lines: [Line]
 
-    /// Minor units; as much as fits, which the store will refuse.
+    /// Minor units; `Int64.max` on overflow, which command-service rejects.
     public var total: Int64 {
       lines.reduce(0) { total, line in
         let (amount, amountOverflows) = line.quantity.multipliedReportingOverflow(by: line.unitPrice)
@@ -35,11 +35,11 @@ public struct RetailFile: Sendable {
 
   public struct Product: Sendable, Hashable {
     public let sku: SKU
-    /// The first description that says something, else the code.
+    /// The first description that is not empty; nil if there is none.
     public internal(set) var name: String?
-    /// The first price.
+    /// The first price, in minor units.
     public let unitPrice: Int64
-    /// What all orders come to.
+    /// The quantity in all orders.
     public internal(set) var ordered: Int64 = 0
   }
 
@@ -48,25 +48,25 @@ public struct RetailFile: Sendable {
     public let country: String?
   }
 
-  /// Why a line does not count; the first that applies.
+  /// Why a line is left out: the first reason that applies.
   public enum Rejection: String, Sendable, CaseIterable {
-    /// Columns are missing, or a number or time is none.
+    /// A column is missing, or a value is not valid.
     case malformed
     case notPositiveQuantity, positiveReturn, notPositivePrice
-    /// Less than the currency's minor unit.
+    /// The price has a fraction of the currency's minor unit.
     case fractionalPenny
     case missingStockCode
-    /// No sku can be made of the code.
+    /// The code is not a valid SKU.
     case invalidStockCode
-    /// A quantity or price that the store does not take.
+    /// The quantity or price is outside `Bounds`.
     case outOfBounds
   }
 
   public private(set) var lines = 0
-  /// Left out by `--from` and `--to`.
+  /// The number of lines that `--from` and `--to` leave out.
   public private(set) var outsideDates = 0
   public private(set) var rejected: [Rejection: Int] = [:]
-  /// All in the order of their first lines.
+  /// Like the customers, orders and returns below, in the order of their first lines.
   public private(set) var products: [Product] = []
   public private(set) var customers: [Customer] = []
   public private(set) var orders: [Invoice] = []
@@ -77,9 +77,9 @@ public struct RetailFile: Sendable {
   ]
 
   /// - Parameters:
-  ///   - currency: of the prices; its minor unit by ISO 4217 is what they are turned into.
-  ///   - dates: invoices that begin at other times are left out.
-  /// - Throws: where the file cannot be read, or has other columns.
+  ///   - currency: the ISO 4217 code of the prices. They are converted to its minor unit.
+  ///   - dates: an invoice is left out if its earliest line is outside this range.
+  /// - Throws: if the file cannot be read; `RetailFileError` if a column is missing.
   public init(_ url: URL, currency: String, dates: Range<Timestamp>? = nil) throws {
     let csv = try CSV<Enumerated>(url: url, delimiter: .comma, loadColumns: false)
     var places: [Int] = []
@@ -107,7 +107,7 @@ public struct RetailFile: Sendable {
 
   private init() {}
 
-  /// Values in the order in which their keys came first.
+  /// Values in the order in which their keys first appear.
   private struct Ordered<Value> {
     var ordered: [Value] = []
     private var places: [String: Int] = [:]
@@ -123,10 +123,10 @@ public struct RetailFile: Sendable {
   }
 
   private struct Reader {
-    /// Decimals that the minor unit stands for.
+    /// The number of decimals of the minor unit.
     let digits: Int
     let dates: Range<Timestamp>?
-    /// The earliest date of each invoice, which is chosen whole or not at all.
+    /// The earliest date of each invoice. `dates` selects an invoice as a whole.
     let firsts: [String: Timestamp]
     var file = RetailFile()
     var orders = Ordered<Invoice>()
@@ -192,15 +192,15 @@ public struct RetailFileError: Error, CustomStringConvertible {
   public let description: String
 }
 
-/// A price as it stands in the file.
+/// A price in the file.
 private struct Price {
   let isPositive: Bool
-  /// More decimals than the minor unit stands for.
+  /// Whether the price has more decimals than the minor unit.
   let isFractional: Bool
-  /// As many as fit; without what is less than one.
+  /// The price without a fraction of a minor unit; `Int64.max` if it does not fit.
   let minorUnits: Int64
 
-  /// nil for what is no number.
+  /// Returns nil if the text is not a number.
   init?(_ text: String, digits: Int) {
     let isNegative = text.hasPrefix("-")
     let parts = text.drop { $0 == "-" || $0 == "+" }.split(separator: ".", omittingEmptySubsequences: false)

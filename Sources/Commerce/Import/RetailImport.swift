@@ -5,15 +5,15 @@ internal import EventSourcing
 internal import JSON
 internal import ServiceKit
 
-/// The commands that a file comes to. Each has a key that follows from its content: sent again, it changes nothing.
+/// The commands that import a file. Each has an idempotency key made from its content, so a repeat changes nothing.
 public struct RetailImport: Sendable {
   public struct Request: Sendable, Hashable {
     public let path: String
     public let body: [UInt8]
-    /// The Idempotency-Key.
+    /// The value of the `Idempotency-Key` header.
     public let key: String
 
-    /// - Parameter scope: tells apart what is the same otherwise.
+    /// - Parameter scope: distinguishes requests that are otherwise equal.
     init(_ path: String, _ body: JSON, scope: String = "") {
       self.path = path
       self.body = body.encoded
@@ -22,10 +22,10 @@ public struct RetailImport: Sendable {
     }
   }
 
-  /// Requests that must follow one another.
+  /// Requests that must be sent in this order.
   public typealias Chain = [Request]
 
-  /// What must be done before the next begins; its chains may run side by side.
+  /// A phase must end before the next one begins. Its chains may run in parallel.
   public struct Phase: Sendable {
     public let name: String
     public let chains: [Chain]
@@ -34,7 +34,7 @@ public struct RetailImport: Sendable {
   public let phases: [Phase]
   public var requests: Int { phases.reduce(0) { $0 + $1.chains.reduce(0) { $0 + $1.count } } }
 
-  /// - Parameter scope: which part of the file it is: each part receives stock of its own.
+  /// - Parameter scope: names the imported part of the file. Each part receives its own stock.
   public init(_ file: RetailFile, scope: String) {
     phases = [
       Phase(name: "products", chains: file.products.map { Self.chain($0, scope) }),
@@ -75,7 +75,7 @@ public struct RetailImport: Sendable {
     return Request("/v1/customers", .object(members))
   }
 
-  /// An invoice with more lines than an order may have becomes several: NUMBER, NUMBER-2, ….
+  /// Splits an invoice that has more lines than an order may have: NUMBER, NUMBER-2, ….
   private static func parts(_ invoice: RetailFile.Invoice) -> [RetailFile.Invoice] {
     stride(from: 0, to: invoice.lines.count, by: Bounds.lines.upperBound).enumerated().map { part, start in
       RetailFile.Invoice(

@@ -1,10 +1,10 @@
 public import ServiceKit
 
 extension Scope {
-  /// Prices and times other than the store's own.
+  /// Lets a caller set prices and times instead of the store's.
   public static let ordersOverride = Scope("orders:override")
-  /// Erasing a person, which nothing undoes.
+  /// Lets a caller erase personal data, which cannot be undone.
   public static let personalDataErase = Scope("personal-data:erase")
-  /// All that the commerce back end knows.
+  /// All scopes of the commerce back end.
   public static let commerce = [commandsWrite, queriesRead, ordersOverride, personalDataErase, admin]
 }

@@ -1,6 +1,6 @@
 public import Postgres
 
-/// What the commerce back end keeps in the write store beside its events. Needs the schema of the event store.
+/// The schema of the commerce back end in the write store. It needs the schema of the event store.
 public let commerceStoreSchema = Schema(
   name: "commerce",
   migrations: [
@@ -10,13 +10,14 @@ public let commerceStoreSchema = Schema(
 
 /// The currency of every price in a write store.
 public enum StoreCurrency {
-  /// Gives the store a currency where it has none yet. Of two callers at the same moment one wins.
+  /// Sets the store's currency if it has none yet. If two callers do this at once, one of them wins.
+  /// - Parameter currency: an ISO 4217 code.
   /// - Returns: the store's currency from now on.
   public static func establish(_ currency: String, _ writeStore: PostgresPool) async throws -> String {
     let read: Query = "select currency from commerce.store"
     if let known = try await writeStore.query(read).decode(String.self).first { return known }
     try await writeStore.query("insert into commerce.store (currency) values (\(currency)) on conflict do nothing")
-    // A statement of its own: it sees what another caller has committed meanwhile.
+    // A separate statement, so that it sees what another caller committed in between.
     return try await writeStore.query(read).value(String.self)
   }
 }

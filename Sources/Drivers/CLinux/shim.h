@@ -1,10 +1,10 @@
-// What Glibc's own module leaves out.
+// Declarations that Swift's own Glibc module leaves out.
 #include <stdint.h>
 #include <sys/epoll.h>
 #include <sys/timerfd.h>
 #include <time.h>
 
-// Which module `struct timespec` belongs to, and so what must be imported for its members, depends on what else is imported.
+// Which module declares `struct timespec` depends on the other imports, so its members are used only in C.
 
 static inline int64_t clinux_monotonic_nanoseconds(void) {
   struct timespec now;
@@ -12,7 +12,7 @@ static inline int64_t clinux_monotonic_nanoseconds(void) {
   return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
-// At a time of the timer's clock, in nanoseconds.
+// Sets the timer to an absolute time of its clock, in nanoseconds.
 static inline int clinux_timer_set(int timer, int64_t time) {
   struct itimerspec specification = {.it_value = {.tv_sec = time / 1000000000, .tv_nsec = time % 1000000000}};
   return timerfd_settime(timer, TFD_TIMER_ABSTIME, &specification, NULL);

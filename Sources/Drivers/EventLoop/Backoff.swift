@@ -1,5 +1,5 @@
-/// Exponential back-off with jitter: each delay is drawn from the upper half of a bound that doubles
-/// from `first` to `limit`, so that many waiters do not come back in step.
+/// Exponential back-off with jitter. A bound doubles from `first` to `limit`. Each delay is random between half the
+/// bound and the bound, so that many waiters do not retry at the same time.
 public struct Backoff: Sendable {
   public let first: Duration
   public let limit: Duration
@@ -11,6 +11,7 @@ public struct Backoff: Sendable {
     bound = first
   }
 
+  /// Returns the next delay.
   public mutating func next() -> Duration {
     defer { bound = min(bound * 2, limit) }
     return bound * Double.random(in: 0.5...1)

@@ -1,15 +1,14 @@
 import Glibc
 import Synchronization
 
-/// One thread of its own that runs an actor's jobs and, between them, watches one file descriptor.
+/// A thread that runs the jobs of one actor and, between them, watches one file descriptor.
 ///
-/// libpq and librabbitmq connections belong to one thread at a time and block in system calls. An
-/// actor whose `unownedExecutor` is an `EventLoop` may block without taking a thread from Swift's
-/// cooperative pool, and the compiler checks that nothing else touches the connection. While the
-/// actor has nothing to do the loop sleeps in `poll`, so that a socket that becomes readable wakes
-/// it at once: that is how notifications, deliveries and heartbeats arrive unasked.
+/// libpq and librabbitmq connections belong to one thread at a time and block in system calls. An actor whose
+/// `unownedExecutor` is an `EventLoop` may block without taking a thread from Swift's cooperative pool. The compiler
+/// checks that nothing else touches the connection. An idle loop sleeps in `poll`, and a readable socket wakes it at
+/// once: that is how notifications, deliveries and heartbeats arrive.
 ///
-/// The owner calls `stop()` when it is done, usually in its `deinit`; the thread ends by itself.
+/// The owner calls `stop()` when it is done, usually in its `deinit`; the thread then ends by itself.
 public final class EventLoop: SerialExecutor {
   private struct Watch {
     var descriptor: Int32
@@ -26,11 +25,11 @@ public final class EventLoop: SerialExecutor {
   }
 
   private let state = Mutex(State())
-  /// A pipe: a byte written to it ends the sleep.
+  /// A pipe; a byte written to it ends the sleep.
   private let wakeReader: Int32
   private let wakeWriter: Int32
 
-  /// - Throws: when the process may open no more files or threads.
+  /// - Throws: `EventLoopError` if the process may open no more files or threads.
   public init() throws(EventLoopError) {
     var ends: [Int32] = [-1, -1]
     let opened = pipe(&ends)
@@ -62,7 +61,7 @@ public final class EventLoop: SerialExecutor {
 
   public func enqueue(_ job: consuming ExecutorJob) {
     let job = UnownedJob(job)
-    // The job may run, and its actor and this loop end with it, before the wake-up below is sent.
+    // The job may run, and release its actor and this loop, before `wake()` below.
     let retained = Unmanaged.passRetained(self)
     defer { retained.release() }
     let mustWake = state.withLock { state in
@@ -79,8 +78,8 @@ public final class EventLoop: SerialExecutor {
 
   public func isIsolatingCurrentContext() -> Bool? { isCurrent }
 
-  /// Calls `handler` on the loop's thread whenever `descriptor` is readable or hung up, and at least
-  /// every `interval` while idle. One descriptor at a time: the newest call counts.
+  /// Calls `handler` on the loop's thread whenever `descriptor` is readable or hung up, and at least every `interval`
+  /// while idle. Only one descriptor is watched: a new call replaces it.
   public func watch(_ descriptor: Int32, every interval: Duration, _ handler: @escaping @Sendable () -> Void) {
     state.withLock { $0.watch = Watch(descriptor: descriptor, interval: interval, handler: handler) }
     wake()
@@ -88,7 +87,7 @@ public final class EventLoop: SerialExecutor {
 
   public func unwatch() { state.withLock { $0.watch = nil } }
 
-  /// Ends the thread once the jobs that are queued have run.
+  /// Ends the thread after the queued jobs have run.
   public func stop() {
     state.withLock {
       $0.isStopped = true
@@ -103,7 +102,7 @@ public final class EventLoop: SerialExecutor {
 
   private func wake() {
     var byte: UInt8 = 1
-    // A full pipe wakes as well as one more byte would.
+    // If the pipe is full, the thread wakes anyway.
     _ = write(wakeWriter, &byte, 1)
   }
 
@@ -118,7 +117,7 @@ public final class EventLoop: SerialExecutor {
       }
       for job in jobs { job.runSynchronously(on: asUnownedSerialExecutor()) }
       if jobs.isEmpty && isStopped { return }
-      // With jobs just run, look at the socket without waiting: neither side starves the other.
+      // After jobs, check the socket without waiting, so that jobs and socket do not starve each other.
       if jobs.isEmpty || watch != nil { sleep(watch, blocking: jobs.isEmpty) }
     }
   }
@@ -139,7 +138,7 @@ public final class EventLoop: SerialExecutor {
   }
 }
 
-/// The operating system has no more files or threads for this process.
+/// The operating system allows this process no more files or threads.
 public struct EventLoopError: Error, CustomStringConvertible {
   let operation: String
   let code: Int32
@@ -147,7 +146,7 @@ public struct EventLoopError: Error, CustomStringConvertible {
 }
 
 extension Duration {
-  /// Whole milliseconds, rounded up, at least 0 and at most `Int32.max`: what `poll` takes.
+  /// The duration in whole milliseconds, rounded up, from 0 to `Int32.max`, as `poll` takes it.
   public var milliseconds: Int32 {
     let (seconds, attoseconds) = components
     guard seconds >= 0, attoseconds >= 0 else { return 0 }

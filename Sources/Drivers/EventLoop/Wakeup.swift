@@ -1,6 +1,6 @@
 import Synchronization
 
-/// A flag that one task waits for: signals that come while nobody waits count as one.
+/// A flag that one task waits for. Signals that arrive while no task waits count as one.
 public final class Wakeup: Sendable {
   private struct State {
     var isSignalled = false
@@ -20,7 +20,7 @@ public final class Wakeup: Sendable {
     waiter?.resume()
   }
 
-  /// Waits for a signal, `timeout`, or the task's cancellation, and takes the signal.
+  /// Waits for a signal, for `timeout`, or until the task is cancelled, and clears the signal.
   public func wait(upTo timeout: Duration) async {
     let isSignalled = state.withLock { state in
       defer { state.isSignalled = false }

@@ -1,9 +1,9 @@
-/// A JSON value (RFC 8259) as it was written: members keep their order, and whole numbers that fit in
-/// 64 bits are exact.
+/// A JSON value (RFC 8259) as it was written: members keep their order, and whole numbers that fit in 64 bits are
+/// exact.
 public enum JSON: Sendable, Hashable {
   case null
   case boolean(Bool)
-  /// A number without fraction or exponent.
+  /// A number without a fraction or exponent that fits in 64 bits.
   case integer(Int64)
   /// Any other number.
   case number(Double)
@@ -21,7 +21,7 @@ public enum JSON: Sendable, Hashable {
     }
   }
 
-  /// The member of that name; nil for other values and where there is none.
+  /// The member of that name; nil if there is none, or if the value is not an object.
   public subscript(name: String) -> JSON? {
     guard case .object(let members) = self else { return nil }
     return members.first { $0.name == name }?.value
@@ -34,8 +34,8 @@ public enum JSON: Sendable, Hashable {
 
   public var string: String? { if case .string(let value) = self { value } else { nil } }
   public var integer: Int64? { if case .integer(let value) = self { value } else { nil } }
-  /// A whole number as JSON Schema has it, however it is written: 1, 1.0 and 1e2. From 2^53 on only digits count, since a
-  /// fraction there would have been lost.
+  /// A whole number as JSON Schema defines it, in any notation: 1, 1.0 and 1e2. From 2^53 on only plain digits count,
+  /// because a fraction would have been lost.
   public var wholeNumber: Int64? {
     switch self {
     case .integer(let value): value
@@ -48,7 +48,7 @@ public enum JSON: Sendable, Hashable {
   public var members: [Member]? { if case .object(let value) = self { value } else { nil } }
   public var isNull: Bool { self == .null }
 
-  /// What the value is, in the words of RFC 8259, for messages.
+  /// The type of the value in the words of RFC 8259, for messages.
   public var kind: String {
     switch self {
     case .null: "null"

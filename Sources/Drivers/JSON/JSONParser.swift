@@ -1,18 +1,18 @@
-/// Why a text is not JSON, and where.
+/// The reason why a text is not JSON, and the place.
 public struct JSONError: Error, Sendable, Hashable, CustomStringConvertible {
   public let message: String
-  /// Bytes from the beginning of the text.
+  /// The offset in bytes from the start of the text.
   public let offset: Int
 
   public var description: String { "\(message) at byte \(offset)" }
 }
 
 extension JSON {
-  /// Arrays and objects may be nested this deep.
+  /// The maximum nesting depth of arrays and objects.
   public static let maximumDepth = 64
 
-  /// Parses one JSON text in UTF-8 (RFC 8259), stricter where a lenient reading would hide a mistake:
-  /// a member named twice, invalid UTF-8, a lone surrogate, U+0000, nesting beyond `maximumDepth`.
+  /// Parses one JSON text in UTF-8 (RFC 8259). It rejects input in which a lenient parser would hide a mistake: a
+  /// repeated member name, invalid UTF-8, a lone surrogate, U+0000, nesting beyond `maximumDepth`.
   public init(parsing bytes: [UInt8]) throws(JSONError) {
     self = try bytes.withUnsafeBufferPointer { buffer throws(JSONError) in
       var parser = JSONParser(bytes: buffer)
@@ -89,7 +89,7 @@ private struct JSONParser {
       let name = try parseString()
       guard skip(UInt8(ascii: ":")) else { throw error("expected :") }
       members.append(JSON.Member(name, try parseValue(depth: depth + 1)))
-      // Few members: comparing them costs less than a set. Many: a set bounds the cost.
+      // For few members, comparisons cost less than a set. For many, a set bounds the cost.
       let isRepeated = members.count <= 16 && members.dropLast().contains { $0.name == name }
       if isRepeated { throw JSONError(message: "the member \(name) is there twice", offset: start) }
     } while skip(UInt8(ascii: ","))
@@ -135,14 +135,15 @@ extension JSONParser {
     guard let value = Double(text), value.isFinite else {
       throw JSONError(message: "the number is too large", offset: start)
     }
-    // Otherwise 1.00000000000000000001 would be 1; from 2^53 on a number does not count as whole (`JSON.wholeNumber`).
+    // Without this, 1.00000000000000000001 would become 1. From 2^53 on a number does not count as whole
+    // (`JSON.wholeNumber`).
     guard value != value.rounded() || abs(value) >= 0x1p53 || Self.isWhole(text) else {
       throw JSONError(message: "the number has more digits than can be kept", offset: start)
     }
     return .number(value)
   }
 
-  /// Whether a number has no fraction, as 1.0, 1e2 and 1000e-1 have none.
+  /// Whether a number has no fraction, such as 1.0, 1e2 and 1000e-1.
   private static func isWhole(_ number: String) -> Bool {
     let parts = number.split { $0 == "e" || $0 == "E" }
     let mantissa = parts[0].split(separator: ".")
@@ -161,7 +162,7 @@ extension JSONParser {
     offset += 1
     let first = offset
     while let byte = next, byte != UInt8(ascii: "\""), byte != UInt8(ascii: "\\"), byte >= 0x20 { offset += 1 }
-    // Most strings hold no escape: then their bytes are their text.
+    // Most strings have no escapes: their bytes are the text.
     var text: [UInt8]?
     while let byte = next, byte != UInt8(ascii: "\"") {
       if text == nil { text = Array(bytes[first..<offset]) }
@@ -179,7 +180,7 @@ extension JSONParser {
     return string
   }
 
-  /// `String(validating:as:)` looks its generic types up each time; most strings are ASCII.
+  /// Most strings are ASCII. They need no `String(validating:as:)`, which looks up its generic types each time.
   private static func string(_ bytes: UnsafeBufferPointer<UInt8>) -> String? {
     bytes.allSatisfy { $0 < 0x80 } ? String(decoding: bytes, as: UTF8.self) : String(validating: bytes, as: UTF8.self)
   }

@@ -1,4 +1,4 @@
-/// Writes JSON straight into bytes, without a tree in between.
+/// Writes JSON directly into bytes, without building a tree.
 ///
 ///     var json = JSONWriter()
 ///     json.object {
@@ -8,7 +8,7 @@
 public struct JSONWriter: Sendable {
   public private(set) var bytes: [UInt8] = []
   private var needsComma = false
-  /// Whether U+0000 was written, which `JSON(parsing:)` refuses.
+  /// Whether U+0000 was written, which `JSON(parsing:)` rejects.
   private(set) var hasNUL = false
 
   public init(reserving capacity: Int = 256) { bytes.reserveCapacity(capacity) }
@@ -44,7 +44,7 @@ public struct JSONWriter: Sendable {
   public mutating func member(_ name: StaticString, _ value: Bool) { member(name) { $0.write(value) } }
   public mutating func member(_ name: StaticString, raw value: [UInt8]) { member(name) { $0.write(raw: value) } }
 
-  /// Leaves the member out where there is no value.
+  /// Omits the member if the value is nil.
   public mutating func member(_ name: StaticString, ifPresent value: String?) {
     if let value { member(name, value) }
   }
@@ -53,7 +53,7 @@ public struct JSONWriter: Sendable {
   public mutating func write(_ value: Bool) { token((value ? "true" : "false").utf8) }
   public mutating func writeNull() { token("null".utf8) }
 
-  /// JSON that is encoded already.
+  /// Writes text that is already JSON.
   public mutating func write(raw json: [UInt8]) { token(json) }
 
   public mutating func write(_ value: String) {
@@ -88,7 +88,7 @@ public struct JSONWriter: Sendable {
     }
   }
 
-  /// Of a member, whose value is written next.
+  /// Writes the name of a member, whose value must follow.
   mutating func name(_ name: String) {
     write(name)
     bytes.append(UInt8(ascii: ":"))

@@ -2,8 +2,8 @@ public import FoundationEssentials
 
 /// A role that one process at a time holds, by a row with an expiry on the database's clock.
 ///
-/// A holder that cannot renew in time must stop acting: it asks `isHeld` before each step, which by
-/// its own monotonic clock turns false before the database lets another in.
+/// A holder that cannot renew the lease in time must stop. It checks `isHeld` before each step. By the holder's
+/// monotonic clock, `isHeld` turns false before the database gives the lease to another process.
 public actor Lease {
   private let pool: PostgresPool
   private let table: String
@@ -14,7 +14,7 @@ public actor Lease {
 
   /// - Parameters:
   ///   - table: a table with the columns name, holder and expires_at.
-  ///   - duration: how long the lease lives without renewal: how soon a successor may take over.
+  ///   - duration: how long the lease lives without renewal, and so how long a successor may have to wait.
   public init(_ pool: PostgresPool, table: String, name: String, duration: Duration) {
     self.pool = pool
     self.table = table
@@ -25,9 +25,9 @@ public actor Lease {
   public var isHeld: Bool { heldUntil.map { ContinuousClock.now < $0 } ?? false }
 
   /// Takes or renews the lease.
-  /// - Returns: false while another holds it.
+  /// - Returns: false while another process holds it.
   public func acquire() async throws -> Bool {
-    // Counted from before the request was sent, so that our view ends before the database's.
+    // Counted from before the request, so that the lease ends here before it ends in the database.
     let asked = ContinuousClock.now
     let seconds = Double(duration.components.seconds) + Double(duration.components.attoseconds) * 1e-18
     let rows = try await pool.query(
@@ -42,7 +42,7 @@ public actor Lease {
     return !rows.isEmpty
   }
 
-  /// Gives the lease up, so that a successor need not wait.
+  /// Gives up the lease, so that a successor need not wait.
   public func release() async {
     guard heldUntil != nil else { return }
     heldUntil = nil

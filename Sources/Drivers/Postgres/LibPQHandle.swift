@@ -2,8 +2,8 @@ internal import CLibPQ
 internal import EventLoop
 import Glibc
 
-/// Owns a `PGconn`. Never leaves the actor that made it, so that one thread at a time uses it; the
-/// type cannot be copied, so that it is finished exactly once.
+/// Owns a `PGconn`. It never leaves the actor that made it, so only one thread at a time uses it. The type cannot be
+/// copied, so the connection is finished exactly once.
 struct LibPQHandle: ~Copyable {
   let raw: OpaquePointer
 
@@ -19,10 +19,10 @@ struct LibPQHandle: ~Copyable {
     return message
   }
 
-  /// Asks the server, over a connection of its own, to cancel what it is doing; it may come too late.
+  /// Asks the server to cancel the current statement, over a separate connection. The request may arrive too late.
   ///
-  /// PQcancel waits for the server without a bound, so that a thread of its own does; libpq documents
-  /// that a PGcancel may be used from any thread. The thread ends when the server answers or is gone.
+  /// PQcancel may wait for the server without limit, so it runs on its own thread. libpq documents that any thread may
+  /// use a PGcancel. The thread ends when the server answers or is gone.
   func requestCancel() {
     guard let cancel = PQgetCancel(raw) else { return }
     var thread = pthread_t()
@@ -39,9 +39,9 @@ struct LibPQHandle: ~Copyable {
   }
 }
 
-/// Begins to connect, without waiting; nil when memory is out.
+/// Starts to connect, without waiting. Returns nil if memory runs out.
 func startConnecting(_ configuration: PostgresConfiguration) -> OpaquePointer? {
-  // What comes before `dbname` is a default that the URL may override.
+  // Values before `dbname` are defaults that the URL may override.
   let parameters = [
     ("application_name", configuration.applicationName),
     ("keepalives_idle", "10"), ("keepalives_interval", "5"), ("keepalives_count", "3"),
@@ -55,13 +55,13 @@ func startConnecting(_ configuration: PostgresConfiguration) -> OpaquePointer? {
   return PQconnectStartParams(keywords.map { UnsafePointer($0) }, values.map { UnsafePointer($0) }, 1)
 }
 
-/// Parameter arrays in the shape that libpq takes, valid during `body`.
+/// Calls `body` with parameter arrays as libpq takes them, valid only during the call.
 func withParameters<Answer>(
   _ values: [PostgresValue],
   _ body: (UnsafePointer<UnsafePointer<CChar>?>?, UnsafePointer<Int32>?, UnsafePointer<Int32>?) -> Answer
 ) -> Answer {
   guard !values.isEmpty else { return body(nil, nil, nil) }
-  // One buffer for all, each value followed by the NUL that text parameters need.
+  // One buffer for all values, each followed by the NUL that text parameters need.
   var buffer: [UInt8] = []
   buffer.reserveCapacity(values.reduce(0) { $0 + ($1.bytes?.count ?? 0) + 1 })
   var offsets: [Int?] = []

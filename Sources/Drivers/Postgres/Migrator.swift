@@ -13,11 +13,11 @@ public struct Migration: Sendable {
   }
 }
 
-/// A schema's history. Several schemas may share a database; each has a name of its own.
+/// A schema and its history. Several schemas may share a database; each has a different name.
 public struct Schema: Sendable {
   public let name: String
   public let migrations: [Migration]
-  /// SQL that runs after the migrations, each time: functions as they are now, what each role may do.
+  /// SQL that runs after the migrations, every time: the current functions, and the rights of each role.
   public let afterwards: [String]
 
   /// - Precondition: the versions are 1, 2, 3, ….
@@ -43,14 +43,15 @@ public enum MigrationError: Error, CustomStringConvertible {
 }
 
 extension PostgresConnection {
-  /// Any constant will do, as long as all processes that migrate take the same.
+  /// Any constant works, if all processes that migrate use the same one.
   private static let migrationLock: Int64 = 0x636f_756e_7465_7266
 
-  /// Applies what is missing, in one transaction. Safe to run again, and from several processes at
-  /// once: they take turns, and the later ones find nothing left to do.
+  /// Applies the missing migrations in one transaction. It is safe to repeat, and safe from several processes at once:
+  /// a lock admits one at a time, and the others then find nothing to do.
   /// - Returns: the names of the migrations that were applied.
   public func migrate(_ schema: Schema) throws -> [String] {
-    // Rights of roles stand in catalogs of the whole server: another database's migration may change the same just now.
+    // The rights of roles are in catalogs of the whole server: a migration of another database may change the same row
+    // at this moment.
     var attempts = 0
     while true {
       do { return try migrateOnce(schema) } catch let error as PostgresError {
@@ -95,7 +96,7 @@ extension PostgresConnection {
     }
   }
 
-  /// The version that `schema` has in this database, 0 when it is not there.
+  /// Returns the version of `schema` in this database; 0 if it is not there.
   public func version(of schema: Schema) throws(PostgresError) -> Int {
     do throws(PostgresError) {
       return try query(

@@ -1,11 +1,10 @@
 internal import EventLoop
 public import Logging
 
-/// Listens on a connection of its own, and again on a new one whenever it is lost.
+/// Listens on its own connection, and reconnects whenever the connection is lost.
 ///
-/// Notifications are hints: after each (re)connection the handler is called once with nil, since what
-/// was notified meanwhile is not known. On a standby or behind a transaction pooler LISTEN fails; the
-/// listener then goes on trying, and its user polls.
+/// Notifications are hints. After each connect the handler is called once with nil, because notifications may have been
+/// missed. On a standby or behind a transaction pooler LISTEN fails: the listener keeps trying, and its user polls.
 public struct NotificationListener: Sendable {
   let configuration: PostgresConfiguration
   let channels: [String]

@@ -1,24 +1,25 @@
 internal import CLibPQ
 
-/// Where and how to connect.
+/// How to connect to PostgreSQL.
 public struct PostgresConfiguration: Sendable {
-  /// A libpq connection URI or keyword string; several hosts, `sslmode`, `target_session_attrs` and the
-  /// rest pass through as documented by libpq. It may hold a password and is never logged.
+  /// A libpq connection URI or keyword string. Several hosts, `sslmode`, `target_session_attrs` and all other
+  /// parameters work as libpq documents them. It may contain a password and is never logged.
   public var url: String
-  /// Shown in `pg_stat_activity`.
+  /// The name shown in `pg_stat_activity`.
   public var applicationName: String
-  /// Bound on making a connection, authentication included.
+  /// The time limit for connecting, including authentication.
   public var connectTimeout: Duration
-  /// Bound on one statement, unless a call gives its own.
+  /// The time limit of one statement, unless a call gives another.
   public var statementTimeout: Duration
-  /// How long sent data may stay unacknowledged before the kernel drops the connection
-  /// (TCP_USER_TIMEOUT), in whole milliseconds: finds a host that vanished.
+  /// How long sent data may stay unacknowledged before the kernel drops the connection (TCP_USER_TIMEOUT), in whole
+  /// milliseconds. This detects a host that vanished.
   public var unacknowledgedTimeout: Duration
-  /// How long a cancelled statement may take to stop before the connection is dropped. A server process that hangs hears
-  /// no request to cancel: its caller waits for so much longer than the time allowed.
+  /// How long a cancelled statement may take to stop before the connection is dropped. A hung server process does not
+  /// react to a cancel request, so its caller waits this much longer than the time limit.
   public var cancelGrace: Duration
 
-  /// What is wrong with a connection URI or string, as far as it shows without connecting; nil for nothing.
+  /// Returns the problem with a connection URI or string, as far as can be checked without connecting; nil if it is
+  /// valid.
   public static func problem(withURL url: String) -> String? {
     var message: UnsafeMutablePointer<CChar>?
     guard let options = PQconninfoParse(url, &message) else {
@@ -55,8 +56,8 @@ public struct PostgresConfiguration: Sendable {
 }
 
 extension PostgresConfiguration {
-  /// A URL for each of the hosts that a URL names: `postgres://u@a:1,b:2/d` is `postgres://u@a:1/d` and `postgres://u@b:2/d`. One
-  /// that names no host stays as it is.
+  /// Returns one URL for each host: `postgres://u@a:1,b:2/d` becomes `postgres://u@a:1/d` and `postgres://u@b:2/d`. A
+  /// URL without a host stays as it is.
   public static func urlsOfEachHost(_ url: String) -> [String] {
     guard let range = hosts(in: url) else { return [url] }
     let hosts = url[range].split(separator: ",")
@@ -64,7 +65,7 @@ extension PostgresConfiguration {
     return hosts.map { String(url[..<range.lowerBound]) + String($0) + String(url[range.upperBound...]) }
   }
 
-  /// The host and port that a URL names, for people; `local` where it names none.
+  /// Returns the hosts and ports in a URL, for people to read; `local` if it names none.
   public static func host(ofURL url: String) -> String {
     guard let range = hosts(in: url), !range.isEmpty else { return "local" }
     return String(url[range])

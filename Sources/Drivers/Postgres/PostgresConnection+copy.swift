@@ -1,13 +1,13 @@
 internal import CLibPQ
 import Glibc
 
-/// Takes the rows of a COPY FROM STDIN, in COPY's text format.
+/// Writes the rows of a COPY FROM STDIN, in COPY's text format or as raw bytes.
 public struct CopyWriter {
   static let bufferSize = 64 * 1024
   fileprivate var buffer: [UInt8] = []
   fileprivate let send: ([UInt8]) throws(PostgresError) -> Void
 
-  /// One row: columns in text form, nil for NULL. Escaping is done here.
+  /// Writes one row in text form; nil stands for NULL. The method escapes the columns.
   public mutating func write(row columns: [String?]) throws(PostgresError) {
     for (index, column) in columns.enumerated() {
       if index > 0 { buffer.append(UInt8(ascii: "\t")) }
@@ -21,7 +21,7 @@ public struct CopyWriter {
     if buffer.count >= Self.bufferSize { try flush() }
   }
 
-  /// Bytes as they are: whole rows or parts of them in the format that the statement names.
+  /// Writes bytes unchanged: whole rows or parts of rows, in the format that the statement names.
   public mutating func write(raw bytes: some Sequence<UInt8>) throws(PostgresError) {
     buffer.append(contentsOf: bytes)
     if buffer.count >= Self.bufferSize { try flush() }
@@ -51,7 +51,7 @@ public struct CopyWriter {
 }
 
 extension PostgresConnection {
-  /// Runs a COPY … FROM STDIN; `body` writes the rows. When it throws, nothing is stored.
+  /// Runs a COPY … FROM STDIN; `body` writes the rows. If it throws, nothing is stored.
   /// - Returns: the number of rows stored.
   public func copyIn(
     _ statement: String, timeout: Duration? = nil, _ body: @Sendable (inout CopyWriter) throws -> Void
@@ -75,10 +75,11 @@ extension PostgresConnection {
     return try finish(deadline, cancellable: true).last?.affectedRows ?? 0
   }
 
-  /// Stores rows that are given column by column, by a COPY in binary form.
+  /// Stores rows that are given column by column, with a binary COPY.
   /// - Parameters:
-  ///   - table: becomes part of the SQL, as the names do: never input.
-  ///   - columns: arrays of one length, whose elements are in the column's own form; see `PostgresValue.isArray(of:)`.
+  ///   - table: becomes part of the SQL, as the column names do: never input.
+  ///   - columns: arrays of one length, whose elements are in the binary form of the column's type; see
+  ///     `PostgresValue.isArray(of:)`.
   /// - Returns: the number of rows stored.
   public func copyIn(into table: String, columns: [(name: String, values: PostgresValue)]) throws -> Int {
     let names = columns.map(\.name).joined(separator: ", ")
@@ -86,8 +87,8 @@ extension PostgresConnection {
     return try copyIn("copy \(table) (\(names)) from stdin (format binary)") { try $0.write(raw: rows) }
   }
 
-  /// Runs a COPY … TO STDOUT and gives `body` each row's bytes, valid during the call only. When it
-  /// throws, the copy is cancelled.
+  /// Runs a COPY … TO STDOUT and calls `body` with the bytes of each row, valid only during the call. If it throws, the
+  /// copy is cancelled.
   /// - Returns: the number of rows read.
   public func copyOut(
     _ statement: String, timeout: Duration? = nil, _ body: @Sendable (UnsafeRawBufferPointer) throws -> Void
@@ -106,7 +107,7 @@ extension PostgresConnection {
     return try finish(deadline, cancellable: true).last?.affectedRows ?? 0
   }
 
-  /// Tells the server to store nothing; a server that does not answer in time loses the connection.
+  /// Tells the server to store nothing. If the server does not answer in time, the connection is dropped.
   private func abandonCopyIn() {
     guard let raw = try? raw else { return }
     guard PQputCopyEnd(raw, "the writer gave up") >= 0 else { return _ = lose() }
@@ -121,11 +122,11 @@ extension PostgresConnection {
     } catch {
       if error.sqlState == .queryCanceled { return }
     }
-    // Not cancelled, or not yet: the request would hit the connection's next statement.
+    // Not cancelled, or not yet: a late cancel request would hit the connection's next statement.
     if isUsable { _ = lose() }
   }
 
-  /// Reads up to the end of an abandoned command, whose error is the one that was asked for.
+  /// Reads to the end of an abandoned command. A server error is expected here.
   private func settle() {
     do throws(PostgresError) {
       _ = try finish(.now + configuration.cancelGrace, cancellable: false)
@@ -150,7 +151,7 @@ extension PostgresConnection {
         PQputCopyData(raw, $0.baseAddress?.assumingMemoryBound(to: CChar.self), Int32($0.count))
       }
       if queued < 0 { throw lose() }
-      // Keep what libpq buffers small: wait for the socket before taking more.
+      // Keeps libpq's buffer small: waits for the socket before taking more.
       while PQflush(raw) == 1 { _ = try wait(for: POLLOUT, until: deadline) }
       if queued == 1 { return }
     }
@@ -173,7 +174,7 @@ extension PostgresConnection {
 }
 
 extension PostgresValue {
-  /// Whether this is an array whose elements have the binary form of a column of that type.
+  /// Whether the value is an array whose elements have the binary form of a column of that type.
   public func isArray(of type: String) -> Bool {
     guard !isText, let bytes, bytes.count >= 12 else { return false }
     let element = bytes[8..<12].reduce(UInt32(0)) { $0 << 8 | UInt32($1) }
@@ -194,8 +195,8 @@ extension PostgresValue {
 }
 
 extension [PostgresValue] {
-  /// Arrays of one length, a column each, as the rows of a binary COPY: both have the elements in the same form, each
-  /// behind its length.
+  /// Returns arrays of one length, one per column, as the rows of a binary COPY. Both formats have each element in the
+  /// same form, after its length.
   fileprivate func binaryCopy() -> [UInt8] {
     var copy = Array<UInt8>("PGCOPY\n".utf8) + [0xFF, 0x0D, 0x0A, 0x00] + [UInt8](repeating: 0, count: 8)
     copy.reserveCapacity(reduce(64) { $0 + ($1.bytes?.count ?? 0) })

@@ -1,18 +1,18 @@
 internal import CLibPQ
 internal import EventLoop
 
-/// What NOTIFY sent.
+/// A notification that NOTIFY sent.
 public struct PostgresNotification: Sendable, Equatable {
   public let channel: String
   public let payload: String
 }
 
 extension PostgresConnection {
-  /// How often an idle listening connection is looked at without cause.
+  /// How often an idle listening connection is checked even if nothing arrives.
   static let listenInterval = Duration.seconds(5)
 
-  /// LISTENs to `channels`. The stream keeps the newest `limit` notifications that nobody has taken
-  /// yet, and ends when the connection does: what was notified meanwhile is not known, so look.
+  /// LISTENs to `channels`. The stream buffers the newest `limit` notifications, and ends with the connection. Later
+  /// notifications are lost, so check for changes after reconnecting.
   public func notifications(
     on channels: [String], limit: Int = 64
   ) throws(PostgresError) -> AsyncStream<PostgresNotification> {

@@ -3,28 +3,28 @@ internal import CLibPQ
 /// A statement of a transaction.
 public enum Statement: Sendable {
   case query(Query)
-  /// Stores many rows; see `copyIn(into:columns:)`. It has a round trip of its own.
+  /// Stores many rows in a separate round trip; see `copyIn(into:columns:)`.
   case copy(into: String, columns: [(name: String, values: PostgresValue)])
 }
 
 extension PostgresConnection {
-  /// Sends all `queries` without waiting in between, and collects their answers in order: one round
-  /// trip for all. Each is a transaction of its own, and one that fails does not touch the others; unless
-  /// they are in a transaction, or begin one, by statements of their own.
+  /// Sends all `queries` without waiting in between, and collects their results in order: one round trip for all. Each
+  /// query is its own transaction, so a failure does not affect the others, unless the queries are in a transaction or
+  /// begin one.
   ///
-  /// Past `timeout`, or when the task is cancelled, the connection is dropped, since a cancel request
-  /// cannot say which of the queries it means.
-  /// - Throws: only what stops the pipeline whole; a query's own failure is in its result.
+  /// After `timeout`, or when the task is cancelled, the connection is dropped, because a cancel request cannot name
+  /// one of the queries.
+  /// - Throws: only errors that stop the whole pipeline; the error of a single query is in its result.
   public func pipeline(
     _ queries: [Query], timeout: Duration? = nil
   ) throws(PostgresError) -> [Result<ResultSet, PostgresError>] {
     try inPipeline(queries, timeout)
   }
 
-  /// A transaction in two round trips, one for what is read first and one for what `body` makes of that; where nothing is read
-  /// first, in one.
-  /// - Parameter body: is given the answers to `queries` in order.
-  /// - Throws: what `body` throws, or a `PostgresError`; then nothing took effect, unless its `outcomeIsUnknown` is true.
+  /// Runs a transaction in two round trips: one for the reads, one for the statements that `body` returns. Without
+  /// reads, it takes one.
+  /// - Parameter body: receives the results of `queries` in order.
+  /// - Throws: the error of `body`, or a `PostgresError`; nothing took effect, unless its `outcomeIsUnknown` is true.
   public func transaction(
     reading queries: [Query], _ body: @Sendable ([ResultSet]) throws -> [Statement]
   ) throws {
@@ -43,7 +43,7 @@ extension PostgresConnection {
           _ = try copyIn(into: table, columns: columns)
         }
       }
-      // Without BEGIN, what is sent up to one sync is one transaction.
+      // Without BEGIN, all queries before one sync are one transaction.
       _ = try together(isOpen ? last + ["commit"] : last)
     } catch {
       if isOpen { rollBack() }
@@ -51,13 +51,14 @@ extension PostgresConnection {
     }
   }
 
-  /// One round trip in which nothing takes effect behind the first query that fails, whose error is thrown. Past its time the
-  /// server is asked to stop too, so that a statement that waits there gives back what it has locked.
+  /// Runs queries in one round trip. The first error is thrown, and no query after it takes effect. At the time limit
+  /// the server is asked to stop too, so that a waiting statement releases its locks.
   private func together(_ queries: [Query]) throws(PostgresError) -> [ResultSet] {
     try inPipeline(queries, nil, areOne: true).map { answer throws(PostgresError) in try answer.get() }
   }
 
-  /// - Parameter areOne: one sync follows all queries, and not one each: what is behind a failure is skipped up to the next.
+  /// - Parameter areOne: whether one sync follows all queries, not one each: a failure skips the rest, up to the next
+  ///   sync.
   private func inPipeline(
     _ queries: [Query], _ timeout: Duration?, areOne: Bool = false
   ) throws(PostgresError) -> [Result<ResultSet, PostgresError>] {
@@ -79,7 +80,7 @@ extension PostgresConnection {
         let answer = try receive(isPreparing: arePreparing[index], behind: failure, deadline)
         if case .failure(let error) = answer {
           failure = error
-          // Should the prepare be what failed, or the statement be gone, its name is not used again.
+          // If the prepare failed, or the statement is gone, its name must not be used again.
           if arePreparing[index] || error.isStaleStatement { statements[query.statementKey] = nil }
         }
         answers.append(answer)
@@ -95,8 +96,8 @@ extension PostgresConnection {
     return answers
   }
 
-  /// Sends prepare (where needed) and execute.
-  /// - Returns: whether it prepares.
+  /// Sends an execute, and a prepare before it if needed.
+  /// - Returns: whether a prepare was sent.
   private func send(_ query: Query, _ raw: OpaquePointer) throws(PostgresError) -> Bool {
     let key = query.statementKey
     let known = statements[key]
@@ -115,13 +116,13 @@ extension PostgresConnection {
     return known == nil
   }
 
-  /// - Parameter failure: of a query before, for which this one is skipped.
+  /// - Parameter failure: the error of an earlier query, which makes the server skip this one.
   private func receive(
     isPreparing: Bool, behind failure: PostgresError?, _ deadline: ContinuousClock.Instant
   ) throws(PostgresError) -> Result<ResultSet, PostgresError> {
     var failure = failure
     var answer: LibPQResult?
-    // The results of the prepare, nil, those of the execution, nil.
+    // libpq returns the results of the prepare, nil, the results of the execution, nil.
     for _ in 0..<(isPreparing ? 2 : 1) {
       while let result = try nextResult(deadline, cancellable: true) {
         switch result.status {

@@ -2,15 +2,15 @@ internal import CLibPQ
 import Glibc
 
 extension PostgresConnection {
-  /// Runs one statement, prepared on its first use on this connection.
-  /// - Parameter timeout: bound on the whole call; past it the statement is cancelled.
+  /// Runs one statement. Its first use on this connection prepares it.
+  /// - Parameter timeout: the time limit of the whole call; after it the statement is cancelled.
   @discardableResult
   public func query(_ query: Query, timeout: Duration? = nil) throws(PostgresError) -> ResultSet {
     try self.query(query, timeout: timeout, cancellable: true)
   }
 
-  /// - Parameter cancellable: false for a statement that must not be cut short, such as a commit: past
-  ///   `timeout` the connection is dropped instead, and the statement's outcome is unknown.
+  /// - Parameter cancellable: false for a statement that must not be interrupted, such as a commit. After `timeout` the
+  ///   connection is then dropped, and the statement's outcome is unknown.
   public func query(_ query: Query, timeout: Duration?, cancellable: Bool) throws(PostgresError) -> ResultSet {
     let deadline = ContinuousClock.now + (timeout ?? configuration.statementTimeout)
     do {
@@ -18,7 +18,7 @@ extension PostgresConnection {
     } catch {
       // A pooler or DISCARD may have dropped the statement; a migration may have changed its columns.
       guard error.isStaleStatement else { throw error }
-      // The transaction around it is lost, and with it what was prepared: begin anew elsewhere.
+      // The transaction around it is lost, and so are the prepared statements: start again on another connection.
       guard !isInTransaction else { throw lose(.connectionLost, "a prepared statement went stale: \(error.message)") }
       statements = [:]
       try execute("deallocate all")
@@ -26,17 +26,17 @@ extension PostgresConnection {
     }
   }
 
-  /// Runs SQL without parameters, several statements separated by semicolons allowed; they are one
-  /// transaction unless they say otherwise. Rows are dropped.
+  /// Runs SQL without parameters. Several statements, separated by semicolons, are one transaction unless they say
+  /// otherwise. Rows are dropped.
   public func execute(_ script: String, timeout: Duration? = nil) throws(PostgresError) {
     let deadline = ContinuousClock.now + (timeout ?? configuration.statementTimeout)
     _ = try exchange(deadline, cancellable: true) { PQsendQuery($0, script) }
   }
 
-  /// Runs `body` between BEGIN and COMMIT, and ROLLBACK when it throws. The body is synchronous and
-  /// runs on the connection, so nothing interleaves with it.
-  /// - Throws: what `body` throws, or a `PostgresError`; one whose `outcomeIsUnknown` is true, thrown
-  ///   by the COMMIT, leaves open whether the transaction took effect.
+  /// Runs `body` between BEGIN and COMMIT, or ROLLBACK if it throws. The body is synchronous and runs on the
+  /// connection, so nothing interleaves with it.
+  /// - Throws: the error of `body`, or a `PostgresError`. If COMMIT throws one whose `outcomeIsUnknown` is true, the
+  ///   transaction may or may not have taken effect.
   public func transaction<Answer: Sendable>(
     _ body: @Sendable (isolated PostgresConnection) throws -> Answer
   ) throws -> Answer {
@@ -44,7 +44,7 @@ extension PostgresConnection {
     let answer: Answer
     do {
       answer = try body(self)
-      // COMMIT would answer with success, and roll back.
+      // COMMIT would report success, and roll back.
       if hasFailedTransaction {
         throw PostgresError(.misuse, "a statement of the transaction failed and the body went on; it is rolled back")
       }
@@ -56,7 +56,7 @@ extension PostgresConnection {
     return answer
   }
 
-  /// Ends a transaction that failed; a connection that cannot do that is dropped.
+  /// Ends a transaction that failed. If that fails too, the connection is dropped.
   func rollBack() {
     guard isInTransaction else { return }
     do { _ = try query("rollback", timeout: nil, cancellable: false) } catch { _ = lose() }
@@ -97,7 +97,7 @@ extension PostgresConnection {
     return "s\(statementCount)"
   }
 
-  /// Sends with `send` and collects every result up to the end of the command.
+  /// Sends with `send` and collects all results up to the end of the command.
   func exchange(
     _ deadline: ContinuousClock.Instant, cancellable: Bool, _ send: (OpaquePointer) -> Int32
   ) throws(PostgresError) -> [LibPQResult] {
@@ -105,16 +105,17 @@ extension PostgresConnection {
     return try finish(deadline, cancellable: cancellable)
   }
 
-  /// Collects results up to the end of the command; on time-out or cancellation stops the server first.
+  /// Collects all results up to the end of the command. On time-out or cancellation it first stops the statement on the
+  /// server.
   func finish(_ deadline: ContinuousClock.Instant, cancellable: Bool) throws(PostgresError) -> [LibPQResult] {
     do throws(PostgresError) {
       return try collect(deadline, cancellable: cancellable)
     } catch {
       guard error.code == .timeout || error.code == .cancelled else { throw error }
-      // What must not be cancelled may still be under way: only the connection can be given up.
+      // A statement that must not be cancelled may still be running: only dropping the connection is safe.
       guard cancellable else { throw lose(error.code, error.message) }
       requestCancel()
-      // A request that has not been heard yet would hit the next statement of this connection.
+      // A late cancel request would hit the next statement of this connection.
       guard end(by: .now + configuration.cancelGrace)?.sqlState == .queryCanceled else {
         throw lose(error.code, "\(error.message); the statement did not stop when cancelled, the connection is dropped")
       }
@@ -122,8 +123,8 @@ extension PostgresConnection {
     }
   }
 
-  /// Reads up to the end of the command.
-  /// - Returns: the error that it ended with.
+  /// Reads to the end of the command.
+  /// - Returns: the error that ended it; nil if it succeeded.
   private func end(by deadline: ContinuousClock.Instant) -> PostgresError? {
     do throws(PostgresError) { _ = try collect(deadline, cancellable: false) } catch { return error }
     return nil
@@ -137,7 +138,7 @@ extension PostgresConnection {
         failure = failure ?? result.error
       } else {
         results.append(result)
-        // COPY results repeat until the data has been moved.
+        // libpq repeats a COPY result until the data has been moved.
         if [PGRES_COPY_IN, PGRES_COPY_OUT, PGRES_COPY_BOTH].contains(result.status) { break }
       }
     }
@@ -146,7 +147,7 @@ extension PostgresConnection {
     return results
   }
 
-  /// The next result of the command, nil at its end; sends and receives meanwhile.
+  /// Returns the next result of the command, nil at its end. Sends and receives meanwhile.
   func nextResult(_ deadline: ContinuousClock.Instant, cancellable: Bool) throws(PostgresError) -> LibPQResult? {
     let raw = try raw
     while true {
@@ -169,7 +170,7 @@ extension PostgresError {
 extension Query {
   var oids: [UInt32] { binds.map(\.oid) }
 
-  /// The same text with other parameter types is another prepared statement.
+  /// The same text with other parameter types is a different prepared statement.
   var statementKey: String {
     binds.reduce(into: sql) { key, bind in key += "|\(bind.oid)" }
   }

@@ -2,15 +2,15 @@ internal import CLibPQ
 internal import EventLoop
 import Glibc
 
-/// A connection to PostgreSQL: an actor on a thread of its own, so that waiting for the server takes
-/// no thread from Swift's cooperative pool.
+/// A connection to PostgreSQL: an actor on its own thread. Waiting for the server takes no thread from Swift's
+/// cooperative pool.
 ///
-/// Its methods are synchronous inside the actor. From outside each is one `await`; several that belong
-/// together run in `transaction(_:)`, whose body runs on the connection and cannot interleave with
-/// another task's. Cancelling the calling task cancels the statement at the server; a COMMIT is never
-/// cancelled. A connection that breaks stays broken: take another from a `PostgresPool`.
+/// Its methods are synchronous inside the actor; from outside, each is one `await`. Calls that belong together run in
+/// `transaction(_:)`, whose body runs on the connection and cannot interleave with another task's calls. Cancelling the
+/// calling task cancels the statement on the server, but never a COMMIT. A connection that breaks stays broken: take
+/// another from a `PostgresPool`.
 public actor PostgresConnection {
-  /// How often a wait looks whether its task was cancelled.
+  /// How often a wait checks whether its task was cancelled.
   static let cancellationCheck = Duration.milliseconds(50)
   static let maximumStatements = 256
 
@@ -46,13 +46,13 @@ public actor PostgresConnection {
   /// False once the connection is closed or broken.
   public var isUsable: Bool { handle != nil }
 
-  /// True between BEGIN and the end of the transaction, also a failed one.
+  /// Whether a transaction has begun and not ended; also true if it failed.
   public var isInTransaction: Bool {
     guard let raw = try? raw else { return false }
     return PQtransactionStatus(raw) != PQTRANS_IDLE
   }
 
-  /// True when a statement of the transaction has failed, so that it can only be rolled back.
+  /// Whether a statement of the transaction failed, so that it can only be rolled back.
   var hasFailedTransaction: Bool {
     guard let raw = try? raw else { return false }
     return PQtransactionStatus(raw) == PQTRANS_INERROR
@@ -68,7 +68,7 @@ public actor PostgresConnection {
     sink = nil
   }
 
-  /// A round trip that proves the connection, or drops it.
+  /// Makes a round trip to check the connection, and closes the connection if the check fails.
   public func ping(timeout: Duration = .seconds(2)) throws(PostgresError) {
     do throws(PostgresError) {
       _ = try exchange(.now + timeout, cancellable: false) { PQsendQuery($0, "") }
@@ -89,7 +89,7 @@ public actor PostgresConnection {
 
   func requestCancel() { handle?.requestCancel() }
 
-  /// Gives the connection up: its state is not known any more.
+  /// Closes the connection, since its state is unknown, and returns the error to throw.
   func lose(_ code: PostgresError.Code = .connectionLost, _ message: String? = nil) -> PostgresError {
     let error = PostgresError(code, message ?? errorMessage)
     close()
@@ -118,11 +118,12 @@ public actor PostgresConnection {
       status = PQconnectPoll(raw)
     }
     PQsetnonblocking(raw, 1)
-    // Warnings and notices belong in the server's log, not on our standard error.
+    // Warnings and notices belong in the server's log, not on standard error.
     PQsetNoticeProcessor(raw, { _, _ in }, nil)
   }
 
-  /// Waits until the socket is ready for one of `events`, and says for which.
+  /// Waits until the socket is ready for one of `events`.
+  /// - Returns: the events that are ready.
   func wait(
     for events: Int32, until deadline: ContinuousClock.Instant, cancellable: Bool = true
   ) throws(PostgresError) -> Int32 {

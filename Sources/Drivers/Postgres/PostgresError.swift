@@ -1,6 +1,6 @@
 public import Failures
 
-/// What went wrong, and what is known about the statement's effect.
+/// An error, and the known effect of the statement.
 public struct PostgresError: ClassifiedError, Sendable, CustomStringConvertible {
   /// The closed set of reasons.
   public enum Code: Sendable, Equatable {
@@ -10,23 +10,23 @@ public struct PostgresError: ClassifiedError, Sendable, CustomStringConvertible 
     case connectionLost
     /// The server refused the statement; it had no effect.
     case server(SQLState)
-    /// The time allowed had passed. The statement was cancelled, or else the connection was dropped.
+    /// The time limit has passed. The statement was cancelled, or the connection was dropped.
     case timeout
-    /// The calling task was cancelled, and the statement with it.
+    /// The calling task was cancelled, and so was the statement.
     case cancelled
-    /// The pool's queue was full or the wait for a connection took too long: nothing was sent.
+    /// The pool's queue was full, or the wait for a connection took too long: nothing was sent.
     case poolExhausted
     /// The connection or the pool is closed: nothing was sent.
     case closed
-    /// A value in the answer is not of the type that was asked for.
+    /// A value in the result does not have the requested type.
     case decoding
-    /// The call does not fit the protocol's state: a bug in the caller.
+    /// The call does not fit the state of the protocol: a bug in the caller.
     case misuse
   }
 
   public let code: Code
   public let message: String
-  /// What the server says besides. It may hold a whole row: not part of the description, which goes to logs.
+  /// The server's details. They may contain a whole row, so the description, which goes to logs, omits them.
   public var detail: String?
   /// The table constraint that a class 23 error names.
   public var constraint: String?
@@ -42,17 +42,17 @@ public struct PostgresError: ClassifiedError, Sendable, CustomStringConvertible 
     if case .server(let state) = code { state } else { nil }
   }
 
-  /// For `connectionLost` and `timeout` the work may have been done all the same.
+  /// After `connectionLost` and `timeout` the work may have been done nevertheless.
   public var failureKind: FailureKind {
     switch code {
-    // A pool closes, and tasks are cancelled, when the process ends: the work waits for the next one.
+    // The pool closes and tasks are cancelled when the process ends: the next process does the work.
     case .connectionFailed, .connectionLost, .timeout, .poolExhausted, .cancelled, .closed: .retry
     case .server(let state): state.failureKind
     case .decoding, .misuse: .programmingError
     }
   }
 
-  /// True when a commit in flight may or may not have taken effect.
+  /// Whether it is unknown if a commit in flight took effect.
   public var outcomeIsUnknown: Bool {
     switch code {
     case .connectionLost, .timeout, .cancelled: true

@@ -6,14 +6,15 @@ internal import Metrics
 public import ServiceLifecycle
 internal import Synchronization
 
-/// A bounded set of connections, leased one task at a time.
+/// A bounded set of connections. One task at a time leases a connection.
 ///
-/// A task waits for a connection no longer than `acquireTimeout`, behind at most `maximumWaiters`
-/// others; beyond either it gets `poolExhausted` and nothing has been sent. A connection that has been
-/// idle longer than `idleCheck`, or since before another was lost, is pinged before it is leased; a
-/// broken one is replaced, with back-off between attempts. As a `Service` the pool closes its connections when the group shuts down.
+/// A task waits for a connection for at most `acquireTimeout`, behind at most `maximumWaiters` others. Beyond either
+/// limit it gets `poolExhausted`, and nothing has been sent. A connection is pinged before a lease if it was idle for
+/// longer than `idleCheck`, or if another connection was lost meanwhile. A broken connection is replaced, with back-off
+/// between attempts. As a `Service`, the pool closes its connections at shutdown.
 public final class PostgresPool: Service {
   public struct Limits: Sendable {
+    /// The maximum number of connections.
     public var size: Int
     public var acquireTimeout: Duration
     public var maximumWaiters: Int
@@ -31,7 +32,7 @@ public final class PostgresPool: Service {
     }
   }
 
-  /// What a waiter is handed: a connection, or the right to open one.
+  /// The right that a waiter receives: to use a connection, or to open one.
   private enum Grant: Sendable {
     case connection(PostgresConnection, idleSince: ContinuousClock.Instant)
     case slot
@@ -44,12 +45,12 @@ public final class PostgresPool: Service {
 
   private struct State {
     var idle: [(connection: PostgresConnection, since: ContinuousClock.Instant)] = []
-    /// Connections leased, idle or being opened.
+    /// The number of connections that are leased, idle or being opened.
     var slotsTaken = 0
     var waiters: Deque<Waiter> = []
     var nextWaiter = 0
     var isClosed = false
-    /// A connection was lost then: those that are idle since before may be lost as well.
+    /// When a connection was last lost. Connections that have been idle since before may be lost too.
     var lastLoss: ContinuousClock.Instant?
   }
 
@@ -63,8 +64,8 @@ public final class PostgresPool: Service {
   private let leased: Meter
   private let waits: Metrics.Timer
 
-  /// - Parameter onConnect: looks at each new connection before it is used; one for which it throws is
-  ///   closed, and who asked for a connection gets the error.
+  /// - Parameter onConnect: checks each new connection before its first use. If it throws, the connection is closed.
+  ///   The caller that asked for a connection gets the error, unless a retry succeeds in time.
   public init(
     _ configuration: PostgresConfiguration, limits: Limits = Limits(), logger: Logger,
     onConnect: @escaping @Sendable (PostgresConnection) async throws -> Void = { _ in }
@@ -97,19 +98,19 @@ public final class PostgresPool: Service {
     }
   }
 
-  /// One statement on a leased connection.
+  /// Runs one statement on a leased connection.
   @discardableResult
   public func query(_ query: Query, timeout: Duration? = nil) async throws -> ResultSet {
     try await withConnection { try await $0.query(query, timeout: timeout) }
   }
 
-  /// Keeps the pool until graceful shutdown, then closes it.
+  /// Runs until graceful shutdown, then closes the pool.
   public func run() async throws {
     try? await gracefulShutdown()
     await close()
   }
 
-  /// Closes idle connections and fails waiters; leased connections close when they come back.
+  /// Closes idle connections and fails all waiters. A leased connection closes when its lease ends.
   public func close() async {
     let (idle, waiters) = state.withLock { state in
       defer { (state.idle, state.waiters, state.isClosed) = ([], [], true) }
@@ -154,7 +155,7 @@ extension PostgresPool {
     return try await open(until: deadline)
   }
 
-  /// Opens a connection in a slot that the caller holds, trying again until the deadline.
+  /// Opens a connection in the slot that the caller holds, and retries until the deadline.
   private func open(until deadline: ContinuousClock.Instant) async throws -> PostgresConnection {
     var backoff = Backoff(limit: .seconds(1))
     var configuration = configuration
@@ -226,7 +227,7 @@ extension PostgresPool {
     return try await withThrowingTaskGroup(of: Grant?.self) { group in
       group.addTask { try await self.enqueue(id, until: deadline) }
       group.addTask {
-        // The waiter's own result decides, so that a grant is never lost to a time-out beside it.
+        // Only the waiter's own task returns a grant, so a concurrent time-out cannot lose one.
         try? await Task.sleep(until: deadline)
         self.dismiss(id, self.exhaustedError)
         return nil
@@ -249,12 +250,12 @@ extension PostgresPool {
         let refusal = state.withLock { state -> PostgresError? in
           if state.isClosed { return Self.closedError }
           if Task.isCancelled { return PostgresError(.cancelled, "the task was cancelled") }
-          // Later than the time-out beside it, which would find nobody.
+          // The time-out task has already fired, and found no waiter.
           if ContinuousClock.now >= deadline { return exhaustedError }
           if state.waiters.count >= limits.maximumWaiters {
             return PostgresError(.poolExhausted, "\(limits.maximumWaiters) tasks wait for a connection already")
           }
-          // A connection or a slot may have become free between the look and now.
+          // A connection or a slot may have become free since the first check.
           if let (connection, since) = state.idle.popLast() {
             continuation.resume(returning: .connection(connection, idleSince: since))
           } else if state.slotsTaken < limits.size {

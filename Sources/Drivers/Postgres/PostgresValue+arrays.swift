@@ -1,6 +1,6 @@
-/// A one-dimensional array bind parameter or column.
+/// A one-dimensional array, as a bind parameter or a column.
 ///
-/// A wrapper and not `Array` itself, because `[UInt8]` is `bytea` and not an array of bytes.
+/// This is a wrapper, not `Array` itself, because `[UInt8]` is `bytea` and not an array of bytes.
 public struct PostgresArray<Element: PostgresEncodable>: PostgresEncodable {
   public static var oid: UInt32 { Element.arrayOID }
   public static var arrayOID: UInt32 { Element.arrayOID }
@@ -9,7 +9,7 @@ public struct PostgresArray<Element: PostgresEncodable>: PostgresEncodable {
 
   public init(_ elements: [Element]) { self.elements = elements }
 
-  /// The layout of `array_send`: dimensions, has-nulls, element type, length, lower bound, elements.
+  /// Writes the layout of `array_send`: dimensions, has-nulls, element type, length, lower bound, elements.
   public func encode(into buffer: inout [UInt8]) -> Bool {
     buffer.reserveCapacity(buffer.count + 20 + elements.count * 12)
     buffer.append(bigEndian: Int32(elements.isEmpty ? 0 : 1))
@@ -61,7 +61,7 @@ extension PostgresArray: PostgresDecodable where Element: PostgresDecodable {
   }
 }
 
-/// Bytes for `bytea`.
+/// The bytes of a `bytea` value.
 public struct PostgresBytes: PostgresEncodable, PostgresDecodable, Hashable {
   public static var oid: UInt32 { TypeOID.bytea }
   public static var arrayOID: UInt32 { 1001 }
@@ -75,7 +75,7 @@ public struct PostgresBytes: PostgresEncodable, PostgresDecodable, Hashable {
     return true
   }
 
-  /// Reads `bytea`, and text and json too: their UTF-8, without the copy to a `String`.
+  /// Reads `bytea`, and also text and json: their UTF-8 bytes, without the copy to a `String`.
   public init(postgres bytes: UnsafeRawBufferPointer?, oid: UInt32) throws(PostgresError) {
     let readable = [TypeOID.bytea, TypeOID.text, TypeOID.varchar, TypeOID.json]
     guard let bytes, readable.contains(oid) else { throw decodingError("bytes", oid: oid, isNull: bytes == nil) }
@@ -83,7 +83,7 @@ public struct PostgresBytes: PostgresEncodable, PostgresDecodable, Hashable {
   }
 }
 
-/// UTF-8 text kept as bytes: bound as `text`, for JSON that is written and read without a `String`.
+/// UTF-8 text as bytes, bound as `text`: for JSON that is written and read without a `String`.
 public struct PostgresText: PostgresEncodable {
   public static var oid: UInt32 { TypeOID.text }
   public static var arrayOID: UInt32 { 1009 }

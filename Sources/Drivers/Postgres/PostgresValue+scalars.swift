@@ -124,7 +124,7 @@ extension UUID: PostgresEncodable, PostgresDecodable {
   }
 }
 
-/// An instant as PostgreSQL keeps it: whole microseconds since 2000-01-01T00:00:00Z.
+/// A point in time as PostgreSQL stores it: whole microseconds since 2000-01-01T00:00:00Z.
 public struct PostgresTimestamp: PostgresEncodable, PostgresDecodable, Hashable {
   public static var oid: UInt32 { TypeOID.timestamptz }
   public static var arrayOID: UInt32 { 1185 }
@@ -137,7 +137,7 @@ public struct PostgresTimestamp: PostgresEncodable, PostgresDecodable, Hashable 
 
   public func encode(into buffer: inout [UInt8]) -> Bool {
     let (value, overflows) = microsecondsSince1970.subtractingReportingOverflow(Self.epochOffset)
-    // PostgreSQL's own '-infinity', which is earlier than all others too.
+    // PostgreSQL's '-infinity', which is also earlier than all other times.
     buffer.append(bigEndian: overflows ? Int64.min : value)
     return true
   }

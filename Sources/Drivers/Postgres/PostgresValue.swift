@@ -1,10 +1,10 @@
-/// A Swift type that travels as a bind parameter, in PostgreSQL's binary format.
+/// A Swift type that can be a bind parameter, in PostgreSQL's binary format.
 public protocol PostgresEncodable: Sendable {
   /// The type's object id in `pg_type`.
   static var oid: UInt32 { get }
-  /// The object id of the array of that type.
+  /// The object id of the type's array type.
   static var arrayOID: UInt32 { get }
-  /// Appends the binary form to `buffer`; false stands for NULL, and appends nothing.
+  /// Appends the binary form to `buffer`. For NULL it returns false and appends nothing.
   func encode(into buffer: inout [UInt8]) -> Bool
 }
 
@@ -30,8 +30,8 @@ public struct PostgresValue: Sendable {
 
   private init(untyped text: String) { (oid, bytes, isText) = (0, Array(text.utf8), true) }
 
-  /// A parameter in text format whose type the server infers from where it stands, as `psql` does:
-  /// for types that this module has no Swift counterpart of.
+  /// Returns a parameter in text format whose type the server infers from its place in the SQL, as for `psql`. It is
+  /// for types without a Swift counterpart in this module.
   public static func untyped(_ text: String) -> PostgresValue { PostgresValue(untyped: text) }
 }
 

@@ -5,7 +5,7 @@ public struct Query: Sendable, ExpressibleByStringInterpolation {
   public let sql: String
   public let binds: [PostgresValue]
 
-  /// - Parameter sql: with `$1`, `$2`, … where the binds stand.
+  /// - Parameter sql: the text, with `$1`, `$2`, … in place of the binds.
   public init(_ sql: String, _ binds: [PostgresValue]) {
     self.sql = sql
     self.binds = binds
@@ -31,7 +31,7 @@ public struct Query: Sendable, ExpressibleByStringInterpolation {
       append(PostgresValue(value))
     }
 
-    /// A value, or NULL.
+    /// Appends a value, or NULL.
     public mutating func appendInterpolation<Value: PostgresEncodable>(optional value: Value?) {
       append(PostgresValue(value))
     }
@@ -40,10 +40,10 @@ public struct Query: Sendable, ExpressibleByStringInterpolation {
       append(PostgresValue(PostgresArray(elements)))
     }
 
-    /// Text in the type that the server infers.
+    /// Appends text as a parameter whose type the server infers.
     public mutating func appendInterpolation(untyped text: String) { append(.untyped(text)) }
 
-    /// Text that becomes part of the SQL: for names that the program itself chose, never for input.
+    /// Appends text as part of the SQL: for names that the program itself chose, never for input.
     public mutating func appendInterpolation(unescaped sql: String) { self.sql += sql }
 
     private mutating func append(_ value: PostgresValue) {

@@ -1,6 +1,6 @@
 internal import CLibPQ
 
-/// The answer to one statement: its rows and how many it touched.
+/// The result of one statement: its rows, and the number of rows that it affected.
 public struct ResultSet: Sendable {
   private let result: LibPQResult
 
@@ -9,7 +9,7 @@ public struct ResultSet: Sendable {
   public var count: Int { result.rowCount }
   public var isEmpty: Bool { count == 0 }
 
-  /// Rows that an INSERT, UPDATE, DELETE, MERGE or COPY touched, or a SELECT returned.
+  /// The number of rows that an INSERT, UPDATE, DELETE, MERGE or COPY affected, or that a SELECT returned.
   public var affectedRows: Int { result.affectedRows }
 
   public subscript(row: Int) -> Row {
@@ -19,7 +19,7 @@ public struct ResultSet: Sendable {
 
   public var first: Row? { isEmpty ? nil : self[0] }
 
-  /// Every row as a tuple, in the columns' order.
+  /// Returns every row as a tuple, in the order of the columns.
   public func decode<each Column: PostgresDecodable>(
     _ types: (repeat each Column).Type = (repeat each Column).self
   ) throws(PostgresError) -> [(repeat each Column)] {
@@ -29,7 +29,7 @@ public struct ResultSet: Sendable {
     return rows
   }
 
-  /// The first column of the first row.
+  /// Returns the first column of the first row.
   public func value<Column: PostgresDecodable>(_: Column.Type = Column.self) throws(PostgresError) -> Column {
     guard let first else { throw PostgresError(.decoding, "expected a row, found none") }
     return try first.column(0)
@@ -63,8 +63,8 @@ public struct Row: Sendable {
 
 /// Owns a `PGresult`.
 ///
-/// `@unchecked Sendable`: libpq documents that a PGresult is read-only once returned and may be read
-/// from any thread (section "Behavior in Threaded Programs"); nothing here changes it before `deinit`.
+/// `@unchecked Sendable`: libpq documents that a returned PGresult is read-only and that any thread may read it
+/// (section "Behavior in Threaded Programs"). Nothing here changes it before `deinit`.
 final class LibPQResult: @unchecked Sendable {
   let pointer: OpaquePointer
 
@@ -79,7 +79,7 @@ final class LibPQResult: @unchecked Sendable {
 
   func oid(column: Int32) -> UInt32 { PQftype(pointer, column) }
 
-  /// The bytes stay valid as long as `self`, which a `Row` keeps; decoders copy what they keep.
+  /// The bytes are valid while `self` lives, and a `Row` keeps it alive. Decoders copy the values that they keep.
   func bytes(row: Int32, column: Int32) -> UnsafeRawBufferPointer? {
     guard PQgetisnull(pointer, row, column) == 0, let value = PQgetvalue(pointer, row, column) else { return nil }
     return UnsafeRawBufferPointer(start: value, count: Int(PQgetlength(pointer, row, column)))

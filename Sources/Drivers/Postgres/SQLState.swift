@@ -29,16 +29,16 @@ public struct SQLState: RawRepresentable, Hashable, Sendable, CustomStringConver
   public static let undefinedSchema = SQLState(rawValue: "3F000")
   static let invalidStatementName = SQLState(rawValue: "26000")
 
-  /// By the class of the condition: PostgreSQL's list is open, so that one that is not named here is a programming error.
+  /// Depends on the class of the condition. PostgreSQL may add classes, so an unlisted one is a programming error.
   public var failureKind: FailureKind {
     switch category {
-    // Of the server's state: connection (08), transaction state (25: a primary that has become a standby, a transaction
+    // The server's state: connection (08), transaction state (25: a primary that has become a standby, a transaction
     // that was idle for too long), rollback (40), resources (53), object state (55), operator (57), system (58).
     case "08", "25", "40", "53", "55", "57", "58": .retry
-    // Of values and rules: cardinality (21), data (22), integrity (23), external routines (38, 39), check option (44),
-    // what PL/pgSQL raises (P0); and of limits that only smaller values keep, such as an index row's (54).
+    // Values and rules: cardinality (21), data (22), integrity (23), external routines (38, 39), check option (44),
+    // errors that PL/pgSQL raises (P0); also limits that a smaller value meets, such as the size of an index row (54).
     case "21", "22", "23", "38", "39", "44", "54", "P0": .refused
-    // Of the statement, the schema, rights or the log-in.
+    // The statement, the schema, rights or the login.
     default: .programmingError
     }
   }

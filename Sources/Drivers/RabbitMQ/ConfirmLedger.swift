@@ -1,10 +1,9 @@
 internal import DequeModule
 
-/// Which published messages wait for their confirm: a pure record of delivery tags.
+/// Records which published messages wait for a confirm, by delivery tag. It does no I/O.
 ///
-/// The broker numbers the messages of a channel from 1 and confirms one tag, or all up to one. A
-/// message that no queue takes is first returned, then confirmed; the return names no tag, so it is
-/// found by its message id.
+/// The broker numbers the messages of a channel from 1. It confirms one tag, or all tags up to one. If no queue takes a
+/// message, the broker first returns it and then confirms it. The return has no tag, so the message id identifies it.
 struct ConfirmLedger {
   private struct Batch {
     var confirmations: [PublishOutcome]
@@ -27,7 +26,7 @@ struct ConfirmLedger {
   private(set) var nextTag: UInt64 = 1
   private(set) var bytesInFlight = 0
 
-  /// Records messages about to be sent; `batch` must be new.
+  /// Records messages before they are sent; `batch` must be new.
   mutating func open(batch: Int, sizes: [Int], messageIDs: [String], deadline: ContinuousClock.Instant) {
     batches[batch] = Batch(
       confirmations: Array(repeating: .accepted, count: sizes.count), unsettled: sizes.count)
@@ -45,7 +44,7 @@ struct ConfirmLedger {
     set(.returned(reply: reply, text: text), at: index)
   }
 
-  /// - Returns: the batches that are complete now, with what became of each message.
+  /// - Returns: the batches that are complete now, with the outcome of each message.
   mutating func settle(_ tag: UInt64, multiple: Bool, accepted: Bool) -> [(batch: Int, [PublishOutcome])] {
     var complete: [(Int, [PublishOutcome])] = []
     func settle(_ index: Int) {
@@ -72,14 +71,14 @@ struct ConfirmLedger {
     return complete
   }
 
-  /// When the oldest message must have been confirmed.
+  /// The time by which the oldest message must be confirmed.
   var deadline: ContinuousClock.Instant? { entries.first?.deadline }
 
   private mutating func set(_ confirmation: PublishOutcome, at index: Int) {
     batches[entries[index].batch]?.confirmations[entries[index].slot] = confirmation
   }
 
-  /// Tags are dense, so that the place follows from the first.
+  /// Tags have no gaps, so the index follows from the first tag.
   private func index(of tag: UInt64) -> Int? {
     guard let first = entries.first, tag >= first.tag, tag - first.tag < entries.count else { return nil }
     return Int(tag - first.tag)

@@ -1,7 +1,7 @@
 internal import CRabbitMQ
 import Glibc
 
-/// C memory for strings and tables, alive until the arena goes: librabbitmq copies what it sends.
+/// C memory for strings and tables, freed with the arena. librabbitmq copies the data that it sends.
 struct Arena: ~Copyable {
   private var blocks: [UnsafeMutableRawPointer] = []
 

@@ -1,6 +1,6 @@
 internal import CRabbitMQ
 
-/// What the broker says unasked.
+/// A message from the broker that is not the reply to a call.
 enum Incoming {
   case delivery(Delivery)
   case returned(messageID: String?, reply: UInt16, text: String)
@@ -11,8 +11,8 @@ enum Incoming {
   case unblocked
 }
 
-/// Puts frames together: a delivery or return is a method frame, a header frame and body frames.
-/// Pure but for reading the frame that it is given; everything is copied out of librabbitmq's memory.
+/// Assembles frames: a delivery or return is a method frame, a header frame and body frames. It does no I/O, and copies
+/// everything out of librabbitmq's memory.
 struct FrameAssembler {
   private enum Head {
     case deliver(tag: UInt64, consumer: String, redelivered: Bool, exchange: String, routingKey: String)
@@ -91,8 +91,8 @@ struct FrameAssembler {
   }
 }
 
-/// Class and method numbers of AMQP 0-9-1 and RabbitMQ's extensions; the C header's are casts, which
-/// Swift does not import.
+/// Class and method numbers of AMQP 0-9-1 and RabbitMQ's extensions. Those of the C header are casts, which Swift does
+/// not import.
 enum Method {
   static let connectionClose: UInt32 = 0x000A_0032
   static let connectionBlocked: UInt32 = 0x000A_003C
@@ -105,7 +105,7 @@ enum Method {
   static let basicNack: UInt32 = 0x003C_0078
 }
 
-/// Which of a message's properties are there (AMQP 0-9-1, section 4.2.6.1).
+/// Flags for the properties that a message has (AMQP 0-9-1, section 4.2.6.1).
 private enum PropertyFlag {
   static let contentType: UInt32 = 1 << 15
   static let headers: UInt32 = 1 << 13
@@ -127,7 +127,7 @@ extension Delivery.Properties {
 }
 
 extension Message {
-  /// The properties in C form, their memory owned by `arena`.
+  /// Returns the properties in C form; `arena` owns their memory.
   func properties(messageID: String, in arena: inout Arena) -> amqp_basic_properties_t {
     var properties = amqp_basic_properties_t()
     properties._flags = PropertyFlag.deliveryMode | PropertyFlag.messageID

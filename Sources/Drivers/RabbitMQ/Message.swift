@@ -4,7 +4,7 @@ public enum FieldValue: Sendable, Hashable {
   case integer(Int64)
   case boolean(Bool)
   case table([String: FieldValue])
-  /// A type that this module does not read; AMQP's type letter.
+  /// A type that this module does not read, with AMQP's type letter.
   case other(UInt8)
 }
 
@@ -21,12 +21,12 @@ public struct Message: Sendable {
   public var body: [UInt8]
   public var contentType: String?
   public var type: String?
-  /// Given by the publisher where nil, so that a returned message can be told from others.
+  /// If nil, the publisher sets it, so that a returned message can be identified.
   public var messageID: String?
   public var headers: [String: FieldValue]
-  /// Written to disk by durable queues (delivery mode 2).
+  /// Whether durable queues write the message to disk (delivery mode 2).
   public var isPersistent: Bool
-  /// Asks the broker to return the message when no queue takes it. It is silent while any queue does.
+  /// Whether the broker returns the message if no queue takes it. It returns nothing if at least one queue takes it.
   public var isMandatory: Bool
 
   public init(
@@ -45,17 +45,17 @@ public struct Message: Sendable {
   }
 }
 
-/// What became of a published message.
+/// The outcome of publishing a message.
 public enum PublishOutcome: Sendable, Equatable {
-  /// Every queue that it was routed to has taken responsibility for it.
+  /// Every queue to which the message was routed has taken responsibility for it.
   case accepted
-  /// A queue refused it, for instance because it is full (basic.nack).
+  /// A queue rejected the message, for instance because it is full (basic.nack).
   case refused
-  /// No queue is bound for it; it is gone (basic.return with AMQP's reply code, usually 312).
+  /// No queue is bound for the message, which is lost (basic.return with AMQP's reply code, usually 312).
   case returned(reply: UInt16, text: String)
 }
 
-/// A message as delivered to a consumer.
+/// A message delivered to a consumer.
 public struct Delivery: Sendable {
   public let consumerTag: String
   public let deliveryTag: UInt64

@@ -1,23 +1,24 @@
 internal import CRabbitMQ
 import Glibc
 
-/// Where and how to connect.
+/// How to connect to RabbitMQ.
 public struct RabbitMQConfiguration: Sendable {
-  /// `amqp://user:password@host:port/vhost`, each part percent-encoded. Never logged. `amqps://` is over TLS, 1.2 or newer; the
-  /// server's certificate is checked against the system's, or those of the file in `?cacertfile=/path`.
+  /// `amqp://user:password@host:port/vhost`, each part percent-encoded. Never logged. `amqps://` uses TLS 1.2 or newer
+  /// and verifies the server's certificate with the system's authorities, or with those of the file in
+  /// `?cacertfile=/path`.
   public var url: String
   /// Shown in the broker's list of connections.
   public var connectionName: String
-  /// Bound on connecting, on the login, and on each declaration.
+  /// The time limit for connecting, for the login, and for each declaration.
   public var timeout: Duration
-  /// Heartbeat interval, in whole seconds: a silent peer is given up after about two of them.
+  /// The heartbeat interval, in whole seconds. A silent connection is closed after about two intervals.
   public var heartbeat: Duration
-  /// How long a published message may wait for its confirm before the connection is given up.
+  /// How long a published message may wait for its confirm before the connection is closed.
   public var confirmTimeout: Duration
-  /// Bound on the bytes of bodies that wait for confirms.
+  /// The maximum size of all bodies that wait for confirms, in bytes.
   public var maximumInFlight: Int
 
-  /// Whether a URL is one of AMQP, as far as it shows without connecting.
+  /// Whether the URL is a valid AMQP URL, as far as can be checked without connecting.
   public static func isValid(url: String) -> Bool {
     guard let (text, _) = parts(of: url) else { return false }
     let copy = strdup(text)
@@ -27,10 +28,10 @@ public struct RabbitMQConfiguration: Sendable {
     return (1...65_535).contains(info.port) && !String(cString: info.host).isEmpty
   }
 
-  /// The system's certificates, where no file of others is named.
+  /// The system's certificates, used if the URL names no file.
   private static let systemCertificates = "/etc/ssl/certs/ca-certificates.crt"
 
-  /// The URL without its query, and the certificates to trust where it is one of TLS; nil for a URL of neither kind.
+  /// Returns the URL without its query, and the certificates to trust if it is an amqps URL; nil if it is not valid.
   static func parts(of url: String) -> (url: String, certificates: String?)? {
     if url.hasPrefix("amqp://") { return url.contains("?") ? nil : (url, nil) }
     guard url.hasPrefix("amqps://") else { return nil }

@@ -1,11 +1,11 @@
 internal import CRabbitMQ
 
 extension RabbitMQConnection {
-  /// Sends `messages` one after the other and waits until the broker has confirmed all of them. Any
-  /// number of calls may wait at once: their confirms are pipelined.
-  /// - Returns: what became of each, in order.
-  /// - Throws: `blocked` and `tooMuchInFlight` before anything is sent; `connectionLost` or `timeout`
-  ///   when it is not known what became of them.
+  /// Sends `messages` in order and waits until the broker has confirmed all of them. Any number of calls may wait at
+  /// once: their confirms are pipelined.
+  /// - Returns: the outcome of each message, in order.
+  /// - Throws: `blocked` or `tooMuchInFlight` before anything is sent; `connectionLost` or `timeout` if the outcome is
+  ///   unknown.
   public func publish(_ messages: [Message]) async throws(RabbitMQError) -> [PublishOutcome] {
     guard !messages.isEmpty else { return [] }
     if !confirmsAreOn {
@@ -25,7 +25,7 @@ extension RabbitMQConnection {
       batch: batch, sizes: sizes, messageIDs: messageIDs, deadline: .now + configuration.confirmTimeout)
     for (message, messageID) in zip(messages, messageIDs) { try send(message, messageID) }
     let result: Result<[PublishOutcome], RabbitMQError> = await withCheckedContinuation { continuation in
-      // Sending may already have taken in a failure.
+      // The connection may have failed during the sends.
       if let failure { continuation.resume(returning: .failure(failure)) } else { waiting[batch] = continuation }
     }
     return try result.get()

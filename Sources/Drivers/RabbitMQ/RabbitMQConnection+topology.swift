@@ -1,8 +1,8 @@
 internal import CRabbitMQ
 
 extension RabbitMQConnection {
-  /// Declares an exchange, or checks that the one of that name is alike.
-  /// - Throws: `refused(reply: 406)` when it exists with other properties.
+  /// Declares an exchange, or checks that the existing one of that name has the same properties.
+  /// - Throws: `refused(reply: 406)` if it exists with other properties.
   public func declare(_ exchange: Exchange) throws(RabbitMQError) {
     var arena = Arena()
     let (name, kind) = (arena.bytes(exchange.name), arena.bytes(exchange.kind.rawValue))
@@ -14,9 +14,9 @@ extension RabbitMQConnection {
     }
   }
 
-  /// Declares a queue, or checks that the one of that name is alike.
-  /// - Throws: `refused(reply: 406)` when it exists with other properties, `refused(reply: 405)` when
-  ///   another connection holds it exclusively.
+  /// Declares a queue, or checks that the existing one of that name has the same properties.
+  /// - Throws: `refused(reply: 406)` if it exists with other properties, `refused(reply: 405)` if another connection
+  ///   holds it exclusively.
   @discardableResult
   public func declare(_ queue: Queue) throws(RabbitMQError) -> DeclaredQueue {
     var arena = Arena()

@@ -2,14 +2,14 @@ internal import CRabbitMQ
 internal import EventLoop
 import Glibc
 
-/// A connection to RabbitMQ with one channel: an actor on a thread of its own, which also answers
-/// heartbeats and takes confirms and deliveries while nobody calls.
+/// A connection to RabbitMQ with one channel: an actor on its own thread. Between calls, the thread answers heartbeats
+/// and takes confirms and deliveries.
 ///
-/// Use one for publishing and another for consuming: a broker that holds back a publisher stops
-/// reading its whole connection. A connection that breaks, or whose channel the broker closes, stays
-/// broken; `RabbitMQPublisher` and `RabbitMQConsumer` make new ones.
+/// Use one connection for publishing and another for consuming: a broker that holds back a publisher stops reading from
+/// the whole connection. A connection that breaks, or whose channel the broker closes, stays broken.
+/// `RabbitMQPublisher` and `RabbitMQConsumer` then make a new one.
 public actor RabbitMQConnection {
-  /// How often an idle connection is looked at: often enough for heartbeats of a second or more.
+  /// How often an idle connection is polled: often enough for heartbeats of a second or more.
   static let pumpInterval = Duration.milliseconds(250)
 
   public nonisolated let configuration: RabbitMQConfiguration
@@ -51,8 +51,7 @@ public actor RabbitMQConnection {
 
   public var canPublish: Bool { handle != nil && !isBlocked }
 
-  /// Says goodbye to the broker and closes. Messages that wait for confirms are given up; await them
-  /// first.
+  /// Tells the broker and closes the connection. Publishes that wait for confirms fail; await them first.
   public func close() {
     if let state = handle?.state { amqp_connection_close(state, AMQP_REPLY_SUCCESS) }
     giveUp(RabbitMQError(.closed, "the connection is closed"))
@@ -76,7 +75,7 @@ public actor RabbitMQConnection {
     }
   }
 
-  /// Ends the connection and tells everybody who waits on it.
+  /// Closes the connection, and fails all publishes and consumers that wait on it.
   func giveUp(_ error: RabbitMQError) {
     loop.unwatch()
     handle = nil
@@ -87,8 +86,8 @@ public actor RabbitMQConnection {
     for continuation in consumers.values { continuation.finish(throwing: error) }
   }
 
-  /// Calls librabbitmq for an operation that the broker answers; a refusal closes the channel, and so
-  /// ends the connection.
+  /// Calls librabbitmq for an operation that has a reply. If the broker refuses it, the broker closes the channel, and
+  /// this connection ends.
   func call<Reply>(_ operation: (amqp_connection_state_t) -> Reply) throws(RabbitMQError) -> Reply {
     let state = try state
     let reply = operation(state)
@@ -96,12 +95,12 @@ public actor RabbitMQConnection {
       giveUp(error)
       throw error
     }
-    // What arrived while librabbitmq waited for the reply lies in its memory, where poll sees nothing.
+    // Frames that arrived while librabbitmq waited for the reply are in its memory, where poll does not see them.
     pump()
     return reply
   }
 
-  /// Calls librabbitmq for an operation without an answer.
+  /// Calls librabbitmq for an operation without a reply.
   func send(_ operation: (amqp_connection_state_t) -> Int32) throws(RabbitMQError) {
     let status = operation(try state)
     guard status == AMQP_STATUS_OK.rawValue else {
@@ -111,7 +110,7 @@ public actor RabbitMQConnection {
     }
   }
 
-  /// Takes every frame that is there, without waiting; librabbitmq also sends heartbeats meanwhile.
+  /// Takes every frame that has arrived, without waiting. librabbitmq also sends heartbeats here.
   func pump() {
     while let state = handle?.state {
       var frame = amqp_frame_t()

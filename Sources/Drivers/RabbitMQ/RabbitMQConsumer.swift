@@ -2,8 +2,7 @@ internal import EventLoop
 public import Logging
 internal import Metrics
 
-/// A consumer that outlives its connections: after each loss it connects again, with back-off, sets
-/// up its queue and consumes on.
+/// A consumer that survives the loss of its connection: it reconnects with back-off, sets up its queue and continues.
 public struct RabbitMQConsumer: Sendable {
   private let configuration: RabbitMQConfiguration
   private let prefetch: UInt16
@@ -14,8 +13,8 @@ public struct RabbitMQConsumer: Sendable {
 
   /// - Parameters:
   ///   - setUp: declares and binds on each new connection, and returns the queue to consume.
-  ///   - upkeep: called every `upkeepInterval` with the connection and the queue: binds again what somebody
-  ///     may have unbound, of which the broker says nothing.
+  ///   - upkeep: called every `upkeepInterval` with the connection and the queue. It restores bindings that somebody
+  ///     may have removed, which the broker does not report.
   public init(
     _ configuration: RabbitMQConfiguration, prefetch: UInt16, logger: Logger, upkeepInterval: Duration = .seconds(5),
     setUp: @escaping @Sendable (RabbitMQConnection) async throws -> String,
@@ -29,9 +28,9 @@ public struct RabbitMQConsumer: Sendable {
     self.setUp = setUp
   }
 
-  /// Consumes until the task is cancelled. `handle` is called with one delivery after the other; each
-  /// is acknowledged when it returns, or when it throws given back once and the connection renewed.
-  /// - Parameter isConnected: told whenever that changes.
+  /// Consumes until the task is cancelled. Calls `handle` with one delivery at a time and acknowledges it when `handle`
+  /// returns. If `handle` throws, the delivery goes back to the queue and the consumer reconnects.
+  /// - Parameter isConnected: called with true when consuming begins, and with false when it ends or fails to begin.
   public func run(
     isConnected: @Sendable (Bool) -> Void = { _ in }, _ handle: @Sendable (Delivery) async throws -> Void
   ) async {
@@ -52,7 +51,7 @@ public struct RabbitMQConsumer: Sendable {
                 try await upkeep(connection, queue)
               }
             }
-            // Also when this throws, the group cancels and awaits the upkeep.
+            // If the loop throws, the group must cancel and await the upkeep too.
             defer { group.cancelAll() }
             for try await delivery in deliveries {
               try await handle(delivery)

@@ -1,6 +1,6 @@
 public import Failures
 
-/// What went wrong between us and the broker.
+/// An error between this process and the broker.
 public struct RabbitMQError: ClassifiedError, Sendable, CustomStringConvertible {
   /// The closed set of reasons.
   public enum Code: Sendable, Equatable {
@@ -8,16 +8,16 @@ public struct RabbitMQError: ClassifiedError, Sendable, CustomStringConvertible 
     case invalidURL
     /// No connection could be made, or the broker refused the login or the virtual host.
     case connectionFailed
-    /// The connection was lost. Messages that were not confirmed may or may not be in their queues.
+    /// The connection was lost. Unconfirmed messages may or may not be in their queues.
     case connectionLost
-    /// The broker refused an operation and closed the channel; `reply` is AMQP's code, such as 404
-    /// (not found), 405 (locked by another connection) or 406 (declared before with other properties).
+    /// The broker refused an operation and closed the channel; `reply` is AMQP's code, such as 404 (not found), 405
+    /// (locked by another connection) or 406 (declared before with other properties).
     case refused(reply: UInt16)
-    /// No confirm or reply came in the time allowed; the connection is given up.
+    /// No confirm or reply arrived within the time limit; the connection is closed.
     case timeout
-    /// The broker has blocked publishing, for want of memory or disk: nothing was sent.
+    /// The broker has blocked publishing because it is short of memory or disk space: nothing was sent.
     case blocked
-    /// More is unconfirmed than the limit allows: nothing was sent.
+    /// More bytes are unconfirmed than the limit allows: nothing was sent.
     case tooMuchInFlight
     /// The broker cancelled the consumer, usually because its queue was deleted.
     case consumerCancelled
@@ -36,7 +36,7 @@ public struct RabbitMQError: ClassifiedError, Sendable, CustomStringConvertible 
   public var failureKind: FailureKind {
     switch code {
     case .connectionFailed, .connectionLost, .timeout, .blocked, .tooMuchInFlight, .consumerCancelled, .closed: .retry
-    // Not there, or another connection's, for now; or an error of the broker's own.
+    // 404 and 405: missing, or held by another connection, for now. 500 and above: an error of the broker.
     case .refused(let reply): reply == 404 || reply == 405 || reply >= 500 ? .retry : .programmingError
     case .invalidURL: .programmingError
     }

@@ -2,11 +2,11 @@ internal import CRabbitMQ
 internal import EventLoop
 import Glibc
 
-/// Owns an `amqp_connection_state_t`. Never leaves the actor that made it, so that one thread alone
-/// uses it, as librabbitmq demands; the type cannot be copied, so that it is destroyed exactly once.
+/// Owns an `amqp_connection_state_t`. It never leaves the actor that made it, so only one thread uses it, as
+/// librabbitmq requires. The type cannot be copied, so the state is destroyed exactly once.
 struct RabbitMQHandle: ~Copyable {
   static let channel: UInt16 = 1
-  /// Bodies travel in frames of at most this many bytes.
+  /// The maximum size of a frame, in bytes. A larger body needs several frames.
   static let frameMaximum: Int32 = 131_072
 
   let state: amqp_connection_state_t
@@ -26,7 +26,7 @@ extension timeval {
 }
 
 extension amqp_rpc_reply_t {
-  /// nil for a normal reply.
+  /// The error in the reply; nil for a normal reply.
   var error: RabbitMQError? {
     switch reply_type {
     case AMQP_RESPONSE_NORMAL: nil
@@ -56,13 +56,13 @@ extension RabbitMQError {
   }
 }
 
-/// Connects and logs in, within `configuration.timeout` for each of the two.
+/// Connects and logs in. Each of the two may take up to `configuration.timeout`.
 func login(_ configuration: RabbitMQConfiguration) throws(RabbitMQError) -> amqp_connection_state_t {
   guard let (url, certificates) = RabbitMQConfiguration.parts(of: configuration.url) else {
     throw RabbitMQError(
       .invalidURL, "the URL must begin with amqp://, or with amqps://, where ?cacertfile=/path may follow")
   }
-  // amqp_parse_url writes into the text, and what it finds points there.
+  // amqp_parse_url changes the text, and its results point into the text.
   let text = strdup(url)
   defer { free(text) }
   var info = amqp_connection_info()
@@ -93,7 +93,7 @@ func login(_ configuration: RabbitMQConfiguration) throws(RabbitMQError) -> amqp
   }
 }
 
-/// The server must prove that it is the host of the URL, to somebody in this file.
+/// Requires a certificate for the URL's host from an authority in this file.
 private func secure(_ socket: OpaquePointer, _ certificates: String) throws(RabbitMQError) {
   guard amqp_ssl_socket_set_cacert(socket, certificates) == AMQP_STATUS_OK.rawValue else {
     throw RabbitMQError(.connectionFailed, "the certificates in \(certificates) cannot be read")
@@ -109,7 +109,7 @@ private func authenticate(
   _ state: amqp_connection_state_t, _ info: amqp_connection_info, _ configuration: RabbitMQConfiguration
 ) throws(RabbitMQError) {
   var arena = Arena()
-  // Without these the broker does not say that it cancels a consumer or blocks a publisher.
+  // Without these capabilities the broker does not report that it cancels a consumer or blocks a publisher.
   var properties = arena.table([
     "connection_name": .string(configuration.connectionName),
     "capabilities": .table(["consumer_cancel_notify": true, "connection.blocked": true]),
@@ -122,8 +122,8 @@ private func authenticate(
   if let error = amqp_get_rpc_reply(state).error { throw RabbitMQError(.connectionFailed, error.message) }
 }
 
-/// A publish waits in the kernel without a bound while the broker does not read. TCP_USER_TIMEOUT
-/// (RFC 5482) ends that wait, also behind a closed window.
+/// Without a limit, a publish waits in the kernel for as long as the broker does not read. TCP_USER_TIMEOUT (RFC 5482)
+/// ends that wait, even if the broker's receive window is closed.
 private func bound(sendsOn socket: Int32, to limit: Duration) {
   var milliseconds = UInt32(limit.milliseconds)
   _ = setsockopt(

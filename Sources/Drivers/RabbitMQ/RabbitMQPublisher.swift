@@ -2,11 +2,11 @@ internal import EventLoop
 public import Logging
 internal import Metrics
 
-/// A publisher that outlives its connections: it connects when first used and again after a loss,
-/// with back-off, and declares `exchanges` on every new connection.
+/// A publisher that survives the loss of its connection. It connects on first use and again after a loss, with
+/// back-off, and declares `exchanges` on every new connection.
 ///
-/// It does not send again by itself: a lost connection leaves open what became of unconfirmed
-/// messages, and only the caller knows whether a duplicate is harmless.
+/// It does not send a message again. After a loss, the outcome of unconfirmed messages is unknown, and only the caller
+/// knows whether a duplicate is harmless.
 public actor RabbitMQPublisher {
   private let configuration: RabbitMQConfiguration
   private let exchanges: [Exchange]
@@ -34,7 +34,7 @@ public actor RabbitMQPublisher {
     }
   }
 
-  /// Counts a connection that broke, once.
+  /// Counts and drops a broken connection, once.
   private func lose(_ connection: RabbitMQConnection, _ reason: String) {
     guard self.connection === connection else { return }
     logger.warning("lost the broker", metadata: ["error": "\(reason)"])
@@ -42,7 +42,7 @@ public actor RabbitMQPublisher {
     self.connection = nil
   }
 
-  /// True when the broker answers: connects where there is no connection.
+  /// Whether the publisher can publish now; connects first if there is no connection.
   public func isReady() async -> Bool {
     guard let connection = try? await connected() else { return false }
     return await connection.canPublish
@@ -53,8 +53,8 @@ public actor RabbitMQPublisher {
     connection = nil
   }
 
-  /// The connection, made anew where it is missing. Callers that come meanwhile share the attempt,
-  /// and until the back-off has passed they are refused at once.
+  /// Returns the connection, and makes one if it is missing. Concurrent callers share the attempt. Until the back-off
+  /// has passed, callers fail at once.
   private func connected() async throws -> RabbitMQConnection {
     if let connection {
       if await connection.isUsable { return connection }

@@ -40,7 +40,7 @@ public struct Queue: Sendable, Hashable {
   }
 }
 
-/// A declared queue, and how many messages were ready in it.
+/// A declared queue, and the number of messages that were ready in it.
 public struct DeclaredQueue: Sendable, Hashable {
   public let name: String
   public let messageCount: Int

@@ -19,11 +19,11 @@ extension CommandRoutes {
     router.post("/v1/customers") { request, context in
       let (json, bytes) = try await commands.body(of: request)
       let body = try RegisterCustomerRequest(json)
-      // First, since no key is made for who is refused for a header.
+      // Checks the headers before a key is made, so that a request with a wrong header creates no key.
       let commandRequest = try CommandRequest(request, body: bytes, by: context.caller, hasSubject: false)
       func register(_ id: String) async throws -> Response {
         let sealed = try await reachingStore { try await keys.key(of: id)?.seal(body.personal.encoded, of: id) }
-        // Refused where the key was erased; but who repeats a request with its key gets its answer first.
+        // If the key was erased, the command is rejected. But a repeated request still gets its stored response.
         let customer = CustomerRegistered(customerID: id, sealed: sealed ?? "", country: body.country)
         return try await commands.create(RegisterCustomer(customer), "/v1/customers", id, commandRequest)
       }
@@ -62,16 +62,16 @@ extension CommandRoutes {
     }
   }
 
-  /// Registers under an id that nobody knows yet. Its key must be there before the event is; where it then shows that nothing
-  /// was stored under this id, nobody can need the key any more. What a crash leaves behind is a key too many, and never one
-  /// too few.
+  /// Registers a customer under a new id. The personal key must exist before the event. If nothing was stored under the
+  /// id, nobody needs the key any more, and it is discarded. A crash can leave an unused key, but never an event
+  /// without a key.
   private func registeringSomebodyNew(
     _ logger: Logger, _ register: (String) async throws -> Response
   ) async throws -> Response {
     let id = UUID.v7().uuidString.lowercased()
     do {
       let response = try await register(id)
-      // A repeated request is answered with the id of the first time.
+      // A repeated request gets the first response, which has another id.
       if response.headers[.location]?.hasSuffix(id) != true { await discardKey(of: id, logger) }
       return response
     } catch let problem as Problem {

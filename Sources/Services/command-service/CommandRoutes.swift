@@ -11,7 +11,7 @@ import JSON
 import PostgresEventStore
 import ServiceKit
 
-/// The routes of commands.
+/// The HTTP routes of all commands.
 struct CommandRoutes<Store: EventStore> {
   let commands: Commands<Store>
   let keys: PersonalKeys
@@ -111,7 +111,7 @@ struct CommandRoutes<Store: EventStore> {
     return (id, body, bytes)
   }
 
-  /// Runs a command that must name the products of an order's lines, which never change.
+  /// Runs a command that must name the products of an order's lines. They never change, so the first event has them.
   private func withLines(of orderID: String, _ body: (Set<SKU>) async throws -> Response) async throws -> Response {
     try await commands.again {
       var order = Order()
@@ -142,7 +142,7 @@ struct CommandRoutes<Store: EventStore> {
     let (json, bytes) = try await commands.body(of: request)
     let now = Timestamp.now
     let body = try RecordReturnRequest(json, now: now)
-    // Without an order the request itself says how much is credited.
+    // Without an order, the request itself sets the amount of the credit.
     if body.returnedAt != nil || body.orderID == nil { try caller.require(.ordersOverride) }
     let returnID = body.returnID ?? UUID.v7().uuidString.lowercased()
     let command = RecordReturn(

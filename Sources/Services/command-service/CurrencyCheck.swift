@@ -5,8 +5,8 @@ import ServiceKit
 import ServiceLifecycle
 import Synchronization
 
-/// Holds CURRENCY against the store's own currency, which the first start stores. Another one ends the process: sums would
-/// mix currencies. Commands wait (503) until the two were compared.
+/// Compares CURRENCY with the store's currency, which the first start stores. If they differ, the process ends, because
+/// sums would mix currencies. Commands get 503 until the comparison is done.
 final class CurrencyCheck: Service {
   let currency: String
   private let pool: PostgresPool
@@ -20,14 +20,14 @@ final class CurrencyCheck: Service {
     self.logger = logger
   }
 
-  /// - Throws: a `Problem` until the store has been asked.
+  /// - Throws: `Problem` (503) until CURRENCY is confirmed.
   func requireConfirmed() throws(Problem) {
     guard isConfirmed.load(ordering: .relaxed) else {
       throw .unavailable("The store's currency is not known yet; nothing was stored. Try again in a moment.")
     }
   }
 
-  /// Compares again, since the store may have been replaced by another.
+  /// Compares again, because the store may have been replaced by another.
   var healthCheck: HealthCheck {
     HealthCheck("currency") { [self] in
       guard try await isTheStores() else {

@@ -4,7 +4,7 @@ import CommerceReadModels
 import CommerceStore
 import ServiceKit
 
-/// Administration of the commerce back end from the command line.
+/// Administers the commerce back end from the command line.
 @main
 struct Counterflow: AsyncParsableCommand {
   static let configuration = CommandConfiguration(

@@ -12,7 +12,7 @@ import RetailImport
 import ServiceKit
 import Synchronization
 
-/// Sends a retailer's trade through the commands.
+/// Imports a retailer's sales by sending commands.
 struct ImportRetail: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "import-retail",
@@ -70,7 +70,7 @@ struct ImportRetail: AsyncParsableCommand {
     let token = try settings[Self.token]
     var configuration = HTTPClient.Configuration(tlsConfiguration: try ClientTLS.configuration(settings))
     configuration.connectionPool.concurrentHTTP1ConnectionsPerHostSoftLimit = concurrency
-    // The sender tries again by itself.
+    // `Sender` has its own retries.
     configuration.connectionPool.retryConnectionEstablishment = false
     let client = HTTPClient(eventLoopGroupProvider: .singleton, configuration: configuration)
     let sender = Sender(
@@ -99,7 +99,7 @@ struct ImportRetail: AsyncParsableCommand {
 
 private struct Counts: Sendable {
   var sent = 0
-  /// Was there already, from elsewhere.
+  /// Requests for something that already existed.
   var existing = 0
   var failed = 0
 }
@@ -108,9 +108,9 @@ private struct Unreachable: Error, CustomStringConvertible {
   let description: String
 }
 
-/// Sends requests, with so many under way at once.
+/// Sends requests, at most `concurrency` at once.
 private final class Sender: Sendable {
-  /// Of one request, until the import stops.
+  /// The maximum number of attempts for one request; then the import stops.
   private static let attempts = 12
   /// For each attempt.
   private static let timeout = TimeAmount.seconds(30)
@@ -122,7 +122,7 @@ private final class Sender: Sendable {
     var counts = Counts()
     var failures: [String] = []
     var phase = ""
-    /// The chain that nobody has taken yet.
+    /// The index of the next chain to send.
     var next = 0
   }
 
@@ -164,7 +164,7 @@ private final class Sender: Sendable {
     }
   }
 
-  /// - Throws: when the service cannot be reached for long.
+  /// - Throws: `Unreachable` if a request fails in all attempts.
   private func send(_ chain: RetailImport.Chain) async throws {
     for (index, request) in chain.enumerated() {
       let (status, problem, detail) = try await send(request)
@@ -174,7 +174,7 @@ private final class Sender: Sendable {
         state.counts.sent += 1
         if isThere { state.counts.existing += 1 }
         guard isFailed else { return }
-        // What would follow is not sent.
+        // The rest of the chain is not sent.
         state.counts.failed += chain.count - index
         state.counts.sent += chain.count - index - 1
         if state.failures.count < Self.failuresShown {
@@ -202,7 +202,7 @@ private final class Sender: Sendable {
         let json = (try? JSON(parsing: Array(body.readableBytesView))) ?? .null
         let problem = json["type"]?.string?.split(separator: ":").last.map(String.init) ?? ""
         let detail = json["detail"]?.string ?? ""
-        // With its key it may be sent again, whatever came of it.
+        // The idempotency key makes it safe to send the request again, whatever its outcome.
         guard status >= 500 || status == 429 || problem == "version-conflict" || problem == "changed-meanwhile" else {
           return (status, problem, detail)
         }

@@ -1,7 +1,7 @@
 import ArgumentParser
 import Foundation
 
-/// Writes the package that a domain of one's own begins with: `New`, under another name.
+/// Writes a new package for a user's domain: the template `New`, under another name.
 struct NewPackage: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "new",
@@ -20,7 +20,7 @@ struct NewPackage: ParsableCommand {
       throw ValidationError(
         "'\(name)' cannot be a name: a lower-case letter, then lower-case letters, digits and _, 40 at most")
     }
-    // A module cannot be called like a word of the language, and not like what it depends on.
+    // A module cannot have the name of a keyword, or of the package that it depends on.
     guard !Self.taken.contains(name), name != counterflow else {
       throw ValidationError("'\(name)' is taken; choose another name")
     }

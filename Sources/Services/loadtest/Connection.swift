@@ -3,7 +3,7 @@ import Glibc
 import NIOCore
 import NIOSSL
 
-/// One connection, kept alive; one request at a time.
+/// A keep-alive connection with one request at a time.
 final class Connection {
   enum State { case closed, connecting, idle, busy }
 
@@ -15,14 +15,15 @@ final class Connection {
   private let poll: Int32
   private(set) var state = State.closed
   private(set) var request: Request?
-  /// Answers that came on it since it was opened.
+  /// The number of responses since the connection was opened.
   private(set) var answers = 0
-  /// Nothing has come for the request, on a connection that served before: the server may have closed it before it came.
+  /// The connection had responses before, but nothing has arrived for this request. The server may have closed the
+  /// connection before the request arrived.
   var isStale: Bool { answers > 0 && received.isEmpty }
   /// When the request was handed to the connection.
   private(set) var since: Nanoseconds = 0
   private var socket: Int32 = -1
-  /// nil in the clear.
+  /// nil without TLS.
   private var tls: TLSSession?
   private var unsent: ArraySlice<UInt8> = []
   private var received: [UInt8] = []
@@ -34,7 +35,7 @@ final class Connection {
 
   deinit { if socket >= 0 { Glibc.close(socket) } }
 
-  /// Begins to connect.
+  /// Starts to connect.
   func open() throws(Lost) {
     close()
     socket = Glibc.socket(
@@ -89,9 +90,9 @@ final class Connection {
     }
   }
 
-  /// Something may be read or written.
-  /// - Parameter isEnding: the server sends no more after this.
-  /// - Returns: the answer to the request, when it is whole.
+  /// Handles a socket that may be readable or writable.
+  /// - Parameter isEnding: whether the server sends nothing more after this.
+  /// - Returns: the response, or nil while it is incomplete.
   func ready(isEnding: Bool) throws(Lost) -> Response? {
     if state == .connecting {
       var (error, size) = (Int32(0), socklen_t(MemoryLayout<Int32>.size))
@@ -146,12 +147,12 @@ final class Connection {
   }
 }
 
-/// Where to connect to.
+/// The address of a server.
 struct Endpoint {
   let family: Int32
   /// A `sockaddr`.
   let address: [UInt8]
-  /// What is trusted there, and the name that the server must prove; nil in the clear.
+  /// The trusted certificates, and the name that the server must prove; nil without TLS.
   fileprivate let tls: (context: NIOSSLContext, name: String?, peer: SocketAddress)?
 
   struct Unknown: Error, CustomStringConvertible { let description: String }
@@ -173,8 +174,8 @@ struct Endpoint {
     try TLSSession(tls!.context, name: tls!.name, address: tls!.peer)
   }
 
-  /// Each address that the name stands for.
-  /// - Parameter context: for TLS; nil in the clear.
+  /// Returns an endpoint for each address of the host.
+  /// - Parameter context: nil without TLS.
   static func all(host: String, port: Int, _ context: NIOSSLContext?) throws(Unknown) -> [Endpoint] {
     var hints = addrinfo()
     hints.ai_socktype = Int32(SOCK_STREAM.rawValue)

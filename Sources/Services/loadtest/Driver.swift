@@ -2,36 +2,36 @@ import CLinux
 import DequeModule
 import Glibc
 
-/// What the driver is to do: the requests, and what is made of their answers.
+/// The requests that the driver sends, and what happens with their responses.
 protocol Traffic: AnyObject {
-  /// When the next request is due; nil for none any more.
+  /// When the next request is due; nil if there are no more.
   func nextArrival() -> Nanoseconds?
-  /// The request that is due.
+  /// Returns the request that is due.
   func arrive() -> Request?
-  /// - Returns: what is to be sent next because of it.
+  /// - Returns: the requests to send next.
   func answered(_ request: Request, _ response: Response, at now: Nanoseconds) -> [Request]
   func failed(_ request: Request, _ reason: String, at now: Nanoseconds)
-  /// A connection of the side has nothing to do. Only closed loops have something for it.
+  /// Returns a request for an idle connection of the side. Only closed loops have one.
   func idle(_ side: Side, at now: Nanoseconds) -> Request?
   /// Called about every 100 ms.
   func tick(at now: Nanoseconds)
-  /// Whether all is done.
+  /// Whether the run is over.
   func isFinished(at now: Nanoseconds) -> Bool
 }
 
-/// Sends requests when they are due, over a fixed number of connections, on the thread that calls it.
+/// Sends requests when they are due, over a fixed number of connections, on the caller's thread.
 final class Driver {
-  /// Requests that wait for a connection; more fail at once.
+  /// The maximum number of requests per side that wait for a connection; more fail at once.
   static let backlog = 200_000
 
   private let poll: Int32
   private let timer: Int32
   private var connections: [Connection] = []
-  /// By the side's number: connections with nothing to do, and requests that found none.
+  /// By the side's number: idle connections, and requests that wait for a connection.
   private var idle: [[Int]] = Side.allCases.map { _ in [] }
   private var waiting: [Deque<Request>] = Side.allCases.map { _ in [] }
   private var reopen: [(index: Int, at: Nanoseconds)] = []
-  /// By the side's number: why a connection was lost last.
+  /// By the side's number: the reason of the last lost connection.
   private var trouble: [String?] = Side.allCases.map { _ in nil }
   private let timeout: Nanoseconds
 
@@ -39,8 +39,8 @@ final class Driver {
   private static let pauseBeforeReconnecting = Nanoseconds.seconds(0.1)
 
   /// - Parameters:
-  ///   - connections: how many of each side, shared among its endpoints.
-  ///   - timeout: how long an answer may take; past it the connection is closed.
+  ///   - connections: the number of connections to each side, spread over its endpoints.
+  ///   - timeout: the maximum seconds from when a request is due to its response. Then the connection is closed.
   init(_ endpoints: [Side: [Endpoint]], connections: [Side: Int], timeout: Double) throws {
     poll = epoll_create1(Int32(EPOLL_CLOEXEC))
     timer = timerfd_create(CLOCK_MONOTONIC, Int32(TFD_NONBLOCK | TFD_CLOEXEC))
@@ -143,7 +143,7 @@ final class Driver {
     let now = Clock.now
     trouble[connection.side.rawValue] = reason
     if var request {
-      // Once, since every request may be sent again: commands have keys.
+      // Sends it once more. Every request may be repeated, because commands have idempotency keys.
       if isStale, !request.isRepeated, request.intended + timeout > now {
         request.isRepeated = true
         submit(request, traffic, now)
@@ -151,7 +151,7 @@ final class Driver {
         traffic.failed(request, reason, at: now)
       }
     }
-    // A server that has answered is there; one that has not is given a moment.
+    // If the server has answered on this connection, connect again at once. Otherwise wait first.
     if hasServed {
       open(connection, traffic)
     } else {

@@ -162,7 +162,7 @@ struct LoadTest: AsyncParsableCommand {
   }
 }
 
-/// Ctrl-C ends the trial that goes on, and what was found is still reported; a second one ends the process.
+/// Ctrl-C ends the running trial, and the results so far are still reported. A second Ctrl-C ends the process.
 final class Interruption: Sendable {
   private static let count = Atomic<Int>(0)
 

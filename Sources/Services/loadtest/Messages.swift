@@ -1,29 +1,29 @@
 import JSON
 
-/// Where a request goes. Each side has connections of its own, so that none waits for another's answers.
+/// The target of a request. Each side has its own connections, so that no request waits for another side's responses.
 enum Side: Int, CaseIterable, Sendable {
   case command, query
-  /// Reads that only watch how soon writes are visible.
+  /// Reads that measure how soon writes are visible.
   case watch
-  /// Metrics, for how far the projections are behind.
+  /// Reads of metrics, for the projections' lag.
   case probe
 }
 
-/// One request, and what its answer is for.
+/// A request, and how its response is counted.
 struct Request {
   let side: Side
-  /// Head and body, as they are sent.
+  /// Head and body, as sent.
   let bytes: [UInt8]
-  /// What it is called in the results; nil for one that is not counted.
+  /// The name in the results; nil if the request is not counted.
   let operation: String?
-  /// The workload's own: what it belongs to.
+  /// What the request belongs to, such as an order's id.
   var subject = ""
   var step = 0
-  /// When it should be sent: what it waits beyond that is part of its latency.
+  /// When the request should be sent. Its latency counts from here.
   var intended: Nanoseconds = 0
-  /// It was sent before on a connection that the server had closed at that moment.
+  /// The request was already sent once, on a connection that the server closed at that moment.
   var isRepeated = false
-  /// When the first request of its journey should have been sent; 0 for none.
+  /// When the first request of its journey should have been sent; 0 without a journey.
   var began: Nanoseconds = 0
 }
 
@@ -34,14 +34,14 @@ struct Response {
 
   var isSuccess: Bool { (200..<300).contains(status) }
 
-  /// What an answer that is no success is called in the results: its status and, of a problem document, the type.
+  /// The name of a failure in the results: the status and, for a problem document, the type.
   var error: String {
     let type = (try? JSON(parsing: Array(body)))?["type"]?.string
     return "HTTP \(status)" + (type.map { " \($0.split(separator: ":").last ?? "")" } ?? "")
   }
 }
 
-/// Makes requests in HTTP/1.1.
+/// Makes HTTP/1.1 requests.
 struct RequestFormat {
   private let fields: String
 

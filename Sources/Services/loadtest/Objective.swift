@@ -1,6 +1,6 @@
 import ArgumentParser
 
-/// What a rate must keep to count, such as `p99<50ms`.
+/// A condition that a rate must keep, such as `p99<50ms`.
 struct Objective: ExpressibleByArgument, CustomStringConvertible {
   let figure: String
   /// In milliseconds.
@@ -17,7 +17,7 @@ struct Objective: ExpressibleByArgument, CustomStringConvertible {
     bound = match.3 == "s" ? number * 1000 : number
   }
 
-  /// The share of requests that may fail, and of the offered rate that must be answered.
+  /// The maximum share of failed requests, and the minimum share of the offered rate that must be completed.
   static let tolerance = (errors: 0.001, answered: 0.97)
 
   func isKept(by result: TrialResult) -> Bool {
@@ -25,15 +25,15 @@ struct Objective: ExpressibleByArgument, CustomStringConvertible {
       return false
     }
     guard let offered = result.offeredPerSecond else { return true }
-    // Those that came last may still be under way at the end, for as long as the objective allows.
+    // The last requests may still be under way at the end, for as long as the objective allows.
     let underWay = offered * min(bound / 1000, result.seconds)
     return result.completedPerSecond * result.seconds + underWay >= offered * result.seconds * Self.tolerance.answered
   }
 }
 
-/// Finds the highest rate that keeps an objective: doubles until one does not, then halves the distance.
+/// Finds the highest rate that keeps an objective: doubles the rate until one fails, then bisects.
 struct RateSearch {
-  /// Ends when the rates that did and did not keep it are so close.
+  /// The search ends when the lowest failed rate is at most this share above the highest kept rate.
   static let precision = 0.05
   static let highest = 1_000_000.0
 
@@ -43,7 +43,7 @@ struct RateSearch {
 
   init(from first: Double) { self.first = first }
 
-  /// The next rate to try; nil when it is found.
+  /// The next rate to try; nil when the search is over.
   var next: Double? {
     switch (kept, broken) {
     case (nil, nil): return first
@@ -62,7 +62,7 @@ struct RateSearch {
 }
 
 extension Double {
-  /// With at most a digit behind the point, and none where it says nothing.
+  /// The number with at most one decimal, and none if it is 0.
   var plain: String {
     let rounded = (self * 10).rounded() / 10
     return rounded == rounded.rounded() ? String(Int(rounded)) : String(rounded)

@@ -1,6 +1,6 @@
 import Foundation
 
-/// What is said on standard error while it goes on: one line that changes on a terminal, plain lines in a pipe.
+/// Progress and results on standard error. Progress is one changing line on a terminal, and plain lines in a pipe.
 final class Output: Sendable {
   private let isTerminal = isatty(2) == 1
 
@@ -84,7 +84,7 @@ final class Output: Sendable {
     return value >= 100 ? "\(Int(value.rounded())) ms" : "\(value.plain) ms"
   }
 
-  /// - Parameter width: less than 0 to keep the text at the left.
+  /// - Parameter width: negative to align the text to the left.
   private func pad(_ text: String, _ width: Int) -> String {
     let blanks = String(repeating: " ", count: max(0, abs(width) - text.count))
     return width < 0 ? text + blanks : blanks + text

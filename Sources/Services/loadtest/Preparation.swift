@@ -2,14 +2,14 @@ import Foundation
 import JSON
 import ServiceKit
 
-/// Makes what the workloads need, and finds what there is to read.
+/// Creates the data that the workloads need, and finds data to read.
 struct Preparation {
   let commands: URL
   let queries: URL
   let token: String?
   let client: ProcessClient
 
-  /// What there is to read.
+  /// The ids of the data to read.
   struct Found {
     var orders: [String] = []
     var customers: [String] = []
@@ -18,19 +18,19 @@ struct Preparation {
 
   struct Failed: Error, CustomStringConvertible { let description: String }
 
-  /// The products; those that are there already are left as they are.
+  /// Registers the products. Products that already exist stay as they are.
   func makeProducts() async throws {
     for sku in Stock.skus + [Stock.hot] {
       let isHot = sku == Stock.hot
       let body = #"{"sku":"\#(sku)","name":"Load \#(sku)","unitPrice":\#(Stock.price),"tracksStock":\#(isHot)}"#
       try await post("/v1/products", body, accepting: [201, 409])
     }
-    // Adds as much again in each run: more than a run takes.
+    // Every run adds this quantity, which is more than a run takes.
     try await post("/v1/products/\(Stock.hot)/stock/receipts", #"{"quantity":1000000}"#, accepting: [200, 201])
   }
 
-  /// Orders and customers that can be read; writes some where there are none.
-  /// - Parameter count: how many orders, at most.
+  /// Finds orders, customers and products to read. If there are too few orders, it places some.
+  /// - Parameter count: the search stops when it has this many orders.
   func whatToRead(count: Int) async throws -> Found {
     var found = try await find(count)
     if found.orders.count < min(count, 100) {

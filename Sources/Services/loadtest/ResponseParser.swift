@@ -1,13 +1,13 @@
-/// Takes a response out of what a connection has received.
+/// Parses a response from the bytes that a connection has received.
 struct ResponseParser {
   struct Malformed: Error { let reason: String }
 
-  /// Longer ones are refused.
+  /// Limits in bytes. Longer responses are errors.
   private static let longestHead = 64 * 1024
   private static let longestBody = 256 * 1024 * 1024
 
-  /// - Returns: the response, how many bytes it took, and whether the server closes the connection after it; nil
-  ///   while some of it is missing.
+  /// - Returns: the response, its length in bytes, and whether the server closes the connection after it; nil while the
+  ///   response is incomplete.
   static func parse(_ bytes: [UInt8]) throws(Malformed) -> (response: Response, length: Int, closes: Bool)? {
     guard let end = endOfHead(bytes) else {
       guard bytes.count < longestHead else { throw Malformed(reason: "a head without end") }
@@ -23,7 +23,7 @@ struct ResponseParser {
       let line = bytes[start..<lineEnd]
       start = lineEnd + 1
       guard let first = line.first else { continue }
-      // Most of the fields are of no interest: told by their first letters.
+      // The first letter is enough to skip most fields.
       switch first | 0x20 {
       case UInt8(ascii: "c"):
         if let value = value(of: "content-length", in: line) {
@@ -51,7 +51,7 @@ struct ResponseParser {
 
   private static let newline = UInt8(ascii: "\n")
 
-  /// Where the line break before the empty line is.
+  /// Returns the index of the line break before the empty line.
   private static func endOfHead(_ bytes: [UInt8]) -> Int? {
     bytes.withUnsafeBufferPointer { bytes in
       var index = 3

@@ -83,7 +83,7 @@ struct Session {
     return try Endpoint.all(host: host, port: url.port!, url.scheme == "https" ? tls : nil)
   }
 
-  /// Before there is anything to lose.
+  /// Checks before the run, so that no results are lost.
   static func checkWritable(_ file: String) throws {
     guard file != "-" else { return }
     guard let handle = fopen(file, "a") else {
@@ -102,7 +102,7 @@ struct Session {
       var settings = settings
       settings.schedule = .open(from: rate, to: rate)
       let result = try trial(try workload(), settings)
-      // A trial that was cut short says nothing.
+      // An interrupted trial has no valid result.
       guard !interruption.isRequested else { break }
       let isKept = objective.isKept(by: result)
       search.tried(rate, isKept: isKept)
@@ -112,7 +112,7 @@ struct Session {
           rate: rate, answeredPerSecond: result.answeredPerSecond, value: result.latency?[objective.figure],
           errors: result.errors, reasons: result.reasons, isKept: isKept))
       output.show(attempts.last!, objective)
-      // What the last one left behind is not the next one's to carry.
+      // Lets the system finish the work of this trial, so that it does not slow down the next one.
       try await Task.sleep(for: .seconds(isKept ? 0.5 : 3))
     }
     let name = try workload().name
@@ -145,7 +145,7 @@ struct Session {
     let data = try encoder.encode(report)
     let text = String(decoding: data, as: UTF8.self)
     let outputs = [(json, text), (file, file == nil ? "" : ReportPage.html(text))]
-    // Each by itself: what can be written is.
+    // If one output cannot be written, the other still is.
     var failure: (any Error)?
     for case (let file?, let text) in outputs {
       if file == "-" {

@@ -4,7 +4,7 @@ import NIOSSL
 import NIOTLS
 import ServiceKit
 
-/// TLS between a connection and its socket: NIOSSL's client without a socket of its own. It belongs to the driver's thread.
+/// TLS between a connection and its socket: NIOSSL's client in an embedded channel. It belongs to the driver's thread.
 final class TLSSession {
   struct Failed: Error { let reason: String }
 
@@ -12,13 +12,12 @@ final class TLSSession {
   private let observer = Observer()
   var isEstablished: Bool { observer.isEstablished }
 
-  /// - Parameters:
-  ///   - name: that the server must prove; nil for its address.
+  /// - Parameter name: the name that the server must prove; nil for its address.
   init(_ context: NIOSSLContext, name: String?, address: SocketAddress) throws(Failed) {
     try Self.run {
       try channel.pipeline.syncOperations.addHandler(NIOSSLClientHandler(context: context, serverHostname: name))
       try channel.pipeline.syncOperations.addHandler(observer)
-      // Begins the handshake.
+      // Starts the handshake.
       channel.connect(to: address, promise: nil)
       try channel.throwIfErrorCaught()
     }
@@ -26,7 +25,7 @@ final class TLSSession {
 
   func encrypt(_ bytes: [UInt8]) throws(Failed) { try Self.run { try channel.writeOutbound(ByteBuffer(bytes: bytes)) } }
 
-  /// - Returns: what came of it, in the clear.
+  /// - Returns: the decrypted bytes.
   func decrypt(_ bytes: ArraySlice<UInt8>) throws(Failed) -> [UInt8] {
     try Self.run {
       try channel.writeInbound(ByteBuffer(bytes: bytes))
@@ -36,7 +35,7 @@ final class TLSSession {
     }
   }
 
-  /// What is to be sent by now.
+  /// Returns the encrypted bytes that must be sent now.
   func takeEncrypted() throws(Failed) -> [UInt8] {
     try Self.run {
       var bytes: [UInt8] = []

@@ -5,17 +5,17 @@ import Observability
 
 /// When requests are due.
 enum Schedule: Sendable {
-  /// A rate that goes evenly from the first to the last number of requests a second.
+  /// A rate in requests per second that changes evenly from the first to the last number.
   case open(from: Double, to: Double)
-  /// As soon as a connection is free.
+  /// Each connection sends its next request as soon as it is free.
   case closed
 
-  /// When the arrival of this number is due, in seconds from the beginning.
-  /// - Parameter length: of the ramp, in seconds; beyond it the last rate goes on.
+  /// Returns when an arrival is due, in seconds from the beginning.
+  /// - Parameter length: the length of the ramp in seconds. After it, the last rate continues.
   func time(of arrival: Int, length: Double) -> Double? {
     guard case .open(let first, let last) = self else { return nil }
     let number = Double(arrival)
-    // first·t + (last − first)·t²/(2·length) arrivals by the time t.
+    // By the time t there are first·t + (last − first)·t²/(2·length) arrivals.
     let slope = (last - first) / length
     let inRamp = (first + last) / 2 * length
     guard number < inRamp else { return last > 0 ? length + (number - inRamp) / last : nil }
@@ -24,15 +24,15 @@ enum Schedule: Sendable {
   }
 }
 
-/// One run of one workload: what is sent when, and what was found.
+/// One run of one workload: sends its requests when they are due, and collects the results.
 final class Trial: Traffic {
   struct Settings: Sendable {
     var schedule: Schedule
-    /// Seconds that are not measured, and those that are.
+    /// Seconds before the measurement, and seconds of the measurement.
     var warmUp: Double
     var duration: Double
     var timeout: Double
-    /// Writes a second whose visibility is looked at.
+    /// The number of writes per second whose visibility is measured.
     var visibility: Double
     var connections: Int
   }
@@ -40,7 +40,7 @@ final class Trial: Traffic {
   private let workload: any Workload
   private let settings: Settings
   private let format: RequestFormat
-  /// Asks for the projections' lag.
+  /// The request for the projections' lag.
   private let probe: [UInt8]
   private let progress: (SecondResult, Bool) -> Void
   private let isInterrupted: () -> Bool
@@ -64,13 +64,13 @@ final class Trial: Traffic {
   private var total = Histogram<UInt64>.ofLatencies
   private var visible = Histogram<UInt64>.ofLatencies
   private var errorCount = 0
-  /// Measured requests that were to be answered; and what came of them before the end.
+  /// Measured requests that need a response; and responses, and completed journeys, before the end.
   private var expected = 0
   private var answeredInTime = 0
   private var completedInTime = 0
   private var timeline: [SecondResult] = []
 
-  // The second that goes on.
+  // The current second.
   private var second = Int.min
   private var latest = Histogram<UInt64>.ofLatencies
   private var offered = 0
@@ -80,7 +80,7 @@ final class Trial: Traffic {
   private static let visibility = "visibility"
   private static let lagProbe = "probe"
 
-  /// - Parameter progress: gets each second when it is over, and whether it is measured.
+  /// - Parameter progress: gets each second when it is over, and whether the second is measured.
   init(
     _ workload: any Workload, _ settings: Settings, format: RequestFormat, probe: [UInt8],
     isInterrupted: @escaping () -> Bool, progress: @escaping (SecondResult, Bool) -> Void
@@ -98,7 +98,7 @@ final class Trial: Traffic {
     let began = Clock.now
     driver.run(self)
     let cores = (Self.processorTime - cpu) / (Clock.now - began).inSeconds
-    // Whatever has neither an answer nor an error by now has none.
+    // Requests without a response or an error by now are lost.
     let lost = expected - Int(total.totalCount) - errorCount
     if lost > 0 {
       tallies["unfinished", default: Tally()].errors["no answer before the end", default: 0] += lost
@@ -125,9 +125,9 @@ final class Trial: Traffic {
     return seconds(usage.ru_utime) + seconds(usage.ru_stime)
   }
 
-  // MARK: What is due
+  // MARK: Schedule
   private func arrival(_ number: Int) -> Nanoseconds? {
-    // The warm-up has the first rate.
+    // The warm-up uses the first rate.
     guard case .open(let first, _) = settings.schedule else { return nil }
     let before = first * settings.warmUp
     let offset =
@@ -164,17 +164,17 @@ final class Trial: Traffic {
 
   func tick(at now: Nanoseconds) {
     if isInterrupted(), now < end { (end, due) = (now, nil) }
-    // The measured ones from 0 on, those of the warm-up before.
+    // Measured seconds count from 0. Seconds of the warm-up are negative.
     let current = Int((Double(Int64(now) - Int64(measured.lowerBound)) / 1e9).rounded(.down))
     if now >= start, current != second { close(second: current) }
   }
 
   func isFinished(at now: Nanoseconds) -> Bool {
-    // What is due and not begun yet belongs to it, however late this process is.
+    // Requests that are due but not sent still belong to the trial, even if this process is late.
     now >= end && due == nil && (outstanding == 0 || now >= end + .seconds(isInterrupted() ? 1 : settings.timeout + 1))
   }
 
-  // MARK: What came of it
+  // MARK: Responses
   func answered(_ request: Request, _ response: Response, at now: Nanoseconds) -> [Request] {
     outstanding -= 1
     switch request.subject {
@@ -229,7 +229,7 @@ final class Trial: Traffic {
     tallies[operation, default: Tally()].errors[reason, default: 0] += 1
   }
 
-  /// What is looked at besides: how soon a write is visible, and how far the projections are behind.
+  /// Returns extra requests that measure how soon a write is visible, and how far the projections are behind.
   private func watch(_ request: Request?, _ response: Response, _ now: Nanoseconds) -> [Request] {
     var looks: [Request] = []
     if now >= nextProbe, now < end {
@@ -249,10 +249,10 @@ final class Trial: Traffic {
     return looks
   }
 
-  // MARK: A second at a time
+  // MARK: Timeline
   private func close(second next: Int) {
     let isMeasuredSecond = second >= 0
-    // After the end as long as there is anything to tell.
+    // After the end, reports only seconds with responses or failures.
     let isOver = second > Int.min && measured.lowerBound + .seconds(Double(max(0, second))) >= end
     if second > Int.min, !isOver || latest.totalCount > 0 || failures > 0 {
       let latency = Latency(latest)
@@ -268,7 +268,7 @@ final class Trial: Traffic {
     (offered, failures) = (0, 0)
   }
 
-  /// Of the read model that is furthest behind, out of query-service's metrics.
+  /// Returns the lag of the read model that is furthest behind, from query-service's metrics.
   static func lag(_ body: ArraySlice<UInt8>) -> (seconds: Double?, positions: Double?) {
     let samples = Exposition(String(decoding: body, as: UTF8.self)).samples
     func highest(_ name: String) -> Double? { samples.filter { $0.name == name }.map(\.value).max() }

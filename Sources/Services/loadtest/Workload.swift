@@ -2,20 +2,20 @@ import CommerceAPI
 import Foundation
 import ServiceKit
 
-/// What is asked for, again and again.
+/// A source of requests, in journeys of one or more requests.
 protocol Workload: AnyObject {
   var name: String { get }
-  /// Where a journey begins.
+  /// The side that gets the first request of a journey.
   var side: Side { get }
-  /// All that it asks.
+  /// All sides that get requests.
   var sides: Set<Side> { get }
-  /// What a whole journey is called in the results; nil where it is one request.
+  /// The name of a whole journey in the results; nil if a journey is one request.
   var journey: String? { get }
   /// The first request of a journey.
   func begin() -> Request
-  /// What follows on an answer; nil when the journey is over.
+  /// Returns the next request after a response, or nil if the journey is over.
   func next(after request: Request, _ response: Response) -> Request?
-  /// Where query-service shows what the request has written; nil for a request that writes nothing.
+  /// Returns the path at which query-service shows what the request wrote, or nil if its visibility is not measured.
   func pathOfWhatWasWritten(by request: Request) -> String?
 }
 
@@ -26,17 +26,17 @@ extension Workload {
   func pathOfWhatWasWritten(by request: Request) -> String? { nil }
 }
 
-/// What the workloads work on.
+/// The test data of the workloads.
 struct Stock {
-  /// Products without stock, each at `price`.
+  /// Products whose stock is not tracked, each at `price`.
   static let skus = (1...20).map { "LOAD-\($0)" }
-  /// The one that all want; its stock is kept.
+  /// The product that all orders of the profile hot take. Its stock is tracked.
   static let hot = "LOAD-HOT"
   static let price = 250
   static let customers = 1_000
 }
 
-/// Names that no other run has given.
+/// Names that no other run uses.
 struct Names {
   private let run: String
   private var last = 0
@@ -52,7 +52,7 @@ struct Names {
   }
 }
 
-/// Orders of one line. `hot` has all of them take from one product's stock.
+/// Orders of one line. With `isHot`, all orders take from one product's stock.
 final class PlacingOrders: Workload {
   let name: String
   let side = Side.command
@@ -79,7 +79,7 @@ final class PlacingOrders: Workload {
   func pathOfWhatWasWritten(by request: Request) -> String? { "/v1/orders/\(request.subject)" }
 }
 
-/// Reads by weight.
+/// Reads, chosen by weight.
 final class Reading: Workload {
   enum Kind: String, CaseIterable {
     case order, page, product, search, sales
@@ -89,13 +89,13 @@ final class Reading: Workload {
   let name = "read"
   let side = Side.query
   private let format: RequestFormat
-  // Ids, as segments of a path.
+  // Ids, percent-encoded for paths.
   private let orders: [String]
   private let customers: [String]
   private let products: [String]
   private let kinds: [Kind]
 
-  /// - Parameter weights: how often each kind comes, relative to the others.
+  /// - Parameter weights: the relative frequency of each kind.
   init(_ format: RequestFormat, _ found: Preparation.Found, weights: [Kind: Int]) {
     self.format = format
     orders = found.orders.map(\.percentEncodedSegment)
@@ -118,7 +118,7 @@ final class Reading: Workload {
   }
 }
 
-/// Writes among reads: `ratio` reads for each write.
+/// Reads and writes: `ratio` reads for each write.
 final class Mixed: Workload {
   let name = "mixed"
   let side = Side.query
@@ -140,7 +140,7 @@ final class Mixed: Workload {
   }
 }
 
-/// Writes an order, and reads it with the token of its answer.
+/// Places an order, and reads it with the consistency token of the response.
 final class ReadingYourWrites: Workload {
   let name = "read-your-writes"
   let side = Side.command
@@ -161,7 +161,7 @@ final class ReadingYourWrites: Workload {
   }
 }
 
-/// The life of an order: placed, paid, shipped, delivered.
+/// The whole life of an order: placed, paid, shipped, delivered.
 final class CheckingOut: Workload {
   let name = "checkout"
   let side = Side.command
@@ -191,7 +191,7 @@ final class CheckingOut: Workload {
   }
 }
 
-/// One URL as often as a connection is free: what wrk does.
+/// Requests one path again and again. In a closed loop, that is what wrk does.
 final class OnePath: Workload {
   let name = "path"
   let side = Side.query

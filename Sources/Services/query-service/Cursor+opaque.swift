@@ -16,7 +16,7 @@ extension OrderQueries.Cursor {
 }
 
 extension CatalogueQueries.Cursor {
-  /// `sku:value`; no sku has a colon in it.
+  /// `sku:value`. A SKU has no colon.
   var opaque: String { OpaqueCursor.encode("\(sku):\(value)") }
 
   init?(opaque text: String) {

@@ -8,7 +8,7 @@ import Projections
 import QueryKit
 import ServiceKit
 
-/// HTTP in front of the read tables.
+/// The HTTP routes of all queries.
 struct QueryRoutes {
   let queries: Queries
   private var responder: QueryResponder { queries.responder }
@@ -130,7 +130,7 @@ struct QueryRoutes {
     "There was no \(what) \(id) then, or it has not come to that version."
   }
 
-  /// What is no id names nothing.
+  /// An invalid id names nothing, so it is reported as not found.
   private static func check(_ id: String, _ what: String) throws(Problem) {
     guard Identifier.problem(id) == nil else { throw .notFound(missing(what, id)) }
   }
@@ -161,7 +161,7 @@ struct QueryRoutes {
         return QueryResult(joined: page.joined, next: page.next.map { tag + $0.opaque })
       }
     }
-    // A text is looked for among the names of products and customers.
+    // A text search also reads the names of products and customers.
     let reads: [Reads] = filter.text == nil ? [.orders] : [.orders, .catalogue, .customers]
     return try await responder.answer(request, reads) { [filter] access in
       let page = try await OrderQueries(access.lists).search(filter, after: cursor, limit: limit)
@@ -258,14 +258,14 @@ extension Reads {
   static let sales = Reads("sales")
 }
 
-/// The newest orders of a customer.
+/// Names a first page of a customer's newest orders.
 private struct FirstPage: Hashable, Sendable {
   let customerID: String
   let limit: Int
 }
 
 extension ReadAccess {
-  /// First pages that are asked for at a time are one query.
+  /// Coalesces first pages that are requested at the same time into one query.
   fileprivate var newestOrders: Coalescer<FirstPage, (joined: [UInt8], next: OrderQueries.Cursor?)> {
     coalescer("newest orders") { [byKey] in
       Coalescer(limit: 32) { pages in

@@ -4,21 +4,22 @@ public import PostgresEventStore
 public import Projections
 public import ServiceKit
 
-/// An application as those see it who run it: what the subcommands that administer it work on.
+/// An application from an operator's view: the input of the administrative subcommands.
 public struct Administration: Sendable {
-  /// As the program is called.
+  /// The program's name.
   let program: String
-  /// Of the write store, beside the toolkit's own.
+  /// Schemas of the write store, in addition to the toolkit's.
   let writeSchemas: [Schema]
   let readModels: @Sendable (PersonalKeys?) -> [Projection]
   let scopes: [Scope]
 
+  /// Creates the administration of an application.
   /// - Parameters:
-  ///   - program: as it is called, for messages.
-  ///   - writeSchemas: of the write store, beside the toolkit's own.
-  ///   - scopes: all that tokens may have.
-  ///   - readModels: all of them; with the keys of personal data for those that show some, nil where only their names are asked
-  ///     for.
+  ///   - program: the program's name, for messages.
+  ///   - writeSchemas: schemas of the write store, in addition to the toolkit's.
+  ///   - scopes: all scopes that tokens may have.
+  ///   - readModels: returns all read models. It gets the keys of personal data, for read models that show some; nil
+  ///     if only the declarations are needed.
   public init(
     program: String, writeSchemas: [Schema] = [], scopes: [Scope] = Scope.common,
     readModels: @escaping @Sendable (PersonalKeys?) -> [Projection]
@@ -29,7 +30,7 @@ public struct Administration: Sendable {
     self.scopes = scopes
   }
 
-  /// The subcommands.
+  /// The administrative subcommands.
   public static let commands: [any ParsableCommand.Type] = [
     Migrate.self, Status.self, Verify.self, Rebuild.self, Parked.self, RestoreFinished.self, Token.self,
   ]
@@ -41,8 +42,8 @@ public struct Administration: Sendable {
     return ofProcess
   }
 
-  /// Runs the command that the arguments name, and ends the process.
-  /// - Parameter root: has `commands` among its subcommands.
+  /// Runs the subcommand that the arguments name, and ends the process.
+  /// - Parameter root: the root command, with `commands` among its subcommands.
   public func main(_ root: (some AsyncParsableCommand).Type) async -> Never {
     await Self.$ofProcess.withValue(self) { await root.main(nil) }
     ServiceMain.exit(0)

@@ -34,8 +34,8 @@ struct Migrate: AsyncParsableCommand {
 extension Administration {
   /// Brings both databases' schemas to this build's version, and makes the services' roles.
   /// - Parameters:
-  ///   - wait: how long a database that does not answer yet is waited for.
-  ///   - say: is given a line for each thing that was done.
+  ///   - wait: how long to wait for a database that does not answer yet.
+  ///   - say: called with one line for each step.
   public func migrate(_ settings: Settings, wait: Duration, _ say: (String) -> Void) async throws {
     let passwords = try ServiceRole.allCases.compactMap { role in
       try settings[role.password].map { (role, $0) }
@@ -70,8 +70,8 @@ extension Administration {
     await connection.close()
   }
 
-  /// What PostgreSQL lets everybody do in a new database, and no service needs: temporary tables, large objects, and
-  /// advisory locks, with which a role that only reads could hold up appending.
+  /// Revokes rights that PostgreSQL gives everybody in a new database, and that no service needs: temporary tables,
+  /// large objects, and advisory locks, with which a role that only reads could hold up appends.
   private static let restrictions = """
     do $$
     declare

@@ -5,7 +5,7 @@ internal import JSON
 internal import PostgresEventStore
 internal import Projections
 
-/// Streams that wait at an event that a projection refused.
+/// Lists, retries and discards streams that are parked in a projection.
 struct Parked: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Streams that wait, in one projection, at an event that was refused.",

@@ -5,7 +5,7 @@ internal import Postgres
 internal import PostgresEventStore
 internal import Projections
 
-/// Fills a projection's tables anew, beside those that serve.
+/// Rebuilds a projection's tables beside those that serve.
 struct Rebuild: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Fills a projection's tables anew, beside those that serve, compares both, and lets the new ones serve.",
@@ -87,7 +87,7 @@ private struct Rebuilding {
     }
     var attempts = 0
     while let reason = try await table.activate(building, of: stores.events) {
-      // The projectors may have let it serve themselves.
+      // The projectors may have let it serve already.
       if try await expect(building, [.building, .serving]).state == .serving { break }
       attempts += 1
       if attempts.isMultiple(of: 10) { print("Not yet: \(reason).") }
@@ -121,8 +121,8 @@ private struct Rebuilding {
     )
   }
 
-  /// The generation as it is now.
-  /// - Throws: when somebody has thrown it away, or made something else of it.
+  /// Returns the current state of the generation.
+  /// - Throws: if somebody has deleted it, or if it is in none of these states.
   private func expect(_ generation: Generation, _ states: Set<Generation.State>) async throws -> Generation {
     guard let now = try await generations().first(where: { $0.number == generation.number }),
       states.contains(now.state)

@@ -5,7 +5,7 @@ internal import Postgres
 internal import PostgresEventStore
 internal import ServiceKit
 
-/// Says that the write store was restored, or moved, and may be used again.
+/// Declares that the write store was restored, or moved, and may be used again.
 struct RestoreFinished: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "restore-finished",

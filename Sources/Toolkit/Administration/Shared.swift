@@ -4,16 +4,16 @@ internal import Foundation
 internal import Postgres
 internal import ServiceKit
 
-/// A setting that is missing or wrong ends the command as it ends a service.
+/// Ends the command like a service if a setting is missing or wrong.
 package func reportingSettings(_ body: () async throws -> Void) async throws {
   do { try await body() } catch let error as SettingError {
     FileHandle.standardError.write(Data("\(Administration.current.program): \(error)\n".utf8))
-    // EX_CONFIG of sysexits.h, as the services.
+    // EX_CONFIG of sysexits.h, as in the services.
     throw ExitCode(78)
   }
 }
 
-/// Connects, waiting for a database that does not answer yet.
+/// Connects, and waits for a database that does not answer yet.
 func connectPatiently(_ configuration: PostgresConfiguration, for patience: Duration) async throws -> PostgresConnection
 {
   let deadline = ContinuousClock.now + patience

@@ -5,7 +5,7 @@ internal import JSON
 internal import PostgresEventStore
 internal import Projections
 
-/// Shows how every projection is doing.
+/// Shows the state of every projection.
 struct Status: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Shows how every projection is doing: owners, states, checkpoints, lags, parked streams, generations.",
@@ -132,7 +132,7 @@ struct Status: AsyncParsableCommand {
 }
 
 extension ProjectionStatus {
-  /// Nothing that somebody has to look at.
+  /// Whether nothing needs an operator's attention.
   var isSound: Bool {
     entries.allSatisfy { entry in
       entry.parkedStreams == 0

@@ -6,7 +6,7 @@ internal import PostgresEventStore
 internal import Projections
 internal import ServiceKit
 
-/// Both stores, as administration sees them.
+/// Both stores, as the administrative subcommands use them.
 struct Stores {
   let readStore: PostgresPool
   let writeStore: PostgresPool
@@ -20,7 +20,7 @@ struct Stores {
     let logger = Logger(label: program) { StreamLogHandler(label: $0, stream: LogLines(), metadataProvider: nil) }
     let pool = { (url: String) in
       PostgresPool(
-        // A busy server may take long to make a connection, and a person can wait.
+        // A busy server may take long to accept a connection, and a person can wait.
         PostgresConfiguration(
           url: url, applicationName: program, connectTimeout: .seconds(15), statementTimeout: .seconds(60)),
         limits: .init(size: 4, acquireTimeout: .seconds(30)), logger: logger)
@@ -29,7 +29,7 @@ struct Stores {
     writeStore = pool(try settings[CommonSettings.writeDatabaseURL])
   }
 
-  /// The projections of these names; all when there are none.
+  /// Returns the projections with these names; all if there are no names.
   func projections(_ names: [String]) throws -> [Projection] {
     let all = Administration.current.readModels(PersonalKeys(writeStore))
     for name in names where !all.contains(where: { $0.name == name }) {

@@ -1,4 +1,4 @@
-/// Columns for people: numbers to the right, everything else to the left.
+/// A table for people: numbers are right-aligned, everything else is left-aligned.
 package struct Table {
   private var rows: [[String]] = []
 

@@ -6,7 +6,7 @@ internal import Postgres
 internal import PostgresEventStore
 internal import Projections
 
-/// Proves that the read tables hold every event, and are what the events come to.
+/// Proves that the read tables include every event, and match the events.
 struct Verify: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Proves that the read tables hold every event, and are what the events come to.",

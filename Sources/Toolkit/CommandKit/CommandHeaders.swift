@@ -16,9 +16,9 @@ extension HTTPField.Name {
 }
 
 extension CommandRequest {
-  /// What the request's headers say of the command.
-  /// - Parameter body: as it came.
-  /// - Throws: a `Problem` for a header that is not as it should be.
+  /// Creates the request of a command from the HTTP request's headers.
+  /// - Parameter body: The body as received.
+  /// - Throws: `Problem` if a header is invalid.
   public init(_ request: Request, body: [UInt8], by caller: Caller, hasSubject: Bool) throws {
     let ownKey = try request.idempotencyKey()
     let key = ownKey ?? UUID.v7().uuidString.lowercased()
@@ -30,17 +30,17 @@ extension CommandRequest {
     let fingerprint = hash.finalize().withUnsafeBytes { UUID(uuid: $0.loadUnaligned(as: uuid_t.self)) }
     let metadata = EventMetadata(
       correlationID: try request.correlationID() ?? key, causationID: key, actor: caller.subject,
-      // The span of this request where spans are made; otherwise what came goes on as it is.
+      // The span of this request if tracing is on; otherwise the client's traceparent.
       traceParent: Spans.current ?? request.traceParent)
     self.init(
-      // Where authentication is off all callers are one.
+      // Without authentication, all callers share one scope.
       key: IdempotencyKey(scope: caller.subject ?? "", key: key), isKeyGenerated: ownKey == nil,
       fingerprint: fingerprint, metadata: metadata, condition: condition, size: 1024 + body.count)
   }
 }
 
 extension Request {
-  /// The header's value; a string in quotes, as the draft has it, means the same as one without.
+  /// The header's value. The draft puts it in quotes; without quotes it means the same.
   fileprivate func idempotencyKey() throws -> String? {
     guard let text = headers[.idempotencyKey] else { return nil }
     let key = text.count > 1 && text.first == "\"" && text.last == "\"" ? String(text.dropFirst().dropLast()) : text
@@ -53,7 +53,7 @@ extension Request {
     return key
   }
 
-  /// If-Match (RFC 9110, section 13.1.1); nil for none.
+  /// If-Match (RFC 9110, section 13.1.1); nil if there is no such header.
   fileprivate func condition(hasSubject: Bool) throws -> VersionCondition? {
     guard let header = headers[.ifMatch] else { return nil }
     guard hasSubject else {
@@ -66,7 +66,7 @@ extension Request {
     return .oneOf(
       Set(
         try tags.map { tag in
-          // A query's tag has more behind the version.
+          // The ETag of a query has more after the version.
           guard let parts = tag.wholeMatch(of: /"([1-9][0-9]{0,17})(-[A-Za-z0-9_-]+)?"/), let version = Int64(parts.1)
           else {
             throw Problem.invalidHeader(
@@ -84,7 +84,7 @@ extension Request {
     return id
   }
 
-  /// nil also for one that is malformed: the standard says to begin a trace of one's own then.
+  /// nil also if the header is malformed: the standard says to start a new trace then.
   fileprivate var traceParent: String? {
     guard let value = headers[.traceParent],
       value.wholeMatch(of: /[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}/) != nil

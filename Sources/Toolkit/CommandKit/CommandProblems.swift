@@ -4,7 +4,7 @@ internal import HTTPTypes
 internal import JSON
 package import ServiceKit
 
-/// What a failed command means over HTTP; nil for an error that is not of commands.
+/// Returns the HTTP problem for a command's error; nil for any other error.
 @Sendable package func commandProblem(_ error: any Error) -> Problem? {
   switch error {
   case let error as Rejection: Problem(error)
@@ -21,7 +21,7 @@ extension Problem {
   }
 }
 
-/// Of a command whose events may be stored or not.
+/// The problem's name if it is unknown whether the command's events are stored.
 let outcomeUnknown = "outcome-unknown"
 
 private func failure(_ error: CommandError) -> Problem {

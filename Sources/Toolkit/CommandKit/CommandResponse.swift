@@ -1,7 +1,7 @@
 package import JSON
 
-/// What a command answers: status, headers and body, in the form in which it is stored with the command's key,
-/// which is the head of an HTTP message without its first words.
+/// The response to a command: status, headers and body. It is stored with the command's key in this form, an HTTP
+/// response without the protocol version and the reason:
 ///
 ///     201
 ///     Location: /v1/orders/order-1
@@ -11,18 +11,19 @@ package import JSON
 ///     {"id":"order-1","version":1,"position":42}
 package struct CommandResponse: Sendable, Hashable {
   package var status: Int
-  /// Where the thing is, for one that is new.
+  /// The path of the resource, if the command created it.
   package var location: String?
   /// The version as an entity tag.
   package var entityTag: String
-  /// The streams that the command touched, as `TouchedStreams` has them; nil for a response of before they were stored.
+  /// The streams that the command read or wrote, in the form of `TouchedStreams`; nil if the response was stored before
+  /// this field existed.
   package var streams: [UInt8]?
   package var body: [UInt8]
 
   /// - Parameters:
-  ///   - position: that of the last event, as text.
-  ///   - hasChanged: where a repeated command has nothing to do, whether this one did something.
-  ///   - extra: further members.
+  ///   - position: The position of the last event, as text.
+  ///   - hasChanged: Whether the command changed anything; nil leaves the member out.
+  ///   - extra: Writes further members.
   package init(
     status: Int, location: String? = nil, id: String, version: Int64, position: [UInt8], streams: [UInt8],
     hasChanged: Bool? = nil, extra: ((inout JSONWriter) -> Void)? = nil
@@ -51,7 +52,7 @@ package struct CommandResponse: Sendable, Hashable {
     return encoded + [0x0A] + body
   }
 
-  /// Reads what `encoded` wrote; nil when it is something else.
+  /// Reads what `encoded` wrote; nil for anything else.
   package init?(_ encoded: [UInt8]) {
     var rest = encoded[...]
     func line() -> String? {

@@ -6,27 +6,30 @@ package import JSON
 package import PostgresEventStore
 package import ServiceKit
 
-/// A route that takes a command. The request's body is read as the command; so are the path's parameters, as members of their
-/// names, but for `id`: that is the id of the stream which a `StreamCommand` is for. Where none of the other members is required, there
-/// need be no body.
+/// A route that takes a command.
 ///
-///     .post("/v1/accounts", OpenAccount.self)                        // a new account: 201, with where it is
-///     .post("/v1/accounts/{id}/withdrawals", Withdraw.self)          // 200
-///     .post("/v1/accounts/{from}/transfers", Transfer.self)          // a Command of several streams, with a member `from`
-///     .post("/v1/people/{author}/posts", Publish.self, creating: "/v1/posts/{id}")   // one with a new member `id`: 201
+/// The request's body is decoded as the command. Parameters in the path become members of the command with the same
+/// names. Only `id` is different: it is the id of the stream of a `StreamCommand`. The body may be missing if none of
+/// its members is required.
+///
+///     .post("/v1/accounts", OpenAccount.self)                 // a new account: 201, with Location
+///     .post("/v1/accounts/{id}/withdrawals", Withdraw.self)   // 200
+///     .post("/v1/accounts/{from}/transfers", Transfer.self)   // a Command on several streams, with a member `from`
+///     // Creates a post, whose new id is the member `id`: 201.
+///     .post("/v1/people/{author}/posts", Publish.self, creating: "/v1/posts/{id}")
 public struct CommandRoute: Sendable {
-  /// What a request's body has, and what the path says instead.
+  /// The members of a request's body, and those that come from the path.
   package struct Body: Sendable {
-    /// nil where it is not known.
+    /// The members of the body; nil if they are not known.
     package let members: [JSONShape.Member]?
-    /// Why the path and the command do not fit; nil for nothing.
+    /// Why the path does not match the command; nil if it does.
     let problem: String?
-    /// The command's members that it does not have, with their shapes.
+    /// The command's members that do not come from the body, with their shapes.
     private let given: [String: JSONShape]
 
     /// - Parameters:
-    ///   - names: of the command's members that it does not have.
-    ///   - isOfStream: `{id}` in the path is the stream's.
+    ///   - names: The command's members that do not come from the body.
+    ///   - isOfStream: Whether `{id}` in the path is the id of the stream.
     fileprivate init(
       _ command: any Decodable.Type, given names: [String], _ path: String, isOfStream: Bool = false
     ) {
@@ -47,7 +50,8 @@ public struct CommandRoute: Sendable {
 
     package var isRequired: Bool { members?.contains { !$0.isOptional } ?? true }
 
-    /// A member that the path gives. What cannot be one is left for the command to refuse.
+    /// Returns a member with its value from the path. A text that does not match the member's type stays a string,
+    /// which the command's decoding refuses.
     fileprivate func member(_ name: String, _ text: String) -> JSON.Member {
       let value: JSON? =
         switch given[name] {
@@ -64,55 +68,55 @@ public struct CommandRoute: Sendable {
   public let path: String
   package let body: Body
   package let command: String
-  /// Whether it makes something new each time.
+  /// Whether each request creates something new.
   package let creates: Bool
-  /// Why it cannot work as it is declared; nil for nothing.
+  /// Why the declaration cannot work; nil if it can.
   package var problem: String?
   package let respond: @Sendable (Commands<PostgresEventStore>, Request, ServiceContext) async throws -> Response
 
-  /// For one stream. Without `{id}` in the path the stream is a new one, whose id is a UUID.
+  /// A command on one stream. Without `{id}` in the path, each request creates a stream with a UUID as its id.
   public static func post<C: StreamCommand & Decodable>(_ path: String, _: C.Type) -> CommandRoute {
     stream(.post, path, C.self)
   }
 
-  /// For the stream of `{id}`.
+  /// A command on the stream with the id `{id}`.
   public static func put<C: StreamCommand & Decodable>(_ path: String, _: C.Type) -> CommandRoute {
     stream(.put, path, C.self)
   }
 
-  /// For the stream of `{id}`.
+  /// A command on the stream with the id `{id}`.
   public static func patch<C: StreamCommand & Decodable>(_ path: String, _: C.Type) -> CommandRoute {
     stream(.patch, path, C.self)
   }
 
-  /// For the stream of `{id}`.
+  /// A command on the stream with the id `{id}`.
   public static func delete<C: StreamCommand & Decodable>(_ path: String, _: C.Type) -> CommandRoute {
     stream(.delete, path, C.self)
   }
 
-  /// For several streams; the response is about the first one.
+  /// A command on several streams. The response describes the first one.
   public static func post<C: Command & Decodable>(_ path: String, _: C.Type) -> CommandRoute {
     several(.post, path, C.self)
   }
 
-  /// For several streams; the response is about the first one.
+  /// A command on several streams. The response describes the first one.
   public static func put<C: Command & Decodable>(_ path: String, _: C.Type) -> CommandRoute {
     several(.put, path, C.self)
   }
 
-  /// For several streams; the response is about the first one.
+  /// A command on several streams. The response describes the first one.
   public static func patch<C: Command & Decodable>(_ path: String, _: C.Type) -> CommandRoute {
     several(.patch, path, C.self)
   }
 
-  /// For several streams; the response is about the first one.
+  /// A command on several streams. The response describes the first one.
   public static func delete<C: Command & Decodable>(_ path: String, _: C.Type) -> CommandRoute {
     several(.delete, path, C.self)
   }
 
-  /// For several streams, of which the first is new: 201, with where it is.
-  /// - Parameter thing: the path of what is made, which ends with its one parameter: the command's member of that name is a new
-  ///   UUID.
+  /// A command on several streams that creates the first one. The response is 201, with its Location.
+  /// - Parameter thing: The path of the created resource. It ends with its only parameter. The command's member with
+  ///   that name is a new UUID.
   public static func post<C: Command & Decodable>(
     _ path: String, _: C.Type, creating thing: String
   ) -> CommandRoute {
@@ -142,7 +146,7 @@ public struct CommandRoute: Sendable {
       method: method, path: path, body: body, command: C.name, creates: false, problem: body.problem
     ) { commands, request, context in
       let (command, bytes): (C, [UInt8]) = try await commands.read(request, context, body, names)
-      // One that names no stream fails where it is carried out, with a log line.
+      // A command that names no stream fails in the processor, which logs it.
       let id = command.streams.first.map { String($0.stream.id) } ?? ""
       return try await commands.change(command, id, request, bytes, by: context.caller)
     }
@@ -173,10 +177,10 @@ public struct CommandRoute: Sendable {
 }
 
 extension Commands {
-  /// Reads the request as the command that it asks for.
+  /// Decodes the request as a command.
   /// - Parameters:
-  ///   - names: of the path's parameters that are members.
-  ///   - made: members that are new.
+  ///   - names: The path's parameters that are members of the command.
+  ///   - made: Members with new values.
   fileprivate func read<C: Decodable>(
     _ request: Request, _ context: ServiceContext, _ body: CommandRoute.Body, _ names: [String],
     made: [JSON.Member] = []

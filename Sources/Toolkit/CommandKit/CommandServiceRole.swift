@@ -6,21 +6,21 @@ public import PostgresEventStore
 public import ServiceKit
 public import ServiceLifecycle
 
-/// What a command-service is made of, for the routes that an application adds.
+/// The parts of a command-service, for the routes that an application adds.
 public struct CommandService: Sendable {
   public let commands: Commands<PostgresEventStore>
   public let keys: PersonalKeys
-  /// Lets those in who may write.
+  /// Admits callers that may write.
   public let admission: Admission
 }
 
 extension Role {
   /// Takes commands over HTTP, and appends their events.
   /// - Parameters:
-  ///   - own: settings that `extend` and `begin` read, beside those that every command-service has.
-  ///   - begin: what the application needs on the write store: schemas, what runs, and a check that throws while no command
-  ///     may be taken.
-  ///   - extend: adds the routes.
+  ///   - own: Settings that `extend` and `begin` read, in addition to those of every command-service.
+  ///   - begin: Returns what the application needs on the write store: schemas, services, health checks, and a check
+  ///     that throws while no command may be accepted.
+  ///   - extend: Adds the routes.
   public static func commandService(
     settings own: [SettingDescription] = [],
     begin: @escaping @Sendable (PostgresPool, Settings, Logger) throws -> CommandPrerequisites = { _, _, _ in
@@ -68,12 +68,12 @@ extension Role {
   }
 }
 
-/// What an application's commands need on the write store, beside the events.
+/// The requirements of an application's commands on the write store, in addition to the events.
 public struct CommandPrerequisites {
   public var schemas: [Schema] = []
   public var services: [any Service] = []
   public var healthChecks: [HealthCheck] = []
-  /// Throws a `Problem` while no command may be taken.
+  /// Throws a `Problem` while no command may be accepted.
   public var mayBegin: @Sendable () throws -> Void = {}
 
   public init() {}

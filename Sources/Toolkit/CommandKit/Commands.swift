@@ -6,14 +6,14 @@ public import Hummingbird
 public import JSON
 public import ServiceKit
 
-/// HTTP in front of the command processor: what the routes of a command-service stand on.
+/// HTTP in front of the command processor. The routes of command-service use it.
 public struct Commands<Store: EventStore>: Sendable {
   private let processor: CommandProcessor<Store>
   private let store: Store
   private let tokenKey: ConsistencyToken.Key
   private let mayBegin: @Sendable () throws -> Void
 
-  /// - Parameter mayBegin: throws while no command may be taken.
+  /// - Parameter mayBegin: Throws while no command may be accepted.
   package init(
     _ processor: CommandProcessor<Store>, _ store: Store, tokenKey: ConsistencyToken.Key,
     mayBegin: @escaping @Sendable () throws -> Void = {}
@@ -24,8 +24,8 @@ public struct Commands<Store: EventStore>: Sendable {
     self.mayBegin = mayBegin
   }
 
-  /// Runs what reads beforehand what its command needs, again where that has changed when the command is decided: where it is
-  /// rejected as `changed-meanwhile`.
+  /// Runs `body`, at most five times. It reads data first, and then executes a command that needs the data. If the data
+  /// has changed when the command is decided, the command is rejected as `changed-meanwhile`, and `body` runs again.
   public func again(_ body: () async throws -> Response) async throws -> Response {
     var attempts = 0
     while true {
@@ -42,13 +42,14 @@ public struct Commands<Store: EventStore>: Sendable {
     } catch { throw CommandError(reading: error) }
   }
 
-  /// Sheds what would be refused anyway, before any work.
+  /// Refuses, before any work, a command that the processor would refuse anyway.
   private func admit() throws {
     try mayBegin()
     guard !processor.isOverloaded else { throw processor.shed() }
   }
 
-  /// - Parameter isOptional: no body means an empty object.
+  /// Reads the request's body, as JSON and as bytes.
+  /// - Parameter isOptional: Whether a missing body means an empty object.
   public func body(of request: Request, isOptional: Bool = false) async throws -> (JSON, [UInt8]) {
     try admit()
     let bytes = try await request.jsonBytes(isOptional: isOptional)
@@ -66,7 +67,7 @@ public struct Commands<Store: EventStore>: Sendable {
     _ command: some Command, _ path: String, _ id: String, _ request: CommandRequest
   ) async throws -> Response {
     try await respond(request, command) { decided in
-      // One that had nothing to do has made nothing.
+      // A command with nothing to do has created nothing.
       CommandResponse(
         status: decided.hasChanged ? 201 : 200,
         location: decided.hasChanged ? "\(path)/\(id.percentEncodedSegment)" : nil, id: id,
@@ -81,7 +82,7 @@ public struct Commands<Store: EventStore>: Sendable {
   ) async throws -> Response {
     let commandRequest = try CommandRequest(request, body: body, by: caller, hasSubject: true)
     return try await respond(commandRequest, command) { decided in
-      // RFC 9110, section 9.3.4.
+      // PUT answers 201 if it created the resource: RFC 9110, section 9.3.4.
       CommandResponse(
         status: request.method == .put && decided.isNew ? 201 : 200, id: id, version: decided.version.rawValue,
         position: decided.position,
@@ -89,8 +90,8 @@ public struct Commands<Store: EventStore>: Sendable {
     }
   }
 
-  /// Carries the command out, and sends what the store has kept as its response. The key is in every response,
-  /// also in that to a failure: who sends it again, sends it with the key.
+  /// Carries out the command, and sends the stored response. Every response contains the key, also after a failure, so
+  /// that the client can repeat the request with it.
   private func respond(
     _ request: CommandRequest, _ command: some Command, _ response: @escaping @Sendable (Decided) -> CommandResponse
   ) async throws -> Response {

@@ -5,7 +5,8 @@ internal import Postgres
 internal import PostgresEventStore
 internal import ServiceLifecycle
 
-/// Ends the process at its start if the server would acknowledge what it may lose. Every append looks again.
+/// Ends the process at startup if the server could lose acknowledged data. Every append checks `fsync` and
+/// `synchronous_commit` again.
 struct DurabilityCheck: Service {
   let pool: PostgresPool
   let logger: Logger
@@ -53,7 +54,7 @@ enum KeyRetention: Sendable {
   case days(Int)
 }
 
-/// Removes idempotency keys that are past their retention.
+/// Removes idempotency keys whose retention has ended.
 struct KeyForgetting: Service {
   static let interval = Duration.seconds(600)
 

@@ -1,18 +1,19 @@
 internal import EventSourcing
 
-/// The batches that are being appended: at most two, and one that takes contention locks goes alone.
+/// The batches that are being appended: at most two, or only one if it takes contention locks.
 struct BatchesUnderWay {
   static let limit = 2
 
   private var count = 0
   private var commands = 0
   private var holdsLocks = false
-  /// Each with how many batches write it.
+  /// The number of batches that write each stream.
   private var written: [StreamID: Int] = [:]
 
   var isAlone: Bool { count == 0 }
 
-  /// A second batch that is smaller than the first would be the start of ever smaller ones.
+  /// Whether another batch may start. A second batch that is smaller than the first would start a series of ever
+  /// smaller batches.
   func leavesRoom(for waiting: Int) -> Bool {
     waiting > 0 && (count == 0 || count < Self.limit && !holdsLocks && waiting >= commands)
   }

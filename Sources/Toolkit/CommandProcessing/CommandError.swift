@@ -1,33 +1,33 @@
 public import EventSourcing
 public import Failures
 
-/// Why a command was not carried out, other than by its own rules.
+/// Why a command was not carried out, other than a rejection.
 public enum CommandError: ClassifiedError, Sendable, CustomStringConvertible {
-  /// Too many commands wait, or this one has waited too long: it was not decided. Try again later.
+  /// Too many commands wait, or this one waited too long: it was not decided. Try again later.
   case overloaded
   /// The store could not be reached: nothing was stored. Try again later.
   case unavailable(String)
-  /// The connection was lost in the middle, and the store did not come back in time to ask: the events
-  /// may or may not be stored. Repeating the command with its key tells.
+  /// The connection was lost during the append, and the store did not come back in time: the events may or may not be
+  /// stored. Repeat the command with the same key to find out.
   case outcomeUnknown(String)
   /// Others changed the stream at every attempt.
   case conflict(StreamID, current: Version)
-  /// The stream has none of the versions that the request expects.
+  /// The stream's version is not one that the request expects.
   case preconditionFailed(StreamID, current: Version)
   /// The key was used for another request.
   case keyReused(String)
-  /// The store refuses one of the command's values.
+  /// The store can never accept one of the command's values.
   case refused(String)
-  /// A stream that the command reads holds an event that this build cannot read.
+  /// A stream that the command reads contains an event that this build cannot read.
   case unreadable(EventDecodingError)
-  /// The store is not the one it was, and nobody has said that this is meant: nothing was stored.
+  /// The store's history has changed, and no operator has confirmed the change: nothing was stored.
   case historyChanged(String)
-  /// The program, or the store's schema, is at fault: nothing was stored, and trying again does not help.
+  /// The program or the store's schema is wrong: nothing was stored, and a retry does not help.
   case defect(String)
   /// The processor is shutting down: the command was not decided.
   case stopping
 
-  /// What came of reading the store means for the command that needs it: nothing was stored of that.
+  /// Translates an error of a read that the command needed. The command stored nothing.
   public init(reading error: EventStoreError) {
     switch error {
     case .unavailable(let reason), .outcomeUnknown(let reason): self = .unavailable(reason)
@@ -46,7 +46,8 @@ public enum CommandError: ClassifiedError, Sendable, CustomStringConvertible {
     }
   }
 
-  /// Says of one attempt that it stored nothing, without having asked the store for the command's key.
+  /// Whether the error says only that this attempt stored nothing. The store was not asked for the command's key, so an
+  /// earlier attempt may have taken effect.
   var meansNothingStored: Bool {
     switch self {
     case .overloaded, .unavailable, .historyChanged, .stopping, .unreadable, .defect: true

@@ -12,12 +12,13 @@ extension CommandProcessor {
   struct Batch {
     let commands: [PendingCommand]
     let states: [StreamID: StreamState]
-    /// Streams that others write too. While there are any, the batch is decided under contention locks.
+    /// Streams that other replicas write too. If there are any, the batch is decided under contention locks.
     let contended: [StreamID: StreamState]
     let decided: DecidedBatch?
   }
 
-  /// - Parameter isHalf: of a batch that was refused; what has to wait stays together, and goes first.
+  /// - Parameter isHalf: Whether the commands are half of a batch that the store refused. If they have to wait, they
+  ///   stay together and go first.
   func prepare(_ commands: [PendingCommand], isHalf: Bool = false) -> Batch? {
     let (commands, states) = gather(commands)
     guard !commands.isEmpty else { return nil }
@@ -57,14 +58,14 @@ extension CommandProcessor {
     } else {
       underWay.endHoldingLocks()
     }
-    // Half by half, so that one value that the store does not take fails alone.
+    // Bisect the batch, so that a value that the store refuses fails only its own command.
     guard !refused.isEmpty else { return }
     let middle = refused.count / 2
     halves.prepend(Array(refused[middle...]))
     halves.prepend(Array(refused[..<middle]))
   }
 
-  /// A span for each command whose own is known: that it was appended, and with how many others.
+  /// Records an `append` span for each command with a known span, with the number of commands in the batch.
   private func trace(_ batch: Batch, since begun: DefaultTracerClock.Timestamp) {
     for pending in batch.commands {
       guard let span = pending.command.span, !span.isEmpty else { continue }
@@ -79,7 +80,8 @@ extension CommandProcessor {
     for pending in commands.reversed() { enqueue(pending, first: true) }
   }
 
-  /// The states of all streams of the batch. What the cache has lost meanwhile is loaded again, outside.
+  /// Collects the states of all streams of the batch. A command whose states the cache has lost is enqueued again, to
+  /// be loaded outside the batch.
   private func gather(_ batch: [PendingCommand]) -> ([PendingCommand], [StreamID: StreamState]) {
     var states: [StreamID: StreamState] = [:]
     var complete: [PendingCommand] = []
@@ -106,14 +108,14 @@ extension CommandProcessor {
 
   var bounds: DecidedBatch.Bounds { .init(events: limits.batchEvents, bytes: limits.batchBytes) }
 
-  /// What a batch is decided on must be of the history that it is appended to.
+  /// The id of the history that the states in memory belong to. A batch must be appended to the same history.
   var history: UUID? {
     if historyID == nil { historyID = store.knownHistoryID }
     return historyID
   }
 
-  /// Takes the contention locks of the batch's streams, reads what other replicas have appended, and decides on that.
-  /// - Returns: nil when nothing was decided.
+  /// Takes the contention locks of the batch's streams, reads what other replicas appended, and decides on that.
+  /// - Returns: nil if nothing was decided.
   private func appendHoldingLocks(_ batch: Batch) async throws(EventStoreError) -> (DecidedBatch, AppendResult)? {
     let contended = batch.contended
     let decision = ContendedDecision(limit: limits.readSize)
@@ -126,13 +128,13 @@ extension CommandProcessor {
       }
     } catch {
       guard case .outcomeUnknown(let reason) = error else { throw error }
-      // Lost before anything was decided: nothing was sent.
+      // The connection was lost before the decision: nothing was sent.
       guard let decided = decision.decided else { throw .unavailable(reason) }
       return (decided, try await appendUntilKnown(decided, lost: error))
     }
     contention.heldLocks(contended.keys) { decision.refreshed[$0] != nil }
     guard let decided = decision.decided, let result else {
-      // Too much is new to read under the locks, or it cannot be read: load it outside.
+      // There is too much to read under the locks, or an event cannot be read: load the streams outside.
       for stream in contended.keys { cache[stream] = nil }
       for var pending in batch.commands.reversed() {
         (pending.mustLoad, pending.loaded) = (true, [:])
@@ -146,13 +148,13 @@ extension CommandProcessor {
     return (decided, result)
   }
 
-  /// Sends the identical batch again until its outcome is known: keys make that harmless, and whoever
-  /// still executes the lost one finds the keys, or expected versions that no longer match.
+  /// Sends the same batch again until its outcome is known. The keys make this harmless: if the lost append still runs,
+  /// it finds the keys, or expected versions that no longer match.
   private func appendUntilKnown(
     _ decided: DecidedBatch, lost: EventStoreError? = nil
   ) async throws(EventStoreError) -> AppendResult {
     var lost = lost
-    // Counted from when the outcome was lost: however long an append may take, there is a second one.
+    // The deadline counts from the loss, so that even a slow append gets a second attempt.
     var deadline = lost.map { _ in ContinuousClock.now + limits.resendPatience }
     var pause = Duration.milliseconds(50)
     while true {
@@ -167,7 +169,7 @@ extension CommandProcessor {
       } else if lost == nil {
         throw failure
       }
-      // Else nothing was stored of this attempt; of the lost one, who knows.
+      // Otherwise this attempt stored nothing, but the outcome of the lost attempt is still unknown.
       let end = deadline ?? .now + limits.resendPatience
       deadline = end
       guard ContinuousClock.now + pause < end, !Task.isCancelled else { throw lost ?? failure }

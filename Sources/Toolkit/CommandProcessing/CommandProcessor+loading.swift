@@ -3,13 +3,12 @@ internal import EventSourcing
 internal import Logging
 internal import Metrics
 
-// Streams that are not in memory are loaded beside the batches, so that a long one holds up its own
-// commands alone.
+// Streams that are not in memory are loaded outside the batches, so that a long stream delays only its own commands.
 extension CommandProcessor {
-  /// Loads under way at once, and what each is made for at most: streams, unless its first command has more,
-  /// and events that are read at a time.
   private static var concurrentLoads: Int { 4 }
+  /// A load takes no more commands once they have this many streams.
   private static var streamsPerLoad: Int { 256 }
+  /// The largest number of events per read, divided among the streams.
   private static var eventsPerRead: Int { 4_096 }
 
   func loadColdStreams() async {
@@ -38,11 +37,11 @@ extension CommandProcessor {
     return commands
   }
 
-  /// Loads what the commands need, and lets each go on as soon as its own streams are there.
+  /// Loads the commands' streams. Each command goes on as soon as its own streams are loaded.
   private func load(_ commands: [PendingCommand]) async {
     let restores = restores
     var waiting = commands
-    // What is known of the streams so far, and of which there may be more.
+    // The states so far, and the streams that may have more events.
     var states: [StreamID: StreamState] = [:]
     var unfinished: [StreamID: StreamCursor] = [:]
     var unreadable: [StreamID: EventDecodingError] = [:]
@@ -104,7 +103,7 @@ extension CommandProcessor {
     enqueue(pending)
   }
 
-  /// A command that took effect before is answered as it was, whatever its streams have become.
+  /// Answers a command that took effect before with its stored response; any other command fails.
   private func answerUnreadable(_ pending: PendingCommand, _ error: EventDecodingError) async {
     let request = pending.command.request
     var batch = AppendBatch(expectedVersions: [:], events: [])
@@ -123,7 +122,7 @@ extension CommandProcessor {
     fail([pending], .unreadable(error))
   }
 
-  /// Streams as their snapshots have them, or without events.
+  /// Returns the streams' states from their snapshots, or their initial states.
   private func starts(
     of streams: [StreamID: AggregateReference]
   ) async throws(EventStoreError) -> [StreamID: StreamState] {
@@ -136,7 +135,7 @@ extension CommandProcessor {
         states[stream] = try StreamState(snapshot, of: reference)
         metrics.snapshotLoads.increment()
       } catch {
-        // The events tell the same, if more slowly.
+        // The events give the same state, but more slowly.
         metrics.failedSnapshots.increment()
         logger.warning("a snapshot cannot be read", metadata: ["stream": "\(stream)", "error": "\(error)"])
       }

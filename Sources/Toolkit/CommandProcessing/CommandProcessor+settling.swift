@@ -11,7 +11,7 @@ extension CommandProcessor {
     switch result {
     case .appended(let first, _, let repeats, let contended):
       metrics.batchSize.record(decided.commands.count)
-      // Others take contention locks, and cannot win against a replica that takes none.
+      // Other replicas hold contention locks on these streams, and lose against a replica that takes none.
       for stream in contended { contention.conflicted(stream) }
       commit(decided, first, repeats)
     case .notAppended(let conflicts, let repeats):
@@ -26,7 +26,7 @@ extension CommandProcessor {
     }
   }
 
-  /// The store begins another history than the one that everything in memory is of.
+  /// Discards everything that belongs to the old history after the store was restored.
   func forgetHistory() {
     guard historyID != store.knownHistoryID else { return }
     logger.error("the store was restored: what was known of it is forgotten")
@@ -42,7 +42,7 @@ extension CommandProcessor {
   func commit(_ decided: DecidedBatch, _ first: Position, _ repeats: [Int: StoredResponse]) {
     let events = decided.append.events
     var places: [StreamID: (position: Position, eventID: UUID)] = [:]
-    // As the batch leaves them. What nobody has written is in the cache as it is.
+    // The states after the batch. Unwritten streams are already in the cache.
     var written: [StreamID: StreamState] = [:]
     for (index, command) in decided.commands.enumerated() {
       if let stored = repeats[index] {
@@ -78,7 +78,7 @@ extension CommandProcessor {
     }
   }
 
-  /// Has a snapshot made once one is due; when too many wait already, the next time.
+  /// Queues a snapshot if one is due. If the queue is full, the snapshot is skipped until the next one is due.
   func keepSnapshot(of state: inout StreamState, _ stream: StreamID) {
     do {
       guard let snapshot = try state.dueSnapshot(stream), case .dropped = snapshotSink.yield(snapshot) else { return }
@@ -88,16 +88,16 @@ extension CommandProcessor {
     metrics.failedSnapshots.increment()
   }
 
-  /// Answers what was answered before, and decides the others again: in the old order, before anything
-  /// that came later, and under contention locks with those who wrote the same streams. All of them, since each may have
-  /// read what a stale one wrote.
+  /// Answers repeated commands with their stored responses, and decides the others again: in the old order, before
+  /// newer commands, and with contention locks on the streams that others wrote. All of them are decided again, since
+  /// each may have read what a stale one wrote.
   private func retry(_ decided: DecidedBatch, _ conflicts: [StreamID: Version], _ repeats: [Int: StoredResponse]) {
     metrics.conflicts.increment(by: conflicts.count)
-    // Where the same command was sent to two of us, there is nothing to take locks for.
+    // If the same command was sent to two replicas, its streams need no contention locks.
     let answered = Set(repeats.keys.flatMap { decided.commands[$0].pending.command.streams.map(\.stream) })
     for (stream, version) in conflicts {
       if !answered.contains(stream) { contention.conflicted(stream) }
-      // Behind what we hold: another history, or another's lie.
+      // The store has a lower version than the cache, so the cached state is wrong.
       if let state = cache[stream], state.version > version { cache[stream] = nil }
     }
     var again: [PendingCommand] = []
@@ -119,7 +119,8 @@ extension CommandProcessor {
     putBack(again)
   }
 
-  /// - Returns: commands to try again in smaller batches.
+  /// Fails the commands of a batch that could not be appended.
+  /// - Returns: The commands to try again in smaller batches.
   func handle(_ error: EventStoreError, _ batch: [PendingCommand]) -> [PendingCommand] {
     logger.error("cannot append", metadata: ["error": "\(error)", "commands": "\(batch.count)"])
     switch error {
@@ -164,8 +165,8 @@ extension CommandProcessor {
       CommandOutcome(response: stored.text, receipt: nil, historyID: historyID ?? store.knownHistoryID))
   }
 
-  /// Answers a command, and those that came with the same key meanwhile: alike, where the answer was
-  /// stored; else the next of them is carried out.
+  /// Answers a command. If the response was stored, also answers the commands that arrived meanwhile with the same key;
+  /// otherwise the next of them is carried out.
   func finish(
     _ pending: PendingCommand, _ result: Result<CommandOutcome, any Error>, stored: StoredResponse? = nil
   ) {
@@ -193,7 +194,7 @@ extension CommandProcessor {
     metrics.unanswered.decrement()
     unansweredBytes -= pending.command.request.size
     pending.command.continuation.resume(with: result)
-    // Shutting down waits for the last one.
+    // Shutdown waits for the last command.
     if isStopping.load(ordering: .relaxed) { arrival.yield() }
   }
 }

@@ -6,32 +6,35 @@ internal import Metrics
 public import ServiceLifecycle
 internal import Synchronization
 
-/// Decides and appends commands in batches: group commit.
+/// Decides and appends commands in batches (group commit).
 ///
-/// While one batch commits, the commands that arrive wait; the next batch takes all of them, within
-/// bounds. Once as many wait as are under way, a second batch follows the first without waiting for it,
-/// made of commands that touch nothing that the first one writes. Commands are decided in order of arrival on states in memory, each seeing what those before it
-/// decided, and appended in one call. Every stream that a decision read has an expected version, for
-/// rejections and no-ops too: nothing is answered before the store has confirmed what it was decided on.
+/// While one batch commits, arriving commands wait. The next batch takes all of them, within bounds. Once as many
+/// commands wait as are being appended, a second batch starts without waiting for the first. It takes only commands
+/// whose streams the first batch does not write.
+///
+/// Commands are decided in order of arrival, on states in memory. Each command sees the decisions of those before it.
+/// The whole batch is appended in one call. Every stream that a decision read has an expected version, also for
+/// rejections and no-ops: no command is answered before the store has confirmed the versions that it was decided on.
 public actor CommandProcessor<Store: EventStore>: Service {
   public struct Limits: Sendable {
-    /// Commands in one batch.
+    /// The largest number of commands in one batch.
     public var batchSize = 100
-    /// Events in one batch, and their bytes; a command that has more by itself goes alone.
+    /// A batch takes no more commands once it has this many events, or this many bytes of events and responses. Its
+    /// last command may exceed either.
     public var batchEvents = 1_000
     public var batchBytes = 4 * 1024 * 1024
-    /// Commands that wait or are under way, and their bytes; more are refused as overloaded.
+    /// The largest number of commands that wait or are under way, and their bytes. More fail as overloaded.
     public var queueSize = 5_000
     public var queueBytes = 64 * 1024 * 1024
     /// How long a command may wait to be decided.
     public var patience = Duration.seconds(5)
-    /// How often a command is decided again after others changed what it had read.
+    /// How often a command is decided at most, while others keep changing the streams that it reads.
     public var attempts = 10
-    /// How long a batch whose outcome is unknown is sent again.
+    /// How long a batch with an unknown outcome is sent again, counted from the loss.
     public var resendPatience = Duration.seconds(10)
-    /// Bytes of states that are kept in memory.
+    /// The size of the state cache, in bytes.
     public var cacheBytes = 32 * 1024 * 1024
-    /// Events read of one stream at a time.
+    /// The largest number of events to read from one stream at a time.
     public var readSize = 1_000
 
     public init() {}
@@ -44,20 +47,20 @@ public actor CommandProcessor<Store: EventStore>: Service {
   let metrics = ProcessorMetrics()
 
   var ready: Deque<PendingCommand> = []
-  /// Halves of batches in which the store refused a value. They go before what is ready.
+  /// Halves of batches in which the store refused a value. They go before `ready`.
   var halves: Deque<[PendingCommand]> = []
-  /// Commands whose streams are to be loaded first.
+  /// Commands whose streams must be loaded first.
   var cold: Deque<PendingCommand> = []
-  /// For each key that is under way, the commands that came with it meanwhile.
+  /// For each key under way, the later commands with the same key.
   var followers: [IdempotencyKey: Deque<PendingCommand>] = [:]
   var cache: StateCache
-  /// The history that the states in memory are of.
+  /// The id of the history that the states in memory belong to.
   var historyID: UUID?
-  /// Times that the store turned out to have been restored.
+  /// How often the store turned out to be restored.
   var restores = 0
   var contention = Contention()
   var underWay = BatchesUnderWay()
-  /// Commands without a response yet; written by the actor, read by anyone.
+  /// The number of commands without a response. Only the actor changes it; every thread may read it.
   let unanswered = Atomic(0)
   var unansweredBytes = 0
   let isStopping = Atomic(false)
@@ -76,16 +79,17 @@ public actor CommandProcessor<Store: EventStore>: Service {
     cache = StateCache(capacity: limits.cacheBytes)
   }
 
-  /// True while a command would be refused: ask before any work is done for one.
+  /// Whether a new command would be refused because too many wait. Check it before any other work for the command.
   public nonisolated var isOverloaded: Bool { unanswered.load(ordering: .relaxed) >= limits.queueSize }
 
   /// Counts a command that was refused because of `isOverloaded`.
+  /// - Returns: The error for the client.
   public nonisolated func shed() -> CommandError {
     metrics.shed.increment()
     return .overloaded
   }
 
-  /// Has it logged: who sent the command learns only that something went wrong here.
+  /// Logs the reason. The client learns only that an internal error occurred.
   func defect(_ reason: String) -> CommandError {
     logger.error("a command is not as it should be; it failed alone", metadata: ["error": "\(reason)"])
     return .defect(reason)
@@ -97,9 +101,9 @@ public actor CommandProcessor<Store: EventStore>: Service {
   }
 
   /// Carries out one command, in a batch with others.
-  /// - Parameter response: makes the response, of which the store keeps a copy; called once for each time that
-  ///   the command is decided.
-  /// - Throws: the command's own rejection, or a `CommandError`.
+  /// - Parameter response: Makes the response, of which the store keeps a copy. It is called each time the command is
+  ///   decided without a rejection.
+  /// - Throws: The command's `Rejection`, or a `CommandError`.
   public func execute(
     _ command: some Command, _ request: CommandRequest, response: @escaping @Sendable (Decided) -> [UInt8]
   ) async throws -> CommandOutcome {
@@ -126,7 +130,7 @@ public actor CommandProcessor<Store: EventStore>: Service {
     }
   }
 
-  /// Processes until graceful shutdown; the commands that wait then are still carried out.
+  /// Processes commands until graceful shutdown. Commands that wait at that time are still carried out.
   public func run() async throws {
     await withGracefulShutdownHandler {
       await withDiscardingTaskGroup { group in
@@ -152,7 +156,7 @@ public actor CommandProcessor<Store: EventStore>: Service {
         while underWay.leavesRoom(for: waiting) {
           let before = waiting
           guard let batch = nextBatch() else {
-            // All of those looked at have to be loaded again; there may be others.
+            // All commands of this batch must be loaded again; there may be others.
             guard waiting < before else { break }
             continue
           }
@@ -166,7 +170,7 @@ public actor CommandProcessor<Store: EventStore>: Service {
     }
   }
 
-  /// Answers those in time whose turn does not come.
+  /// Fails commands whose deadline has passed, so that their callers do not wait any longer.
   private func shedExpired() async {
     while (try? await Task.sleep(for: .milliseconds(250))) != nil {
       let now = ContinuousClock.now
@@ -178,7 +182,7 @@ public actor CommandProcessor<Store: EventStore>: Service {
       }
       for (key, waiting) in followers where waiting.contains(where: hasExpired) {
         followers[key]!.removeAll(where: hasExpired)
-        // The one before may be stored at this moment.
+        // The earlier command with this key may be stored at this moment.
         for follower in waiting where hasExpired(follower) {
           follower.command.counters.unknown.increment()
           resume(follower, .failure(CommandError.outcomeUnknown("an earlier request with the same key is under way")))
@@ -200,7 +204,7 @@ public actor CommandProcessor<Store: EventStore>: Service {
     }
   }
 
-  /// Puts a command where it can go on: with its batch, or with those whose streams are loaded.
+  /// Enqueues a command for a batch, or for loading if its streams are not in memory.
   func enqueue(_ pending: PendingCommand, first: Bool = false) {
     let isWarm = pending.command.streams.allSatisfy {
       cache[$0.stream] != nil || pending.loaded[$0.stream] != nil || ($0.isExpectedNew && !pending.mustLoad)
@@ -214,13 +218,13 @@ public actor CommandProcessor<Store: EventStore>: Service {
     if underWay.leavesRoom(for: waiting) { arrival.yield() }
   }
 
-  /// Commands that can be decided as soon as there is room.
+  /// The number of commands that are ready for a batch.
   private var waiting: Int { ready.count + halves.reduce(0) { $0 + $1.count } }
 
-  /// The commands of the next batch, decided unless that takes contention locks; nil when it is better to wait.
+  /// Returns the next batch, already decided unless it needs contention locks; nil if it is better to wait.
   private func nextBatch() -> Batch? {
     guard underWay.leavesRoom(for: waiting) else { return nil }
-    // In the order of arrival, stream by stream: what waits for a stream is not overtaken on any of its own.
+    // Keep the order of arrival in each stream: no command overtakes a waiting one that shares a stream with it.
     var awaited: Set<StreamID> = []
     for (index, half) in halves.enumerated() {
       let streams = Set(half.lazy.flatMap { $0.command.streams.lazy.map(\.stream) })

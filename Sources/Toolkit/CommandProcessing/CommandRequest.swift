@@ -1,9 +1,9 @@
 public import EventSourcing
 public import FoundationEssentials
 
-/// What must hold of the version of a command's first stream.
+/// A condition on the version of a command's first stream.
 public enum VersionCondition: Sendable, Hashable {
-  /// The stream is there, at whatever version.
+  /// The stream exists, at any version.
   case exists
   case oneOf(Set<Version>)
 
@@ -15,18 +15,18 @@ public enum VersionCondition: Sendable, Hashable {
   }
 }
 
-/// What surrounds a command: whose it is, and how it is known again.
+/// The context of a command: its key, fingerprint, metadata and condition.
 public struct CommandRequest: Sendable {
-  /// Sent again with the same key it takes effect once, and is answered alike.
+  /// A request that is sent again with the same key takes effect once, and gets the same response.
   public let key: IdempotencyKey
-  /// Whether the client sent no key, so that this one was made for it.
+  /// Whether the key was made by the service because the client sent none.
   public let isKeyGenerated: Bool
-  /// Of all that the client asked: the same key with another fingerprint is a mistake.
+  /// The fingerprint of the whole request. The same key with another fingerprint is an error.
   public let fingerprint: UUID
   public let metadata: EventMetadata
-  /// nil for none.
+  /// The condition on the first stream; nil if there is none.
   public let condition: VersionCondition?
-  /// Bytes that the request takes while it waits, roughly.
+  /// The approximate size of the request while it waits, in bytes.
   public let size: Int
 
   public init(
@@ -42,33 +42,33 @@ public struct CommandRequest: Sendable {
   }
 }
 
-/// What a command has decided, before it is appended: what its response is made of.
+/// A command's decision before it is appended. Its response is made from it.
 public struct Decided: Sendable {
-  /// The version of the command's first stream, as the command leaves it.
+  /// The version of the command's first stream after the decision.
   public let version: Version
-  /// False when there was nothing to do.
+  /// False if there was nothing to do.
   public let hasChanged: Bool
-  /// Whether the first stream was not there before.
+  /// Whether the command created the first stream.
   public let isNew: Bool
-  /// Stands for a position in the response's text: that of the first stream's last event. Write it as it is.
+  /// The position of the first stream's last event, or a mark that stands for it. Write it into the response unchanged.
   public let position: [UInt8]
-  /// The streams that the command read or wrote, for `TouchedStreams`. Write it as it is.
+  /// The streams that the command read or wrote, in the form of `TouchedStreams`. Write it into the response unchanged.
   public let streams: [UInt8]
 }
 
-/// What came of a command.
+/// The outcome of a command.
 public struct CommandOutcome: Sendable {
-  /// As it was stored with the command's key, now or when the key was first used.
+  /// The response as stored with the command's key, now or when the key was first used.
   public let response: [UInt8]
-  /// nil where the response was given before.
+  /// The effect of the command; nil if the response was stored earlier.
   public let receipt: Receipt?
-  /// The store's history id that the response's positions are of.
+  /// The id of the history that the response's positions belong to.
   public let historyID: UUID?
 }
 
-/// What a command did.
+/// The effect of a command.
 public struct Receipt: Sendable {
-  /// A stream as the command left it.
+  /// A stream after the command.
   public struct StreamReceipt: Sendable, Hashable {
     public let version: Version
     /// The position of the stream's last event.
@@ -81,7 +81,7 @@ public struct Receipt: Sendable {
   }
 
   let states: [StreamID: StreamState]
-  /// False when there was nothing to do.
+  /// False if there was nothing to do.
   public let hasChanged: Bool
 
   /// Every stream that the command read or wrote.

@@ -2,7 +2,7 @@ internal import EventSourcing
 internal import FoundationEssentials
 internal import Synchronization
 
-/// What is decided while the contention locks are held, from what was new in the contended streams.
+/// The decision of a batch under contention locks, made on the new events of the contended streams.
 final class ContendedDecision: Sendable {
   private struct State {
     var decided: DecidedBatch?
@@ -12,12 +12,12 @@ final class ContendedDecision: Sendable {
   private let limit: Int
   private let state = Mutex(State())
 
-  /// - Parameter limit: events read of a stream at most; one with so many may have more.
+  /// - Parameter limit: The largest number of events read from a stream. A stream with that many may have more.
   init(limit: Int) { self.limit = limit }
 
-  /// nil when too much was new, or could not be read.
+  /// The decision; nil if there were too many new events, or one could not be read.
   var decided: DecidedBatch? { state.withLock { $0.decided } }
-  /// Streams that others have written, as they left them.
+  /// The states of the streams that others wrote.
   var refreshed: [StreamID: StreamState] { state.withLock { $0.refreshed } }
 
   func decide(

@@ -2,9 +2,9 @@ internal import EventSourcing
 
 /// Streams that other replicas write too: commands on them are decided under contention locks.
 struct Contention {
-  /// Batches under its lock in which nobody else has written a stream; after so many it counts as ours alone.
+  /// A stream is no longer contended after this many batches under its lock in which nobody else wrote it.
   static let quietBatches = 8
-  /// Streams kept in mind; more are forgotten, at the price of a conflict each.
+  /// The largest number of streams remembered. Then all are forgotten, at the cost of one conflict each.
   static let capacity = 10_000
 
   private var batchesLeft: [StreamID: Int] = [:]
@@ -16,7 +16,8 @@ struct Contention {
 
   func contains(_ stream: StreamID) -> Bool { batchesLeft[stream] != nil }
 
-  /// A batch under these streams' locks has ended.
+  /// Records that a batch held these streams' locks.
+  /// - Parameter new: Whether others wrote the stream.
   mutating func heldLocks(_ streams: some Sequence<StreamID>, new: (StreamID) -> Bool) {
     for stream in streams {
       guard let left = batchesLeft[stream] else { continue }

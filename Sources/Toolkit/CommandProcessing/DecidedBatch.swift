@@ -1,36 +1,36 @@
 internal import EventSourcing
 internal import FoundationEssentials
 
-/// A pending command with what it decided.
+/// A pending command and its decision.
 struct DecidedCommand: Sendable {
   let pending: PendingCommand
-  /// The rejection that it threw.
+  /// The rejection or error that ended the decision; nil if there was none.
   let rejection: (any Error)?
-  /// Its own of the batch's events.
+  /// The indexes of its events in the batch.
   let events: Range<Int>
-  /// The command's streams as it left them; positions of the batch's own events are not known yet.
+  /// The states of the command's streams after it; the positions of the batch's own events are not known yet.
   let states: [StreamID: StreamState]
   let response: ResponseTemplate?
 }
 
-/// Commands decided in order of arrival, each seeing what those before it decided.
+/// Commands decided in order of arrival. Each command sees the decisions of those before it.
 struct DecidedBatch: Sendable {
   struct Bounds: Sendable {
     var events: Int
-    /// Of events' data and metadata, and of responses.
+    /// Bytes of the events' data and metadata, and of the responses.
     var bytes: Int
   }
 
   private(set) var commands: [DecidedCommand] = []
-  /// What did not fit any more.
+  /// The commands that did not fit.
   private(set) var rest: ArraySlice<PendingCommand> = []
   private(set) var append = AppendBatch(expectedVersions: [:], events: [])
   var written: Set<StreamID> { Set(append.events.lazy.map(\.stream)) }
 
   /// - Parameters:
-  ///   - batch: at least the first is decided, whatever the bounds.
-  ///   - states: of every stream of the batch.
-  /// - Parameter history: the history id that the states are of.
+  ///   - batch: The first command is always decided, whatever the bounds.
+  ///   - states: The states of all streams of the batch.
+  ///   - history: The id of the history that the states belong to.
   init(
     _ batch: [PendingCommand], from states: [StreamID: StreamState], within bounds: Bounds, at time: Timestamp,
     in history: UUID?
@@ -40,7 +40,7 @@ struct DecidedBatch: Sendable {
     append.expectedVersions.reserveCapacity(states.count)
     append.commands.reserveCapacity(batch.count)
     commands.reserveCapacity(batch.count)
-    // The batch's last event of each stream, by its offset.
+    // The offset of the batch's last event of each stream.
     var offsets: [StreamID: Int] = [:]
     var bytes = 0
     for (index, pending) in batch.enumerated() {
@@ -89,7 +89,7 @@ struct DecidedBatch: Sendable {
     }
   }
 
-  /// - Returns: why nothing is done, or what the command emitted, also as it is stored.
+  /// - Returns: The error if nothing is to be done, the decision, and the emitted events as they are stored.
   private static func decide(
     _ command: QueuedCommand, _ own: [StreamID: StreamState], at time: Timestamp
   ) -> ((any Error)?, Decision, [NewEvent]) {

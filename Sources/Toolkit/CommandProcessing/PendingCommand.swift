@@ -2,7 +2,7 @@ internal import EventSourcing
 internal import FoundationEssentials
 internal import Instrumentation
 
-/// A command as it came, and whoever waits for it.
+/// A command as it arrived, and the continuation of its caller.
 final class QueuedCommand: Sendable {
   let name: String
   let streams: [AggregateReference]
@@ -10,12 +10,12 @@ final class QueuedCommand: Sendable {
   let response: @Sendable (Decided) -> [UInt8]
   let request: CommandRequest
   let counters: CommandCounters
-  /// The span that waits for it; nil where nobody traces.
+  /// The caller's span; nil without tracing.
   let span: InstrumentationContext?
   let deadline: ContinuousClock.Instant
   let continuation: CheckedContinuation<CommandOutcome, any Error>
 
-  /// - Parameter streams: the command's own, which it makes anew whenever it is asked.
+  /// - Parameter streams: The command's streams, passed in because the command computes them at each access.
   init<Requested: Command>(
     _ command: Requested, _ streams: [AggregateReference], _ request: CommandRequest, deadline: ContinuousClock.Instant,
     _ response: @escaping @Sendable (Decided) -> [UInt8],
@@ -35,7 +35,7 @@ final class QueuedCommand: Sendable {
     self.continuation = continuation
   }
 
-  /// What the command is about.
+  /// The command's first stream.
   var subject: StreamID { streams[0].stream }
   func reads(_ stream: StreamID) -> Bool { streams.contains { $0.stream == stream } }
 }
@@ -43,13 +43,13 @@ final class QueuedCommand: Sendable {
 /// A command that waits for its batch.
 struct PendingCommand: Sendable {
   let command: QueuedCommand
-  /// Times that it was decided on stale state.
+  /// How often the command was decided on stale state.
   var attempts = 0
-  /// States that were loaded for it, should the cache have lost them by now.
+  /// The states that were loaded for it, in case the cache has lost them.
   var loaded: [StreamID: StreamState] = [:]
-  /// It was sent once, and nobody knows what became of that.
+  /// The command was sent once, and its outcome is unknown.
   var isUncertain = false
-  /// A stream that it expects to be new is not.
+  /// Its streams must be loaded, including those that it expects to be new.
   var mustLoad = false
 
   init(_ command: QueuedCommand) { self.command = command }

@@ -7,17 +7,17 @@ struct ProcessorMetrics: Sendable {
   let contentionLocks = Counter(label: "command_contention_locks_total")
   let resent = Counter(label: "command_batches_resent_total")
   let batchSize = Recorder(label: "command_batch_size")
-  /// From a batch's first sending until its outcome is known.
+  /// From the first send of a batch until its outcome is known.
   let commit = Metrics.Timer(label: "command_commit_seconds")
   let unanswered = Meter(label: "command_queue")
   let snapshots = Counter(label: "snapshots_saved_total")
   let snapshotLoads = Counter(label: "snapshots_loaded_total")
   let failedSnapshots = Counter(label: "snapshots_failed_total")
-  /// Commands that were refused before they were read.
+  /// Commands that were refused before their bodies were read.
   let shed = CommandCounters("unread").overloaded
 }
 
-/// What came of the commands of one type.
+/// Counts the outcomes of one type of command.
 final class CommandCounters: Sendable {
   let accepted: Counter
   let repeated: Counter

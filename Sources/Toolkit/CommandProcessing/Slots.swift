@@ -1,6 +1,6 @@
 internal import Synchronization
 
-/// So many may do something at once.
+/// Limits how many tasks run at once. `take` does not wait: it returns false if no slot is free.
 final class Slots: Sendable {
   private let free: Atomic<Int>
 

@@ -1,12 +1,12 @@
 internal import EventSourcing
 
-/// Folded states of streams, bounded in bytes. Nothing in it is trusted: the expected versions of an append prove
+/// The folded states of streams, bounded in bytes. A stale state does no harm: the expected versions of an append prove
 /// every state that a decision used.
 ///
-/// Two generations: what is used lives in the young one; when that is half of all it becomes the old one,
-/// whose predecessor is dropped.
+/// There are two generations. States in use are in the young one. When it exceeds half of the capacity, it becomes the
+/// old one, and the previous old one is dropped.
 struct StateCache {
-  /// What an entry takes beside its state and its name, as measured with small states.
+  /// Bytes per entry in addition to its state and its name, measured with small states.
   private static let overhead = 250
 
   let capacity: Int
@@ -14,7 +14,7 @@ struct StateCache {
   private var old: [StreamID: StreamState] = [:]
   private var youngSize = 0
 
-  /// - Parameter capacity: bytes, by the aggregates' own estimate.
+  /// - Parameter capacity: Bytes, by the aggregates' `footprint`.
   init(capacity: Int) { self.capacity = capacity }
 
   var count: Int { young.count + old.count }

@@ -1,14 +1,15 @@
 public import EventSourcing
 
-/// The streams of a command, by their hashes, with the positions of their last events, in the form in which a response
-/// is stored: before the append the positions are not known, and are written as differences to the one that the append
-/// puts in the place of its mark.
+/// The streams of a command as a response stores them: their hashes, with the positions of their last events. Before
+/// the append these positions are not known. They are written as differences from the position that the append puts in
+/// place of the mark. A position after `=` is absolute.
 ///
 ///     1041 5cd2…09+0 33a1…7e-2 9b04…c1=87
 public enum TouchedStreams {
   /// - Parameters:
-  ///   - streams: with the offset of their last event in the batch, or their position where they have none in it.
-  ///   - base: the offset that the mark stands for; nil where no stream has any.
+  ///   - streams: Each with the offset of its last event in the batch, or with its position if the batch has no event
+  ///     of it.
+  ///   - base: The offset that the mark stands for; nil if no stream has an offset.
   static func text(_ streams: [(StreamID, position: Position, offset: Int?)], base: Int?) -> [UInt8] {
     var text: [UInt8] = base == nil ? [UInt8(ascii: "0")] : [ResponseTemplate.positionMark]
     text.reserveCapacity(2 + streams.count * 24)
@@ -19,7 +20,7 @@ public enum TouchedStreams {
       } else {
         (sign, number) = ("=", position.rawValue)
       }
-      // A stream that is not there has nothing to wait for.
+      // A stream that does not exist has no position to wait for.
       guard sign != "=" || number > 0 else { continue }
       text.append(UInt8(ascii: " "))
       let hash = String(stream.wideHash, radix: 16)
@@ -28,7 +29,8 @@ public enum TouchedStreams {
     return text
   }
 
-  /// Nil for what `text` did not write.
+  /// Parses a text after the append has replaced the mark.
+  /// - Returns: The streams; nil for any other text.
   public static func parse(_ text: some StringProtocol) -> [(hash: UInt64, position: Position)]? {
     let words = text.split(separator: " ")
     guard let base = words.first.flatMap({ Int64($0) }) else { return nil }

@@ -22,13 +22,14 @@ public import ServiceKit
 ///       ]
 ///     }
 ///
-/// Its executable has each part as a subcommand: `bank command-service`, `bank relay`, `bank projector` and `bank query-service` run
-/// for themselves, as many of each as are needed; `bank dev` runs all of them as one process, on one database and without RabbitMQ;
-/// `bank migrate`, `status`, `verify`, `rebuild`, `parked` and `token` administer it.
+/// Each part is a subcommand of the executable. `bank command-service`, `bank relay`, `bank projector` and
+/// `bank query-service` run as separate processes, as many of each as needed. `bank dev` runs everything as one
+/// process, on one database and without RabbitMQ. `bank migrate`, `status`, `verify`, `rebuild`, `parked` and `token`
+/// administer the system.
 public protocol Application: Sendable {
   init()
 
-  /// Of the executable, for messages: the type's name in lower case, if you do not say.
+  /// The executable's name in messages. The default is the type's name in lower case.
   static var name: String { get }
 
   var commands: [CommandRoute] { get }
@@ -37,7 +38,7 @@ public protocol Application: Sendable {
 
   var queries: [QueryRoute] { get }
 
-  /// All that tokens may have.
+  /// All scopes that tokens may have.
   var scopes: [Scope] { get }
 }
 
@@ -57,7 +58,7 @@ extension Application {
     await application.administration.main(Root<Self>.self)
   }
 
-  /// Why it cannot work as it is declared; nil for nothing.
+  /// Why the declaration cannot work; nil if it can.
   var problem: String? {
     let models = readModels.map(\.name)
     for model in readModels { if let problem = model.problem { return problem } }
@@ -86,12 +87,12 @@ extension Application {
   var projector: Role { .projector { [readModels] _ in readModels.map { Projection($0) } } }
   var queryService: Role { queryService(hasDocument: true) }
 
-  /// All but the relay, which one process does not need.
+  /// All parts except the relay, which a single process does not need.
   var all: Role {
     .together("dev", port: 8080, [commandService(hasDocument: false), projector, queryService(hasDocument: true)])
   }
 
-  /// By the paths of all routes.
+  /// The router's path and parameter names for each route's path.
   private var routed: [String: (path: RouterPath, names: [String: String])] {
     var paths = RouterPaths()
     return (commands.map(\.path) + queries.map(\.path)).reduce(into: [:]) { routed, path in
@@ -108,7 +109,7 @@ extension Application {
         if hasDocument { router.addDocument("/openapi.json", "application/json", document) }
         let group = router.group().add(middleware: service.admission)
         for route in commands {
-          // Of every route there is one.
+          // `routed` has every route's path.
           let (path, names) = routed[route.path]!
           group.on(path, method: route.method) { request, context in
             var context = context
@@ -128,7 +129,7 @@ extension Application {
         if hasDocument { router.addDocument("/openapi.json", "application/json", document) }
         let group = router.group().add(middleware: service.admission)
         for route in queries {
-          // Of every route there is one.
+          // `routed` has every route's path.
           let (path, names) = routed[route.path]!
           group.get(path) { request, context in
             var context = context
@@ -142,7 +143,7 @@ extension Application {
 }
 
 extension [String] {
-  /// The first that is there twice.
+  /// The first element that occurs twice.
   fileprivate var firstDouble: String? {
     var seen: Set<String> = []
     return first { !seen.insert($0).inserted }

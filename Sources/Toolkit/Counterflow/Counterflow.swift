@@ -1,4 +1,4 @@
-// What a domain is written with, and an application made of: one import.
+// One import for a domain and an application.
 @_exported public import CommandKit
 @_exported public import EventSourcing
 @_exported public import JSON

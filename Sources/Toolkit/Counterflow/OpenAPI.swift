@@ -5,10 +5,10 @@ internal import QueryKit
 internal import ServiceKit
 
 extension Application {
-  /// The application's HTTP interface, as OpenAPI 3.1 has it.
+  /// The application's HTTP interface as an OpenAPI 3.1 document.
   var openAPI: JSON {
     var paths: [(path: String, operations: [JSON.Member])] = []
-    // Paths that differ in their parameters' names alone are one.
+    // Paths that differ only in the names of their parameters are one path.
     var routed = RouterPaths()
     func add(_ path: String, _ method: String, _ operation: (String) -> JSON) {
       let path = routed.add(path).path
@@ -83,7 +83,7 @@ private func header(_ name: String, _ help: String) -> JSON {
 }
 
 extension CommandRoute {
-  /// - Parameter path: as the document has it.
+  /// - Parameter path: The path in the document.
   fileprivate func operation(_ path: String, id: String) -> JSON {
     func done(_ description: String, isNew: Bool = false) -> JSON {
       var headers: [JSON.Member] = [
@@ -123,7 +123,7 @@ private func answered(_ help: String) -> JSON {
 }
 
 extension QueryRoute {
-  /// - Parameter path: as the document has it.
+  /// - Parameter path: The path in the document.
   fileprivate func operation(_ path: String) -> JSON {
     let element = shape?.schema(isAnswer: true) ?? .object([])
     let content: JSON =
@@ -159,8 +159,8 @@ extension QueryRoute {
 }
 
 extension JSONShape {
-  /// As JSON Schema has it.
-  /// - Parameter isAnswer: what is optional is there, and may be null.
+  /// Returns the shape as JSON Schema.
+  /// - Parameter isAnswer: Whether optional members are always present, and may be null.
   fileprivate func schema(isAnswer: Bool = false) -> JSON {
     switch self {
     case .string: return ["type": "string"]

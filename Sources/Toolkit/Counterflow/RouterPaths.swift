@@ -1,10 +1,10 @@
-/// Gives a parameter one name at one place, since the router has no two there: `/v1/accounts/{id}` and
-/// `/v1/accounts/{from}/transfers` are both allowed here.
+/// Gives each parameter one name per place in a path, because the router allows only one: an application may have both
+/// `/v1/accounts/{id}` and `/v1/accounts/{from}/transfers`.
 struct RouterPaths {
-  /// By what stands before the parameter.
+  /// The names, by the path before the parameter.
   private var names: [String: String] = [:]
 
-  /// - Returns: the path as the router gets it, and by which name each of the path's own is known there.
+  /// - Returns: The path for the router, and the router's name for each of the path's parameters.
   mutating func add(_ path: String) -> (path: String, names: [String: String]) {
     var (before, routed, own) = ("", "", [String: String]())
     for segment in path.split(separator: "/") {
@@ -15,7 +15,7 @@ struct RouterPaths {
       }
       let name = String(segment.dropFirst().dropLast())
       var known = names[before] ?? name
-      // Not that of another parameter of the same path.
+      // The name must differ from those of the path's other parameters.
       while own.values.contains(known) { known += "_" }
       names[before] = known
       own[name] = known

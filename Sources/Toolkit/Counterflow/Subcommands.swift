@@ -4,7 +4,7 @@ internal import FoundationEssentials
 internal import RabbitMQFeed
 internal import ServiceKit
 
-/// What the arguments of an application's executable are read as.
+/// The root command of an application's executable.
 struct Root<System: Application>: AsyncParsableCommand {
   static var configuration: CommandConfiguration {
     CommandConfiguration(
@@ -71,7 +71,7 @@ private struct Dev<System: Application>: AsyncParsableCommand {
       func setIfUnset(_ name: String, _ value: String) {
         if (variables[name] ?? variables[name + "_FILE"] ?? "").isEmpty { variables[name] = value }
       }
-      // One process, so that nobody else need know it.
+      // There is only one process, so no other process needs the key.
       setIfUnset("CONSISTENCY_TOKEN_KEY", UUID().uuidString)
       setIfUnset("AUTH", "off")
       variables["EVENT_FEED"] = "postgres"

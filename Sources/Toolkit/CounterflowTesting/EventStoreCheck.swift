@@ -2,7 +2,7 @@ public import EventSourcing
 internal import FoundationEssentials
 public import Testing
 
-/// What every event store must do: one of the checks that it has to pass.
+/// One of the checks that every event store must pass.
 ///
 ///     @Test("behaves as a store does", arguments: EventStoreCheck.all)
 ///     func conforms(check: EventStoreCheck) async throws { try await check(MyStore()) }
@@ -10,8 +10,8 @@ public struct EventStoreCheck: Sendable, CustomTestStringConvertible {
   public let testDescription: String
   private let body: @Sendable (any EventStore) async throws -> Void
 
-  /// Records what is wrong as issues of the test that is running.
-  /// - Parameter store: empty, and of nobody else.
+  /// Runs the check. Failures are issues of the running test.
+  /// - Parameter store: An empty store that nothing else uses.
   public func callAsFunction(_ store: any EventStore) async throws { try await body(store) }
 
   public static let all = [
@@ -30,7 +30,7 @@ public struct EventStoreCheck: Sendable, CustomTestStringConvertible {
   ]
 }
 
-/// An event that says nothing.
+/// Returns an event whose type and content do not matter.
 func event(_ stream: StreamID, _ data: String = "{}") -> NewEvent {
   NewEvent(
     stream: stream, id: .v7(), type: "Happened", schemaVersion: 1, data: Array(data.utf8),
@@ -141,7 +141,7 @@ private let b = StreamID(rawValue: "thing-b")
   let partition = try #require(Partitioning(count: 1)).partitions[0]
   let empty = try await store.page(of: partition, from: Position(1), categories: [], limit: PageLimit(events: 9))
   #expect(empty == PartitionPage(events: [], isLast: true))
-  // Categories a b a b …, each event of 100 bytes and a little.
+  // Categories a b a b …; each event has 100 bytes of data, and a few of metadata.
   let data = "\"\(String(repeating: "x", count: 98))\""
   for n in 1...12 {
     let stream = StreamID(rawValue: "\(n.isMultiple(of: 2) ? "b" : "a")-\(n)")
@@ -181,7 +181,7 @@ private let b = StreamID(rawValue: "thing-b")
       }
     }
     group.addTask {
-      // What a reader has seen never changes below it: positions come densely.
+      // Positions are dense, so no event appears below one that a reader has seen.
       var seen: Int64 = 0
       while seen < 300 {
         for event in try await store.events(after: Position(seen), limit: 1000) {

@@ -2,34 +2,35 @@ public import EventSourcing
 internal import FoundationEssentials
 internal import JSON
 
-/// Something is otherwise than a test expects.
+/// A result that a test does not expect.
 public struct Mismatch: Error, CustomStringConvertible {
   public let description: String
 }
 
-/// What has happened before a command or a query: the start of a test, without servers and clocks.
+/// The events before a command or a query: the start of a test without servers and clocks.
 ///
 ///     try given(Account.self, .opened(owner: "Ada"), .deposited(amount: 5))
 ///       .when(Withdraw(amount: 3))
 ///       .then(Account.self, .withdrawn(amount: 3))
 ///
-/// Events are written and read as the store's are, so that what cannot be stored fails here.
+/// Events are encoded and decoded as in the store, so an event that cannot be stored fails here.
 /// - Parameters:
-///   - id: of the stream.
-///   - events: of the stream, in order, from the first one on.
-/// - Throws: what encoding them throws, and `EventDecodingError`.
+///   - id: The id of the stream.
+///   - events: The events of the stream, in order, from the first one.
+/// - Throws: The errors of encoding them, and `EventDecodingError`.
 public func given<State: Aggregate>(_: State.Type, id: String = "1", _ events: State.Event...) throws -> Given {
   try Given().adding(State.self, id, events)
 }
 
-/// Nothing has happened.
+/// The start of a test without any events.
 public func givenNothing() -> Given { Given() }
 
 public struct Given: Sendable {
-  /// In the order of their positions, which are dense, and a second apart.
+  /// In the order of their positions. Positions are dense, and the times are one second apart.
   public private(set) var events: [RecordedEvent] = []
 
-  /// - Throws: what encoding them throws, and `EventDecodingError`.
+  /// Adds events of a stream.
+  /// - Throws: The errors of encoding them, and `EventDecodingError`.
   public func and<State: Aggregate>(_: State.Type, id: String = "1", _ events: State.Event...) throws -> Given {
     try adding(State.self, id, events)
   }
@@ -46,21 +47,21 @@ public struct Given: Sendable {
       position: Position(Int64(events.count) + 1), stream: stream,
       version: Version(Int64(events.count { $0.stream == stream }) + 1), hash: stream.hash, id: new.id, type: new.type,
       schemaVersion: new.schemaVersion, data: new.data, metadata: new.metadata,
-      // From 2026-01-01T00:00:01Z on.
+      // The first event is from 2026-01-01T00:00:01Z.
       recordedAt: Timestamp(microsecondsSince1970: (1_767_225_601 + Int64(events.count)) * 1_000_000))
     _ = try Event(recorded)
     return recorded
   }
 
-  /// Decides a command for one stream.
-  /// - Throws: as the other one does.
+  /// Decides a command on one stream.
+  /// - Throws: The same errors as for other commands.
   public func when<C: StreamCommand>(_ command: C, id: String = "1") throws -> Outcome {
     try when(Addressed(command, to: id))
   }
 
   /// Decides a command.
-  /// - Throws: `UndeclaredStream` for a command that uses a stream which is not among its `streams`; `Mismatch` for one that has
-  ///   none; what encoding its events throws.
+  /// - Throws: `UndeclaredStream` if it uses a stream that is not among its `streams`; `Mismatch` if it names no
+  ///   stream; the errors of encoding its events.
   public func when(_ command: some Command) throws -> Outcome {
     guard !command.streams.isEmpty else { throw Mismatch(description: "\(type(of: command)) names no stream") }
     guard command.streams.allSatisfy(\.isValid) else { return Outcome(events: [], after: self, rejection: .invalidID) }
@@ -81,16 +82,16 @@ public struct Given: Sendable {
   }
 }
 
-/// What a command came to.
+/// The outcome of a command.
 public struct Outcome: Sendable {
-  /// In order; none where it was rejected, or nothing was to be done.
+  /// The events of the command, in order. Empty if it was rejected or had nothing to do.
   public let events: [RecordedEvent]
-  /// What has happened then, these events with it.
+  /// All events so far, including those of the command.
   public let after: Given
   public let rejection: Rejection?
 
-  /// These events, in this order, and no others in this stream.
-  /// - Throws: `Mismatch` for anything else.
+  /// Checks that the command added exactly these events to the stream, in this order.
+  /// - Throws: `Mismatch` otherwise.
   @discardableResult
   public func then<State: Aggregate>(_: State.Type, id: String = "1", _ expected: State.Event...) throws -> Outcome {
     let stream = State.stream(id)
@@ -104,13 +105,13 @@ public struct Outcome: Sendable {
     return self
   }
 
-  /// Nothing was to be done.
-  /// - Throws: `Mismatch` for anything else.
+  /// Checks that the command had nothing to do.
+  /// - Throws: `Mismatch` otherwise.
   public func thenNothing() throws { try check(rejection == nil && events.isEmpty, "nothing") }
 
-  /// It was rejected.
-  /// - Parameter code: of the rejection.
-  /// - Throws: `Mismatch` for anything else.
+  /// Checks that the command was rejected.
+  /// - Parameter code: The code of the rejection.
+  /// - Throws: `Mismatch` otherwise.
   public func thenRejected(_ code: String) throws { try check(rejection?.code == code, "the rejection \(code)") }
 
   private func check(_ holds: Bool, _ expected: String) throws {

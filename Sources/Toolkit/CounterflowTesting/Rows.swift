@@ -3,15 +3,16 @@ internal import JSON
 public import Projections
 
 extension Given {
-  /// The rows that a read model has then, and their totals.
+  /// Returns a read model's rows after these events, with their totals.
   ///
-  ///     let rows = try given(Account.self, id: "ada", .opened(owner: "Ada"), .deposited(amount: 5)).rows(of: Balances())
+  ///     let rows = try given(Account.self, id: "ada", .opened(owner: "Ada"), .deposited(amount: 5))
+  ///       .rows(of: Balances())
   ///     #expect(rows["ada"]?.balance == 5)
   ///     #expect(rows.totals("balance_owners") == [["Ada"]: [1, 5]])
   ///
-  /// Folded twice: from one event after the other, and from all at once. What differs is an error, since the engine does either;
-  /// so is a row that is not read as it was written.
-  /// - Throws: `ProjectionFault` for what would park the event's stream; `Mismatch`.
+  /// Rows are folded twice: event by event, and from all events at once. A difference is an error, because the engine
+  /// does both. It is also an error if a row differs after encoding and decoding.
+  /// - Throws: `ProjectionFault` if an event would park its stream; `Mismatch`.
   public func rows<Model: ReadModel>(of model: Model) throws -> Rows<Model> {
     let own = events.filter { event in model.sources.contains { $0.category == event.stream.category } }
     var (single, whole) = (FoldedRows<Model>(), FoldedRows<Model>())
@@ -37,7 +38,7 @@ extension Given {
   }
 }
 
-/// What a read model's rows are after some events.
+/// The rows of a read model after some events.
 public struct Rows<Model: ReadModel>: Sendable {
   fileprivate let folded: FoldedRows<Model>
   private var totalled: [String: [[String]: [Int64]]] = [:]
@@ -58,15 +59,16 @@ public struct Rows<Model: ReadModel>: Sendable {
     }
   }
 
-  /// Sorted.
+  /// The keys of all rows, sorted.
   public var keys: [String] { folded.keys.map(\.text).sorted() }
 
   public subscript(key: String) -> Model.Row? { folded[key] }
 
-  /// A row as it is answered; nil where there is none.
+  /// Returns a row as the JSON of a query's answer; nil if there is no such row.
   public func document(_ key: String) throws -> String? { try folded[key].map { try text($0, Model.self) } }
 
-  /// A table of totals: by what its groups are formed by, as text, the sums in their order.
+  /// Returns the sums of a table of totals, by group. The group's values are text; the sums are in the order of their
+  /// declaration.
   public func totals(_ table: String) -> [[String]: [Int64]] { totalled["read_models.\(table)"] ?? [:] }
 }
 

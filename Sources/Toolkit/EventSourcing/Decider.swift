@@ -2,29 +2,30 @@ public import Failures
 public import FoundationEssentials
 internal import JSON
 
-/// The state that a stream's events add up to, as far as decisions need it.
+/// The state of one stream, folded from its events. It holds only what decisions need.
 public protocol Aggregate: Sendable {
   associatedtype Event: DomainEvent
 
-  /// The first part of the streams' names.
+  /// The first part of the streams' names, before the first `-`.
   static var category: String { get }
 
   /// The state before the first event.
   init()
 
-  /// Folds one event in. It does not fail: what has happened, has happened.
+  /// Applies one event to the state. It cannot fail, because the event has already happened.
   mutating func apply(_ event: Event)
 
-  /// Bytes that the state takes in memory, roughly: bounds the cache. Override it where the state holds
-  /// texts or collections.
+  /// The approximate size of the state in memory, in bytes. It bounds the cache. Override it where the state holds
+  /// strings or collections.
   var footprint: Int { get }
 }
 
 extension Aggregate {
-  /// - Parameter id: what cannot be one gives a stream that no command may use.
+  /// Returns the aggregate's stream with this id.
+  /// - Parameter id: An invalid id gives a stream that no command may use.
   public static func stream(_ id: String) -> StreamID {
     guard !StreamID.isValid(category: category, id: id) else { return StreamID(category: category, id: id) }
-    // A category that cannot be one is said at the start, where it is known; here it must not end the process.
+    // The application reports an invalid category at startup. Here it must not end the process.
     let possible = category.isEmpty ? "none" : category.prefix(50).replacing("-", with: "_")
     return StreamID(rawValue: "\(possible)-\(Unicode.Scalar(noID))")
   }
@@ -34,13 +35,14 @@ extension Aggregate {
   mutating func apply(recorded: RecordedEvent) throws(EventDecodingError) { apply(try Event(recorded)) }
 }
 
-/// Stands for an id that cannot be one, and is none itself: a control character.
+/// Replaces an invalid id. It is a control character, so it is never a valid id itself.
 private let noID: UInt8 = 1
 
 /// A stream that a command reads or writes, and the aggregate that folds it.
 public struct AggregateReference: Sendable {
   public let stream: StreamID
-  /// The stream is expected not to be there, so that it need not be looked up; the guard proves it.
+  /// Whether the command expects that the stream does not exist yet. The stream is then not loaded; its expected
+  /// version of 0 proves the expectation.
   public let isExpectedNew: Bool
   let type: any Aggregate.Type
 
@@ -50,31 +52,32 @@ public struct AggregateReference: Sendable {
     self.type = type
   }
 
-  /// Whether the id that it was made of can be one.
+  /// Whether the id and the category are valid.
   public var isValid: Bool { stream.rawValue.utf8.last != noID }
 
-  /// nil for an aggregate without snapshots.
+  /// The aggregate's snapshot policy; nil if it has no snapshots.
   public var snapshotPolicy: SnapshotPolicy? { (type as? any SnapshottingAggregate.Type)?.snapshotPolicy }
 }
 
-/// A stream's folded state, and up to where it goes.
+/// A stream's folded state, and the version of its last event.
 public struct StreamState: Sendable {
   public private(set) var state: any Aggregate
   public private(set) var version: Version
   /// The position and id of the stream's last event.
   public private(set) var position: Position
   public private(set) var eventID: UUID?
-  /// The version of the newest snapshot that is known of.
+  /// The version of the newest known snapshot.
   public private(set) var snapshotVersion: Version
 
   public var cursor: StreamCursor { StreamCursor(version: version, position: position) }
 
-  /// The state of a stream that is not there.
+  /// Creates the state of a stream that does not exist.
   public init(new reference: AggregateReference) {
     (state, version, position, snapshotVersion) = (reference.type.init(), .none, .start, .none)
   }
 
-  /// - Throws: `EventDecodingError` for a snapshot that this build cannot read: fold the events instead.
+  /// Creates the state that a snapshot holds.
+  /// - Throws: `EventDecodingError` if this build cannot read the snapshot. Fold the events instead.
   public init(_ snapshot: Snapshot, of reference: AggregateReference) throws(EventDecodingError) {
     guard let type = reference.type as? any SnapshottingAggregate.Type else {
       throw .malformed("\(reference.type) has no snapshots")
@@ -84,7 +87,8 @@ public struct StreamState: Sendable {
     snapshotVersion = snapshot.version
   }
 
-  /// - Throws: `EventDecodingError` for an event that this build cannot read.
+  /// Applies recorded events, in order.
+  /// - Throws: `EventDecodingError` if this build cannot read an event.
   public mutating func apply(_ events: some Sequence<RecordedEvent>) throws(EventDecodingError) {
     for event in events {
       try state.apply(recorded: event)
@@ -92,7 +96,8 @@ public struct StreamState: Sendable {
     }
   }
 
-  /// - Returns: false when another aggregate folds this stream; nothing is changed then.
+  /// Applies an event that a command emitted.
+  /// - Returns: False if another aggregate folds this stream; then nothing changes.
   mutating func apply<State: Aggregate>(_ event: State.Event, as _: State.Type) -> Bool {
     guard var typed = state as? State else { return false }
     typed.apply(event)
@@ -101,13 +106,13 @@ public struct StreamState: Sendable {
     return true
   }
 
-  /// Where the events that were decided have come to stand.
+  /// Sets the position and id of the last event, which are known after the append.
   public mutating func moved(to position: Position, _ eventID: UUID) {
     (self.position, self.eventID) = (position, eventID)
   }
 
-  /// A snapshot, once one is due; it counts as taken then.
-  /// - Throws: where the state cannot be encoded.
+  /// Returns a snapshot if one is due, and counts it as taken.
+  /// - Throws: An error if the state cannot be encoded.
   public mutating func dueSnapshot(_ stream: StreamID) throws -> Snapshot? {
     guard let aggregate = state as? any SnapshottingAggregate, let eventID else { return nil }
     let policy = type(of: aggregate).snapshotPolicy
@@ -121,16 +126,17 @@ public struct StreamState: Sendable {
   }
 }
 
-/// What a command wants done, decided on the state of the streams that it names.
+/// A request to change something, decided on the state of the streams that it names.
 public protocol Command: Sendable {
-  /// For metrics, logs and traces: the type's name, if you do not say.
+  /// The name in metrics, logs and traces. The default is the name of the type.
   static var name: String { get }
 
-  /// Every stream that `decide` reads or writes; at least one. A command that uses another one fails, by itself.
+  /// Every stream that `decide` reads or writes; at least one. If a command uses another stream, that command alone
+  /// fails.
   var streams: [AggregateReference] { get }
 
-  /// Emits events, or none where nothing is to be done, or throws: pure, and quick. It may be called
-  /// several times, each time with newer state.
+  /// Emits events, or none if there is nothing to do, or throws. It must be pure and fast. It may be called several
+  /// times, each time with newer state.
   func decide(_ decision: inout Decision) throws(Rejection)
 }
 
@@ -138,9 +144,9 @@ extension Command {
   public static var name: String { String(describing: Self.self) }
 }
 
-/// What a command sees while it decides, and the events that it emits.
+/// The state that a command sees while it decides, and the events that it emits.
 public struct Decision: Sendable {
-  /// An emitted event with its stream.
+  /// An emitted event and its stream.
   public struct Emitted: Sendable {
     public let stream: StreamID
     public let event: any DomainEvent
@@ -148,20 +154,20 @@ public struct Decision: Sendable {
 
   public private(set) var states: [StreamID: StreamState]
   public private(set) var emitted: [Emitted] = []
-  /// The first stream that the command used without naming it: whatever it decided is void then.
+  /// The first stream that the command used without naming it, if any. The whole decision is then void.
   public private(set) var misuse: UndeclaredStream?
 
   public init(states: [StreamID: StreamState]) { self.states = states }
 
-  /// The state of one of the command's streams, what it has emitted so far included; of any other stream the state before
-  /// the first event, which makes the whole decision void.
+  /// Returns the state of one of the command's streams, including the events emitted so far. For any other stream it
+  /// returns the initial state and makes the whole decision void.
   public mutating func state<State: Aggregate>(_: State.Type, _ id: String) -> State {
     if let state = states[State.stream(id)]?.state as? State { return state }
     misused(State.self, id)
     return State()
   }
 
-  /// Emits an event to one of the command's streams; to any other stream it makes the whole decision void.
+  /// Emits an event to one of the command's streams. For any other stream it makes the whole decision void.
   public mutating func emit<State: Aggregate>(_ event: State.Event, to type: State.Type, _ id: String) {
     let stream = State.stream(id)
     guard states[stream]?.apply(event, as: type) == true else { return misused(type, id) }
@@ -173,7 +179,7 @@ public struct Decision: Sendable {
   }
 }
 
-/// A command used a stream that is not among its `streams`, or is there as another aggregate.
+/// A command used a stream that is not among its `streams`, or is there with another aggregate.
 public struct UndeclaredStream: ClassifiedError, Hashable, CustomStringConvertible {
   public let stream: StreamID
   public let aggregate: String
@@ -182,25 +188,27 @@ public struct UndeclaredStream: ClassifiedError, Hashable, CustomStringConvertib
   public var description: String { "\(stream) is not among the command's streams as \(aggregate): add it to them" }
 }
 
-/// A command on one stream: most are.
+/// A command on one stream. Most commands are of this kind.
 ///
 ///     struct Withdraw: StreamCommand, Codable {
 ///       var amount: Int64
 ///
 ///       func decide(_ account: Account) throws(Rejection) -> [AccountEvent] {
-///         guard amount <= account.balance else { throw Rejection("overdrawn", title: "Too little money", detail: "…") }
+///         guard amount <= account.balance else {
+///           throw Rejection("overdrawn", title: "Too little money", detail: "…")
+///         }
 ///         return [.withdrawn(amount: amount)]
 ///       }
 ///     }
 public protocol StreamCommand: Sendable {
   associatedtype State: Aggregate
 
-  /// The events that it comes to, none where nothing is to be done, or throws: pure, and quick. It may be called several times,
-  /// each time with newer state.
+  /// Returns the events to append, or none if there is nothing to do, or throws. It must be pure and fast. It may be
+  /// called several times, each time with newer state.
   func decide(_ state: State) throws(Rejection) -> [State.Event]
 }
 
-/// A command on one stream, with the stream that it is for.
+/// A `StreamCommand` and the id of its stream.
 public struct Addressed<Wrapped: StreamCommand>: Command {
   public static var name: String { String(describing: Wrapped.self) }
 
@@ -208,7 +216,8 @@ public struct Addressed<Wrapped: StreamCommand>: Command {
   private let id: String
   private let isExpectedNew: Bool
 
-  /// - Parameter isExpectedNew: the stream is expected not to be there, so that it need not be looked up.
+  /// - Parameter isExpectedNew: Whether the command expects that the stream does not exist yet. The stream is then not
+  ///   loaded.
   public init(_ command: Wrapped, to id: String, isExpectedNew: Bool = false) {
     (self.command, self.id, self.isExpectedNew) = (command, id, isExpectedNew)
   }

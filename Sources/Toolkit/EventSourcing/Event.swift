@@ -2,15 +2,15 @@ public import Failures
 public import FoundationEssentials
 public import JSON
 
-/// An event to be appended; the store gives it its version and position.
+/// An event to append. The store assigns its version and position.
 public struct NewEvent: Sendable, Hashable {
   public let stream: StreamID
   public let id: UUID
   public let type: String
   public let schemaVersion: Int
-  /// The event itself, a JSON object in UTF-8.
+  /// The event's data: a JSON object in UTF-8.
   public let data: [UInt8]
-  /// What surrounds it, a JSON object in UTF-8; see `EventMetadata`.
+  /// The event's metadata: a JSON object in UTF-8. See `EventMetadata`.
   public let metadata: [UInt8]
 
   public init(
@@ -25,7 +25,7 @@ public struct NewEvent: Sendable, Hashable {
   }
 }
 
-/// An event as it stands in the store.
+/// An event as it is stored.
 public struct RecordedEvent: Sendable, Hashable {
   public let position: Position
   public let stream: StreamID
@@ -36,7 +36,7 @@ public struct RecordedEvent: Sendable, Hashable {
   public let schemaVersion: Int
   public let data: [UInt8]
   public let metadata: [UInt8]
-  /// By the store's clock, and never earlier than the event before.
+  /// The time of the append by the store's clock. It is never earlier than that of the previous event.
   public let recordedAt: Timestamp
 
   public init(
@@ -56,15 +56,15 @@ public struct RecordedEvent: Sendable, Hashable {
   }
 }
 
-/// What is known about an event's origin.
+/// The origin of an event.
 public struct EventMetadata: Sendable, Hashable {
-  /// Ties together everything that one request of a client led to, over all systems.
+  /// Shared by everything that one request of a client led to, in all systems.
   public var correlationID: String
-  /// What directly led to the event: the idempotency key of its command.
+  /// The direct cause of the event: the idempotency key of its command.
   public var causationID: String
-  /// Who asked for it; nil for nobody that is known by name.
+  /// The authenticated caller; nil if there is none.
   public var actor: String?
-  /// W3C Trace Context, section 3.2.
+  /// The `traceparent` of W3C Trace Context, section 3.2.
   public var traceParent: String?
 
   public init(correlationID: String, causationID: String, actor: String? = nil, traceParent: String? = nil) {
@@ -86,14 +86,15 @@ public struct EventMetadata: Sendable, Hashable {
   }
 }
 
-/// A domain's events: a closed set, told apart by a stable wire name each.
+/// The events of a domain: a closed set, each with a stable wire name.
 ///
-/// An enum that is `Codable` needs nothing else. A case's wire name is its own or the raw value of its `CodingKeys`, and never
-/// changes once an event is stored; its data are its labels and values, or what its one value without a label is encoded as:
+/// A `Codable` enum needs no further code. The wire name of a case is its raw value in `CodingKeys`, or else the case's
+/// name. It must never change once such an event is stored. The data are the labels and values of the case. A case with
+/// one unlabelled value has the encoding of that value as its data:
 ///
 ///     enum AccountEvent: DomainEvent, Codable {
 ///       case opened(owner: String)                // AccountOpened, {"owner":"Ada"}
-///       case limitChanged(LimitChanged)           // AccountLimitChanged, and what LimitChanged is encoded as
+///       case limitChanged(LimitChanged)           // AccountLimitChanged, with the encoding of LimitChanged
 ///
 ///       enum CodingKeys: String, CodingKey {
 ///         case opened = "AccountOpened", limitChanged = "AccountLimitChanged"
@@ -101,13 +102,14 @@ public struct EventMetadata: Sendable, Hashable {
 ///     }
 public protocol DomainEvent: Sendable {
   /// Writes the event's data as a JSON object.
-  /// - Returns: its wire name, such as `OrderPlaced`.
+  /// - Returns: The wire name, such as `OrderPlaced`.
   func encode(into json: inout JSONWriter) throws -> String
-  /// - Parameter data: of the newest schema version.
-  /// - Returns: nil where there is no event of that name.
+  /// Reads an event from its wire name and data.
+  /// - Parameter data: The data in the newest schema version.
+  /// - Returns: The event; nil if there is no event with that name.
   static func decode(_ name: String, _ data: JSON) throws(EventDecodingError) -> Self?
 
-  /// How data of older schema versions becomes data of newer ones, a step each. The stored events stay as they are.
+  /// Each upcaster turns data of one schema version into the next. The stored events do not change.
   static var upcasters: [Upcaster] { get }
 }
 
@@ -119,10 +121,10 @@ extension DomainEvent where Self: Codable {
   }
 }
 
-/// One step from an event type's schema version to the next.
+/// Turns data of one schema version of an event type into the next version.
 public struct Upcaster: Sendable {
   public let type: String
-  /// The schema version that it takes; it gives the next.
+  /// The schema version of the input. The output has the next one.
   public let schemaVersion: Int
   let transform: @Sendable (JSON) throws(EventDecodingError) -> JSON
 
@@ -141,7 +143,7 @@ public enum EventDecodingError: ClassifiedError, Sendable, Hashable, CustomStrin
   case malformed(String)
   indirect case at(Position, EventDecodingError)
 
-  /// A type that is not known is no fault of the event's: another build knows it.
+  /// An unknown type does not mean that the event is wrong: another build knows the type.
   public var failureKind: FailureKind {
     switch self {
     case .unknownType: .programmingError
@@ -162,13 +164,14 @@ public enum EventDecodingError: ClassifiedError, Sendable, Hashable, CustomStrin
 extension DomainEvent {
   public static var upcasters: [Upcaster] { [] }
 
-  /// Of what is stored from now on: one more than the newest that an upcaster takes.
+  /// The schema version for new events: one more than the newest version that an upcaster reads.
   static func schemaVersion(of name: String) -> Int {
     upcasters.reduce(1) { $1.type == name ? max($0, $1.schemaVersion + 1) : $0 }
   }
 
-  /// - Throws: `EventDecodingError.at`, with the position: when the type or version is unknown or the data are not as they
-  ///   should be. Such an event is never skipped.
+  /// Decodes a recorded event, after upcasting its data to the newest schema version.
+  /// - Throws: `EventDecodingError.at`, with the position, if the type or version is unknown or the data are malformed.
+  ///   Never skip such an event.
   public init(_ recorded: RecordedEvent) throws(EventDecodingError) {
     do throws(EventDecodingError) {
       var data: JSON
@@ -186,7 +189,8 @@ extension DomainEvent {
     }
   }
 
-  /// - Throws: what `encode` throws, and `EncodingError`.
+  /// Encodes the event for a stream.
+  /// - Throws: The errors of `encode`, and `EncodingError`.
   public func new(in stream: StreamID, id: UUID, metadata: [UInt8]) throws -> NewEvent {
     var json = JSONWriter()
     let name = try encode(into: &json)

@@ -1,16 +1,16 @@
 public import Failures
 public import FoundationEssentials
 
-/// Names one request of one caller, so that it takes effect once however often it is sent.
+/// Identifies one request of one caller, so that it takes effect once even if the client sends it several times.
 public struct IdempotencyKey: Hashable, Sendable, CustomStringConvertible {
-  /// Bounds on the key, in bytes of UTF-8; a scope may have up to 255 and may be empty.
+  /// The allowed length of a key, in bytes of UTF-8. A scope has 0 to 255 bytes.
   public static let lengths = 1...255
 
-  /// Whose key it is: the same key of another caller is another key.
+  /// The caller. Two callers may use the same key for different requests.
   public let scope: String
   public let key: String
 
-  /// - Precondition: both are within their bounds; who takes keys from outside checks them first.
+  /// - Precondition: Both lengths are within their bounds. Check keys from outside first.
   public init(scope: String, key: String) {
     precondition(Self.lengths.contains(key.utf8.count) && scope.utf8.count <= 255, "a key has 1 to 255 bytes")
     self.scope = scope
@@ -20,15 +20,15 @@ public struct IdempotencyKey: Hashable, Sendable, CustomStringConvertible {
   public var description: String { key }
 }
 
-/// What a command is answered, in UTF-8; opaque to the store, which keeps it with the command's key.
+/// The response to a command, in UTF-8. The store keeps it with the command's key and does not interpret it.
 ///
-/// Where the response names a position that only the append decides, it holds `positionMark`, and `offset`
-/// says which of the batch's events is meant.
+/// If the response contains a position that is known only after the append, its text has `positionMark` in that place,
+/// and `offset` says which of the batch's events it belongs to.
 public struct ResponseTemplate: Sendable, Hashable {
   public static let positionMark: UInt8 = 1
 
   public let text: [UInt8]
-  /// Counted from 0 in the batch's events.
+  /// The index of that event in the batch, from 0.
   public let offset: Int?
 
   public init(_ text: [UInt8], offset: Int? = nil) {
@@ -36,8 +36,8 @@ public struct ResponseTemplate: Sendable, Hashable {
     self.offset = offset
   }
 
-  /// The response as it is stored and sent.
-  /// - Parameter first: the position of the batch's first event.
+  /// Returns the response as it is stored and sent.
+  /// - Parameter first: The position of the batch's first event.
   public func text(first: Position) -> [UInt8] {
     guard let offset else { return text }
     let position = Array(String(first.rawValue + Int64(offset)).utf8)
@@ -47,7 +47,7 @@ public struct ResponseTemplate: Sendable, Hashable {
   }
 }
 
-/// A response as it was stored, with the fingerprint of the request that it answered.
+/// A stored response, with the fingerprint of its request.
 public struct StoredResponse: Sendable, Hashable {
   public let fingerprint: UUID
   public let text: [UInt8]
@@ -58,17 +58,17 @@ public struct StoredResponse: Sendable, Hashable {
   }
 }
 
-/// Commands and their events, to be appended in one atomic step if every stream has its expected version.
+/// Commands and their events, to append in one atomic step if every stream has its expected version.
 public struct AppendBatch: Sendable {
   public struct Command: Sendable {
     public let key: IdempotencyKey
-    /// Whether no client has chosen the key: it need not be kept for long.
+    /// Whether the service made the key because the client sent none. Such a key may be removed early.
     public let isKeyGenerated: Bool
-    /// Of the request: what is sent again with the same key has the same.
+    /// The fingerprint of the request. A repeated request has the same key and the same fingerprint.
     public let fingerprint: UUID
-    /// How many of the batch's events are its own.
+    /// The number of the batch's events that belong to this command.
     public let eventCount: Int
-    /// Stored with the key; nil for a rejection, of which nothing is stored.
+    /// Stored with the key; nil for a rejection, which is not stored.
     public let response: ResponseTemplate?
 
     public init(
@@ -82,14 +82,14 @@ public struct AppendBatch: Sendable {
     }
   }
 
-  /// Streams that the decisions read, and the version that each had then; `Version.none` for a stream
-  /// that was not there. A stream that is written without an expected version takes the events at any version.
+  /// The streams that the decisions read, with their versions at that time; `Version.none` for a stream that did not
+  /// exist. A written stream without an expected version takes its events at any version.
   public var expectedVersions: [StreamID: Version]
-  /// The history id of the history that it was decided on; nil where it was decided on none.
+  /// The id of the history that the batch was decided on; nil if none was known.
   public var historyID: UUID?
-  /// In the order in which they take their positions. A stream may occur several times.
+  /// The events in the order of their positions. A stream may occur several times.
   public var events: [NewEvent]
-  /// No key occurs twice.
+  /// The commands, each with a different key.
   public var commands: [Command]
 
   public init(expectedVersions: [StreamID: Version], events: [NewEvent], commands: [Command] = []) {
@@ -100,31 +100,31 @@ public struct AppendBatch: Sendable {
 }
 
 public enum AppendResult: Sendable, Equatable {
-  /// Durable. The events have the positions from `first` on, in order; for a batch without events
-  /// `first` is the position that the next event will have. `repeats` are commands without events whose
-  /// keys were known, by their index: they have been answered before. When others hold
-  /// the contention lock of streams that were written, these are `contended`: a replica that takes none may starve them.
+  /// The batch is durable. Its events have consecutive positions from `first` on. For a batch without events, `first`
+  /// is the position of the next event. `repeats` maps the indexes of commands without events, if their keys were
+  /// already known, to the stored responses. `contended`: the written streams whose contention locks other replicas
+  /// hold. Those replicas may starve if this one takes no locks.
   case appended(
     first: Position, recordedAt: Timestamp, repeats: [Int: StoredResponse] = [:], contended: Set<StreamID> = [])
-  /// Nothing was appended: these streams have other versions than expected, or commands with
-  /// events have been answered before.
+  /// Nothing was appended. `conflicts` maps each stream with another version than expected to its version. `repeats`
+  /// maps the indexes of commands whose keys were already known to the stored responses.
   case notAppended(conflicts: [StreamID: Version], repeats: [Int: StoredResponse] = [:])
-  /// Nothing was appended: the store was restored and begins another history than the batch is of, which it names
-  /// as `knownHistoryID` from now on. What was known of the old one is void. `afterLoss`: an earlier attempt
-  /// was lost, and may be part of the new one.
+  /// Nothing was appended: the store was restored, and now has another history than the batch was decided on.
+  /// `knownHistoryID` is the id of the new history; discard everything known of the old one. `afterLoss`: the outcome
+  /// of an earlier attempt is unknown, and its events may be part of the new history.
   case restored(afterLoss: Bool = false)
 }
 
 public enum EventStoreError: ClassifiedError, Sendable, CustomStringConvertible {
   /// The store could not be reached, or refused for now: nothing was appended.
   case unavailable(String)
-  /// The connection was lost in the middle: the batch may or may not have been appended, now or soon.
+  /// The connection was lost during the append: the batch may have been appended, may be appended soon, or not at all.
   case outcomeUnknown(String)
-  /// The store does not take one of the batch's values, and never will: nothing was appended.
+  /// The store can never accept one of the batch's values: nothing was appended.
   case refused(String)
-  /// The store is not the one it was, and nobody has said that this is meant: nothing was appended.
+  /// The store's history has changed, and no operator has confirmed the change: nothing was appended.
   case historyChanged(String)
-  /// The program or the store's schema is at fault: nothing was appended, and trying again does not help.
+  /// The program or the store's schema is wrong: nothing was appended, and a retry does not help.
   case failed(String)
 
   public var failureKind: FailureKind {
@@ -147,10 +147,10 @@ public enum EventStoreError: ClassifiedError, Sendable, CustomStringConvertible 
   }
 }
 
-/// Up to where a stream is known.
+/// How far a stream has been read.
 public struct StreamCursor: Sendable, Hashable {
   public let version: Version
-  /// Of the event with that version; `start` where it is not known. Spares a store to search for it.
+  /// The position of the event with that version; `start` if it is not known. It saves the store a search.
   public let position: Position
 
   public init(version: Version, position: Position = .start) {
@@ -159,7 +159,7 @@ public struct StreamCursor: Sendable, Hashable {
   }
 }
 
-/// The last event of a partition: `start` and nil where it has none.
+/// The last event of a partition. An empty partition has the position `start` and no event id.
 public struct PartitionHead: Sendable, Hashable {
   public let partition: Partition
   public let position: Position
@@ -172,11 +172,12 @@ public struct PartitionHead: Sendable, Hashable {
   }
 }
 
-/// Some consecutive events of one partition.
+/// A page of one partition's events, in order.
 public struct PartitionPage: Sendable, Hashable {
-  /// Those of the categories that were asked for, and whatever they are the first one and the last one.
+  /// The events of the requested categories, and the first and the last event of the page, whatever their categories.
   public let events: [RecordedEvent]
-  /// Whether there was nothing more behind them.
+  /// Whether the page reached the partition's end. It is false if the page ended at its limit, even if no event
+  /// follows.
   public let isLast: Bool
 
   public init(events: [RecordedEvent], isLast: Bool) {
@@ -185,8 +186,8 @@ public struct PartitionPage: Sendable, Hashable {
   }
 }
 
-/// Where a page ends: at so many events, wanted or not, or where those behind the first come to so many bytes of data
-/// and metadata, which the last one may pass.
+/// Where a page ends: after this many events of any category, or once the requested events after the first have this
+/// many bytes of data and metadata. The last event may exceed the bytes.
 public struct PageLimit: Sendable, Hashable {
   public let events: Int
   public let bytes: Int
@@ -199,53 +200,54 @@ public struct PageLimit: Sendable, Hashable {
 
 /// An append-only store of events with dense positions in commit order and optimistic concurrency.
 public protocol EventStore: Sendable {
-  /// The store's history id as it was last seen; nil before it was.
+  /// The store's history id as last seen; nil before the store was first seen.
   var knownHistoryID: UUID? { get }
 
+  /// Appends the whole batch, or nothing of it.
   func append(_ batch: AppendBatch) async throws(EventStoreError) -> AppendResult
 
-  /// Takes the contention locks of these streams, reads what is new in them, and appends what
-  /// `decide` makes of it; nil appends nothing. The locks are a hint that keeps replicas from deciding in
-  /// vain: expected versions are checked as ever.
+  /// Takes the contention locks of these streams, reads their new events, and appends the batch that `decide` returns.
+  /// If it returns nil, nothing is appended. The locks are a hint that keeps the other replicas from deciding in vain;
+  /// expected versions are checked as in `append`.
   /// - Parameters:
-  ///   - streams: up to where each is known.
-  ///   - limit: events read of each at most.
-  ///   - decide: called at most once.
+  ///   - streams: How far each stream has been read.
+  ///   - limit: The largest number of events to read from each stream.
+  ///   - decide: Called at most once.
   func appendHoldingLocks(
     refreshing streams: [StreamID: StreamCursor], limit: Int,
     _ decide: @escaping @Sendable ([StreamID: [RecordedEvent]]) -> AppendBatch?
   ) async throws(EventStoreError) -> AppendResult?
 
-  /// A stream's events after a version, in order, at most `limit`.
+  /// Returns a stream's events after a version, in order, at most `limit`.
   func events(in stream: StreamID, after version: Version, limit: Int) async throws(EventStoreError) -> [RecordedEvent]
 
-  /// The events of several streams after a version each, in order, at most `limit` of each; streams
-  /// without any are left out.
+  /// Returns the events of several streams, each after its version, in order, at most `limit` per stream. Streams
+  /// without such events are left out.
   func events(
     in streams: [StreamID: StreamCursor], limit: Int
   ) async throws(EventStoreError) -> [StreamID: [RecordedEvent]]
 
-  /// The newest snapshots of these streams in these schema versions, as far as there are any that the
-  /// events bear out.
+  /// Returns the newest snapshots of these streams in these schema versions. A snapshot is left out if the store does
+  /// not have its event.
   func snapshots(of streams: [StreamID: Int]) async throws(EventStoreError) -> [StreamID: Snapshot]
 
-  /// Keeps a snapshot, if it is newer than the one that is there.
+  /// Saves a snapshot if it is newer than the stored one.
   func save(_ snapshot: Snapshot) async throws(EventStoreError)
 
-  /// Events after a position, in order, at most `limit`.
+  /// Returns events after a position, in order, at most `limit`.
   func events(after position: Position, limit: Int) async throws(EventStoreError) -> [RecordedEvent]
 
-  /// A partition's events from a position on, that one included, in order.
+  /// Returns a partition's events from a position on, in order. The event at that position is included.
   func page(
     of partition: Partition, from position: Position, categories: Set<String>, limit: PageLimit
   ) async throws(EventStoreError) -> PartitionPage
 
-  /// The last position, `start` for an empty store.
+  /// Returns the last position; `start` for an empty store.
   func head() async throws(EventStoreError) -> Position
 
-  /// The last event of every partition, in the partitions' order.
+  /// Returns the last event of every partition, in the order of the partitions.
   func heads(of partitioning: Partitioning) async throws(EventStoreError) -> [PartitionHead]
 
-  /// Names this history: a store that was restored to an earlier time gets another.
+  /// Returns the id of the store's history. A store that is restored to an earlier time gets another one.
   func historyID() async throws(EventStoreError) -> UUID
 }

@@ -1,5 +1,5 @@
-/// A text that equals another one where their UTF-8 does, as in PostgreSQL and in hashes. To `String` an accented letter is the same
-/// in each of its spellings, so that two streams, or two rows, would be one.
+/// A text that equals another only if both have the same UTF-8, as in PostgreSQL and in hashes. `String` treats all
+/// Unicode spellings of an accented letter as equal, so two streams, or two rows, would become one.
 public struct ExactText: Hashable, Sendable, CustomStringConvertible {
   public let text: String
 
@@ -15,7 +15,7 @@ public struct ExactText: Hashable, Sendable, CustomStringConvertible {
 
   private func withBytes<Result>(_ body: (UnsafeBufferPointer<UInt8>) -> Result) -> Result {
     if let result = text.utf8.withContiguousStorageIfAvailable(body) { return result }
-    // One of another system's, which is copied.
+    // A bridged string has no contiguous UTF-8 and must be copied.
     var own = text
     return own.withUTF8(body)
   }

@@ -1,6 +1,6 @@
 public import FoundationEssentials
 
-/// An event store without durability: for tests of what is built on stores, and for trying things out.
+/// An event store in memory, without durability: for experiments, and for tests of code that uses a store.
 public actor InMemoryEventStore: EventStore {
   private var all: [RecordedEvent] = []
   private var streams: [StreamID: [RecordedEvent]] = [:]

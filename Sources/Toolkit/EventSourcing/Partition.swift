@@ -1,19 +1,19 @@
-/// How the read side divides streams among workers: by ranges of the stream's hash.
+/// How the read side divides streams among workers: by ranges of the streams' hashes.
 public struct Partitioning: Hashable, Sendable {
-  /// The store keeps an index of 64 buckets; fewer partitions take several each, more are not offered.
+  /// The store's index has 64 buckets. A partition is one or more whole buckets, so there are at most 64 partitions.
   public static let bucketCount = 64
   public static let allowed = [1, 2, 4, 8, 16, 32, 64]
 
   public let count: Int
 
-  /// - Parameter count: a power of two from 1 to 64; nil otherwise.
+  /// - Parameter count: A power of two from 1 to 64. Returns nil for any other number.
   public init?(count: Int) {
     guard Self.allowed.contains(count) else { return nil }
     self.count = count
   }
 
   public static let standard = Partitioning(count: 16)!
-  /// A partition for each bucket.
+  /// One partition for each bucket.
   public static let finest = Partitioning(count: bucketCount)!
 
   public var partitions: [Partition] { (0..<count).map { Partition(index: $0, partitioning: self) } }
@@ -25,7 +25,7 @@ public struct Partitioning: Hashable, Sendable {
   }
 }
 
-/// One of a partitioning's ranges, counted from 0. All events of a stream are in the same one.
+/// One range of a partitioning. Its index starts at 0. All events of a stream are in the same partition.
 public struct Partition: Hashable, Comparable, Sendable, CustomStringConvertible {
   public let index: Int
   public let partitioning: Partitioning
@@ -35,7 +35,7 @@ public struct Partition: Hashable, Comparable, Sendable, CustomStringConvertible
     self.partitioning = partitioning
   }
 
-  /// The store's index buckets (upper 6 bits of the hash) that make up this partition.
+  /// The store's index buckets (the upper 6 bits of the hash) in this partition.
   public var buckets: Range<Int> {
     let width = Partitioning.bucketCount / partitioning.count
     return index * width..<(index + 1) * width

@@ -1,8 +1,8 @@
-/// Why a command is not carried out: a rule of the domain's that it breaks, as a value. Nothing is stored.
+/// A command's refusal by a business rule. Nothing is stored.
 public struct Rejection: Error, Sendable, Hashable, CustomStringConvertible {
-  /// One thing that is wrong with a request, and where.
+  /// One mistake in a request, and where it is.
   public struct FieldError: Sendable, Hashable {
-    /// A JSON pointer (RFC 6901) into the request's body; empty for the whole.
+    /// A JSON pointer (RFC 6901) into the request's body; empty for the whole body.
     public let pointer: String
     /// What to change.
     public let detail: String
@@ -13,11 +13,12 @@ public struct Rejection: Error, Sendable, Hashable, CustomStringConvertible {
     }
   }
 
-  /// Stable: callers may switch on it. Lower-case words with `-` between, such as `order-not-paid`.
+  /// Stable, so that clients can switch on it: lower-case words with `-` between them, such as `order-not-paid`.
   public let code: String
-  /// As HTTP has it: 404 for what is not there, 409 for what its state does not allow, 422 for what is wrong with the request.
+  /// The HTTP status: 404 if something does not exist, 409 if its state does not allow the command, 422 if the request
+  /// is wrong.
   public let status: Int
-  /// The same for every rejection of this code.
+  /// The same for every rejection with this code.
   public let title: String
   /// What happened this time, and what to change.
   public let detail: String
@@ -37,12 +38,12 @@ public struct Rejection: Error, Sendable, Hashable, CustomStringConvertible {
     Rejection("not-found", status: 404, title: "Not found", detail: detail)
   }
 
-  /// One of the things that a command names has an id that cannot be one.
+  /// The rejection of a command that names an invalid id.
   public static let invalidID = Rejection(
     "invalid-id", status: 422, title: "An id is not valid",
     detail: "Ids have at least one character, no control characters, and are shorter than 250 bytes.")
 
-  /// What is wrong with a request, all of it.
+  /// Returns a rejection that lists all mistakes in a request.
   public static func invalidRequest(_ errors: [FieldError]) -> Rejection {
     let first = errors.first.map { "\($0.pointer.isEmpty ? "the body" : $0.pointer) \($0.detail)" } ?? ""
     let more = errors.count > 1 ? "; and \(errors.count - 1) more" : ""

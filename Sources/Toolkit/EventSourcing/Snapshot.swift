@@ -1,15 +1,15 @@
 public import FoundationEssentials
 
-/// A stream's folded state as of one of its events, so that loading the stream need not begin at its first.
+/// A stream's state at one version. Loading the stream starts from it instead of from the first event.
 public struct Snapshot: Sendable, Hashable {
   public let stream: StreamID
-  /// Of the fold and the state's form; see `SnapshotPolicy`.
+  /// The version of the fold and of the state's encoding. See `SnapshotPolicy`.
   public let schemaVersion: Int
   public let version: Version
-  /// The position and id of the event with that version: a snapshot counts only while that event is there.
+  /// The position and id of the event with that version. The snapshot is valid only while the store has that event.
   public let position: Position
   public let eventID: UUID
-  /// A JSON value in UTF-8.
+  /// The state: a JSON value in UTF-8.
   public let state: [UInt8]
 
   public init(
@@ -24,12 +24,12 @@ public struct Snapshot: Sendable, Hashable {
   }
 }
 
-/// When an aggregate's streams are kept as snapshots.
+/// When snapshots of an aggregate's streams are taken.
 public struct SnapshotPolicy: Sendable, Hashable {
-  /// Events after which the next snapshot is due.
+  /// The number of events after which the next snapshot is due.
   public let interval: Int
-  /// Raise it whenever `apply` or the snapshot's form changes: older snapshots are then left alone, and
-  /// states are folded anew from the events.
+  /// Increase it whenever `apply` or the state's encoding changes. Older snapshots are then ignored, and states are
+  /// folded from the events.
   public let schemaVersion: Int
 
   public init(every interval: Int, schemaVersion: Int) {
@@ -39,7 +39,7 @@ public struct SnapshotPolicy: Sendable, Hashable {
   }
 }
 
-/// An aggregate whose streams may grow to thousands of events. A snapshot is what it is encoded as.
+/// An aggregate whose streams may grow to thousands of events. Its encoding is the snapshot.
 public protocol SnapshottingAggregate: Aggregate, Codable {
   static var snapshotPolicy: SnapshotPolicy { get }
 }

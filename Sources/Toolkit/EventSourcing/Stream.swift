@@ -1,6 +1,6 @@
 /// The name of a stream: `category-id`, for instance `order-1042`.
 public struct StreamID: Hashable, Sendable, CustomStringConvertible {
-  /// Bounds on the name, in bytes of UTF-8, as the store has them too.
+  /// The allowed length of a name, in bytes of UTF-8. The store has the same bounds.
   public static let lengths = 3...255
 
   public let rawValue: String
@@ -8,24 +8,24 @@ public struct StreamID: Hashable, Sendable, CustomStringConvertible {
   public static func == (a: StreamID, b: StreamID) -> Bool { ExactText(a.rawValue) == ExactText(b.rawValue) }
   public func hash(into hasher: inout Hasher) { ExactText(rawValue).hash(into: &hasher) }
 
-  /// - Precondition: the category is not empty and holds no `-`, the id is not empty, and the name is
-  ///   within `lengths`; who takes ids from outside checks them first.
+  /// - Precondition: The category is not empty and contains no `-`. The id is not empty. The length of the name is
+  ///   within `lengths`. Check ids from outside with `isValid` first.
   public init(category: String, id: String) {
     precondition(!category.isEmpty && !category.contains("-") && !id.isEmpty, "not a stream: \(category)-\(id)")
     self.init(rawValue: "\(category)-\(id)")
   }
 
-  /// Whether a stream can be named so: for ids from outside.
+  /// Returns whether the category and the id make a valid name. Use it for ids from outside.
   public static func isValid(category: String, id: String) -> Bool {
     guard !category.isEmpty, !category.utf8.contains(UInt8(ascii: "-")), !id.isEmpty,
       lengths.contains(category.utf8.count + 1 + id.utf8.count)
     else { return false }
-    // Most are plain ASCII, for which nothing need be looked up.
+    // Most ids are plain ASCII, which needs no lookup of character properties.
     return id.utf8.allSatisfy { (0x20..<0x7F).contains($0) }
       || id.unicodeScalars.allSatisfy { $0.properties.generalCategory != .control }
   }
 
-  /// A name as it stands in the store.
+  /// Creates a stream's id from its whole name, as the store has it.
   public init(rawValue: String) {
     precondition(Self.lengths.contains(rawValue.utf8.count), "a stream's name has 3 to 255 bytes")
     self.rawValue = rawValue
@@ -36,12 +36,12 @@ public struct StreamID: Hashable, Sendable, CustomStringConvertible {
   private var separator: String.Index { rawValue.utf8.firstIndex(of: UInt8(ascii: "-")) ?? rawValue.endIndex }
   public var description: String { rawValue }
 
-  /// 16 bits that place the stream in a partition, stable for ever: FNV-1a of 64 bits over the name's
-  /// UTF-8 (offset 14695981039346656037, prime 1099511628211), mixed by the finalizer of MurmurHash3
-  /// (`fmix64`), of which the upper 16 bits count. FNV alone spreads poorly in its upper bits.
+  /// The 16 bits that assign the stream to a partition. They never change. FNV-1a of 64 bits over the name's UTF-8
+  /// (offset 14695981039346656037, prime 1099511628211) is mixed by the finalizer of MurmurHash3 (`fmix64`); these are
+  /// the upper 16 bits. FNV alone spreads its upper bits poorly.
   public var hash: UInt16 { UInt16(wideHash >> 48) }
 
-  /// The whole of the hash, of which `hash` is the upper 16 bits.
+  /// All 64 bits of the hash; `hash` is the upper 16 of them.
   public var wideHash: UInt64 {
     var hash: UInt64 = 0xcbf2_9ce4_8422_2325
     for byte in rawValue.utf8 { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01b3 }
@@ -51,8 +51,8 @@ public struct StreamID: Hashable, Sendable, CustomStringConvertible {
   }
 }
 
-/// The place of an event in the whole store: 1, 2, 3, … in commit order, without a gap. 0 stands before
-/// the first.
+/// An event's place in the whole store: 1, 2, 3, … in commit order, without gaps. 0 is the place before the first
+/// event.
 public struct Position: RawRepresentable, Hashable, Comparable, Sendable, CustomStringConvertible {
   public let rawValue: Int64
   public init(rawValue: Int64) { self.rawValue = rawValue }
@@ -63,8 +63,8 @@ public struct Position: RawRepresentable, Hashable, Comparable, Sendable, Custom
   public var description: String { String(rawValue) }
 }
 
-/// The place of an event in its stream, from 1, without a gap; also the number of events in a stream,
-/// so that 0 is the version of a stream that is not there.
+/// An event's place in its stream: 1, 2, 3, … without gaps. It is also the number of events in a stream: a stream that
+/// does not exist has version 0.
 public struct Version: RawRepresentable, Hashable, Comparable, Sendable, CustomStringConvertible {
   public let rawValue: Int64
   public init(rawValue: Int64) { self.rawValue = rawValue }

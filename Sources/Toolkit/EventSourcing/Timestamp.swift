@@ -1,8 +1,8 @@
 internal import FoundationEssentials
 
-/// An instant in whole microseconds, as PostgreSQL keeps it; text is RFC 3339 in UTC.
+/// An instant in whole microseconds, as in PostgreSQL. Its text is RFC 3339 in UTC.
 public struct Timestamp: Hashable, Comparable, Sendable, CustomStringConvertible {
-  /// 0001-01-01T00:00:00Z to 9999-12-31T23:59:59.999999Z: what RFC 3339 can write, less the year 0.
+  /// 0001-01-01T00:00:00Z to 9999-12-31T23:59:59.999999Z: what RFC 3339 can write, except the year 0.
   public static let range =
     Timestamp(
       microsecondsSince1970: -62_135_596_800_000_000)...Timestamp(
@@ -36,7 +36,7 @@ public struct Timestamp: Hashable, Comparable, Sendable, CustomStringConvertible
     }
   }
 
-  /// Digit by digit: read models write several times for each event.
+  /// Writes digit by digit, because read models write several timestamps for each event.
   private func text(decimals: Int) -> String {
     guard Self.range.contains(self) else { return distantText }
     let (days, time) = microsecondsSince1970.flooredDivision(by: 86_400_000_000)
@@ -60,7 +60,7 @@ public struct Timestamp: Hashable, Comparable, Sendable, CustomStringConvertible
     }
   }
 
-  /// Of an instant that RFC 3339 cannot write, for people to read.
+  /// The text of an instant outside `range`, for people to read.
   private var distantText: String {
     let (days, time) = microsecondsSince1970.flooredDivision(by: 86_400_000_000)
     let (year, month, day) = civil(fromDays: days)
@@ -86,8 +86,8 @@ public struct Timestamp: Hashable, Comparable, Sendable, CustomStringConvertible
     }
   }
 
-  /// Parses RFC 3339 (section 5.6) with any offset; decimals beyond the sixth are cut off. A leap
-  /// second is not an instant that PostgreSQL can keep, and is refused.
+  /// Parses RFC 3339 (section 5.6) with any offset. Decimals after the sixth are cut off. Returns nil for other text,
+  /// and for a leap second, which PostgreSQL cannot store.
   public init?(_ text: String) {
     var scanner = Scanner(bytes: Array(text.utf8))
     guard let year = scanner.digits(4), scanner.skip("-"), let month = scanner.digits(2), scanner.skip("-"),
@@ -148,7 +148,7 @@ private struct Scanner {
     return value
   }
 
-  /// Microseconds; 0 where there is no fraction, nil where it has no digit.
+  /// Returns microseconds: 0 if there is no fraction, nil if the fraction has no digit.
   mutating func fraction() -> Int64? {
     guard skip(".") else { return 0 }
     guard var value = digit() else { return nil }
@@ -175,8 +175,8 @@ private func daysInMonth(_ month: Int64, of year: Int64) -> Int64 {
   return month == 2 ? (isLeap ? 29 : 28) : [4, 6, 9, 11].contains(month) ? 30 : 31
 }
 
-// Days from and to the proleptic Gregorian calendar, counted in eras of 400 years that begin in March:
-// Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", 2013.
+// Conversion of days from and to the proleptic Gregorian calendar, in eras of 400 years that begin in March: Howard
+// Hinnant, "chrono-Compatible Low-Level Date Algorithms", 2013.
 extension Timestamp {
   fileprivate static func days(fromYear year: Int64, month: Int64, day: Int64) -> Int64 {
     let (era, yearOfEra) = (month <= 2 ? year - 1 : year).flooredDivision(by: 400)

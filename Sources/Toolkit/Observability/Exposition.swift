@@ -1,4 +1,4 @@
-/// What a process shows at `/metrics`, taken apart.
+/// The samples of a process's `/metrics`.
 public struct Exposition: Sendable {
   public struct Sample: Sendable {
     public let name: String
@@ -8,7 +8,7 @@ public struct Exposition: Sendable {
 
   public private(set) var samples: [Sample] = []
 
-  /// Lines that are no samples are left out.
+  /// Reads the text; lines that are not samples are skipped.
   public init(_ text: String) {
     for line in text.split(separator: "\n") where line.first != "#" {
       guard let space = line.lastIndex(of: " "), let value = Double(line[line.index(after: space)...]) else { continue }
@@ -22,8 +22,8 @@ public struct Exposition: Sendable {
 
   public init() {}
 
-  /// The sum over all samples of the name whose labels are as they should be.
-  /// - Returns: nil where there is none.
+  /// Returns the sum of all samples of that name whose labels `isWanted` accepts.
+  /// - Returns: nil if there is no such sample.
   public func sum(_ name: String, where isWanted: ([String: String]) -> Bool = { _ in true }) -> Double? {
     let wanted = samples.filter { $0.name == name && isWanted($0.labels) }.map(\.value)
     return wanted.isEmpty ? nil : wanted.reduce(0, +)

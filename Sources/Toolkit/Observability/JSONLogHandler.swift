@@ -2,8 +2,8 @@ internal import Foundation
 internal import JSON
 public import Logging
 
-/// Writes each log message as a line of JSON to standard error: `time`, `level`, `logger`, `message`, and the metadata's
-/// members beside them.
+/// Writes each log message to standard error as one line of JSON: `time`, `level`, `logger`, `message`, and the members
+/// of the metadata.
 public struct JSONLogHandler: LogHandler {
   public var logLevel = Logger.Level.info
   public var metadata: Logger.Metadata = [:]
@@ -11,7 +11,7 @@ public struct JSONLogHandler: LogHandler {
   private let label: String
   private let write: @Sendable ([UInt8]) -> Void
 
-  /// - Parameter write: takes a whole line.
+  /// - Parameter write: takes a whole line, with its newline.
   public init(
     label: String, metadataProvider: Logger.MetadataProvider? = nil,
     write: @escaping @Sendable ([UInt8]) -> Void = JSONLogHandler.writeToStandardError
@@ -53,7 +53,8 @@ public struct JSONLogHandler: LogHandler {
     }
   }
 
-  /// In one call, so that lines of several threads do not mix. Where it fails there is nowhere left to say so.
+  /// Writes a line in one call, so that lines of several threads do not mix. Ignores errors: there is nowhere left to
+  /// report them.
   public static func writeToStandardError(_ line: [UInt8]) {
     try? FileHandle.standardError.write(contentsOf: Data(line))
   }

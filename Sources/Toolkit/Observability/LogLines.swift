@@ -1,14 +1,14 @@
 internal import Foundation
 
-/// Where a `StreamLogHandler` writes its text to: one line an entry, to standard error. What would begin another line, or
-/// move a terminal's cursor, is written as an escape.
+/// The output of a `StreamLogHandler`: one line per entry, on standard error. Characters that would start another line,
+/// or move a terminal's cursor, are escaped.
 public struct LogLines: TextOutputStream, Sendable {
   private let write: @Sendable ([UInt8]) -> Void
 
-  /// - Parameter write: takes a whole line.
+  /// - Parameter write: takes a whole line, with its newline.
   public init(write: @escaping @Sendable ([UInt8]) -> Void = JSONLogHandler.writeToStandardError) { self.write = write }
 
-  /// - Parameter entry: a whole one, as the handler gives it.
+  /// - Parameter entry: a whole entry, as the handler passes it.
   public func write(_ entry: String) {
     var line: [UInt8] = []
     line.reserveCapacity(entry.utf8.count + 8)

@@ -1,6 +1,6 @@
 internal import Foundation
 
-/// What the system knows of this process, under the names that Prometheus' own libraries use.
+/// Statistics of this process from the operating system, under the names that Prometheus' own libraries use.
 public enum ProcessStatistics {
   public static let descriptions: [PrometheusMetrics.Description] = [
     .init("process_cpu_seconds_total", .counter, "User and system time of the processor."),
@@ -13,10 +13,10 @@ public enum ProcessStatistics {
   ]
 
   private static let started = Date().timeIntervalSince1970
-  /// Called once as the process starts.
+  /// Records the start time. The process calls this once when it starts.
   public static func begin() { _ = started }
 
-  /// As they are now, in Prometheus' text format. What the system does not tell is left out.
+  /// The current values in Prometheus' text format. A value that the system does not give is left out.
   public static var text: String {
     var values: [String: Double] = ["process_start_time_seconds": started]
     var usage = rusage()

@@ -1,15 +1,15 @@
 public import CoreMetrics
 internal import Synchronization
 
-/// Keeps what swift-metrics is told, for Prometheus to fetch: counters, gauges, and distributions as histograms.
+/// Keeps the metrics of swift-metrics for Prometheus to fetch: counters, gauges, and distributions as histograms.
 ///
-/// Every metric is called `counterflow_` and its label. A metric that is made again with the same label and dimensions is
-/// the same one.
+/// The name of a metric is `counterflow_` and its label. A metric that is made again with the same label and dimensions
+/// is the same one.
 public final class PrometheusMetrics: MetricsFactory {
-  /// What is known of metrics before any is made: their help, and the bounds of their histograms.
+  /// The name, kind and help text of a metric, known before the metric is made.
   public struct Description: Sendable, Hashable {
     public enum Kind: String, Sendable { case counter, gauge, histogram }
-    /// As a process shows it, `counterflow_` included.
+    /// The name at `/metrics`, including `counterflow_`.
     public let name: String
     public let kind: Kind
     public let help: String
@@ -19,11 +19,11 @@ public final class PrometheusMetrics: MetricsFactory {
     }
   }
 
-  /// Upper bounds in seconds, from half a millisecond to 30 seconds.
+  /// Upper bounds of durations in seconds, from half a millisecond to 30 seconds.
   static let durations = [
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30,
   ]
-  /// Upper bounds of sizes.
+  /// Upper bounds of other values.
   static let sizes: [Double] = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000]
   static let prefix = "counterflow_"
 
@@ -63,7 +63,7 @@ public final class PrometheusMetrics: MetricsFactory {
     series(label, dimensions, .histogram) { HistogramSeries(name: $0, labels: $1, bounds: Self.durations) }
   }
 
-  // What counts goes on from where it was, should it be made again; a gauge of what is gone says something wrong.
+  // Counters and histograms continue if they are made again. A gauge is removed, since its value would be stale.
   public func destroyCounter(_ handler: any CounterHandler) {}
   public func destroyFloatingPointCounter(_ handler: any FloatingPointCounterHandler) {}
   public func destroyTimer(_ handler: any TimerHandler) {}
@@ -89,7 +89,7 @@ public final class PrometheusMetrics: MetricsFactory {
   }
 
   // MARK: Text
-  /// Everything in Prometheus' text format 0.0.4, in the order of names.
+  /// All metrics in Prometheus' text format 0.0.4, sorted by name.
   public var text: String {
     let families = families.withLock { $0 }
     var text = ""

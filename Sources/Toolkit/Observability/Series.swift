@@ -1,7 +1,7 @@
 internal import CoreMetrics
 internal import Synchronization
 
-/// One line of values with its labels, or the lines of one histogram.
+/// One line of `/metrics`, or the lines of one histogram.
 protocol Series: Sendable {
   func write(to text: inout String)
 }
@@ -26,7 +26,7 @@ final class CounterSeries: Series, CounterHandler {
   func write(to text: inout String) { line(name, labels, count.load(ordering: .relaxed), to: &text) }
 }
 
-/// A value that goes up and down, or a count of parts.
+/// A gauge, or a counter of floating-point amounts.
 final class AmountSeries: Series, MeterHandler, RecorderHandler, FloatingPointCounterHandler {
   let name: String
   let labels: String
@@ -46,12 +46,12 @@ final class AmountSeries: Series, MeterHandler, RecorderHandler, FloatingPointCo
   }
 }
 
-/// How many values were at most as great as each bound.
+/// Counts how many values were up to each upper bound.
 final class HistogramSeries: Series, RecorderHandler, TimerHandler {
   private let name: String
   private let labels: String
   private let bounds: [Double]
-  /// One more than there are bounds, for what is beyond the last. Not cumulative here.
+  /// One for each bound, and one for larger values. `write` makes them cumulative.
   private let counts: [Cell]
   private let sum = Atomic<UInt64>(0)
 
@@ -88,7 +88,7 @@ final class HistogramSeries: Series, RecorderHandler, TimerHandler {
 }
 
 extension Atomic<UInt64> {
-  /// Adds to the number whose bits it holds.
+  /// Adds to the floating-point number whose bits are stored.
   fileprivate borrowing func add(_ amount: Double) {
     var old = load(ordering: .relaxed)
     while true {
@@ -101,7 +101,7 @@ extension Atomic<UInt64> {
 }
 
 extension Double {
-  /// Without a fraction where it has none; Prometheus' own names for what is no number.
+  /// The number without a fraction if it has none. NaN and infinities are written as Prometheus does.
   var plain: String {
     if isNaN { return "NaN" }
     if isInfinite { return self < 0 ? "-Inf" : "+Inf" }

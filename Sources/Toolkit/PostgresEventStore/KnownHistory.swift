@@ -4,12 +4,12 @@ public import FoundationEssentials
 public import Postgres
 internal import Synchronization
 
-/// What this process knows of the store's history, so that it notices when the store is another one.
+/// What this process knows of the store's history, so that it detects another one.
 ///
-/// A store that was restored to an earlier time would give the same positions to other events. It shows
-/// by a server that is not the one that the store was last declared to live on (looked at with every new
-/// connection), or by an event that was there and is gone (looked at with every append). Then nothing is
-/// appended until an operator has said what happened, which gives the store a new history id.
+/// A store that was restored to an earlier time would give the same positions to other events. Two checks detect this.
+/// On every new connection, the server must be the one on which the store was last declared to be. On every append, an
+/// event that was seen before must still be there. If a check fails, nothing is appended until an operator declares
+/// what happened (`declareRestored`). Usually this gives the store a new history id.
 final class KnownHistory: Sendable {
   struct Seen: Sendable {
     var historyID: UUID?
@@ -21,7 +21,7 @@ final class KnownHistory: Sendable {
 
   var seen: Seen { state.withLock { $0 } }
 
-  /// An append of this history was confirmed up to there.
+  /// Records that an event of this history was appended or read.
   func saw(_ position: Position, _ eventID: UUID, in historyID: UUID?) {
     state.withLock { state in
       guard state.historyID == historyID, position > state.position else { return }
@@ -29,8 +29,8 @@ final class KnownHistory: Sendable {
     }
   }
 
-  /// The store has this history id now.
-  /// - Returns: whether another was known before.
+  /// Records the history id of the store.
+  /// - Returns: whether another one was known before.
   func adopt(_ historyID: UUID) -> Bool {
     state.withLock { state in
       guard state.historyID != historyID else { return false }
@@ -40,14 +40,14 @@ final class KnownHistory: Sendable {
   }
 }
 
-/// The server is not the one that the store was declared to live on.
+/// The server is not the one on which the store was last declared to be.
 public struct ForeignServer: ClassifiedError, CustomStringConvertible {
   public let description: String
   public var failureKind: FailureKind { .historyChanged }
 }
 
 extension PostgresEventStore {
-  /// Refuses a connection to a server that the store has been moved to without a word.
+  /// Rejects a connection if the store has moved to another server and no operator has declared it.
   /// - Throws: `ForeignServer`, `PostgresError`.
   @Sendable public static func checkServer(_ connection: PostgresConnection) async throws {
     let rows: ResultSet
@@ -59,7 +59,7 @@ extension PostgresEventStore {
         """)
     } catch {
       guard error.isMissingSchema else { throw error }
-      // Not migrated yet, which the readiness says: there is no history to mistake.
+      // Not migrated yet, as the readiness check reports: there is no history to confuse.
       return
     }
     guard let row = rows.first else { throw ForeignServer(description: "event_store.identity is empty") }
@@ -73,17 +73,17 @@ extension PostgresEventStore {
     }
   }
 
-  /// Declares that a restore, or a failover, has ended and that the store may be used as it is.
+  /// Declares that a restore or a failover has ended, and that the store may be used as it is.
   ///
-  /// The store gets a new history id, by which everything that remembers a position of the old one
-  /// recognises that events may be gone; unless `losingNothing`, by which the caller vouches that every
+  /// The store gets a new history id, so that everything that remembers a position of the old history detects that
+  /// events may be missing. With `losingNothing` it keeps its history id. The caller then guarantees that every
   /// acknowledged event is there, as after a switch to a synchronous standby.
   /// - Returns: the history id and the head.
   public static func declareRestored(
     losingNothing: Bool, _ connection: PostgresConnection
   ) async throws -> (historyID: UUID, head: Position) {
     try await connection.transaction { connection in
-      // Behind every append that is under way.
+      // Waits for appends in progress.
       try connection.query("select pg_advisory_xact_lock(7310029201180266610)")
       let historyID = try connection.query(
         """

@@ -8,7 +8,7 @@ extension PostgresEventStore {
     return try await translating(isAppend: true) {
       let seen = try await seen()
       let query = try appendQuery(batch, seen)
-      // Never cancelled: past the time-out the connection is dropped, and the outcome unknown.
+      // Never cancelled: after the timeout the connection is dropped, and the outcome is unknown.
       let rows = try await pool.withConnection { try await $0.query(query, timeout: timeout, cancellable: false) }
       return try understand(rows, batch, seen)
     }
@@ -38,7 +38,7 @@ extension PostgresEventStore {
     }
   }
 
-  /// The history that the next append is made in: the store's, when none is known yet.
+  /// Returns the history of the next append. If none is known yet, reads the store's history id.
   private func seen() async throws -> KnownHistory.Seen {
     if history.seen.historyID == nil { _ = history.adopt(try await historyID()) }
     return history.seen
@@ -50,7 +50,7 @@ extension PostgresEventStore {
     }
     let (events, commands) = (batch.events, batch.commands)
     let locks = Self.contentionLocks(of: Self.continued(batch))
-    // What this process has seen since of another history says nothing about the one that the batch is of.
+    // Events that were seen in another history do not count for the batch's history.
     let seen = batch.historyID.map { $0 == seen.historyID ? seen : KnownHistory.Seen(historyID: $0) } ?? seen
     return """
       select first_position, recorded, history_id, history, conflict_streams, conflict_versions,
@@ -70,25 +70,28 @@ extension PostgresEventStore {
       """
   }
 
-  /// The streams that are written and were there before.
+  /// The streams that are written, except those that must be new.
   private static func continued(_ batch: AppendBatch) -> Set<StreamID> {
     Set(batch.events.map(\.stream)).filter { batch.expectedVersions[$0] != Version.none }
   }
 
-  /// Contention locks of one append, at most: each is an entry in PostgreSQL's shared table, which has room for some thousand.
+  /// The most contention locks of one append. Each is an entry in PostgreSQL's lock table, which has room for a few
+  /// thousand.
   private static var maximumContentionLocks: Int { 1_024 }
 
-  /// The contention locks of these streams, in the order in which they are taken. Of very many streams some go without one.
+  /// The contention locks of these streams, in the order in which they are taken. Beyond the maximum, streams have no
+  /// lock.
   private static func contentionLocks(of streams: some Sequence<StreamID>) -> [Int32] {
     Array(Set(streams.map(contentionLock)).sorted().prefix(maximumContentionLocks))
   }
 
-  /// So many that streams hardly ever share one: a stream that shares the lock of a busy one waits for it in vain (decision 2).
+  /// Has 32 bits, so that streams hardly ever share a lock. A stream that shares the lock of a busy one waits for it
+  /// needlessly (decision 2).
   package static func contentionLock(of stream: StreamID) -> Int32 {
     Int32(bitPattern: UInt32(truncatingIfNeeded: stream.wideHash >> 32))
   }
 
-  /// A response that cannot be read, as after a migration to another form, says nothing of what was stored.
+  /// If a response cannot be read, as after a migration to another form, the outcome is unknown.
   private func understand(_ rows: ResultSet, _ batch: AppendBatch, _ seen: KnownHistory.Seen) throws -> AppendResult {
     do { return try result(rows, batch, seen) } catch let error as PostgresError {
       throw EventStoreError.outcomeUnknown("the response to an append cannot be read: \(error)")
@@ -138,7 +141,7 @@ extension PostgresEventStore {
 }
 
 extension PostgresConnection {
-  /// Begins a transaction that holds the locks, and reads what is new in it: one round trip.
+  /// Begins a transaction, takes the locks and reads new events, in one round trip.
   fileprivate func takeContentionLocks(_ locks: [Int32], _ events: Query, timeout: Duration) throws -> ResultSet {
     let responses = try pipeline(
       ["begin", "select event_store.take_contention_locks(\(array: locks))", events], timeout: timeout)
@@ -146,7 +149,7 @@ extension PostgresConnection {
     return try responses[2].get()
   }
 
-  /// Appends and commits in one round trip: the append's lock is not held while the network is waited for.
+  /// Appends and commits in one round trip, so that the append does not hold its lock while it waits for the network.
   fileprivate func appendAndCommit(_ append: Query, timeout: Duration) throws -> ResultSet {
     let responses = try pipeline([append, "commit"], timeout: timeout)
     let rows = try responses[0].get()

@@ -42,9 +42,9 @@ extension PostgresEventStore {
     }
   }
 
-  /// Removes idempotency keys that are older than `age`, a day at least, in small steps.
-  /// - Parameter generated: only those that no client has chosen.
-  /// - Returns: how many were removed.
+  /// Removes idempotency keys that are older than `age`, in small steps. Keys of the last day always stay.
+  /// - Parameter generated: whether to remove only keys that no client has chosen.
+  /// - Returns: the number of removed keys.
   public func forgetKeys(olderThan age: Duration, generated: Bool = false) async throws(EventStoreError) -> Int {
     let function = generated ? "event_store.forget_generated_keys" : "event_store.forget_keys"
     var removed = 0

@@ -52,7 +52,7 @@ extension PostgresEventStore {
     try await translating {
       let historyID = history.seen.historyID
       let page = try Self.page(of: try await pool.query(query))
-      // What was shown to anyone must be there at the next append.
+      // The next append checks that the events returned here are still there.
       if let historyID, let last = page.events.max(by: { $0.position < $1.position }) {
         history.saw(last.position, last.id, in: historyID)
       }
@@ -62,7 +62,7 @@ extension PostgresEventStore {
 
   static func events(of rows: ResultSet) throws(PostgresError) -> [RecordedEvent] { try page(of: rows).events }
 
-  /// A row of nulls says that nothing follows.
+  /// A row of nulls says that no events follow.
   private static func page(of rows: ResultSet) throws(PostgresError) -> PartitionPage {
     var events: [RecordedEvent] = []
     events.reserveCapacity(rows.count)

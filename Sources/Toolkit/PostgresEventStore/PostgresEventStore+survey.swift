@@ -2,13 +2,14 @@ public import EventSourcing
 internal import FoundationEssentials
 internal import Postgres
 
-/// How many events a reader has not come to.
+/// The events that a reader has not processed yet.
 public struct Backlog: Sendable, Hashable {
-  /// Counted up to `Backlog.limit`.
+  /// The number of events, counted up to `Backlog.limit`.
   public let events: Int64
-  /// When the first of them was recorded; nil when there is none.
+  /// When the first of them was recorded; nil if there is none.
   public let since: Timestamp?
 
+  /// The most events that are counted.
   public static let limit: Int64 = 100_000
 
   public init(events: Int64, since: Timestamp?) {
@@ -17,19 +18,21 @@ public struct Backlog: Sendable, Hashable {
   }
 }
 
-/// Some events of a partition, so that others who have seen them can tell: their number, and the lower halves of their
-/// ids, xor-ed.
+/// A digest of the events of one partition in one block of positions. Equal digests show that two readers have the same
+/// events.
 public struct EventsDigest: Sendable, Hashable {
   public let partition: Int
   /// Positions divided by 65,536.
   public let block: Int64
+  /// The number of events.
   public let count: Int64
+  /// The lower halves of the events' ids, combined with xor.
   public let ids: Int64
 }
 
-// What people and checks ask about the store as a whole.
+// Queries about the store as a whole, for operators and checks.
 extension PostgresEventStore {
-  /// What comes after a position in each of these partitions.
+  /// Returns the backlog after a position in each of these partitions.
   public func backlogs(_ places: [(partition: Partition, after: Position)]) async throws(EventStoreError) -> [Backlog] {
     guard !places.isEmpty else { return [] }
     return try await translating {
@@ -56,7 +59,7 @@ extension PostgresEventStore {
     }
   }
 
-  /// Digests of the events of some categories, up to a position in each partition. Reads the whole store.
+  /// Returns digests of the events of some categories, up to a position in each partition. Reads the whole store.
   public func digests(
     of categories: Set<String>, upTo places: [(partition: Partition, position: Position)]
   ) async throws(EventStoreError) -> [EventsDigest] {
@@ -81,12 +84,13 @@ extension PostgresEventStore {
     }
   }
 
-  /// Streams that begin behind a position in one of the 64 ranges of hashes, in the order of their first events.
+  /// Returns the streams of one of the 64 ranges of hashes whose first events are after a position, in the order of
+  /// these events.
   package func streams(
     inBucket bucket: Int, beginningAfter position: Position, upTo end: Position, categories: Set<String>, limit: Int
   ) async throws(EventStoreError) -> [(stream: StreamID, position: Position)] {
     try await translating {
-      // Its order is asked for whole, so that no plan can choose to walk along all positions.
+      // Sorts by the whole index, so that no plan can walk along all positions.
       try await pool.query(
         """
         select stream, position from event_store.events
@@ -99,10 +103,10 @@ extension PostgresEventStore {
     }
   }
 
-  /// The last position that was recorded at or before a time.
+  /// Returns the last position that was recorded at or before a time.
   public func position(at time: Timestamp) async throws(EventStoreError) -> Position {
     var (low, high) = (Int64(0), try await head().rawValue)
-    // Recorded times never run backwards.
+    // Recorded times never decrease.
     while low < high {
       let middle = (low + high + 1) / 2
       guard let event = try await events(after: Position(middle - 1), limit: 1).first else { break }
@@ -111,7 +115,7 @@ extension PostgresEventStore {
     return Position(low)
   }
 
-  /// Positions that are missing between 1 and the head: none, in a sound store.
+  /// Returns the number of positions that are missing between 1 and the head: 0 in a sound store.
   public func missingPositions() async throws(EventStoreError) -> Int64 {
     try await translating {
       try await pool.query(

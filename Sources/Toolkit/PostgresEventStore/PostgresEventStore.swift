@@ -5,11 +5,11 @@ public import Postgres
 
 /// The event store on PostgreSQL.
 public struct PostgresEventStore: EventStore {
-  /// The channel on which an append notifies; the payload is its last position.
+  /// The channel that an append notifies; the payload is its last position.
   public static let channel = "event_store"
 
-  /// Of data and metadata together, in bytes. The feeds send an event in one message, and RabbitMQ 4 refuses messages
-  /// of more than 16 MiB: an event that cannot be sent would hold up all that follow it.
+  /// The largest size of an event's data and metadata together, in bytes. The feeds send an event in one message, and
+  /// RabbitMQ 4 refuses messages of more than 16 MiB. An event that cannot be sent would block all later events.
   public static let maximumEventSize = 8 * 1024 * 1024
 
   let pool: PostgresPool
@@ -17,8 +17,8 @@ public struct PostgresEventStore: EventStore {
   let history = KnownHistory()
 
   /// - Parameters:
-  ///   - pool: best made with `checkServer` for its new connections.
-  ///   - appendTimeout: bound on one append; past it its outcome is unknown.
+  ///   - pool: a pool on the write store, best made with `checkServer` for new connections.
+  ///   - appendTimeout: the time limit of one append. If it expires, the append's outcome is unknown.
   public init(_ pool: PostgresPool, appendTimeout: Duration = .seconds(10)) {
     self.pool = pool
     self.appendTimeout = appendTimeout
@@ -54,9 +54,9 @@ public struct PostgresEventStore: EventStore {
     }
   }
 
-  /// Gives errors their meaning for a store of events.
-  /// - Parameter isAppend: whether anybody's events depend on what became of the statement; a read that was cut off is
-  ///   made again, and so is what is kept beside the events.
+  /// Translates errors into `EventStoreError`.
+  /// - Parameter isAppend: whether the statement appends events. Then a lost connection leaves the outcome unknown; any
+  ///   other statement can be repeated.
   func translating<Answer: Sendable>(
     isAppend: Bool = false, _ body: () async throws -> Answer
   ) async throws(EventStoreError) -> Answer {
@@ -91,9 +91,9 @@ extension EventStoreError {
   private static func refusal(_ state: SQLState, _ reason: String) -> EventStoreError {
     switch state.category {
     case "22": .refused(reason)
-    // A duplicate the append has ruled out in a sound store.
+    // In a sound store, the append has ruled out duplicates.
     case "23": [.checkViolation, .notNullViolation].contains(state) ? .refused(reason) : .failed(reason)
-    // The others are limits of the server's, such as a full queue of notifications.
+    // The others are limits of the server, such as a full queue of notifications.
     case "54": state == .statementTooComplex ? .refused(reason) : .unavailable(reason)
     default: .failed(reason)
     }

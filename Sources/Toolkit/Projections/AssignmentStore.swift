@@ -3,7 +3,7 @@ internal import Failures
 internal import FoundationEssentials
 internal import Postgres
 
-/// Another worker has taken assignments over: this one must not write for them any more.
+/// Another worker owns some of the assignments now: this one must not write for them any more.
 struct FencedError: ClassifiedError, CustomStringConvertible {
   let projection: String
   var failureKind: FailureKind { .retry }
@@ -15,8 +15,8 @@ extension SQLState {
   static let fenced = SQLState(rawValue: "CF001")
 }
 
-/// The assignments of one generation, as one worker sees them in the read store. A lane is the part of the
-/// partitions that one runner takes care of: those whose index leaves `lane` when divided by `lanes`.
+/// The assignments of one generation, as one worker sees them in the read store. A lane has the partitions whose
+/// index modulo `lanes` is `lane`.
 struct AssignmentStore: Sendable {
   let generation: Generation
   let worker: UUID
@@ -26,7 +26,7 @@ struct AssignmentStore: Sendable {
   private var projection: String { generation.projection }
   private var number: Int32 { Int32(generation.number) }
 
-  /// A move of one assignment's checkpoint, and the events that were applied on the way.
+  /// A move of one assignment's checkpoint, and the events applied on the way.
   struct Advance: Sendable {
     let partition: Partition
     let from: Checkpoint
@@ -34,7 +34,8 @@ struct AssignmentStore: Sendable {
     let applied: [RecordedEvent]
   }
 
-  /// How many of the lane's assignments are this worker's, when all workers take alike; nil while this one does not count.
+  /// Returns this worker's equal share of the lane's assignments; nil while the read store does not count this
+  /// worker.
   func share(on pool: PostgresPool) async throws -> Int? {
     let workers = try await pool.query(
       """
@@ -44,11 +45,11 @@ struct AssignmentStore: Sendable {
     ).decode(UUID.self)
     guard let rank = workers.firstIndex(of: worker) else { return nil }
     let assignments = (lane..<generation.partitioning.count).count { $0 % lanes == lane }
-    // Who gets one more differs from lane to lane.
+    // The remainder goes to other workers in each lane.
     return assignments / workers.count + ((rank + lane) % workers.count < assignments % workers.count ? 1 : 0)
   }
 
-  /// Takes up to `count` assignments that nobody has, or whose owner is gone.
+  /// Takes up to `count` assignments that have no owner, or whose owner's row has expired.
   func claim(_ count: Int, on pool: PostgresPool) async throws -> [PartitionAssignment] {
     let rows = try await pool.query(
       """
@@ -65,7 +66,7 @@ struct AssignmentStore: Sendable {
     return try assignments(rows)
   }
 
-  /// This worker's assignments, where their checkpoints stand.
+  /// Returns this worker's assignments with their stored checkpoints.
   func owned(on pool: PostgresPool) async throws -> [PartitionAssignment] {
     let rows = try await pool.query(
       """
@@ -93,18 +94,18 @@ struct AssignmentStore: Sendable {
       """)
   }
 
-  /// A checkpoint's move as the read store makes it.
+  /// A checkpoint's move, in the form that the read store takes.
   struct Move: Sendable {
     let generation: Generation.Identity
     let partition: Int32
     let from: Position
     let to: Checkpoint
-    /// What was applied in the block that the checkpoint stands in then.
+    /// The events applied in the block of positions where the checkpoint then stands.
     let applied: Ledger.Entry
   }
 
-  /// Makes moves, in the transaction that writes their rows. It fails with `SQLState.fenced` when one of the assignments is not the
-  /// worker's, or not where it left it.
+  /// Returns a query that makes moves, for the transaction that writes their rows. It fails with `SQLState.fenced` if
+  /// the worker does not own one of the assignments, or if a checkpoint is not where the worker left it.
   static func make(_ moves: [Move], by worker: UUID) -> Query {
     """
     select projections.advance(
@@ -114,7 +115,7 @@ struct AssignmentStore: Sendable {
     """
   }
 
-  /// How checkpoints move, and what enters the ledger: what was applied in blocks of positions that they leave behind.
+  /// Returns how checkpoints move, and queries that add the events of earlier blocks of positions to the ledger.
   func advance(_ advances: [Advance]) -> (moves: [Move], ledger: [Query]) {
     var moves: [Move] = []
     var entries: [Ledger.Key: Ledger.Entry] = [:]
@@ -148,7 +149,7 @@ struct AssignmentStore: Sendable {
     )
   }
 
-  /// Tells how assignments are doing, for people and for `projections.activate`.
+  /// Stores how assignments are doing, for people and for `projections.activate`.
   func report(_ assignments: [PartitionAssignment], on pool: PostgresPool) async throws {
     try await pool.query(
       """
@@ -164,10 +165,10 @@ struct AssignmentStore: Sendable {
 
 // MARK: Parked streams
 extension AssignmentStore {
-  /// For a transaction that moves no checkpoint, so that nothing would show that a crash has taken it back.
+  /// For a transaction that moves no checkpoint: if a crash undid it, nothing would show that.
   static let durably: Query = "select set_config('synchronous_commit', 'on', true)"
 
-  /// A stream that waits at an event that was refused.
+  /// A stream that waits at an event that failed.
   struct Parked: Sendable {
     enum Request: String { case retry, discard }
 
@@ -191,7 +192,7 @@ extension AssignmentStore {
     }
   }
 
-  /// Parks the event's stream, or tells why it goes on waiting.
+  /// Parks the event's stream, or stores why it stays parked.
   func park(_ event: RecordedEvent, _ partition: Partition, error: String) -> Query {
     """
     insert into projections.parked as p
@@ -205,7 +206,7 @@ extension AssignmentStore {
     """
   }
 
-  /// Gives one event up: the stream goes on behind it.
+  /// Discards the event that the stream waits at. The stream continues after it.
   func discard(_ stream: StreamID) -> Query {
     """
     insert into projections.discarded (projection, generation, stream, partition, version, position, event_id, error)
@@ -215,8 +216,8 @@ extension AssignmentStore {
     """
   }
 
-  /// The event's stream has come up to it, and waits there now. The position tells readers that the row has changed: the
-  /// checkpoint does not.
+  /// Moves a parked stream to this event, where it waits now. The position tells readers that the row has changed,
+  /// since the checkpoint does not.
   func resume(at event: RecordedEvent) -> Query {
     """
     update projections.parked
@@ -234,8 +235,8 @@ extension AssignmentStore {
   }
 }
 
-/// What was applied, so that completeness can be proved: per partition and block of positions the number of
-/// events and the lower halves of their ids, xor-ed.
+/// A record of the applied events, as proof that none is missing: for each partition and block of 65,536 positions,
+/// the number of events and the xor of the lower halves of their ids.
 enum Ledger {
   static let blockBits: Int64 = 16
 

@@ -7,31 +7,32 @@ public import PostgresEventStore
 /// One generation of a projection's tables. A rebuild fills the next one beside the one that serves.
 public struct Generation: Sendable, Hashable {
   public enum State: String, Sendable {
-    /// Is being filled.
+    /// It is being filled.
     case building
-    /// Queries see it.
+    /// Queries read it.
     case serving
-    /// Served before, and is still kept up, so that going back is quick.
+    /// It served before, and is still updated, so that a rollback is quick.
     case kept
-    /// Ends at a position of the past.
+    /// It ends at a position of the past.
     case past
   }
 
   public let projection: String
   /// From 1.
   public let number: Int
-  /// Of the projection's code that fills it.
+  /// The version of the projection's code that fills it.
   public let version: Int
   public let partitioning: Partitioning
   public let state: State
-  /// Where it ends, when it is of the past.
+  /// The position where a generation of the past ends; otherwise nil.
   public let until: Position?
-  /// Whether it serves by itself once it has caught up.
+  /// Whether it serves automatically once it has caught up.
   public let activates: Bool
 
   public func table(_ name: String) -> String { "\(name)_g\(number)" }
 
-  /// What workers of a projection announce: they run the generations of the same version and partitioning.
+  /// The service that a projection's workers announce. Workers run the generations of the same version and
+  /// partitioning.
   var service: String { Self.service(projection, version, partitioning) }
 
   static func service(_ projection: String, _ version: Int, _ partitioning: Partitioning) -> String {
@@ -45,7 +46,7 @@ public struct Generations: Sendable {
 
   public init(_ readStore: PostgresPool) { pool = readStore }
 
-  /// Of these projections, all there are, in order.
+  /// Returns all generations of these projections, ordered by projection and number.
   public func all(of projections: [String]) async throws -> [Generation] {
     try await pool.query(
       """
@@ -62,8 +63,8 @@ public struct Generations: Sendable {
     }
   }
 
-  /// Makes the next generation and its tables.
-  /// - Returns: its number; nil when another one is being built.
+  /// Creates the next generation and its tables.
+  /// - Returns: its number; nil if another generation is being built, or if the first one to serve exists already.
   public func add(
     _ projection: Projection, _ partitioning: Partitioning, historyID: UUID, state: Generation.State,
     until: Position? = nil, activates: Bool = true
@@ -76,14 +77,15 @@ public struct Generations: Sendable {
     ).value(Int?.self)
   }
 
-  /// Lets a generation serve, once it has come as far as the one that does.
-  /// - Parameter byItself: nobody has asked for it: then no stream may be parked in it that is not in the one that serves.
-  /// - Returns: nil when it serves now; otherwise why it does not.
+  /// Lets a generation serve, once it has come as far as the one that serves.
+  /// - Parameter byItself: whether nobody asked for it. Then no stream may be parked in it that is not parked in the
+  ///   one that serves.
+  /// - Returns: nil if it serves now; otherwise the reason why it does not.
   public func activate(
     _ generation: Generation, of store: PostgresEventStore, byItself: Bool = false
   ) async throws -> String? {
     let (name, number) = (generation.projection, Int32(generation.number))
-    // No lock is held while the write store is asked: however long that takes, what serves goes on.
+    // No lock is held while the write store is queried, so a slow answer does not stop the generation that serves.
     var heads = try await store.heads(of: generation.partitioning).map(\.position.rawValue)
     let reason = try await pool.query("select projections.look(\(name), \(number), \(byItself), \(array: heads))")
       .value(String?.self)
@@ -97,8 +99,8 @@ public struct Generations: Sendable {
     }
   }
 
-  /// Throws a generation away with its tables.
-  /// - Returns: false when it serves, or is not there.
+  /// Deletes a generation and its tables.
+  /// - Returns: false if it serves or does not exist.
   public func drop(_ projection: String, _ number: Int) async throws -> Bool {
     var attempts = 0
     while true {
@@ -112,7 +114,7 @@ public struct Generations: Sendable {
     }
   }
 
-  /// Whether a living projector runs generations of this one's version and partitioning.
+  /// Returns whether a living projector runs generations of this version and partitioning.
   public func hasWorkers(_ generation: Generation) async throws -> Bool {
     try await pool.query(
       """
@@ -125,11 +127,11 @@ public struct Generations: Sendable {
 }
 
 extension PostgresError {
-  /// Others hold locks for long, or wait for this one's: another time.
+  /// Whether other transactions hold locks for long, or wait for this one's locks. A later attempt may succeed.
   fileprivate var isOthersInTheWay: Bool { [.lockNotAvailable, .deadlockDetected].contains(sqlState) }
 }
 
-/// Something that a person has to repair.
+/// A problem that a person has to repair.
 public struct ProjectionsError: ClassifiedError, CustomStringConvertible {
   public let description: String
   public var failureKind: FailureKind { .programmingError }

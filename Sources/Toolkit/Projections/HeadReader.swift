@@ -2,20 +2,20 @@ internal import EventSourcing
 internal import FoundationEssentials
 internal import PostgresEventStore
 
-/// Reads where the store ends, for all lanes that ask at about the same time at once.
+/// Reads the store's heads once for all lanes that ask at about the same time.
 actor HeadReader {
   struct Heads: Sendable {
     let historyID: UUID
-    /// Of every partition, in order.
+    /// The head of every partition, in order.
     let heads: [PartitionHead]
   }
 
-  /// How long the first one waits for others.
+  /// How long the first caller waits for others.
   private static let pause = Duration.milliseconds(2)
 
   private let store: PostgresEventStore
   private let partitioning: Partitioning
-  /// A look that has not begun: who asks now may have its answer.
+  /// A read that has not begun: callers that come now share its result.
   private var next: Task<Heads, any Error>?
 
   init(_ store: PostgresEventStore, _ partitioning: Partitioning) {
@@ -23,7 +23,7 @@ actor HeadReader {
     self.partitioning = partitioning
   }
 
-  /// Where the store ends at this moment or later: never as it was before the call.
+  /// Returns the store's heads at the time of the call or later, never earlier ones.
   func read() async throws -> Heads {
     if let next { return try await next.value }
     let look = Task {

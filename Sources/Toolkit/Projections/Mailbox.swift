@@ -3,28 +3,28 @@ internal import EventLoop
 internal import EventSourcing
 internal import Synchronization
 
-/// The bytes of events that the lanes of a process hold at once. Each has an equal share of them: one half for what
-/// waits in its mailbox, the other for what it reads from the store.
+/// Limits the bytes of events that the lanes of a process hold at once. Each lane has an equal share: one half for
+/// its mailbox, the other for events read from the store.
 final class MemoryBudget: Sendable {
   private let bytes: Int
   private let lanes = Atomic(0)
 
   init(bytes: Int) { self.bytes = bytes }
 
-  /// Lanes come, or go when it is negative.
+  /// Adds lanes, or removes them if the number is negative.
   func change(lanes count: Int) { lanes.add(count, ordering: .relaxed) }
 
-  /// Half of a lane's share, in bytes; at least one, so that something always goes on.
+  /// Half of a lane's share, in bytes; at least 1, so that work always continues.
   var half: Int { max(1, bytes / max(1, lanes.load(ordering: .relaxed)) / 2) }
 }
 
-/// Deliveries that wait for one projection, bounded in bytes. What does not fit is dropped, and read
-/// from the store later: a slow projection holds up neither the feed nor the others.
+/// Batches that wait for one lane, bounded in bytes. A batch that does not fit is dropped, and its events are read
+/// from the store later. So a slow projection holds up neither the feed nor the other projections.
 final class Mailbox: Sendable {
   private struct State {
     var batches: Deque<FeedBatch> = []
     var size = 0
-    /// Indices of the partitions whose deliveries are wanted.
+    /// The indices of the partitions whose batches are wanted.
     var wanted: Set<Int> = []
   }
 
@@ -34,7 +34,7 @@ final class Mailbox: Sendable {
 
   init(_ budget: MemoryBudget) { self.budget = budget }
 
-  /// Deliveries of these partitions alone are taken from now on.
+  /// Accepts only batches of these partitions from now on.
   func accept(_ partitions: Set<Int>) { state.withLock { $0.wanted = partitions } }
 
   var wanted: Set<Int> { state.withLock { $0.wanted } }
@@ -43,7 +43,7 @@ final class Mailbox: Sendable {
     state.withLock { state in message.batches.contains { state.wanted.contains($0.partition.index) } }
   }
 
-  /// - Returns: how many of the batches that are wanted did not fit in.
+  /// - Returns: the number of wanted batches that did not fit.
   func offer(_ message: FeedMessage) -> Int {
     state.withLock { state in
       var dropped = 0
@@ -60,7 +60,7 @@ final class Mailbox: Sendable {
     }
   }
 
-  /// The oldest deliveries, at least one where there are any, up to about `events` events.
+  /// Takes the oldest batches, at least one if there is any, up to about `limit` events.
   func take(events limit: Int) -> [FeedBatch] {
     state.withLock { state in
       var taken: [FeedBatch] = []

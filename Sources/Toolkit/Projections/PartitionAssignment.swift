@@ -10,23 +10,23 @@ struct Checkpoint: Sendable, Hashable {
   static let start = Checkpoint(position: .start, eventID: nil)
 }
 
-/// One (projection, partition): a pure state machine that decides what to do with what it is given.
+/// One partition of a projection: a pure state machine that decides what to do with each input.
 ///
 /// The main path: claimed → catchingUp → live ⇄ catchingUp. From anywhere → halted.
 struct PartitionAssignment: Sendable {
   enum Mode: Sendable, Hashable {
-    /// Deliveries follow one another without a gap.
+    /// Messages follow one another without a gap.
     case live
-    /// Reads the store from the checkpoint on; deliveries wait there.
+    /// Reads the store from the checkpoint on, and ignores messages.
     case catchingUp
-    /// Something is wrong with more than one stream. It is tried again at that time.
+    /// The cause is not one event, or it affects many streams. The assignment is tried again at `retryAt`.
     case halted(retryAt: ContinuousClock.Instant)
-    /// The store's history is not the one that the checkpoint belongs to: nothing but a rebuild helps.
+    /// The checkpoint is not in the store's history. Only a rebuild helps.
     case forked
-    /// Has come to the position where its generation ends.
+    /// Has reached the position where its generation ends.
     case done
 
-    /// As the status shows it.
+    /// The name in the status.
     var name: String {
       switch self {
       case .live: "live"
@@ -38,7 +38,7 @@ struct PartitionAssignment: Sendable {
     }
   }
 
-  /// Why and where an assignment stands still.
+  /// Where and why an assignment stopped.
   struct Trouble: Sendable, Hashable {
     let position: Position
     let reason: String
@@ -46,12 +46,12 @@ struct PartitionAssignment: Sendable {
 
   enum Verdict: Sendable, Equatable {
     case apply([RecordedEvent])
-    /// All of it was applied before.
+    /// All events were applied before.
     case duplicate
-    /// Something in between is missing, or does not fit; the assignment catches up from the store.
+    /// Events before these are missing, or these do not fit. The assignment catches up from the store.
     case gap
     case forked(String)
-    /// The assignment is not taking deliveries now.
+    /// The assignment takes no messages now.
     case notLive
   }
 
@@ -59,11 +59,11 @@ struct PartitionAssignment: Sendable {
   let historyID: UUID
   var checkpoint: Checkpoint
   var mode = Mode.catchingUp
-  /// Where the generation ends; nil when it goes on.
+  /// Where the generation ends; nil if it has no end.
   let until: Position?
-  /// While it is halted or forked.
+  /// Set while the assignment is halted or forked.
   var trouble: Trouble?
-  /// The partition's head when it was last looked at.
+  /// The partition's head when it was last observed.
   var knownHead = Position.start
 
   init(partition: Partition, historyID: UUID, checkpoint: Checkpoint, until: Position? = nil) {
@@ -73,10 +73,10 @@ struct PartitionAssignment: Sendable {
     self.until = until
   }
 
-  /// Takes a delivery from the live feed; after `apply` the checkpoint stands behind its events.
+  /// Takes a batch from the live feed. After `apply` the checkpoint is at the last of its events.
   ///
-  /// A delivery that does not fit the checkpoint's history is no proof of a fork, since a relay may
-  /// speak of an older one: like a gap it sends the assignment to the store, which decides.
+  /// A batch that does not fit the checkpoint's history does not prove a fork, since a relay may still publish an
+  /// older history. It counts as a gap: the assignment reads the store, which decides.
   mutating func receive(_ batch: FeedBatch) -> Verdict {
     guard mode == .live else { return .notLive }
     guard batch.historyID == historyID else { return gap() }
@@ -84,7 +84,7 @@ struct PartitionAssignment: Sendable {
     if last.position < checkpoint.position { return .duplicate }
     if last.position == checkpoint.position { return last.id == checkpoint.eventID ? .duplicate : gap() }
     guard batch.previous.position <= checkpoint.position else { return gap() }
-    // The checkpoint's own event must be the one before, or one of these.
+    // The checkpoint's own event must be the one before the batch, or in the batch.
     let own =
       batch.previous.position == checkpoint.position
       ? batch.previous.eventID : batch.events.first { $0.position == checkpoint.position }?.id
@@ -94,7 +94,7 @@ struct PartitionAssignment: Sendable {
     return .apply(events)
   }
 
-  /// Takes what the store has from the checkpoint on, that event included.
+  /// Takes a page from the store that starts at the checkpoint, with the checkpoint's own event.
   mutating func catchUp(_ page: PartitionPage) -> Verdict {
     var fresh = page.events[...]
     if checkpoint.position > .start {
@@ -113,8 +113,8 @@ struct PartitionAssignment: Sendable {
     return .apply(Array(fresh))
   }
 
-  /// Compares with the partition's head, read after the checkpoint was. An assignment that has not come to
-  /// where the head was a moment ago has lost deliveries at the end, which no later one would show.
+  /// Compares the checkpoint with the partition's head, which was read after it. If a live assignment has not reached
+  /// the previous head, the last messages were lost, and no later message would show that.
   mutating func observe(_ head: PartitionHead) -> Verdict {
     if mode == .forked { return .notLive }
     if mode == .done, head.position >= checkpoint.position { return .duplicate }

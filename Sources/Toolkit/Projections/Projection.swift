@@ -4,23 +4,24 @@ internal import Postgres
 /// The schema of the read models' tables.
 let readModelsName = "read_models"
 
-/// A read model as the engine runs it: its row type hidden, its tables known.
+/// A read model as the engine runs it: its row type is erased, its tables are known.
 public struct Projection: Sendable {
   public let name: String
   public let version: Int
   public let categories: Set<String>
-  /// Of rows first, then of totals; with their schema.
+  /// The table of the rows first, then the tables of the totals; qualified with the schema.
   public let tables: [String]
-  /// SQL that makes the tables' shapes.
+  /// SQL that creates the tables' shapes.
   let definition: String
-  /// How some events are folded, with what that needs besides.
+  /// Prepares the read model for a batch of events, and plans how to write it.
   let plan: @Sendable ([RecordedEvent], Generation) async throws -> BatchPlan
-  /// Folds events anew, for comparison: into rows, and into totals too where they are wanted.
+  /// Creates a replay, which folds events again for comparison: into rows, and into totals if `totals` is true.
   let replaying: @Sendable (_ totals: Bool) -> any AnyReplay
-  /// For each table SQL that gives the rows' keys (k) and contents (c) as text: of all columns, or of the document; and
-  /// their versions (v), null in totals.
+  /// For each table, SQL for the rows as text: the key (k), the contents (c) and the version (v; null in totals). The
+  /// contents are all columns if `isWhole`, otherwise the document.
   let contents: [@Sendable (_ table: String, _ isWhole: Bool) -> String]
-  /// For each table of totals a query of the keys (k) and sums (c) that a partition, its one parameter, has, as text.
+  /// For each table of totals, a query for the keys (k) and sums (c) of one partition, as text. The partition is its
+  /// only parameter.
   let totals: [@Sendable (_ table: String, _ partition: Int) -> Query]
 
   public init(_ model: some ReadModel) {
@@ -53,10 +54,10 @@ public struct Projection: Sendable {
   func takes(_ event: RecordedEvent) -> Bool { categories.contains(String(event.stream.category)) }
 }
 
-/// What a batch of events does to a read store: what is read first, and what is to be written then.
+/// How a batch of events changes a read store: a query first, then statements that depend on its result.
 struct BatchPlan: Sendable {
-  /// nil where no row is needed.
+  /// nil if no stored row is needed.
   let load: Query?
-  /// - Parameter rows: what `load` answered.
+  /// - Parameter rows: the result of `load`.
   let statements: @Sendable (_ rows: ResultSet?) throws -> [Statement]
 }

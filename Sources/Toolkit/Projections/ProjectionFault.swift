@@ -1,8 +1,8 @@
 internal import EventSourcing
 public import Failures
 
-/// What a projection's own code throws of an event or of the row that it belongs to. That code is pure: whatever it
-/// throws, the event is at fault, unless it says that this build does not know the event.
+/// An error that a projection's own code throws for an event or its row. That code is pure. So the event is at fault,
+/// unless the error says that this build does not know the event.
 public struct ProjectionFault: ClassifiedError, CustomStringConvertible {
   public let underlying: any Error
 
@@ -13,7 +13,7 @@ public struct ProjectionFault: ClassifiedError, CustomStringConvertible {
 
   public var description: String { "\(underlying)" }
 
-  /// Runs a projection's own code.
+  /// Runs a projection's own code, and wraps its errors.
   static func blaming<Result>(_ body: () throws -> Result) throws(ProjectionFault) -> Result {
     do { return try body() } catch { throw ProjectionFault(underlying: error) }
   }

@@ -43,6 +43,6 @@ struct ProjectionMetrics {
     Gauge(label: "projection_partition_lag_positions", dimensions: dimensions + [("partition", "\(partition)")])
   }
 
-  /// Nothing is said any more of what this lane had.
+  /// Removes the lane's gauges, so that nobody reads old values.
   func end() { for gauge in [lag, age, owned, parked, stopped] { gauge.destroy() } }
 }

@@ -27,9 +27,11 @@ extension ProjectionRunner {
     }
   }
 
-  /// Makes this worker's assignments those that the read store says are: forgets what others have taken, since an assignment without
-  /// events would never be refused a write, and takes anew what the read store, which a crash takes back by a moment, has
-  /// otherwise than it was written.
+  /// Makes this worker's assignments match the read store.
+  ///
+  /// It drops assignments that other workers have taken: an assignment without events writes nothing, so no rejected
+  /// write would show the loss. It reloads assignments whose stored checkpoint differs from the one that was written:
+  /// a crash of the read store can undo the last transactions.
   private func reconcile() async throws {
     let owned = try await store.owned(on: readStore)
     let unknown = owned.filter { assignments[$0.partition.index] == nil }
@@ -65,8 +67,8 @@ extension ProjectionRunner {
     (assignments[index], stored[index], parked[index], reported[index]) = (nil, nil, nil, nil)
   }
 
-  /// Gives up what is more than this worker's share, or takes what is less and nobody has.
-  /// - Returns: false while this worker does not count yet.
+  /// Releases assignments beyond this worker's share, or claims unowned ones up to it.
+  /// - Returns: false while the read store does not count this worker yet.
   private func balance() async throws -> Bool {
     try await reconcile()
     guard let share = try await store.share(on: readStore) else { return false }
@@ -93,7 +95,7 @@ extension ProjectionRunner {
       suspended.store(false, ordering: .relaxed)
       logger.notice("both stores answer again")
     }
-    // Not before this worker counts, and then often enough to take over in time.
+    // Until the read store counts this worker, it looks every 100 ms, so that it takes over in time.
     if try await !balance() { nextHeadCheck = min(nextHeadCheck, .now + .milliseconds(100)) }
     guard !assignments.isEmpty else { return }
     let look = try await headReader.read()
@@ -131,7 +133,7 @@ extension ProjectionRunner {
     }
   }
 
-  /// How long the oldest event that is not applied has waited; 0 where there is none.
+  /// Records how long the oldest event that is not applied has waited, in seconds; 0 if none waits.
   private func recordAge(_ heads: [PartitionHead]) async throws {
     let behind = assignments.values.filter {
       $0.mode != .done && heads[$0.partition.index].position > $0.checkpoint.position

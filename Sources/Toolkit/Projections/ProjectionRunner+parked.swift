@@ -5,11 +5,11 @@ internal import Metrics
 internal import Postgres
 internal import PostgresEventStore
 
-// What somebody has asked for of parked streams.
+// Handles the operators' requests for parked streams.
 extension ProjectionRunner {
   func handleRequests() async throws {
     guard parked.values.contains(where: { !$0.isEmpty }) else { return }
-    // What came for these streams up to here must lie before the checkpoints, or a retry would leave it out.
+    // Events of these streams that arrived so far must lie before the checkpoints, or a retry would skip them.
     try await flush(now: true)
     var waiting: [Int: Set<StreamID>] = [:]
     for stream in try await store.parked(assignments.values.map(\.partition), on: readStore) {
@@ -21,8 +21,8 @@ extension ProjectionRunner {
     parked = waiting
   }
 
-  /// Applies what has waited, in order, up to the assignment's checkpoint.
-  /// - Returns: false when the stream goes on waiting, at the event that is refused now.
+  /// Applies the events that have waited, in order, up to the assignment's checkpoint.
+  /// - Returns: false if the stream stays parked, at the event that failed now.
   private func resume(_ stream: AssignmentStore.Parked, _ request: AssignmentStore.Parked.Request) async throws -> Bool
   {
     guard let checkpoint = stored[stream.partition], let partition = assignments[stream.partition]?.partition else {
@@ -33,9 +33,9 @@ extension ProjectionRunner {
     var limit = settings.batchSize
     while true {
       let cursor = StreamCursor(version: Version(version.rawValue - 1))
-      // One more than is applied at once: the one that the stream waits at then.
+      // Reads one event more than is applied at once: after this transaction the stream waits at that event.
       let found = try await events.events(in: [stream.stream: cursor], limit: limit + 1)[stream.stream] ?? []
-      // What lies beyond the checkpoint comes with the others.
+      // Events after the checkpoint are applied with those of the other streams.
       let due = found.filter { $0.position <= checkpoint.position }
       let page = due.prefix(limit)
       let next = due.dropFirst(limit).first
@@ -48,7 +48,7 @@ extension ProjectionRunner {
       } catch {
         switch FailureKind(error) {
         case .retry, .historyChanged: throw error
-        // It waits already, and goes on waiting: what is at fault here stops nobody else.
+        // The stream is parked already, and stays parked: this failure stops no other stream.
         case .refused, .programmingError: break
         }
         guard let first = page.first else { throw error }

@@ -6,17 +6,17 @@ internal import Postgres
 internal import PostgresEventStore
 internal import Tracing
 
-// Writes rows, and finds what is refused.
+// Writes rows, and finds the events that fail.
 extension ProjectionRunner {
-  /// Writes rows and checkpoints of all `work` in one transaction. When an event is refused, or shows a defect, the
-  /// others go on.
+  /// Writes the rows and checkpoints of all `work` in one transaction. If an event fails, only its stream is parked
+  /// or only its assignment is halted; everything else is applied.
   func apply(_ work: [Work]) async throws {
     do {
       try await write(work)
     } catch {
       switch FailureKind(error) {
-      // Nothing is wrong with the events: all of it comes again, once the servers answer, or somebody has said which
-      // history this is.
+      // The events are not at fault. The same work comes again once the servers answer, or once an operator has
+      // declared which history is valid.
       case .retry, .historyChanged: throw error
       case .refused: try await divide(work) { try await self.park($0, $1, error) }
       case .programmingError: try await divide(work) { self.halt($0, $1, "\(error)") }
@@ -24,7 +24,7 @@ extension ProjectionRunner {
     }
   }
 
-  /// Applies each assignment by itself, then, in the assignment that fails, half by half.
+  /// Applies each assignment alone, then bisects the events of the assignment that fails.
   /// - Parameter fail: called when only one event is left.
   private func divide(_ work: [Work], _ fail: (RecordedEvent, PartitionAssignment) async throws -> Void) async throws {
     if work.count > 1 {
@@ -44,7 +44,7 @@ extension ProjectionRunner {
     }
   }
 
-  /// - Parameter isUrgent: somebody may wait for rows; otherwise only for checkpoints.
+  /// - Parameter isUrgent: whether a query may wait for rows; if false, at most for checkpoints.
   func write(_ work: [Work], isUrgent: Bool = true) async throws {
     var applied: [RecordedEvent] = []
     let advances = work.map { work in
@@ -70,7 +70,7 @@ extension ProjectionRunner {
       "apply", events, kind: .consumer, since: begun, attributes: ["counterflow.projection": projection.name])
   }
 
-  /// Writes what events make of rows, other statements and checkpoints in one transaction.
+  /// Writes the rows that the events change, other statements and checkpoints in one transaction.
   func write(
     _ events: [RecordedEvent], and others: [Query] = [], moving advances: [AssignmentStore.Advance],
     isUrgent: Bool = true
@@ -85,10 +85,10 @@ extension ProjectionRunner {
     { throw FencedError(projection: projection.name) }
   }
 
-  /// Events in one transaction beyond which it is not shared with others.
+  /// A transaction with more events is not shared with other lanes.
   private static var largePart: Int { 256 }
 
-  /// Parks the stream of an event that was refused, or halts the assignment where that happens to many.
+  /// Parks the stream of an event that failed. If that happens to many streams, halts the assignment instead.
   private func park(_ event: RecordedEvent, _ assignment: PartitionAssignment, _ error: any Error) async throws {
     let index = assignment.partition.index
     let minuteAgo = ContinuousClock.now - .seconds(60)
@@ -107,7 +107,7 @@ extension ProjectionRunner {
       "an event was refused; its stream is parked, all others go on", metadata: place(event, assignment, "\(error)"))
   }
 
-  /// Stops an assignment at an event: the event is not at fault, or is not alone in it.
+  /// Halts an assignment at an event: either the event is not at fault, or other events fail too.
   private func halt(_ event: RecordedEvent, _ assignment: PartitionAssignment, _ reason: String) {
     logger.critical("this partition stops here and is tried again later", metadata: place(event, assignment, reason))
     let index = assignment.partition.index

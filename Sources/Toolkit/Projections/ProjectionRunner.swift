@@ -8,25 +8,26 @@ internal import Postgres
 internal import PostgresEventStore
 internal import Synchronization
 
-/// Runs one lane of a generation: shares its assignments with the other workers, takes deliveries, catches up from the
-/// store, and writes rows and checkpoints in one transaction a round.
+/// Runs one lane of a generation. It shares the assignments with other workers, takes messages, catches up from the
+/// store, and writes rows and checkpoints in one transaction per round.
 actor ProjectionRunner {
   struct Settings: Sendable {
-    /// Events in one transaction.
+    /// The number of events in one transaction, at most.
     var batchSize: Int
-    /// How often every assignment is compared with its partition's head, and the assignments are shared anew.
+    /// How often each assignment is compared with its partition's head, and the assignments are shared again.
     var headInterval: Duration
-    /// When an assignment that was halted is tried again.
+    /// How long a halted assignment waits until it is tried again.
     var haltRetry: Duration
-    /// Streams of one assignment that are parked within a minute; at the next one the assignment is halted instead.
+    /// How many streams of one assignment may be parked within a minute. At the next one the assignment halts
+    /// instead.
     var parkLimit: Int
-    /// After failing for so long a lane leaves its assignments to other workers.
+    /// How long a lane may fail before it leaves its assignments to other workers.
     var patience: Duration
   }
 
   struct Work {
     let assignment: PartitionAssignment
-    /// As they came: those of parked streams, or of other categories, only move the checkpoint.
+    /// As received. Events of parked streams or of other categories only move the checkpoint.
     let events: ArraySlice<RecordedEvent>
   }
 
@@ -45,22 +46,24 @@ actor ProjectionRunner {
   nonisolated let mailbox: Mailbox
 
   var assignments: [Int: PartitionAssignment] = [:]
-  /// Checkpoints as the read store has them; an assignment whose events concern no row is ahead of its own.
+  /// The checkpoints in the read store. An assignment whose events change no row may be ahead of its stored
+  /// checkpoint.
   var stored: [Int: Checkpoint] = [:]
   var parked: [Int: Set<StreamID>] = [:]
   var reported: [Int: PartitionAssignment.Mode] = [:]
-  /// Of the assignments that are this lane's.
+  /// Of the assignments that this lane owns.
   var partitionLags: [Int: Gauge] = [:]
   var recentlyParked: [Int: [ContinuousClock.Instant]] = [:]
   var nextHeadCheck = ContinuousClock.now
   private var nextFlush = ContinuousClock.now
-  /// As `SharedRounds` knows it.
+  /// The lane's identity in `SharedRounds`.
   nonisolated var lane: SharedRounds.Lane { ObjectIdentifier(mailbox) }
   private var firstToCatchUp = 0
   private var isRetired = false
   let suspended = Atomic(false)
 
-  /// Whether it has failed for long, and has left its assignments to others until it sees both stores again.
+  /// Whether the lane is suspended: it failed for long, and left its assignments to other workers until it reaches
+  /// both stores again.
   nonisolated var isSuspended: Bool { suspended.load(ordering: .relaxed) }
 
   init(
@@ -84,14 +87,14 @@ actor ProjectionRunner {
     metrics = ProjectionMetrics(projection.name, generation.number, store.lane)
   }
 
-  /// Ends the runner once its round is over.
+  /// Ends the runner after its current round.
   func retire() {
     isRetired = true
     mailbox.wakeup.signal()
   }
 
-  /// Projects until it is retired or the task is cancelled; the transaction in hand is finished first, and the
-  /// assignments are given up for others to take.
+  /// Projects until the runner is retired or the task is cancelled. It then finishes the current transaction, and
+  /// releases its assignments for other workers.
   func run() async {
     var backoff = Backoff(first: .milliseconds(100))
     var isSure = false
@@ -109,7 +112,7 @@ actor ProjectionRunner {
       } catch {
         rounds.settle(lane)
         guard !Task.isCancelled else { break }
-        // What was taken is read from the store again, from the checkpoints as they stand there.
+        // The events in hand are read from the store again, from the checkpoints in the read store.
         isSure = false
         if error is FencedError {
           metrics.fenced.increment()
@@ -124,7 +127,7 @@ actor ProjectionRunner {
       }
     }
     rounds.settle(lane)
-    // Also when cancelled: in a task of its own.
+    // In a separate task, so that it also runs after cancellation.
     let (store, pool, mine) = (store, readStore, assignments.values.map(\.partition))
     await Task { try? await store.release(mine, on: pool) }.value
     mailbox.accept([])
@@ -139,7 +142,8 @@ actor ProjectionRunner {
     logger.critical("failing for long; the assignments are left to other workers until both stores answer")
     let mine = assignments.values.map(\.partition)
     adopt([], replacing: true)
-    // Should this fail too, they lapse with the worker's row, or are its own again when it recovers.
+    // If this fails too, the assignments lapse with the worker's row. If the worker recovers first, it still owns
+    // them.
     do { try await store.release(mine, on: readStore) } catch {
       logger.error("cannot give the assignments up", metadata: ["error": "\(error)"])
     }
@@ -150,7 +154,7 @@ actor ProjectionRunner {
     if ContinuousClock.now >= nextHeadCheck { try await checkHeads() }
     var next = assignments
     var work: [Int: [RecordedEvent]] = [:]
-    // Half of a round is kept for assignments that are behind, so that neither they nor the feed starve.
+    // If an assignment is behind, half of the round is for catching up, so that neither it nor the feed starves.
     let isBehind = assignments.values.contains { $0.mode == .catchingUp }
     for batch in mailbox.take(events: isBehind ? max(1, settings.batchSize / 2) : settings.batchSize) {
       let index = batch.partition.index
@@ -163,7 +167,7 @@ actor ProjectionRunner {
     }
     var bytes = budget.half
     var room = max(settings.batchSize / 2, settings.batchSize - work.values.reduce(0) { $0 + $1.count }, 1)
-    // Each round begins at another assignment, so that none waits behind the others.
+    // Each round begins with another assignment, so that no assignment waits behind the others.
     let order = next.keys.sorted()
     firstToCatchUp += 1
     for offset in order.indices {
@@ -184,14 +188,14 @@ actor ProjectionRunner {
       }
       report(verdict, of: assignment)
     }
-    // What has no rows to write is settled; the others are when their transaction is.
+    // Assignments without rows to write advance now. The others advance once their transaction commits.
     for (index, assignment) in next where !concernsRows(work[index] ?? [], index) { assignments[index] = assignment }
     let due = work.filter { concernsRows($0.value, $0.key) }
     guard !due.isEmpty else {
       try await flush()
       rounds.settle(lane)
       if assignments.values.allSatisfy({ $0.mode != .catchingUp }), !isRetired {
-        // What is settled and not written is written soon: queries with a token may wait for it.
+        // A checkpoint that the read store does not have yet is written soon: queries with a token may wait for it.
         let isAhead = assignments.contains { stored[$0.key] != $0.value.checkpoint }
         let next = isAhead ? min(nextHeadCheck, nextFlush) : nextHeadCheck
         await mailbox.wakeup.wait(upTo: max(next - .now, .milliseconds(1)))
@@ -202,10 +206,10 @@ actor ProjectionRunner {
     return true
   }
 
-  /// What an assignment has not come to; nil where it cannot be read, which stops the assignment.
+  /// Returns the next events of an assignment. If they cannot be read, halts the assignment and returns nil.
   private func page(behind assignment: inout PartitionAssignment, bytes: Int) async throws -> PartitionPage? {
     do throws(EventStoreError) {
-      // The checkpoint's own event comes again, as proof of the history.
+      // Reads the checkpoint's own event again, as proof of the history.
       return try await events.page(
         of: assignment.partition, from: assignment.checkpoint.position, categories: projection.categories,
         limit: PageLimit(events: settings.batchSize + 1, bytes: bytes))
@@ -237,7 +241,7 @@ actor ProjectionRunner {
     events.contains { projection.takes($0) && !(parked[index]?.contains($0.stream) ?? false) }
   }
 
-  /// Writes the checkpoints of assignments whose events concerned no row, now and then.
+  /// Writes, at intervals, the checkpoints of assignments whose events changed no row.
   func flush(now isDue: Bool = false) async throws {
     guard isDue || ContinuousClock.now >= nextFlush else { return }
     nextFlush = rounds.next(within: min(settings.headInterval, .milliseconds(50)))

@@ -12,9 +12,10 @@ public let projectionsSchema = Schema(
     String(decoding: PackageResources.privileges_sql, as: UTF8.self),
   ])
 
-/// The tables of read models, as they declare them. Needs the engine's own tables.
+/// The tables of read models, as declared. It needs `projectionsSchema`.
 ///
-/// Their shapes are made, or made anew where they are declared otherwise under a new version, each time that it is applied.
+/// Each time it is applied, it creates missing shapes, and creates shapes again if their declaration changed under a
+/// new version.
 public func readModelsSchema(_ projections: [Projection]) -> Schema {
   let declarations = projections.map { projection in
     let tables = projection.tables.map { "'\($0)'" }.joined(separator: ", ")
@@ -31,7 +32,7 @@ public func readModelsSchema(_ projections: [Projection]) -> Schema {
 }
 
 extension Projection {
-  /// What is wrong with what a read store knows of this read model's tables; nil for nothing.
+  /// Returns how the read store's tables differ from these declarations; nil if they do not.
   public static func problem(with projections: [Projection], on readStore: PostgresPool) async throws -> String? {
     let names = projections.map(\.name)
     let known = try await readStore.query(
@@ -40,7 +41,7 @@ extension Projection {
     let shapes = Dictionary(uniqueKeysWithValues: known.map { ($0.0, ($0.1, $0.2)) })
     for projection in projections {
       let shape = shapes[projection.name]
-      // A newer build has migrated already: the generations that this one runs are there.
+      // A newer build has migrated already. This build's generations still exist.
       if let shape, shape.0 > projection.version { continue }
       guard let shape, shape == (projection.version, projection.definition) else {
         return "the tables of read model \(projection.name) are not those of this build; run counterflow migrate"

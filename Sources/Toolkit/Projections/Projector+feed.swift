@@ -4,9 +4,10 @@ internal import Logging
 internal import Metrics
 internal import Synchronization
 
-// Takes the live feed.
+// Takes messages from the live feed.
 extension Projector {
-  /// - Throws: when the live feed is not connected: read tables then follow by reading the store alone.
+  /// Checks that the live feed is connected.
+  /// - Throws: an error if it is not. Read models then follow by reading the write store alone.
   public func checkFeed() throws {
     guard isConnected.value.load(ordering: .relaxed) else { throw FeedDisconnected() }
   }
@@ -23,7 +24,7 @@ extension Projector {
 
     func receive(_ message: FeedMessage) {
       let mailboxes = projector.workerGroup.mailboxes.filter { $0.wants(message) }
-      // What they make of one message is written in one round.
+      // The lanes write the results of one message in one round.
       projector.rounds.expect(mailboxes.map { ObjectIdentifier($0) })
       for mailbox in mailboxes {
         projector.dropped.increment(by: mailbox.offer(message))
@@ -42,7 +43,6 @@ final class Flag: Sendable {
   let value = Atomic(false)
 }
 
-/// The live feed is not connected.
 struct FeedDisconnected: Error, CustomStringConvertible {
   let description = "the live feed is not connected; the store is read instead"
 }

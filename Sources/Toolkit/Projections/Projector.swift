@@ -8,28 +8,29 @@ internal import PostgresEventStore
 public import ServiceLifecycle
 internal import Synchronization
 
-/// Keeps read tables up to date: feeds every projection from the live feed and, where that has a gap, from the store.
+/// Keeps read models up to date: feeds every projection from the live feed, and from the write store if the feed has
+/// a gap.
 ///
-/// Any number of projectors share the (projection, partition) assignments; each runs the generations that are of its
-/// own versions.
+/// Any number of projectors share the partition assignments. Each runs the generations of its own versions.
 public struct Projector: Service {
   public struct Settings: Sendable {
     public var partitioning = Partitioning.standard
-    /// Events in one transaction of one lane.
+    /// The number of events in one transaction of one lane, at most.
     public var batchSize = 2_000
-    /// Transactions of one projection that may be under way at once.
+    /// The number of transactions of one projection that may run at once.
     public var lanes = 2
-    /// How often every assignment is compared with its partition's head, and the assignments are shared anew.
+    /// How often each assignment is compared with its partition's head, and the assignments are shared again.
     public var headInterval = Duration.seconds(1)
-    /// When a partition that stopped is tried again.
+    /// How long a partition that stopped waits until it is tried again.
     public var haltRetry = Duration.seconds(30)
-    /// Streams of one assignment that may be parked within a minute before the assignment is halted instead.
+    /// How many streams of one assignment may be parked within a minute. At the next one the assignment halts
+    /// instead.
     public var parkLimit = 20
-    /// Bytes of events that all lanes together hold at once, about; the last event of each may pass its share.
+    /// About how many bytes of events all lanes hold together. The last event of each lane may exceed its share.
     public var memory = 32 * 1024 * 1024
     /// How long the assignments of a projector that died wait for a new owner, at most.
     public var leaseDuration = Duration.seconds(5)
-    /// What the status calls this process.
+    /// The name of this process in the status.
     public var name = "projector"
 
     public init() {}
@@ -49,7 +50,7 @@ public struct Projector: Service {
   let isConnected = Flag()
   let dropped = Counter(label: "projector_deliveries_dropped_total")
 
-  /// - Parameter readStore: a pool with at least a connection per projection and lane, and one more.
+  /// - Parameter readStore: a pool with at least one connection per projection and lane, and one more.
   public init(
     _ projections: [Projection], readStore: PostgresPool, writeStore: PostgresPool, feed: any EventFeed,
     settings: Settings = Settings(), logger: Logger
@@ -78,9 +79,11 @@ public struct Projector: Service {
     await worker.leave()
   }
 
-  /// For the read store's connections. A transaction does not wait for the disk: what a crash of the server takes back it
-  /// takes back with the checkpoint, and it is projected again. And one whose process sleeps, or has vanished, gives its
-  /// locks back with its lease, so that others can take over.
+  /// Returns a function that prepares connections to the read store.
+  ///
+  /// Transactions do not wait for the disk. If a crash of the server undoes one, it also undoes the checkpoint, and
+  /// the events are projected again. A transaction whose process sleeps or has vanished releases its locks after the
+  /// lease duration, so that other workers can take over.
   public static func prepare(
     leaseDuration: Duration
   ) -> @Sendable (PostgresConnection) async throws -> Void {
@@ -111,7 +114,7 @@ public struct Projector: Service {
     }
   }
 
-  /// Keeps a runner for each lane of each generation that is this build's to run.
+  /// Keeps a runner for each lane of each generation that this build runs.
   private func supervise() async {
     await withDiscardingTaskGroup { group in
       var running: [Generation.Identity: [ProjectionRunner]] = [:]
@@ -136,7 +139,7 @@ public struct Projector: Service {
             for runner in runners { group.addTask { await runner.run() } }
             isNew = true
           }
-          // Counted from now on, not only from the next renewal.
+          // The worker then counts at once, not only after the next renewal.
           if isNew { try await worker.renew(running: workerGroup.services) }
           backoff.reset()
           try? await Task.sleep(for: min(settings.headInterval, .seconds(1)))
@@ -164,7 +167,7 @@ public struct Projector: Service {
       logger: logger)
   }
 
-  /// Those that this build runs. What goes wrong with one projection holds up no other.
+  /// Returns the generations that this build runs. An error in one projection stops no other.
   private func generations(_ reminders: inout Reminders) async throws -> [Generation] {
     let table = Generations(readStore)
     let all = try await table.all(of: projections.map(\.name))
@@ -190,8 +193,8 @@ public struct Projector: Service {
     generation.version == projection.version && generation.partitioning == settings.partitioning
   }
 
-  /// Where a projection has no generation yet, makes the first; where its version or the number of partitions is new, the
-  /// next one; and lets one serve that has caught up, or that alone is kept up any more.
+  /// Creates a projection's first generation, or the next one if its version or the number of partitions is new. Lets
+  /// a generation serve if it has caught up, or if it is the only one that is still updated.
   private func advance(
     _ projection: Projection, _ its: [Generation], _ table: Generations, _ reminders: inout Reminders
   ) async throws {
@@ -222,7 +225,8 @@ public struct Projector: Service {
       return
     }
     var ready = own.first { $0.state == .building && $0.activates }
-    // What serves is of another version, and nobody keeps it up: better this one, should it have served before.
+    // The generation that serves has another version, and no projector updates it. A generation of this version that
+    // served before is better.
     if ready == nil, !own.contains(where: { $0.state == .serving }),
       let serving = its.first(where: { $0.state == .serving })
     {

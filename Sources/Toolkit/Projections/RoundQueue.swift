@@ -1,34 +1,35 @@
-/// Which entries go together, and when: pure, of one lock. Whatever waits is taken: there is always a round under way, or a pause
-/// whose end is announced.
+/// Decides which entries are written together, and when. It is pure; its owner guards it with one lock.
+///
+/// While entries wait, either a round runs or a pause is under way. The end of each takes all waiting entries.
 struct RoundQueue<Lane: Hashable & Sendable, Entry: Sendable>: Sendable {
   enum Pause: Sendable, Hashable {
-    /// For what is not urgent: for company.
+    /// For entries that are not urgent: waits for more entries.
     case leisure
-    /// For those who plan.
+    /// Waits for the lanes that still plan.
     case patience
   }
 
-  /// What is to be done next.
+  /// The caller's next step.
   enum Step {
     case nothing
-    /// Writes these, and calls `roundIsOver` then.
+    /// Write these entries, then call `roundIsOver`.
     case run([Entry])
-    /// Waits so long, and calls `pauseIsOver` then.
+    /// Wait for this pause, then call `pauseIsOver`.
     case pause(Pause)
   }
 
   private(set) var waiting: [Entry] = []
-  /// Lanes that were given deliveries and have not said what they make of them.
+  /// Lanes that received messages, and have neither added an entry nor settled since.
   private(set) var planning: Set<Lane> = []
-  /// Somebody waits for one of those that wait.
+  /// Whether one of the waiting entries is urgent.
   private var isUrgent = false
   private(set) var isRunning = false
   private(set) var isPausing = false
 
-  /// These lanes have just been given deliveries: a round waits for what they make of them.
+  /// Records that these lanes have just received messages: a round waits for their entries.
   mutating func expect(_ lanes: [Lane]) { planning.formUnion(lanes) }
 
-  /// The lane has nothing to write with others, for now.
+  /// Records that the lane has nothing to write for now.
   mutating func settle(_ lane: Lane) -> Step { planning.remove(lane) == nil ? .nothing : next() }
 
   mutating func add(_ entry: Entry, of lane: Lane, isUrgent: Bool) -> Step {
@@ -40,18 +41,18 @@ struct RoundQueue<Lane: Hashable & Sendable, Entry: Sendable>: Sendable {
 
   mutating func pauseIsOver() -> Step {
     isPausing = false
-    // Who plans still has had the time for it, and is not waited for again until it is expected anew.
+    // A lane that still plans has used up its time. No round waits for it again before the next `expect`.
     planning = []
     return next()
   }
 
   mutating func roundIsOver() -> Step {
     isRunning = false
-    // What came meanwhile has waited for this round to end.
+    // Entries that arrived meanwhile have waited for this round to end: they wait no longer.
     return next(isDue: true)
   }
 
-  /// - Parameter isDue: whoever plans is not waited for.
+  /// - Parameter isDue: whether the round starts without waiting for lanes that plan.
   private mutating func next(isDue: Bool = false) -> Step {
     guard !isRunning, !waiting.isEmpty else { return .nothing }
     guard isDue || planning.isEmpty else { return pause(.patience) }
@@ -60,7 +61,7 @@ struct RoundQueue<Lane: Hashable & Sendable, Entry: Sendable>: Sendable {
     return .run(waiting)
   }
 
-  /// Where nothing is under way at whose end all that waits is looked at.
+  /// Starts a pause, unless a round or a pause is under way: its end takes all waiting entries.
   private mutating func pause(_ pause: Pause) -> Step {
     guard !isRunning, !isPausing else { return .nothing }
     isPausing = true

@@ -3,23 +3,23 @@ internal import Metrics
 internal import Postgres
 internal import Synchronization
 
-/// What one lane writes in one transaction.
+/// The part of one lane in one transaction.
 struct RoundPart: Sendable {
-  /// The rows that it changes; nil where it changes none that is there.
+  /// Reads the stored rows that the part changes; nil if it changes none.
   let load: Query?
-  /// Whether it takes so long that nobody should wait for it.
+  /// Whether the part takes so long that no other part should wait for it.
   var isLarge = false
-  /// How checkpoints move, when all else is written.
+  /// How checkpoints move. They are written last.
   var moves: [AssignmentStore.Move] = []
-  /// - Parameter rows: what `load` answered.
+  /// - Parameter rows: the result of `load`.
   let statements: @Sendable (_ rows: ResultSet?) throws -> [Statement]
 }
 
-/// Writes what the lanes of a process have ready at one time in one transaction: what a transaction costs, with few events in it,
-/// is mostly the transaction.
+/// Writes in one transaction the parts that the lanes of a process have ready at the same time. A transaction with
+/// few events costs little more than an empty one.
 ///
-/// One that fails, or takes long, is everybody's, so that its parts go alone for a while: each then fails, or takes long, by
-/// itself, and those that do neither share again.
+/// A transaction that fails or is slow harms all its parts. So its lanes write alone for a while. Each lane then
+/// fails or is slow alone, and the others share again.
 final class SharedRounds: Sendable {
   typealias Lane = ObjectIdentifier
 
@@ -31,15 +31,15 @@ final class SharedRounds: Sendable {
 
   private struct State {
     var queue = RoundQueue<Lane, Entry>()
-    /// Lanes whose parts are not to hold up the others.
+    /// Lanes that write alone, so that they do not hold up the others.
     var alone: Set<Lane> = []
   }
 
-  /// What is not urgent waits so long for company.
+  /// How long a part that is not urgent waits for others.
   private static let leisure = Duration.milliseconds(2)
-  /// A round that takes longer is taken apart.
+  /// If a round takes longer, its lanes write alone afterwards.
   private static let longestRound = Duration.milliseconds(250)
-  /// A part that takes no longer may share again.
+  /// A lane whose part took less time may share again.
   private static let shortPart = Duration.milliseconds(100)
 
   private let pool: PostgresPool
@@ -50,26 +50,26 @@ final class SharedRounds: Sendable {
   private let size = Recorder(label: "projector_round_parts")
 
   /// - Parameters:
-  ///   - worker: who owns the assignments.
-  ///   - patience: how long a round waits for those who plan, at most.
+  ///   - worker: the owner of the assignments.
+  ///   - patience: how long a round waits for lanes that plan, at most.
   init(_ readStore: PostgresPool, worker: UUID, patience: Duration = .milliseconds(5)) {
     (pool, self.worker, self.patience) = (readStore, worker, patience)
   }
 
-  /// When to do what is done at intervals: all lanes at the same moments, so that they do it together.
+  /// Returns the next time for periodic work. All lanes get the same times, so that they write in the same round.
   func next(within interval: Duration) -> ContinuousClock.Instant {
     let passed = ((ContinuousClock.now - epoch) / interval).rounded(.down)
     return epoch + interval * (passed + 1)
   }
 
-  /// These lanes have just been given deliveries: a round waits for what they make of them.
+  /// Records that these lanes have just received messages: a round waits for their parts.
   func expect(_ lanes: [Lane]) { state.withLock { $0.queue.expect(lanes) } }
 
-  /// The lane has nothing to write, for now.
+  /// Records that the lane has nothing to write for now.
   func settle(_ lane: Lane) { go(state.withLock { $0.queue.settle(lane) }) }
 
-  /// Writes the part, with others or alone.
-  /// - Parameter isUrgent: otherwise it waits a moment for others.
+  /// Writes the part, with other parts or alone.
+  /// - Parameter isUrgent: if false, the part waits a moment for others.
   func write(_ part: RoundPart, of lane: Lane, isUrgent: Bool = true) async throws {
     if part.isLarge || state.withLock({ $0.alone.contains(lane) }) {
       settle(lane)
@@ -85,13 +85,13 @@ final class SharedRounds: Sendable {
     switch step {
     case .nothing: break
     case .pause(let pause):
-      // Of nobody's task, but over within milliseconds.
+      // Unstructured, but it ends within milliseconds.
       Task {
         try? await Task.sleep(for: pause == .leisure ? Self.leisure : patience)
         go(state.withLock { $0.queue.pauseIsOver() })
       }
     case .run(let entries):
-      // Of nobody's task, so that a shutdown lets the transaction in hand finish.
+      // Unstructured, so that a shutdown lets the current transaction finish.
       Task {
         await run(entries)
         go(state.withLock { $0.queue.roundIsOver() })
@@ -109,7 +109,7 @@ final class SharedRounds: Sendable {
       if ContinuousClock.now - start > Self.longestRound { leaveAlone(entries) }
       for entry in entries { entry.continuation.resume(returning: .success(())) }
     } catch {
-      // Whose fault it is shows when each goes by itself.
+      // Written alone, each part shows whether it is the one that fails.
       leaveAlone(entries)
       for entry in entries {
         Task { entry.continuation.resume(returning: await write(entry.part, alone: entry.lane)) }

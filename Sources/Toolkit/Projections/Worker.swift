@@ -4,17 +4,18 @@ internal import Logging
 internal import Metrics
 internal import Postgres
 
-/// This process among all that run projections: a row in the read store that it renews. Whose row has run out has
-/// lost its assignments to the others.
+/// This process among all that run projections: a row in the read store that it renews. When the row expires, the
+/// worker loses its assignments to the others.
 struct Worker: Sendable {
   let id = UUID()
-  /// For people: host and process.
+  /// Host and process id, for people.
   let name: String
   let leaseDuration: Duration
   let pool: PostgresPool
 
-  /// A connection that hangs is given up while there is time to try another.
-  /// - Parameter services: what it runs now, as `Generation.service` spells it: of these it is counted for a share.
+  /// Renews the row. The timeout leaves time to try another connection if this one hangs.
+  /// - Parameter services: what this process runs now, in the form of `Generation.service`. The worker counts for a
+  ///   share of each.
   func renew(running services: [String]) async throws {
     let seconds = Double(leaseDuration.components.seconds) + Double(leaseDuration.components.attoseconds) * 1e-18
     try await pool.query(
@@ -30,7 +31,7 @@ struct Worker: Sendable {
     _ = try? await pool.query("delete from projections.workers where id = \(id)")
   }
 
-  /// Assignments without a living owner, by projection.
+  /// Returns the number of assignments without a living owner, by projection.
   func unowned() async throws -> [String: Int] {
     let rows = try await pool.query(
       """

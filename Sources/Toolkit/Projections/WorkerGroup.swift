@@ -3,7 +3,7 @@ internal import Metrics
 internal import Synchronization
 
 extension Generation {
-  /// What a runner depends on; its state may change while it runs.
+  /// The part of a generation that a runner depends on. The state may change while the runner runs.
   struct Identity: Hashable, Sendable {
     let projection: String
     let number: Int
@@ -32,7 +32,7 @@ final class WorkerGroup: Sendable {
   var mailboxes: [Mailbox] { lanes.withLock { $0.values.flatMap { $0.runners.map(\.mailbox) } } }
   var wanted: Set<Int> { mailboxes.reduce(into: []) { $0.formUnion($1.wanted) } }
 
-  /// What this process takes a share of.
+  /// The services that this process takes a share of.
   var services: [String] {
     lanes.withLock { lanes in
       Set(lanes.values.filter { !$0.runners.contains(where: \.isSuspended) }.map(\.service)).sorted()
@@ -40,19 +40,19 @@ final class WorkerGroup: Sendable {
   }
 }
 
-/// Keeps what goes on and on from being said each time.
+/// Limits how often a lasting condition is logged.
 struct Reminders {
   private var next: [String: ContinuousClock.Instant] = [:]
   private var since: [String: ContinuousClock.Instant] = [:]
 
-  /// True once a minute.
+  /// Returns true once a minute for each key.
   mutating func isDue(_ key: String) -> Bool {
     if let next = next[key], ContinuousClock.now < next { return false }
     next[key] = .now + .seconds(60)
     return true
   }
 
-  /// True once something has been so for long.
+  /// Returns true once a condition has lasted longer than `patience`.
   mutating func lasts(_ key: String, _ isSo: Bool, longerThan patience: Duration) -> Bool {
     guard isSo else {
       since[key] = nil
@@ -64,7 +64,7 @@ struct Reminders {
   }
 }
 
-/// Tells of assignments that nobody owns for longer than a takeover lasts.
+/// Reports assignments that have no owner for longer than a takeover takes.
 struct UnownedAlarm {
   let patience: Duration
   let logger: Logger

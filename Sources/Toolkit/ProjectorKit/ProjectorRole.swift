@@ -10,8 +10,8 @@ public import ServiceKit
 
 extension Role {
   /// Keeps read models up to date.
-  /// - Parameter projections: the read models; with the keys of personal data for those that show some, nil where only their
-  ///   names are asked for.
+  /// - Parameter projections: returns the read models. It gets the keys of personal data, for read models that show
+  ///   some; nil if only the declarations are needed.
   public static func projector(_ projections: @escaping @Sendable (PersonalKeys?) -> [Projection]) -> Role {
     let chosen = ProjectorSettings.projections(of: projections(nil).map(\.name))
     return Role(
@@ -28,7 +28,7 @@ extension Role {
       ]
     ) { settings, logger in
       let chosen = try settings[chosen]
-      // Three generations of each may run at once: one that serves, one that is kept, one that is built.
+      // Up to three generations of each may run at once: one that serves, one that is kept, one that is built.
       let connections = chosen.count * (try settings[ProjectorSettings.lanes]) * 3 + 3
       let readStore = try Databases.pool(
         CommonSettings.readDatabaseURL, settings, name: "projector", logger: logger, atLeast: connections,
@@ -110,7 +110,7 @@ private enum ProjectorSettings {
     "PROJECTION_MEMORY", default: 32, in: 1...65_536,
     help: "MiB of events that this process holds at once for all its projections, rebuilds included.")
 
-  /// - Parameter names: all that there are.
+  /// - Parameter names: the names of all projections.
   static func projections(of names: [String]) -> Setting<Set<String>> {
     Setting(
       "PROJECTIONS", default: "all", allowed: "all, or some of \(names.joined(separator: ", ")), with commas between",

@@ -11,35 +11,36 @@ internal import ServiceKit
 internal import ServiceLifecycle
 internal import Synchronization
 
-/// One event, as those hear of it who follow what changes: what happened to what, and nothing that was in it.
+/// One event as its followers see it: its type and its stream, without its data.
 struct Change: Sendable {
   let position: Position
   let stream: StreamID
   let type: String
-  /// A message of `text/event-stream`.
+  /// The message in `text/event-stream` format.
   let message: [UInt8]
 }
 
-/// Events that queries see already, in order, for any number of followers: each takes what comes at its own pace, so that nothing
-/// is kept for a slow one. The newest are in memory; who is further behind reads the store.
+/// The events that queries already show, in order, for any number of followers. Each follower reads at its own pace, so
+/// that nothing is queued for a slow one. The newest changes are in memory; a follower that is further behind reads the
+/// write store.
 final class ChangeLog: Service {
-  /// Changes in memory.
+  /// The most changes in memory.
   private static let memory = 10_000
-  /// Events read at a time.
+  /// The most events that are read at a time.
   private static let readSize = 500
   private static let interval = Duration.milliseconds(50)
 
   private struct State {
-    /// Consecutive, up to `tail`.
+    /// Consecutive changes, of which the last is at `tail`.
     var recent: [Change] = []
-    /// Every event up to here has been looked at; nil before the first look.
+    /// The log has read every event up to here; nil before the first look.
     var tail: Position?
     var followers: [ObjectIdentifier: Wakeup] = [:]
     var isOver = false
-    /// Counts up when all must begin anew: another history, or the end.
+    /// Increases when all followers must start again: after a change of the history, and at shutdown.
     var epoch = 0
     var historyID: UUID?
-    /// All that was to be seen then is in.
+    /// The log has every event that was visible at this time.
     var isComplete = ContinuousClock.now
   }
 
@@ -47,7 +48,7 @@ final class ChangeLog: Service {
   private let older: PostgresEventStore
   private let readStore: ReadStore
   private let heads: StoreHeads
-  /// All read models: who follows hears of what every one of them shows.
+  /// All read models: a follower sees an event after every read model shows it.
   private let reads: [Reads]
   private let activity: Activity
   private let logger: Logger
@@ -56,8 +57,8 @@ final class ChangeLog: Service {
   private let lag = Gauge(label: "query_changes_lag_seconds")
 
   /// - Parameters:
-  ///   - newest: on the write store, for the events that become visible, which no other read holds up.
-  ///   - older: on the write store, for followers who are further behind than what is in memory.
+  ///   - newest: a pool on the write store for events that become visible, so that no other read delays them.
+  ///   - older: a pool on the write store for followers that need events from before those in memory.
   init(
     newest: PostgresPool, older: PostgresPool, _ readStore: ReadStore, reads: [Reads], heads: StoreHeads,
     activity: Activity, logger: Logger
@@ -71,7 +72,7 @@ final class ChangeLog: Service {
     self.logger = logger
   }
 
-  /// - Returns: what signals the follower; nil where there are so many already.
+  /// - Returns: the follower's wakeup; nil if there are `limit` followers already, or after shutdown.
   func enter(atMost limit: Int) -> Wakeup? {
     let wakeup = Wakeup()
     let count = state.withLock { state -> Int? in
@@ -92,26 +93,27 @@ final class ChangeLog: Service {
       })
   }
 
-  /// Where who comes now begins; nil where that is not known.
+  /// The position at which a new follower starts; nil if it is not known.
   var tail: Position? { state.withLock { $0.tail } ?? visible() }
 
-  /// Where the write store ends.
+  /// Returns the last position of the write store.
   func head() async throws -> Position { try await older.head() }
 
   private var isOver: Bool { state.withLock { $0.isOver } }
 
-  /// Another than before: those who follow must begin anew.
+  /// When it changes, followers must start again.
   var epoch: Int { state.withLock { $0.epoch } }
 
-  /// The changes after a position, some at a time, and up to where they are complete; none at `deadline`.
-  /// - Parameter wakeup: the follower's own.
+  /// Returns the next changes after a position, and the position up to which they are complete. Waits for them until
+  /// `deadline`, and then returns none.
+  /// - Parameter wakeup: the follower's own, from `enter`.
   func changes(
     after position: Position, until deadline: ContinuousClock.Instant, _ wakeup: Wakeup
   ) async throws -> ([Change], upTo: Position) {
     while true {
       let found = state.withLock { state -> (changes: [Change], tail: Position, isInMemory: Bool)? in
         guard let tail = state.tail, tail > position else { return nil }
-        // All after it are in memory where it is not before the first of them.
+        // `recent` has every change after `first`.
         let first = Position(tail.rawValue - Int64(state.recent.count))
         guard position >= first else { return ([], tail, false) }
         let start = Int(position.rawValue - first.rawValue)
@@ -138,10 +140,10 @@ final class ChangeLog: Service {
     return try await store.events(after: position, limit: limit).map { Self.change($0, mark) }
   }
 
-  /// Up to where every read model shows the events, but for those of streams that wait at one that was refused: these hold
-  /// up nobody, here as elsewhere.
+  /// Returns the position up to which every read model shows all events, except those of parked streams. A parked
+  /// stream does not delay the others.
   private func visible() -> Position? {
-    // A query may go to any of the servers.
+    // A query may go to any server, so that the slowest one counts.
     let known = readStore.servers.filter(\.progress.isAlive).map { $0.progress.applied(by: reads) }
     guard !known.isEmpty, !known.contains(nil) else { return nil }
     return known.compactMap { $0 }.min()
@@ -161,7 +163,7 @@ final class ChangeLog: Service {
             isFailing = true
           }
         } else {
-          // Who comes next begins with what is visible then.
+          // Forget everything: the next follower starts at the position that is visible then.
           self.state.withLock { state in
             guard state.followers.isEmpty else { return }
             (state.recent, state.tail, state.isComplete) = ([], nil, .now)
@@ -204,7 +206,7 @@ final class ChangeLog: Service {
     state.withLock { $0.isComplete = began }
   }
 
-  /// Reads page by page up to the last position: however many events there are, none waits for the next look.
+  /// Reads page by page up to the last position, so that no event waits for the next look.
   static func pages(
     after first: Position, upTo last: Position, _ read: (Position) async throws -> [Change],
     tell: ([Change], _ upTo: Position) -> Void
@@ -213,7 +215,7 @@ final class ChangeLog: Service {
     while position < last {
       try Task.checkCancellation()
       let page = try await read(position)
-      // The positions are dense: none are left, should the store have been restored meanwhile.
+      // Positions have no gaps: an empty page means that the store was restored meanwhile.
       guard let end = page.last?.position else { return }
       tell(page, end)
       position = end
@@ -228,7 +230,7 @@ final class ChangeLog: Service {
     for wakeup in followers { wakeup.signal() }
   }
 
-  /// What an id ends with, so that one of another history is not taken for one of this.
+  /// Returns the suffix of message ids. It tells ids of different histories apart.
   static func mark(of historyID: UUID?) -> String {
     historyID.map { String($0.uuidString.lowercased().prefix(8)) } ?? ""
   }

@@ -10,26 +10,27 @@ internal import ServiceKit
 internal import Synchronization
 
 extension HTTPField.Name {
-  /// The HTML standard, section 9.2.4.
+  /// Defined in the HTML standard, section 9.2.4.
   static let lastEventID = HTTPField.Name("Last-Event-ID")!
   package static let accelBuffering = HTTPField.Name("X-Accel-Buffering")!
 }
 
-/// What changes, as Server-Sent Events.
+/// Sends changes as Server-Sent Events.
 package struct ChangeRoutes: Sendable {
-  /// Then a client has to come again, with its token looked at anew.
+  /// The longest time of one response. Then the client must reconnect, and its access token is checked again.
   package static let longest = Duration.seconds(900)
-  /// How long a process that has just started may take to learn where a follower begins.
+  /// How long a process that has just started may take to learn where a follower starts.
   static let patience = Duration.seconds(10)
 
   let log: ChangeLog
   let responder: QueryResponder
   let limit: Int
-  /// Without anything to say, an id that keeps the connection open, and is where the client goes on should it end.
+  /// The longest time without a message. Then the client gets an id: this keeps the connection open, and after a
+  /// disconnect the client continues from there.
   let heartbeat: Duration
 
   /// Follows all events, or those of the types that the request names.
-  /// - Parameter known: every type that there is; nil where that is not known, and any name may be one.
+  /// - Parameter known: all event types; nil if they are not known, and then any name is allowed.
   func all(_ request: Request, types known: [String]?) async throws -> Response {
     var parameters = QueryParameters(request)
     let types = try parameters.text("types") { text in
@@ -48,11 +49,11 @@ package struct ChangeRoutes: Sendable {
 
   /// Follows one stream.
   /// - Parameters:
-  ///   - model: the read model that shows it.
-  ///   - missing: what is said where it has no row there.
+  ///   - model: the read model that has a row for the stream.
+  ///   - missing: the detail of the problem if there is no such row.
   func one(_ stream: StreamID, in model: String, _ request: Request, missing: String) async throws -> Response {
     try QueryParameters(request).finish()
-    // Found, and seen with the token, or not.
+    // Checks that the row is there, and that it shows what the consistency token names.
     _ = try await responder.answer(request, [Reads(model, stream)], missing: missing, isShared: false) { access in
       try await access.row(model, String(stream.id)).map { QueryResult($0) }
     }
@@ -64,7 +65,7 @@ package struct ChangeRoutes: Sendable {
     let (start, historyID) = try await start(of: request)
     let headers: HTTPFields = [
       .contentType: "text/event-stream", .cacheControl: "no-store", .readPosition: String(start.rawValue),
-      // For nginx, which would keep messages back until there are many.
+      // Keeps nginx from buffering the messages.
       .accelBuffering: "no",
     ]
     guard request.method != .head else { return Response(status: .ok, headers: headers) }
@@ -80,16 +81,16 @@ package struct ChangeRoutes: Sendable {
       var position = start
       try await writer.write(ByteBuffer(string: "retry: 1000\nid: \(start)-\(mark)\n\n"))
       var nextBeat = ContinuousClock.now + heartbeat
-      // A client that goes makes room at once.
+      // A client that disconnects makes room at once.
       try await request.body.consumeWithCancellationOnInboundClose { _ in
         while ContinuousClock.now < end, log.epoch == epoch, !Task.isCancelled {
           let (changes, last) = try await log.changes(after: position, until: nextBeat, wakeup)
           var messages = changes.filter(isWanted).flatMap(\.message)
           position = last
-          // However much goes on that this one does not follow.
+          // Due even if many events arrive that this client does not follow.
           if messages.isEmpty, ContinuousClock.now >= nextBeat { messages = Array("id: \(position)-\(mark)\n\n".utf8) }
           guard !messages.isEmpty else { continue }
-          // Waits until the client has taken what came before; who does not for long is cut off (`ConnectionDeadlines`).
+          // Waits until the client has read the earlier messages. `ConnectionDeadlines` disconnects a stuck client.
           try await writer.write(ByteBuffer(bytes: messages))
           nextBeat = .now + heartbeat
         }
@@ -99,7 +100,7 @@ package struct ChangeRoutes: Sendable {
     return Response(status: .ok, headers: headers, body: body)
   }
 
-  /// Who begins anew begins with what comes from now on.
+  /// Returns where a client starts: after its Last-Event-ID, or with the events from now on.
   private func start(of request: Request) async throws -> (position: Position, historyID: UUID) {
     let deadline = ContinuousClock.now + Self.patience
     while log.tail == nil || responder.heads.historyID == nil, ContinuousClock.now < deadline {
@@ -118,7 +119,7 @@ package struct ChangeRoutes: Sendable {
         .conflict, "token-of-another-history", title: "The id is of another history",
         detail: "The write store was restored after this message was sent. Leave Last-Event-ID out.")
     }
-    // It may be ahead of what is to be seen here: then nothing is sent until that has come as far. But not of all there is.
+    // The id may be ahead of what this replica shows: then the client waits. It cannot be ahead of the write store.
     if position > tail.rawValue, try await log.head().rawValue < position {
       throw Problem.invalidHeader("Last-Event-ID", "must be the id of a message that was sent")
     }
@@ -126,7 +127,7 @@ package struct ChangeRoutes: Sendable {
   }
 }
 
-/// Leaves once, whether the body is written or thrown away.
+/// Calls `goodbye` once, whether the body is written or discarded.
 package final class Viewer: Sendable {
   private let goodbye: @Sendable () -> Void
   private let isIn = Atomic(true)

@@ -1,20 +1,20 @@
 internal import ServiceKit
 internal import Synchronization
 
-/// Makes one query of the reads by key that come while others are under way: the same key is read once, and different keys
-/// share a round trip. Nobody gets what was read before they asked.
+/// Combines reads by key that arrive while others run: the same key is read once, and different keys share a query. A
+/// caller never gets a value that was read before its call.
 public final class Coalescer<Key: Hashable & Sendable, Value: Sendable>: Sendable {
   private typealias Continuation = CheckedContinuation<Value?, any Error>
 
   private struct State {
     var queued: [Key: [Continuation]] = [:]
-    /// The keys that are queued, in the order in which they came.
+    /// The queued keys in order of arrival.
     var order: [Key] = []
     var waiting = 0
     var underWay = 0
   }
 
-  /// Reads that may wait.
+  /// The most reads that may wait for a value; further ones are refused.
   private static var crowd: Int { 20_000 }
 
   private let lanes: Int
@@ -23,15 +23,17 @@ public final class Coalescer<Key: Hashable & Sendable, Value: Sendable>: Sendabl
   private let state = Mutex(State())
 
   /// - Parameters:
-  ///   - lanes: queries under way at once.
-  ///   - limit: keys of one query.
+  ///   - lanes: the most queries that run at once.
+  ///   - limit: the most keys of one query.
+  ///   - read: returns the values of those keys that exist.
   public init(lanes: Int = 2, limit: Int = 256, _ read: @escaping @Sendable ([Key]) async throws -> [Key: Value]) {
     self.lanes = lanes
     self.limit = limit
     self.read = read
   }
 
-  /// nil where there is nothing of that key.
+  /// Returns the value of a key, or nil if there is none.
+  /// - Throws: a `Problem` if 20,000 reads wait already, and the errors of `read`.
   public func value(_ key: Key) async throws -> Value? {
     try await withCheckedThrowingContinuation { continuation in
       let (isCrowded, batch) = state.withLock { state -> (Bool, [Key: [Continuation]]?) in
@@ -88,17 +90,17 @@ public final class Coalescer<Key: Hashable & Sendable, Value: Sendable>: Sendabl
   }
 }
 
-/// Makes one query of those that are asked for while the same one is under way: they share the next one, which begins after all
-/// of them have asked.
+/// Combines equal queries that arrive while one of them runs. They share the next run, which starts after all of them
+/// have arrived.
 final class SingleFlight: Sendable {
   private typealias Continuation = CheckedContinuation<QueryResult?, any Error>
 
-  /// For each query that is under way, who waits for the next one.
+  /// For each query that runs, the requests that wait for its next run.
   private let flights = Mutex<[String: [Continuation]]>([:])
 
   /// - Parameters:
-  ///   - key: names the query: the same key stands for the same answer.
-  ///   - body: asks.
+  ///   - key: equal keys have equal answers.
+  ///   - body: runs the query.
   func answer(_ key: String, _ body: @escaping @Sendable () async throws -> QueryResult?) async throws -> QueryResult? {
     let isFirst = flights.withLock { flights in
       guard flights[key] == nil else { return false }
@@ -108,7 +110,7 @@ final class SingleFlight: Sendable {
     guard isFirst else {
       return try await withCheckedThrowingContinuation { continuation in
         let isAlone = flights.withLock { flights in
-          // What was under way has ended meanwhile.
+          // The query that was running has ended meanwhile.
           guard flights[key] != nil else {
             flights[key] = [continuation]
             return true
@@ -129,7 +131,7 @@ final class SingleFlight: Sendable {
     }
   }
 
-  /// Has the next one begin, where anybody waits for it.
+  /// Starts the next run if requests wait for it.
   private func leave(_ key: String, _ body: @escaping @Sendable () async throws -> QueryResult?) {
     let isAwaited = flights.withLock { flights in
       if flights[key]?.isEmpty ?? true { flights[key] = nil }

@@ -4,9 +4,9 @@ internal import JSON
 internal import Projections
 internal import ServiceKit
 
-/// Which columns must have a value: those that the path names, and of others those that the request's parameters name.
+/// The columns that a query filters by: those that the path names, and those that the request's parameters name.
 struct ColumnFilters: Sendable {
-  /// With their PostgreSQL types.
+  /// Names and PostgreSQL types.
   private let columns: [(name: String, type: String)]
   private let ofPath: [String]
   let ofRequest: [String]
@@ -17,11 +17,11 @@ struct ColumnFilters: Sendable {
     ofRequest = filters.filter { [ofPath] in !ofPath.contains($0) }
   }
 
-  /// A filter that is no column.
+  /// The first filter that is not a column.
   var stray: String? { (ofPath + ofRequest).first { name in !columns.contains { $0.name == name } } }
 
-  /// Adds what a request asks for to the conditions.
-  /// - Throws: a `Problem` for what cannot be a value of its column: 404 where the path has it, 400 elsewhere.
+  /// Adds the filters of a request to the conditions.
+  /// - Throws: a `Problem` for a text that is not a value of its column: 404 in the path, 400 in a parameter.
   func add(
     _ context: ServiceContext, _ parameters: inout QueryParameters, to conditions: inout Conditions
   ) throws {
@@ -45,18 +45,18 @@ struct ColumnFilters: Sendable {
   }
 }
 
-/// What a page of a list is sorted by: all upwards or all downwards, so that a page begins with one comparison.
+/// The order of a list in pages: all ascending or all descending, so that one comparison finds the start of a page.
 struct PageOrder: Sendable {
-  /// Expressions with their PostgreSQL types, none of them null, and no two elements alike in all of them.
+  /// Expressions with their PostgreSQL types. None is null, and no two elements are equal in all of them.
   let terms: [(sql: String, type: String)]
   let isDescending: Bool
 
-  /// SQL for an element's place, a JSON array of texts: what a cursor holds.
+  /// SQL of an element's place: a JSON array of texts. A cursor holds it.
   var place: String {
     let texts = terms.map { term in
       switch term.type {
       case "timestamptz": textOfTime(term.sql)
-      // Whatever the session's style.
+      // Does not depend on the session's DateStyle.
       case "date": "to_char(\(term.sql), 'YYYY-MM-DD')"
       default: "(\(term.sql))::text"
       }
@@ -68,7 +68,7 @@ struct PageOrder: Sendable {
     terms.isEmpty ? "" : "order by " + terms.map { $0.sql + (isDescending ? " desc" : "") }.joined(separator: ", ")
   }
 
-  /// - Returns: nil where the cursor is none of this list's.
+  /// - Returns: the texts of a cursor; nil if it is not a cursor of this list.
   func values(_ cursor: String) -> [String]? {
     guard let text = OpaqueCursor.decode(cursor), let json = try? JSON(parsing: Array(text.utf8)) else { return nil }
     let texts = json.array?.compactMap(\.string) ?? []
@@ -77,15 +77,15 @@ struct PageOrder: Sendable {
     return values.count == terms.count ? values : nil
   }
 
-  /// A condition that an element comes after the cursor's.
+  /// Returns the condition that an element comes after the cursor's place.
   func isAfter(_ values: [String], _ conditions: inout Conditions) -> String {
     let place = zip(values, terms).map { "\(conditions.bind($0))::text::\($1.type)" }.joined(separator: ", ")
     return "(\(terms.map(\.sql).joined(separator: ", "))) \(isDescending ? "<" : ">") (\(place))"
   }
 
   /// - Parameters:
-  ///   - rows: elements with their places, one more than the page has where more follow.
-  ///   - tag: of the query.
+  ///   - rows: elements with their places, one more than `limit` if more follow.
+  ///   - tag: the tag of the query, with which its cursors begin.
   func page(_ rows: [(element: [UInt8], place: [UInt8])], _ limit: Int, _ tag: String) -> QueryResult {
     let next = rows.count > limit ? String(decoding: rows[limit - 1].place, as: UTF8.self) : nil
     return QueryResult(
@@ -93,27 +93,27 @@ struct PageOrder: Sendable {
   }
 }
 
-/// The PostgreSQL types whose values can be read from texts.
+/// The PostgreSQL types whose values can be read from text.
 let columnTypes = ["text", "bigint", "boolean", "date", "double precision", "timestamptz", "uuid"]
 
-/// - Returns: the text of a value of that PostgreSQL type as PostgreSQL reads it; nil where it is none.
+/// - Returns: a value of that PostgreSQL type, as text that PostgreSQL reads; nil if the text is not such a value.
 func columnText(_ text: String, _ type: String) -> String? {
   switch type {
   case "bigint": Int64(text).map { String($0) }
   case "boolean": ["true", "false"].contains(text) ? text : nil
-  // Swift also knows hexadecimal ones, infinities, and what is no number.
+  // Swift also accepts hexadecimal numbers, infinities and NaN.
   case "double precision":
     text.utf8.allSatisfy { "0123456789+-.eE".utf8.contains($0) }
       ? Double(text).flatMap { $0.isFinite ? "\($0)" : nil } : nil
   case "uuid": UUID(uuidString: text)?.uuidString
-  // PostgreSQL knows fewer offsets, and fewer digits.
+  // PostgreSQL accepts fewer offsets and fewer digits.
   case "timestamptz": Timestamp(text)?.fullDescription
   case "date": QueryParameters.isDay(text) ? text : nil
   default: text.unicodeScalars.contains("\0") ? nil : text
   }
 }
 
-/// What values of that PostgreSQL type must be.
+/// Returns what a value of that PostgreSQL type must be, for error messages.
 private func kind(of type: String) -> String {
   switch type {
   case "bigint": "a whole number"

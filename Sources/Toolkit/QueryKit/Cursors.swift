@@ -2,37 +2,41 @@ internal import EventSourcing
 internal import Foundation
 internal import ServiceKit
 
-/// Cursors as clients carry them.
+/// Encodes cursors as URL-safe text that clients pass back unchanged.
 public enum OpaqueCursor {
+  /// Returns the cursor for a text.
   public static func encode(_ text: String) -> String { Base64URL.encode(text.utf8) }
 
-  /// nil for a text that `encode` did not write.
+  /// Returns the text of a cursor, or nil if the cursor is malformed.
   public static func decode(_ opaque: String) -> String? {
     Base64URL.decode(opaque).flatMap { String(bytes: $0, encoding: .utf8) }
   }
 
-  /// The two parts of a text at its first colon; whatever follows that, it is a character of its own here.
+  /// Returns what stands before and after the first colon of the cursor's text, or nil if it has none. Compares bytes,
+  /// so that a combining character after the colon does not hide it.
   public static func parts(_ opaque: String) -> (String, String)? {
     guard let text = decode(opaque), let colon = text.utf8.firstIndex(of: UInt8(ascii: ":")) else { return nil }
     return (String(text.utf8[..<colon]) ?? "", String(text.utf8[colon...].dropFirst()) ?? "")
   }
 }
 
-/// The first day of a period.
+/// A cursor that holds the first day of a period.
 public struct DayCursor {
+  /// A day such as `2026-11-21`.
   public let day: String
 
   public var opaque: String { OpaqueCursor.encode(day) }
 
   public init(day: String) { self.day = day }
 
+  /// Fails if the text is not the cursor of a day.
   public init?(opaque text: String) {
     guard let day = OpaqueCursor.decode(text), QueryParameters.isDay(day) else { return nil }
     self.day = day
   }
 }
 
-/// A version of a stream.
+/// A cursor that holds a version of a stream.
 struct VersionCursor {
   let version: Version
 

@@ -8,14 +8,17 @@ public import PostgresEventStore
 public import Projections
 internal import ServiceKit
 
-/// Events of a category that hold personal data, sealed with the key of the person whose id is the stream's.
+/// The events of one category, whose personal data is sealed with the key of the person that the stream's id names.
 public struct SealedEvents: Sendable {
   let category: String
-  /// Of the events' data: it holds what is sealed.
+  /// The member of the events' data that is sealed.
   let member: String
   let open: @Sendable ([UInt8]) throws -> [JSON.Member]
 
-  /// - Parameter open: the members that stand for it once it is opened.
+  /// - Parameters:
+  ///   - category: the category of the streams.
+  ///   - member: the member of the events' data that is sealed.
+  ///   - open: returns the members that replace it, from the bytes that were sealed.
   public init(
     _ category: String, member: String, open: @escaping @Sendable ([UInt8]) throws -> [JSON.Member]
   ) {
@@ -25,20 +28,20 @@ public struct SealedEvents: Sendable {
   }
 }
 
-/// What happened to one thing, and how it was: from the events themselves.
+/// Reads what happened to one thing, and its state at a moment, from its events.
 public struct Histories: Sendable {
   /// A moment in a stream's life.
   public enum Moment: Sendable {
     case version(Version)
-    /// The last event that was recorded by then.
+    /// After the last event that was recorded at or before this time.
     case time(Timestamp)
-    /// That of the query.
+    /// The moment of the query.
     case now
   }
 
-  /// Events read at a time.
+  /// The most events that are read at a time.
   private static let readSize = 1_000
-  /// Events that are folded for one answer.
+  /// The most events that are folded for one answer.
   private static let longest = 100_000
 
   private let store: PostgresEventStore
@@ -46,15 +49,15 @@ public struct Histories: Sendable {
   private let sealed: [SealedEvents]
 
   /// - Parameters:
-  ///   - pool: on the write store.
-  ///   - sealed: what is personal in events.
+  ///   - pool: a pool on the write store.
+  ///   - sealed: the events with personal data.
   init(_ pool: PostgresPool, sealed: [SealedEvents]) {
     store = PostgresEventStore(pool)
     keys = PersonalKeys(pool)
     self.sealed = sealed
   }
 
-  /// The events of a stream in order, and the version after which more follow; nil for a stream that is not there.
+  /// Returns events of a stream in order, and the version after which more follow; nil if the stream does not exist.
   func events(of stream: StreamID, after version: Version, limit: Int) async throws -> (
     items: [[UInt8]], next: Version?
   )? {
@@ -65,8 +68,10 @@ public struct Histories: Sendable {
     return (items, events.count > limit ? events[limit - 1].version : nil)
   }
 
-  /// nil where there was nothing at that moment.
-  /// - Parameter makeModel: given the key of the person that the stream's id names, where its events are sealed; nil for none.
+  /// Returns a row as it was at a moment, or nil if there was none.
+  /// - Parameter makeModel: makes the read model. It gets the key of the person that the stream's id names; nil if the
+  ///   events are not sealed, or if the key was erased.
+  /// - Throws: a `Problem` if more than 100,000 events come before the moment.
   public func row<Model: ReadModel>(
     _ key: String, of stream: StreamID, at moment: Moment, _ makeModel: (PersonalKey?) -> Model
   ) async throws -> QueryResult? {
@@ -94,7 +99,7 @@ public struct Histories: Sendable {
           detail: "More than \(Self.longest) events lie before that moment; ask for an earlier one.")
       }
     }
-    // A version that is still to come.
+    // The stream does not have this version yet.
     if case .version(let wanted) = moment, version < wanted { return nil }
     return try answer()
   }
@@ -123,7 +128,7 @@ public struct Histories: Sendable {
 
   private func sealed(_ stream: StreamID) -> SealedEvents? { sealed.first { $0.category == stream.category } }
 
-  /// An event as it is sent. What is sealed is opened, or left out once its key is gone.
+  /// Returns an event as it is sent. Sealed data is opened, or left out if its key was erased.
   private func item(_ event: RecordedEvent, _ key: PersonalKey?) throws -> [UInt8] {
     let metadata = (try? JSON(parsing: event.metadata)) ?? .null
     var json = JSONWriter(reserving: event.data.count + 320)

@@ -8,18 +8,19 @@ public import Projections
 public import ServiceKit
 internal import ServiceLifecycle
 
-/// What the routes of a query-service stand on.
+/// What the routes of a query-service use.
 public struct Queries: Sendable {
+  /// Answers queries, with consistency tokens, freshness and ETags.
   public let responder: QueryResponder
-  /// Lets those in who may read.
+  /// Admits the requests that may read.
   public let admission: Admission
   package let store: ReadStore
   package let heads: StoreHeads
   let changes: ChangeRoutes
   let eventTypes: [String]?
 
-  /// Answers a request for the history of one thing: the events of its stream, page by page.
-  /// - Parameter missing: what is said where there is none.
+  /// Answers a request for the events of one stream, page by page.
+  /// - Parameter missing: the detail of the 404 problem if the stream does not exist.
   public func history(_ request: Request, of stream: StreamID, missing: String) async throws -> Response {
     var parameters = QueryParameters(request)
     let limit = try parameters.limit(default: 100, atMost: 1000)
@@ -33,15 +34,15 @@ public struct Queries: Sendable {
     }
   }
 
-  /// Adds `/v1/changes`: all that changes, or events of the types that the request names.
+  /// Adds `/v1/changes`: all changes, or those of the event types that the request names.
   func addChanges(to router: some RouterMethods<ServiceContext>) {
     router.get("/v1/changes") { request, _ in try await changes.all(request, types: eventTypes) }
   }
 
-  /// Answers a request for what changes in one stream.
+  /// Answers a request that follows the changes of one stream.
   /// - Parameters:
   ///   - model: the name of the read model that has a row for the stream's id.
-  ///   - missing: what is said where it has none.
+  ///   - missing: the detail of the 404 problem if there is no such row.
   public func changes(
     _ request: Request, of stream: StreamID, in model: String, missing: String
   ) async throws -> Response {
@@ -50,12 +51,13 @@ public struct Queries: Sendable {
 }
 
 extension Role {
-  /// Answers queries.
+  /// Returns the role that answers queries.
   /// - Parameters:
   ///   - models: all read models.
-  ///   - eventTypes: the wire names of all events, of which those who follow changes may name some; nil to let them name any.
-  ///   - sealed: what is personal in events.
-  ///   - settings: that `extend` reads, beside those that every query-service has.
+  ///   - eventTypes: the wire names of all events. Clients that follow changes may name only these; nil allows any
+  ///     name.
+  ///   - sealed: the events with personal data.
+  ///   - settings: the settings that `extend` reads, besides those that every query-service has.
   ///   - extend: adds the routes.
   public static func queryService(
     _ models: [Projection], eventTypes: [String]? = nil, sealed: [SealedEvents] = [],
@@ -72,8 +74,8 @@ extension Role {
         CommonSettings.consistencyTokenKey.description,
       ] + AccessSettings.all + own
     ) { settings, logger in
-      // What is in the cache is only as fresh as what is known of the read tables: forty looks a second, which take PostgreSQL
-      // 16 ms (docs/performance.md).
+      // The cache is only as fresh as the known progress of the read models. Reading it 40 times a second takes 16 ms
+      // of a core of PostgreSQL (docs/performance.md).
       let cacheBytes = try settings[QuerySettings.cacheSize] * 1_000_000
       let activity = Activity(busy: cacheBytes > 0 ? .milliseconds(25) : .milliseconds(100))
       let writeURL = try settings[CommonSettings.writeDatabaseURL]
@@ -101,7 +103,7 @@ extension Role {
           heartbeat: try settings[QuerySettings.heartbeat]), eventTypes: eventTypes)
       var parts = RoleParts()
       parts.services = [headsPool, heads, events, newest, older] + readers + access.services
-      // Who follows changes is let go before the server waits for its answers to end.
+      // The log disconnects its followers before the server waits for open responses.
       parts.workers = [log]
       parts.healthChecks =
         [
@@ -118,7 +120,7 @@ extension Role {
     }
   }
 
-  /// Each of the read store's servers with its pools, and what they need to run.
+  /// Returns the read store's servers with their pools, and the services that these need.
   private static func readStore(
     _ settings: Settings, _ heads: StoreHeads, _ activity: Activity, _ logger: Logger
   ) throws -> (ReadStore, [any Service]) {
@@ -143,7 +145,6 @@ extension Role {
 }
 
 private enum QuerySettings {
-  /// Reads of the write store: histories, and how far it has come.
   static let writePoolSize = Setting.integer(
     "HISTORY_POOL_SIZE", default: 4, in: 1...200, help: "Connections to the write store for histories, at most.")
 
@@ -163,7 +164,7 @@ private enum QuerySettings {
 
 @Sendable func queryProblem(_ error: any Error) -> Problem? {
   guard let error = error as? PostgresError, error.failureKind == .retry else { return nil }
-  // By our own time-out, or by one that the server or its administrator has set.
+  // The query exceeded our timeout, or the server or its administrator cancelled it.
   if error.code == .timeout || error.sqlState == .queryCanceled {
     return Problem(
       .serviceUnavailable, "query-too-slow", title: "The query took too long",

@@ -5,7 +5,7 @@ public import Hummingbird
 internal import JSON
 public import ServiceKit
 
-/// A query's parameters: each is read once, checked, and none may be left over.
+/// Reads and checks a query's parameters: each may occur once, and unknown ones are rejected.
 public struct QueryParameters {
   private let given: [(name: String, value: String)]
   private let path: String
@@ -19,16 +19,19 @@ public struct QueryParameters {
     }
   }
 
-  /// What cannot be decoded does not come here (`RequestRules`).
+  /// `RequestRules` has already rejected text that cannot be decoded.
   private static func decode(_ text: Substring) -> String { text.removingPercentEncoding ?? String(text) }
 
+  /// Returns the problem (400) of an invalid parameter.
+  /// - Parameter detail: follows the parameter's name, such as `must be given once`.
   public static func wrong(_ name: String, _ detail: String) -> Problem {
     Problem(
       .badRequest, "invalid-parameter", title: "A query parameter is not valid", detail: "\(name) \(detail).",
       extensions: [.init("parameter", .string(name))])
   }
 
-  /// - Throws: a `Problem` for a parameter that nobody asked for.
+  /// Rejects parameters that were not read.
+  /// - Throws: a `Problem` that names the first of them.
   public consuming func finish() throws {
     guard let stray = given.first(where: { !known.contains($0.name) }) else { return }
     let allowed = known.isEmpty ? "none" : known.sorted().joined(separator: ", ")
@@ -42,7 +45,9 @@ public struct QueryParameters {
     return values.first?.value
   }
 
-  /// - Parameter problem: what is wrong with the text, nil for nothing.
+  /// Returns a parameter's text, or nil without the parameter.
+  /// - Parameter problem: returns what is wrong with the text, or nil.
+  /// - Throws: a `Problem`, as all methods that read a parameter do.
   public mutating func text(_ name: String, problem: (String) -> String?) throws -> String? {
     guard let text = try value(name) else { return nil }
     guard !text.unicodeScalars.contains("\0") else { throw Self.wrong(name, "must not contain NUL") }
@@ -50,11 +55,12 @@ public struct QueryParameters {
     return text
   }
 
-  /// What people type to search.
+  /// Returns the search text `q`, 1 to 200 Unicode scalars.
   public mutating func search() throws -> String? {
     try text("q") { (1...200).contains($0.unicodeScalars.count) ? nil : "must have 1 to 200 characters" }
   }
 
+  /// Returns one of the allowed texts.
   public mutating func choice(_ name: String, _ allowed: [String]) throws -> String? {
     try text(name) { allowed.contains($0) ? nil : "must be one of \(allowed.joined(separator: ", "))" }
   }
@@ -63,7 +69,7 @@ public struct QueryParameters {
     try choice(name, ["true", "false"]).map { $0 == "true" }
   }
 
-  /// Minor units.
+  /// Returns an amount in minor units, 0 or more.
   public mutating func amount(_ name: String) throws -> Int64? {
     let text = try text(name) { text in
       Int64(digits: text) != nil ? nil : "must be a whole number of minor units, 0 or more"
@@ -71,7 +77,7 @@ public struct QueryParameters {
     return text.flatMap { Int64(digits: $0) }
   }
 
-  /// A time, or the beginning of a day in UTC.
+  /// Returns a time; a day stands for its start in UTC.
   public mutating func time(_ name: String) throws -> Timestamp? {
     let read = { (text: String) in Timestamp(text) ?? Timestamp(text + "T00:00:00Z") }
     let text = try text(name) {
@@ -80,7 +86,7 @@ public struct QueryParameters {
     return text.flatMap(read)
   }
 
-  /// As of which version or time; nil for now.
+  /// Returns the moment that `version` or `at` names; nil without both, which means now.
   public mutating func moment() throws -> Histories.Moment? {
     let version = try text("version") { text in
       Int64(digits: text).map { $0 >= 1 } ?? false ? nil : "must be a version, a whole number from 1"
@@ -92,10 +98,12 @@ public struct QueryParameters {
 
   package static func isDay(_ text: String) -> Bool { text.utf8.count == 10 && Timestamp(text + "T00:00:00Z") != nil }
 
+  /// Returns a day such as `2026-11-21`.
   public mutating func day(_ name: String) throws -> String? {
     try text(name) { Self.isDay($0) ? nil : "must be a day such as 2026-11-21" }
   }
 
+  /// Returns `limit`, from 1 to `most`.
   public mutating func limit(default count: Int, atMost most: Int) throws -> Int {
     let text = try text("limit") { text in
       Int64(digits: text).map { (1...Int64(most)).contains($0) } ?? false
@@ -104,7 +112,7 @@ public struct QueryParameters {
     return text.flatMap { Int($0) } ?? count
   }
 
-  /// A place in the answer to this query and no other.
+  /// Returns what `read` makes of `cursor`, which must come from an answer to the same query.
   public mutating func cursor<Cursor>(_ read: (String) -> Cursor?) throws -> Cursor? {
     let tag = tag
     func own(_ text: String) -> Cursor? { text.hasPrefix(tag) ? read(String(text.dropFirst(tag.count))) : nil }
@@ -114,7 +122,7 @@ public struct QueryParameters {
     return text.flatMap(own)
   }
 
-  /// What a cursor of this query begins with: a hash (FNV-1a) of the path and all that is asked for but the page.
+  /// The start of this query's cursors: a hash (FNV-1a) of the path and of all parameters except `cursor` and `limit`.
   public var tag: String {
     let asked = given.filter { !["cursor", "limit"].contains($0.name) }.map { "\($0.name)=\($0.value)" }.sorted()
     var hash: UInt32 = 2_166_136_261

@@ -8,32 +8,39 @@ public import Projections
 internal import ServiceKit
 
 extension HTTPField.Name {
+  /// The answer includes every event up to this position that concerns it.
   public static let readPosition = HTTPField.Name("Read-Position")!
+  /// The answer is at most this old, in milliseconds.
   public static let readLag = HTTPField.Name("Read-Lag-Ms")!
-  /// RFC 7240.
+  /// Defined in RFC 7240.
   static let prefer = HTTPField.Name("Prefer")!
   static let preferenceApplied = HTTPField.Name("Preference-Applied")!
 }
 
-/// What a query found: JSON as it is sent.
+/// The result of a query, as JSON.
 public struct QueryResult: Sendable {
+  /// The JSON, as it is sent.
   public let bytes: [UInt8]
-  /// Of the one stream that it is about.
+  /// The version of the stream that the result is about; nil if it is not about one stream.
   public let version: Int64?
 
   public init(bytes: [UInt8], version: Int64? = nil) { (self.bytes, self.version) = (bytes, version) }
 
+  /// Makes the result of one row.
   public init(_ row: ReadRow) { self.init(bytes: row.document, version: row.version) }
 
-  /// A page of a list.
+  /// Makes one page of a list.
   /// - Parameters:
-  ///   - items: JSON each.
-  ///   - next: the cursor of the next page; nil on the last one.
+  ///   - items: the elements, each as JSON.
+  ///   - next: the cursor of the next page; nil on the last page.
   public init(items: [[UInt8]], next: String?) {
     self.init(joined: Array(items.joined(separator: [UInt8(ascii: ",")])), next: next)
   }
 
-  /// - Parameter joined: the elements of a JSON array.
+  /// Makes one page of a list.
+  /// - Parameters:
+  ///   - joined: the elements as JSON, with commas between them.
+  ///   - next: the cursor of the next page; nil on the last page.
   public init(joined: [UInt8], next: String?) {
     var json = JSONWriter(reserving: joined.count + 128)
     json.object { json in
@@ -44,35 +51,39 @@ public struct QueryResult: Sendable {
   }
 }
 
-/// What surrounds every query: waiting for what the caller has written, saying how fresh the answer is, and sending nothing
-/// that the caller has already.
+/// Adds to every query what all queries share. It waits for what the caller has written, sends headers that say how
+/// fresh the answer is, and sends no body that the client already has.
 public struct QueryResponder: Sendable {
   static let defaultWait = Duration.seconds(2)
+  /// Seconds.
   static let longestWait = 30
 
   let store: ReadStore
   let heads: StoreHeads
   let tokenKey: ConsistencyToken.Key
   let histories: Histories
-  /// nil for none.
+  /// nil if nothing is cached.
   let cache: ResponseCache?
 
-  /// Answers from the events, which need not be waited for.
+  /// Answers a query from the events in the write store. These are current, so that there is nothing to wait for.
+  /// - Parameter missing: the detail of the 404 problem if `body` returns nil.
   public func answer(
     _ request: Request, missing: @autoclosure () -> String, fromEvents body: (Histories) async throws -> QueryResult?
   ) async throws -> Response {
     _ = try await targets(of: request, [])
     var headers: HTTPFields = [.cacheControl: "private, no-cache", .readLag: "0"]
-    // Of before the events are read.
+    // Taken before the events are read: the answer is at least as fresh.
     if let head = heads.last { headers[.readPosition] = String(head.rawValue) }
     return try respond(request, try await body(histories), headers, missing()) { entityTag(of: $0, generations: []) }
   }
 
+  /// Answers a query from the read store.
   /// - Parameters:
-  ///   - reads: everything that `body` reads. Where the first is one stream's row, the answer is about that alone, and no other
-  ///     answer reads just the same: it may be kept in memory.
-  ///   - missing: what is said where `body` finds nothing.
-  ///   - isShared: the same query is asked once for all who ask it at a time. Not for a body that sees to that itself.
+  ///   - reads: everything that `body` reads. If the first one names a stream, the answer is cached under `reads`. Then
+  ///     it must be about that stream's row alone, and no other answer may have the same `reads`.
+  ///   - missing: the detail of the 404 problem if `body` returns nil.
+  ///   - isShared: whether equal queries that arrive together call `body` once. False for a `body` that combines them
+  ///     itself.
   public func answer(
     _ request: Request, _ reads: [Reads], missing: @autoclosure () -> String = "There is no such thing.",
     isShared: Bool = true, _ body: @escaping @Sendable (ReadAccess) async throws -> QueryResult?
@@ -83,7 +94,7 @@ public struct QueryResponder: Sendable {
       let deadline = ContinuousClock.now + (preference.map { .seconds($0) } ?? Self.defaultWait)
       try Self.check(await server.progress.wait(for: targets, until: deadline))
     }
-    // Of before the query: what it finds is at least as fresh.
+    // Taken before the query: the answer is at least as fresh.
     let freshness = server.progress.freshness(of: reads)
     let place = Place(reads, cache: cache, server.progress)
     let found = place?.found
@@ -100,19 +111,19 @@ public struct QueryResponder: Sendable {
     return try respond(request, answer, headers, missing()) { answer in
       if let found { return found.tag }
       let tag = entityTag(of: answer, generations: reads.map { server.progress.generation(of: $0.projection) ?? 0 })
-      // A tag that was made before the history was known is no other query-service's.
+      // Before the history id is known, the tag differs from the tags of other replicas: do not cache it.
       if heads.historyID != nil { place?.keep(answer, tag) }
       return tag
     }
   }
 
-  /// Where an answer may be in memory: one about one thing.
+  /// Where the cache may keep an answer about one stream.
   private struct Place {
     let cache: ResponseCache
     let reads: [Reads]
-    /// Of before the query.
+    /// Taken before the query.
     let mark: ReadProgress.Mark
-    /// Otherwise it may have moved since, and what was found then is not given out.
+    /// Whether `mark` is up to date. If not, the rows may have changed, and no cached answer is used.
     let isCurrent: Bool
 
     init?(_ reads: [Reads], cache: ResponseCache?, _ progress: ReadProgress) {
@@ -150,14 +161,14 @@ public struct QueryResponder: Sendable {
     return .json(answer.bytes, headers: headers)
   }
 
-  /// What must have come before the answer is read.
+  /// Returns what the read store must have applied before the query, according to the consistency token.
   private func targets(of request: Request, _ reads: [Reads]) async throws -> [ReadProgress.Target] {
     guard let text = request.headers[.consistencyToken] else { return [] }
     let token: ConsistencyToken
     do throws(ConsistencyToken.Malformed) { token = try ConsistencyToken(text, signedWith: tokenKey) } catch {
       throw Problem.invalidHeader("Consistency-Token", "must be as a command answered it")
     }
-    // Looked at again before it is called another's: the store may have been restored just now.
+    // Ask again before the token is rejected: the store may have been restored just now.
     if let historyID = heads.historyID, historyID != token.historyID,
       await heads.historyIDFromNowOn() != token.historyID
     {
@@ -194,8 +205,8 @@ public struct QueryResponder: Sendable {
     }
   }
 
-  /// Of one history, one generation and these bytes; begins with the version where there is one, so that a command's If-Match
-  /// understands it.
+  /// Returns a tag of the history id, the generations and the bytes. It begins with the stream's version if there is
+  /// one, so that a command's If-Match accepts it.
   private func entityTag(of answer: QueryResult, generations: [Int]) -> String {
     var hash = SHA256()
     if let historyID = heads.historyID { withUnsafeBytes(of: historyID.uuid) { hash.update(bufferPointer: $0) } }
@@ -207,8 +218,8 @@ public struct QueryResponder: Sendable {
 }
 
 extension Request {
-  /// Seconds of `Prefer: wait=…`, at most `QueryResponder.longestWait`; nil for none. A preference that makes no sense is ignored, as
-  /// RFC 7240 says.
+  /// The seconds of `Prefer: wait=…`, at most `QueryResponder.longestWait`; nil without it. RFC 7240 says that an
+  /// invalid preference is ignored.
   fileprivate var preferredWait: Int? {
     let preferences = headers[values: .prefer].flatMap { $0.split(separator: ",") }
     for preference in preferences {
@@ -224,7 +235,7 @@ extension Request {
     return nil
   }
 
-  /// If-None-Match, by the weak comparison (RFC 9110, section 13.1.2).
+  /// Whether If-None-Match has the tag, by weak comparison (RFC 9110, section 13.1.2).
   fileprivate func hasAlready(_ tag: String) -> Bool {
     guard let header = headers[.ifNoneMatch] else { return false }
     return header.split(separator: ",").contains { given in

@@ -2,22 +2,23 @@ internal import JSON
 internal import Postgres
 public import Projections
 
-/// How a list is sorted: by columns of its read model, all upwards or all downwards, and where these are equal by key.
+/// The order of a list: by columns of its read model, all ascending or all descending, and then by key.
 public struct ListOrder: Sendable {
   let columns: [String]
   let isDescending: Bool
 
-  /// - Parameter columns: not null, and best with an index of these and `key`.
+  /// - Parameter columns: must not be null; an index on them and `key` makes the list fast.
   public static func ascending(_ columns: String...) -> ListOrder { ListOrder(columns: columns, isDescending: false) }
+  /// - Parameter columns: must not be null; an index on them and `key` makes the list fast.
   public static func descending(_ columns: String...) -> ListOrder { ListOrder(columns: columns, isDescending: true) }
 }
 
 extension QueryRoute {
-  /// A read model's rows, in pages.
+  /// Returns a route for the rows of a read model, in pages.
   /// - Parameters:
-  ///   - filters: columns that must have a value where the request has a parameter of this name. The path's parameters are
-  ///     columns that must have a value.
-  ///   - search: a column of words: the parameter `q` looks for some in it, and sorts by how well they fit.
+  ///   - filters: columns that a request may filter by, with parameters of the same names. Parameters of the path are
+  ///     columns that are always filtered by.
+  ///   - search: a column of words. The parameter `q` searches it, and sorts the rows by how well they match.
   public static func list<Model: ReadModel>(
     _ path: String, _ model: Model, filters: [String] = [], order: ListOrder = .ascending(), search: String? = nil
   ) -> QueryRoute {
@@ -62,7 +63,7 @@ extension QueryRoute {
     }
   }
 
-  /// Why a list cannot work; nil for nothing.
+  /// Returns why a list cannot work, or nil if it can.
   private static func problem(
     _ model: some ReadModel, _ stray: String?, _ sorted: [String], _ search: String?
   ) -> String? {
@@ -76,11 +77,12 @@ extension QueryRoute {
     }
   }
 
-  /// A read model's totals, in pages, a JSON object for each group: what it is formed by, its sums, and the smallest and largest
-  /// of each range. A group whose sums are all 0 is left out: one that is to stay needs a `.count` among them.
+  /// Returns a route for totals of a read model, in pages. Each group is a JSON object: its columns, its sums, and the
+  /// smallest and largest value of each range. A group whose sums are all 0 is left out. To keep such a group, add a
+  /// `.count`.
   /// - Parameters:
-  ///   - name: of the totals.
-  ///   - isDescending: sorted downwards by what the groups are formed by.
+  ///   - name: the name of the totals.
+  ///   - isDescending: whether groups are sorted by their columns in descending order.
   public static func totals<Model: ReadModel>(
     _ path: String, _ name: String, of model: Model, isDescending: Bool = false
   ) -> QueryRoute {
@@ -116,7 +118,7 @@ extension QueryRoute {
   }
 }
 
-/// SQL for totals.
+/// The SQL of totals.
 struct TotalsQuery: Sendable {
   let groups: [(name: String, type: String)]
   private let name: String
@@ -128,7 +130,7 @@ struct TotalsQuery: Sendable {
     let own = tables.first { $0.name == name }
     self.name = name
     sums = own?.sums ?? []
-    // Of a range there is a table beside, with the groups and `value`.
+    // Each range has another table, with the groups' columns and `value`.
     let beside = tables.filter { $0.name != name }
     ranges = beside.map { String($0.name.dropFirst(name.count + 1)) }
     groups = own?.keys ?? beside.first.map { Array($0.keys.dropLast()) } ?? []
@@ -136,7 +138,7 @@ struct TotalsQuery: Sendable {
 
   var isThere: Bool { !sums.isEmpty || !ranges.isEmpty }
 
-  /// A group as a JSON object.
+  /// SQL of a group as a JSON object.
   var object: String {
     let members =
       (groups.map(\.name) + sums).map { "'\($0)', g.\($0)" }
@@ -144,7 +146,7 @@ struct TotalsQuery: Sendable {
     return "json_build_object(\(members.joined(separator: ", ")))"
   }
 
-  /// The groups, as `g`, and their ranges.
+  /// SQL of the groups, as `g`, with their ranges.
   func groups(where condition: String) -> String {
     let names = groups.map(\.name)
     let list = names.joined(separator: ", ")

@@ -5,9 +5,9 @@ internal import Postgres
 public import Projections
 internal import ServiceKit
 
-// Queries in SQL of one's own, for what lies in several read models.
+// Queries in hand-written SQL, for data of several read models.
 extension QueryRoute {
-  /// The row that a query finds, the first if it finds several; 404 where it finds none.
+  /// Returns a route for the first row that a query finds; 404 if it finds none.
   ///
   ///     .row("/v1/people/{id}", Profile.self, of: People(), Follows(), sql: """
   ///       select p.key as id, p.document ->> 'name' as name,
@@ -15,11 +15,11 @@ extension QueryRoute {
   ///       from read_models.people p where p.key = {id}
   ///       """)
   /// - Parameters:
-  ///   - models: that the query reads.
-  ///   - sql: a query, without `;`, whose columns are called as the row's members are: `as "placedAt"`, since PostgreSQL takes what is
-  ///     not quoted for `placedat`. `{id}` stands for the path's parameter of that name, as a text; `{number::bigint}` for one of
-  ///     another type: bigint, boolean, date, double precision, timestamptz or uuid. An array such as `'{red}'` is written
-  ///     `array['red']`. It is the program's own, never input.
+  ///   - models: the read models that the query reads.
+  ///   - sql: a query without `;`. Its columns have the names of the row's members: quote them as in `as "placedAt"`,
+  ///     since PostgreSQL turns an unquoted name into `placedat`. `{id}` stands for the path's parameter of that name,
+  ///     as text. `{number::bigint}` gives it another type: bigint, boolean, date, double precision, timestamptz or
+  ///     uuid. Write an array such as `'{red}'` as `array['red']`. The SQL is part of the program, never input.
   public static func row<Row: Codable & Sendable>(
     _ path: String, _: Row.Type, of models: any ReadModel..., sql: String
   ) -> QueryRoute {
@@ -40,11 +40,11 @@ extension QueryRoute {
     }
   }
 
-  /// The rows that a query finds, in pages.
+  /// Returns a route for the rows that a query finds, in pages.
   /// - Parameters:
-  ///   - models: that the query reads.
-  ///   - order: by members of the row, of which no two rows have the same and none is null.
-  ///   - sql: as for one row, unsorted and without a limit.
+  ///   - models: the read models that the query reads.
+  ///   - order: members of the row. No two rows may be equal in all of them, and none of them may be null.
+  ///   - sql: as for one row, without a sort order and without a limit.
   public static func list<Row: Codable & Sendable>(
     _ path: String, _: Row.Type, of models: any ReadModel..., order: ListOrder, sql: String
   ) -> QueryRoute {
@@ -79,11 +79,11 @@ extension QueryRoute {
   }
 }
 
-/// SQL with the names of parameters in it, and the type of its rows.
+/// SQL that contains names of parameters, and the type of its rows.
 private struct OwnQuery<Row: Codable & Sendable>: Sendable {
   let shape = JSONShape(of: Row.self)
   let problem: String?
-  /// What stands before each parameter.
+  /// For each parameter: the SQL before it, its name and its type.
   private let parts: [(sql: String, name: String, type: String)]
   private let end: String
 
@@ -106,7 +106,7 @@ private struct OwnQuery<Row: Codable & Sendable>: Sendable {
       }.first
   }
 
-  /// - Throws: a `Problem` for what cannot be a value of its type.
+  /// - Throws: a `Problem` (404) if a parameter of the path is not a value of its type.
   func sql(_ context: ServiceContext, _ conditions: inout Conditions) throws -> String {
     try parts.map { part in
       let text = try context.pathParameter(part.name)
@@ -117,19 +117,20 @@ private struct OwnQuery<Row: Codable & Sendable>: Sendable {
     }.joined() + end
   }
 
-  /// What rows are sorted by, with PostgreSQL's types; nil where that is not possible.
+  /// Returns the expressions to sort by, with their PostgreSQL types; nil if the rows cannot be sorted by these
+  /// members.
   func terms(_ order: ListOrder) -> [(sql: String, type: String)]? {
     guard case .object(let members) = shape else { return nil }
     let terms = order.columns.compactMap { name -> (sql: String, type: String)? in
       guard let member = members.first(where: { $0.name == name && !$0.isOptional }), let type = member.shape.columnType
       else { return nil }
-      // The SQL may give another type, by which it is not sorted then.
+      // The cast matters if the SQL returns another type, which may sort differently.
       return ("(q.\"\(name)\")::\(type)", type)
     }
     return terms.count == order.columns.count ? terms : nil
   }
 
-  /// As it is sent: read as the type says, since the SQL may give something else.
+  /// Returns the row as it is sent. Decodes it as `Row` first, since the SQL may return something else.
   func encoded(_ row: [UInt8]) throws -> [UInt8] {
     let row: Row = try JSON(parsing: row).decode()
     var json = JSONWriter()
@@ -139,7 +140,7 @@ private struct OwnQuery<Row: Codable & Sendable>: Sendable {
 }
 
 extension JSONShape {
-  /// The PostgreSQL type of what can be sorted by.
+  /// The PostgreSQL type to sort by; nil if values of this shape cannot be sorted.
   fileprivate var columnType: String? {
     switch self {
     case .string, .choice: "text"

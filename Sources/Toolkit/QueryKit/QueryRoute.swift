@@ -5,29 +5,30 @@ package import JSON
 public import Projections
 package import ServiceKit
 
-/// A GET route, with what surrounds every query: consistency tokens, ETags, freshness, the cache and coalescing.
+/// A GET route with all that queries share: consistency tokens, ETags, freshness, the cache and coalescing.
 ///
 ///     .row("/v1/accounts/{id}", Balances())
 ///     .list("/v1/accounts", Balances(), filters: ["owner"], order: .ascending("owner"))
 ///     .totals("/v1/accounts/{account}/months", "statement_months", of: Statement())
 public struct QueryRoute: Sendable {
+  /// The path, with parameters such as `{id}`.
   public let path: String
-  /// The names of the read models that it reads.
+  /// The names of the read models that the route reads.
   package let models: [String]
-  /// Its parameters, but for those of the path: names, and what they say.
+  /// Names and descriptions of the query's parameters, without those of the path.
   package let parameters: [(name: String, help: String)]
-  /// Of what is answered, or of each element where it is a list; nil where it is not known.
+  /// The shape of the answer, or of each element of a list; nil if it is not known.
   package let shape: JSONShape?
   package let isList: Bool
   package let summary: String
-  /// Why it cannot work as it is declared; nil for nothing.
+  /// Why the route cannot work as it is declared; nil if it can.
   package var problem: String?
   package let respond: @Sendable (Queries, Request, ServiceContext) async throws -> Response
 
-  /// A read model's row, by the key that the path's last parameter is.
+  /// Returns a route for one row of a read model. The only parameter of the path is the row's key.
   ///
-  /// Where the row is a stream's own, `?consistency=strong` folds it from the stream's events at the moment of the query, and
-  /// `?version=` and `?at=` give it as it was: from 100,000 events, at most.
+  /// If the row belongs to one stream, `?consistency=strong` folds it from the stream's events at the moment of the
+  /// query. `?version=` and `?at=` return it as of a version or a time. All three fold 100,000 events at most.
   public static func row<Model: ReadModel>(_ path: String, _ model: Model) -> QueryRoute {
     let own = model.sources.count == 1 && model.sources[0].isByStreamID
     let category = model.sources.first?.category ?? ""
@@ -71,7 +72,7 @@ public struct QueryRoute: Sendable {
     }
   }
 
-  /// The events of one stream, page by page, from the first on.
+  /// Returns a route for the events of one stream, page by page from the first one.
   public static func history<State: Aggregate>(_ path: String, of _: State.Type) -> QueryRoute {
     let name = pathParameters(of: path).last
     return QueryRoute(

@@ -3,12 +3,12 @@ public import Postgres
 public import Projections
 internal import Synchronization
 
-/// One server of the read store, as queries reach it.
+/// The connections of queries to one server of the read store.
 public struct ReadAccess: Sendable {
-  /// For what is one row, or few by an index.
+  /// For queries that read one row, or a few rows by an index.
   public let byKey: PostgresPool
-  /// For searches and sums, which take much longer: a pool of their own, so that no read by key stands behind them, and a small
-  /// one, since few at once end sooner, and more evenly, than many side by side (docs/performance.md).
+  /// For searches and sums, which take much longer. Their pool is separate, so that no read by key queues behind them.
+  /// It is small: a few at once finish sooner, and more evenly, than many in parallel (docs/performance.md).
   public let lists: PostgresPool
   let flights = SingleFlight()
   private let coalescers = Coalescers()
@@ -19,7 +19,7 @@ public struct ReadAccess: Sendable {
 
   package init(byKey: PostgresPool, lists: PostgresPool) { (self.byKey, self.lists) = (byKey, lists) }
 
-  /// The row of a key; nil where there is none. Reads that coincide are one query.
+  /// Returns the row of a key, or nil if there is none. Reads that arrive together share a query.
   /// - Parameter model: a read model's name.
   public func row(_ model: String, _ key: String) async throws -> ReadRow? {
     let access = self
@@ -27,7 +27,7 @@ public struct ReadAccess: Sendable {
       .value(ExactText(key))
   }
 
-  /// The rows of these keys that are there.
+  /// Returns the rows of those keys that exist.
   package func rows(_ model: String, _ keys: [ExactText]) async throws -> [ExactText: ReadRow] {
     let rows = try await byKey.query(
       "select key, document, version from read_models.\(unescaped: model) where key = any(\(array: keys.map(\.text)))"
@@ -36,10 +36,10 @@ public struct ReadAccess: Sendable {
       uniqueKeysWithValues: rows.map { (ExactText($0.0), ReadRow(document: $0.1.bytes, version: $0.2)) })
   }
 
-  /// Makes one query of those of a kind that coincide.
+  /// Returns the coalescer of this name, which combines reads that arrive together into one query.
   /// - Parameters:
-  ///   - name: of the kind; the same name stands for the same types.
-  ///   - make: called where there is none of that name yet.
+  ///   - name: the same name always has the same types.
+  ///   - make: called if there is no coalescer of this name yet.
   public func coalescer<Key, Value>(_ name: String, _ make: () -> Coalescer<Key, Value>) -> Coalescer<Key, Value> {
     coalescers.all.withLock { all in
       if let known = all[name] as? Coalescer<Key, Value> { return known }
@@ -50,7 +50,7 @@ public struct ReadAccess: Sendable {
   }
 }
 
-/// The read store: one server, or a primary and its standbys, each with its pools and a view of how far it has come.
+/// The read store: one server, or a primary and its standbys. Each has its own pools and its own progress.
 package struct ReadStore: Sendable {
   package struct Server: Sendable {
     package let access: ReadAccess
@@ -65,13 +65,13 @@ package struct ReadStore: Sendable {
     func take(of count: Int) -> Int { next.wrappingAdd(1, ordering: .relaxed).oldValue % count }
   }
 
-  /// - Precondition: there is one at least.
+  /// - Precondition: `servers` is not empty.
   init(_ servers: [Server]) {
     precondition(!servers.isEmpty, "a read store has a server")
     self.servers = servers
   }
 
-  /// The server to ask: one that has come as far as is needed, the one that is ahead where none has; round robin.
+  /// Returns a server that has reached the targets, round robin. If none has, returns the one that is furthest ahead.
   package func server(for targets: [ReadProgress.Target]) -> Server {
     guard servers.count > 1 else { return servers[0] }
     let alive = servers.filter(\.progress.isAlive)

@@ -2,20 +2,20 @@ internal import Metrics
 internal import Projections
 internal import Synchronization
 
-/// Answers about one thing each, kept in memory for as long as everything that they were made of stands where it stood when they
-/// were read.
+/// Keeps answers in memory, each about one stream. An entry is valid while everything that the answer was read from has
+/// the same mark as before the read.
 final class ResponseCache: Sendable {
   private struct Entry {
     let result: QueryResult
     let tag: String
     let mark: ReadProgress.Mark
 
-    /// With its key, its mark, and its places in the tables, by estimate.
+    /// The estimated memory of the entry in bytes: 600 are for its key, its mark and its places in the tables.
     var cost: Int { result.bytes.count + 600 }
   }
 
-  /// What was asked for lately is in the first table or comes back to it from the second; when the first is half of the
-  /// capacity it becomes the second, and what nobody has asked for since goes.
+  /// New entries, and entries that are found in `earlier`, go to `recent`. When `recent` has half of the capacity, it
+  /// becomes `earlier`. The old entries of `earlier`, which were not read since, are dropped.
   private struct State {
     var recent: [[Reads]: Entry] = [:]
     var earlier: [[Reads]: Entry] = [:]
@@ -24,7 +24,7 @@ final class ResponseCache: Sendable {
 
     var bytes: Int { recentBytes + earlierBytes }
 
-    /// Takes an entry out, wherever it is.
+    /// Removes an entry from the table that has it.
     mutating func remove(_ reads: [Reads]) -> Entry? {
       if let entry = recent.removeValue(forKey: reads) {
         recentBytes -= entry.cost
@@ -50,12 +50,12 @@ final class ResponseCache: Sendable {
   private let misses = Counter(label: "query_cache_misses_total")
   private let size = Gauge(label: "query_cache_bytes")
 
-  /// - Parameter capacity: bytes of answers.
+  /// - Parameter capacity: the most bytes of entries, by estimate.
   init(capacity: Int) { self.capacity = capacity }
 
   /// - Parameters:
-  ///   - reads: everything that the answer is made of, the one thing that it is about first.
-  ///   - mark: where that stands; nil where it is not known for this moment: then nothing is found.
+  ///   - reads: everything that the answer is made of; the stream that it is about comes first.
+  ///   - mark: the current mark of `reads`. If it is not known (nil), the lookup is a miss.
   func find(_ reads: [Reads], at mark: ReadProgress.Mark?) -> (result: QueryResult, tag: String)? {
     guard let mark else {
       misses.increment()
@@ -63,7 +63,7 @@ final class ResponseCache: Sendable {
     }
     let found = state.withLock { state -> Entry? in
       if let entry = state.recent[reads] { return entry.mark == mark ? entry : nil }
-      // What is stale makes room.
+      // Removes a stale entry too.
       guard let entry = state.remove(reads), entry.mark == mark else { return nil }
       state.insert(entry, reads, atMost: capacity)
       return entry
@@ -72,7 +72,7 @@ final class ResponseCache: Sendable {
     return found.map { ($0.result, $0.tag) }
   }
 
-  /// - Parameter mark: of before the answer was read.
+  /// - Parameter mark: the mark of `reads` before the answer was read.
   func keep(_ result: QueryResult, _ tag: String, of reads: [Reads], at mark: ReadProgress.Mark) {
     let entry = Entry(result: result, tag: tag, mark: mark)
     guard entry.cost <= capacity / 2 else { return }

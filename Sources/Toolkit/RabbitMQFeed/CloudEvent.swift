@@ -4,13 +4,14 @@ internal import JSON
 internal import PostgresEventStore
 public import RabbitMQ
 
-/// The exchange on which the relay publishes each event for anyone: a durable topic exchange, one event a message
-/// in the CloudEvents JSON format (CloudEvents 1.0, JSON event format, section 3), at least once, in the store's order.
+/// The exchange on which the relay publishes every event for other systems. It is a durable topic exchange with one
+/// event per message, in the CloudEvents JSON format (CloudEvents 1.0, JSON event format, section 3). Events arrive at
+/// least once, in the store's order.
 public enum IntegrationFeed {
   public static let exchange = Exchange("counterflow.events", .topic, isDurable: true)
   public static let contentType = "application/cloudevents+json"
 
-  /// `category.EventType`, such as `order.OrderPlaced`: bind `order.*`, or `#` for everything.
+  /// Returns `category.EventType`, such as `order.OrderPlaced`. Bind `order.*`, or `#` for all events.
   public static func routingKey(_ event: RecordedEvent) -> String { "\(event.stream.category).\(event.type)" }
 
   /// - Parameter source: the CloudEvents source, a URI reference.
@@ -24,7 +25,7 @@ public enum IntegrationFeed {
       json.member("subject", event.stream.rawValue)
       json.member("time", event.recordedAt.description)
       json.member("datacontenttype", "application/json")
-      // Extensions. Integers of CloudEvents have 32 bits, so that larger ones are strings.
+      // Extension attributes. An integer of CloudEvents has 32 bits, so that larger numbers are strings.
       json.member("schemaversion", Int64(event.schemaVersion))
       json.member("streamversion", "\(event.version)")
       json.member("position", "\(event.position)")
@@ -37,7 +38,7 @@ public enum IntegrationFeed {
       }
       json.member("data") { $0.write(raw: event.data) }
     }
-    // In the headers too: instruments of consumers look for it there.
+    // Also in the headers, where the tracing of consumers looks for it.
     let headers: [String: FieldValue] = event.traceParent.map { ["traceparent": .string($0)] } ?? [:]
     return Message(
       exchange: exchange.name, routingKey: routingKey(event), body: json.bytes, contentType: contentType,

@@ -1,17 +1,20 @@
 public import EventSourcing
 internal import FoundationEssentials
 
-/// A message of the live feed that cannot be read: it comes from another version, or is damaged.
+/// A message of the live feed cannot be read: it comes from another version, or is damaged.
 public struct FeedDecodingError: Error, Sendable, CustomStringConvertible {
   public let reason: String
   public var description: String { "the feed message cannot be read: \(reason)" }
 }
 
-// Version 2, all integers big-endian: partition count u16, history id 16 bytes, batch count u16; then per batch
-// partition u16 and, behind its length (u32), previous position i64, previous event id 16 bytes (zero for none),
-// event count u32, and per event position i64, version i64, hash u16, id 16 bytes, schema version u32, recorded time
-// i64 (microseconds since 1970), and length-prefixed (u32) stream, type, data, metadata.
+// Version 2. All integers are big-endian.
+// - Message: partition count u16, history id 16 bytes, batch count u16, batches.
+// - Batch: partition u16, length of the rest u32, previous position i64, previous event id 16 bytes (zero for none),
+//   event count u32, events.
+// - Event: position i64, version i64, hash u16, id 16 bytes, schema version u32, recorded time i64 (microseconds since
+//   1970); then stream, type, data and metadata, each after its length (u32).
 extension FeedMessage {
+  /// The message as bytes.
   public var encoded: [UInt8] {
     var bytes: [UInt8] = []
     bytes.reserveCapacity(size + 64 * (batches.count + 1))
@@ -30,8 +33,9 @@ extension FeedMessage {
     return bytes
   }
 
-  /// - Parameter isWanted: whether a partition, by its index, is read; the others are left out.
-  /// - Returns: nil where nothing is wanted.
+  /// Reads a message.
+  /// - Parameter isWanted: whether to read the partition of that index; the others are left out.
+  /// - Returns: nil if no partition of the message is wanted.
   public static func decode(
     _ bytes: [UInt8], where isWanted: (Int) -> Bool = { _ in true }
   ) throws(FeedDecodingError) -> FeedMessage? {

@@ -3,8 +3,8 @@ internal import EventSourcing
 internal import FoundationEssentials
 internal import Synchronization
 
-/// The events that the live feed read last: the integration feed, which is mostly as far, takes them from here instead of
-/// reading the store again. Bounded; what is not here any more is in the store.
+/// The last events that the live feed has read. The integration feed is usually as far, and takes them from here
+/// instead of reading the store again. The tail is bounded: older events are in the store alone.
 final class FeedTail: Sendable {
   private static let maximumEvents = 5_000
   private static let maximumSize = 8 * 1024 * 1024
@@ -17,7 +17,7 @@ final class FeedTail: Sendable {
 
   private let state = Mutex(State())
 
-  /// - Parameter events: consecutive in the store.
+  /// - Parameter events: have consecutive positions.
   func add(_ events: [RecordedEvent], in historyID: UUID) {
     guard let first = events.first else { return }
     state.withLock { state in
@@ -32,7 +32,7 @@ final class FeedTail: Sendable {
     }
   }
 
-  /// The events that follow a position of that history; none where they are not here.
+  /// Returns the events after a position of that history; none if they are not in the tail.
   func events(after position: Position, in historyID: UUID, limit: Int) -> [RecordedEvent] {
     state.withLock { state in
       guard state.historyID == historyID, let first = state.events.first?.position else { return [] }

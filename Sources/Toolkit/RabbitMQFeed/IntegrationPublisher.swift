@@ -8,10 +8,11 @@ internal import Postgres
 internal import PostgresEventStore
 internal import RabbitMQ
 
-/// Publishes every event on the integration feed, in order, with a cursor that moves only on confirms, and is saved now and
-/// then: at least once.
+/// Publishes every event on the integration feed, in order and at least once. The cursor moves only on confirms, and is
+/// saved from time to time.
 ///
-/// A queue that refuses holds this feed back, and no other. What no queue wants is gone, as a topic exchange has it.
+/// A queue that refuses messages delays this feed and no other. An event that no queue is bound for is lost, as with
+/// any topic exchange.
 struct IntegrationPublisher: Sendable {
   private static let name = "integration"
 
@@ -41,16 +42,17 @@ struct IntegrationPublisher: Sendable {
     self.logger = logger
   }
 
-  /// How often the cursor is saved while it moves: what a crash makes of that is repeats, which consumers expect.
+  /// How often the cursor is saved while it moves. After a crash, events since then are published again; consumers must
+  /// expect repeats.
   private static let saveInterval = Duration.milliseconds(250)
-  /// How often it is tried whether a queue takes the feed, while none does.
+  /// How often the publisher looks for a queue while none is bound.
   private static let probeInterval = Duration.milliseconds(500)
 
   private struct Cursor: Sendable {
     let historyID: UUID
     var position: Position
     var eventID: UUID?
-    /// Where the store has it.
+    /// The position that the store has.
     var saved: Position
     var saveAt = ContinuousClock.now
 
@@ -62,7 +64,7 @@ struct IntegrationPublisher: Sendable {
   }
 
   private struct Refused: ClassifiedError, CustomStringConvertible {
-    /// The queue takes messages again once somebody has emptied it.
+    /// The queue accepts messages again after it has been emptied.
     let failureKind = FailureKind.retry
     let position: Position
     var description: String { "a queue refuses the event at position \(position); the integration feed waits" }
@@ -85,7 +87,7 @@ struct IntegrationPublisher: Sendable {
       } catch {
         guard !Task.isCancelled else { return }
         metrics.failures.increment()
-        // Whatever it is, nothing is left out: the feed goes on where it stands.
+        // Whatever the error is, no event is skipped: the feed continues at its cursor.
         logger.log(
           level: FailureKind(error).needsAPerson ? .critical : .error,
           "the integration feed is interrupted; trying again", metadata: ["error": "\(error)"])
@@ -102,7 +104,7 @@ struct IntegrationPublisher: Sendable {
     do {
       try await follow(&cursor, wakeup, while: isActive, onProgress)
     } catch {
-      // Best effort: what was confirmed and is not saved comes again.
+      // Best effort: confirmed events after the saved cursor are published again.
       do { try await save(&cursor) } catch {
         logger.warning(
           "the integration feed's cursor is not saved; events will come again", metadata: ["error": "\(error)"])
@@ -127,7 +129,7 @@ struct IntegrationPublisher: Sendable {
         events = try await store.events(after: cursor.position, limit: readSize)
         nextLook = .now + pollInterval
         if events.isEmpty {
-          // An idle feed notices another history here.
+          // An idle feed detects another history here.
           try await save(&cursor)
           cursor = try await resume()
         }
@@ -143,7 +145,7 @@ struct IntegrationPublisher: Sendable {
         }
         continue
       }
-      // While it is behind, the next are read as the broker confirms these.
+      // While the feed is behind, read the next events during the wait for confirms.
       async let following = isFull ? store.events(after: last.position, limit: readSize) : []
       if !isWanted {
         nextProbe = .now + Self.probeInterval
@@ -185,8 +187,8 @@ struct IntegrationPublisher: Sendable {
     events.map { IntegrationFeed.message($0, historyID: cursor.historyID, source: source) }
   }
 
-  /// While no queue was bound for anything, one event of each kind is tried instead of all. Whoever binds a queue
-  /// meanwhile gets everything from the next batch on, or this one whole.
+  /// Publishes one event of each routing key instead of all, to find out whether a queue is bound by now. A queue that
+  /// is bound during this gets the whole batch, or everything from the next batch on.
   private func isAnyWanted(_ events: [RecordedEvent], _ cursor: Cursor) async throws -> Bool {
     var kinds: Set<String> = []
     let firsts = events.filter { kinds.insert(IntegrationFeed.routingKey($0)).inserted }
@@ -195,8 +197,8 @@ struct IntegrationPublisher: Sendable {
     }
   }
 
-  /// Where to go on. After a restore that is where the store began anew: what was published of the lost time is known
-  /// to whoever took it, by its history id.
+  /// Returns where to continue. After a restore, that is where the new history began. Consumers know the events of the
+  /// lost time by their history id.
   private func resume() async throws -> Cursor {
     let rows = try await pool.query(
       """
@@ -230,7 +232,7 @@ struct IntegrationPublisher: Sendable {
     return Cursor(historyID, start, event?.id)
   }
 
-  /// What is up to that event is confirmed, or wanted by nobody.
+  /// All events up to this one are confirmed, or no queue is bound for them.
   private func move(_ cursor: inout Cursor, to event: RecordedEvent) {
     if !cursor.isAhead { cursor.saveAt = .now + Self.saveInterval }
     (cursor.position, cursor.eventID) = (event.position, event.id)
@@ -238,7 +240,7 @@ struct IntegrationPublisher: Sendable {
     metrics.position.record(event.position.rawValue)
   }
 
-  /// In a task of its own, so that a shutdown saves it too.
+  /// Saves in a separate task, so that a shutdown does not cancel it.
   private func save(_ cursor: inout Cursor) async throws {
     guard cursor.isAhead else { return }
     let (pool, state) = (pool, cursor)
@@ -253,7 +255,7 @@ struct IntegrationPublisher: Sendable {
         """
       ).decode(Bool.self).first
     }.value
-    // Also of a history that is over: what was published of it is published.
+    // A cursor of a history that has ended is saved too: its events are published.
     cursor.saved = cursor.position
     guard isSame == true else { throw Overtaken() }
   }

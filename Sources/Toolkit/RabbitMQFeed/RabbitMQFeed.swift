@@ -2,16 +2,16 @@ public import EventSourcing
 public import Logging
 public import RabbitMQ
 
-/// The live feed as the relay publishes it: one read of the write store for any number of processes.
+/// The live feed through RabbitMQ: the relay reads the write store once for any number of processes.
 public struct RabbitMQFeed: EventFeed {
   private let broker: RabbitMQConfiguration
-  /// Bytes that the broker sends ahead of what was taken: as many messages as can be that large.
+  /// The most bytes of unacknowledged messages, if every message has the largest size.
   private static let prefetchSize = 16 * 1024 * 1024
 
   private let upkeepInterval: Duration
   private let logger: Logger
 
-  /// - Parameter upkeepInterval: how often the queue is bound again, since somebody may have deleted the exchange.
+  /// - Parameter upkeepInterval: how often the queue is bound again, in case the exchange was deleted.
   public init(_ broker: RabbitMQConfiguration, upkeepInterval: Duration = .seconds(5), logger: Logger) {
     self.broker = broker
     self.upkeepInterval = upkeepInterval

@@ -10,16 +10,16 @@ public import ServiceLifecycle
 internal import Synchronization
 internal import Tracing
 
-/// Publishes appended events, in order and with confirms, on the live feed.
+/// Publishes appended events on the live feed, in order and with confirms.
 ///
-/// One relay is active, by a lease in the write store; others stand by. It starts at the store's head:
-/// what came before, and what a relay that died did not publish, projectors read from the store. A
-/// stale leader causes duplicates, which they drop, or speaks of an older history, which they check.
+/// One relay is active, by a lease in the write store; the others stand by. It starts at the store's head. Projectors
+/// read earlier events from the store, and those that a crashed relay did not publish. A relay that has lost its lease
+/// unnoticed sends duplicates, which projectors drop, or events of an older history, which projectors detect.
 public struct Relay: Service {
   public struct Settings: Sendable {
     public var partitioning = Partitioning.standard
     package var following = StoreFollower.Settings()
-    /// How long a relay that died holds up its successor, at most.
+    /// The longest time for which a crashed relay delays its successor.
     public var leaseDuration = Duration.seconds(5)
     /// The CloudEvents source of the integration feed, a URI reference.
     public var source = "/counterflow"
@@ -44,9 +44,10 @@ public struct Relay: Service {
   private let integrated = FeedProgress()
 
   /// - Parameters:
-  ///   - pool: on the write store, of at least three connections.
-  ///   - publisher: for the live feed.
-  ///   - integration: for the integration feed; nil for none. Another one, so that neither feed holds up the other.
+  ///   - pool: a pool on the write store, of at least three connections.
+  ///   - publisher: publishes the live feed.
+  ///   - integration: publishes the integration feed; nil turns it off. It is a separate publisher, so that neither
+  ///     feed delays the other.
   public init(
     _ pool: PostgresPool, _ publisher: RabbitMQPublisher, integration: RabbitMQPublisher? = nil,
     settings: Settings = Settings(), logger: Logger
@@ -103,7 +104,7 @@ public struct Relay: Service {
     }
   }
 
-  /// How far each feed is behind the head: 0 for a relay that stands by.
+  /// Records how many positions each feed is behind the head; 0 while another relay is active.
   private func recordLag(_ isActive: Bool) async {
     guard isActive else {
       metrics.lag.record(0)
@@ -123,7 +124,7 @@ public struct Relay: Service {
     var isActive: Bool { get async { await relay.lease.isHeld } }
 
     func begins(at head: Position) {
-      // After an interruption what was published last stays known until something is published again.
+      // After an interruption, the position published last stays until the next publish.
       if relay.published.position == nil { relay.published.move(to: head) }
     }
 
@@ -139,7 +140,7 @@ public struct Relay: Service {
     }
 
     func isIdle(at position: Position) async {
-      // Nothing is owed to anybody, if only the broker is there.
+      // All events are published. The feed is up to date if the broker is ready.
       guard relay.published.position ?? -1 < position.rawValue, await relay.publisher.isReady() else { return }
       relay.published.move(to: position)
     }
@@ -151,7 +152,7 @@ public struct Relay: Service {
     func failed() { relay.metrics.failures.increment() }
   }
 
-  /// For people and alarms to see: nothing begins there.
+  /// Saves the position for operators and alerts. No feed starts from it.
   private func record(_ position: Position, _ historyID: UUID) async throws {
     guard position > .start, let last = try await store.events(after: Position(position.rawValue - 1), limit: 1).first
     else { return }
@@ -177,7 +178,7 @@ public struct Relay: Service {
       "publish", messages.lazy.flatMap(\.batches).flatMap(\.events), kind: .producer, since: begun,
       attributes: ["messaging.system": "rabbitmq", "messaging.destination.name": LiveFeed.exchange.name])
     metrics.events.increment(by: messages.reduce(0) { $0 + $1.batches.reduce(0) { $0 + $1.events.count } })
-    // Projectors read from the store what reached no queue, so that it is counted and not sent again.
+    // Messages that reached no queue are counted and not sent again: projectors read their events from the store.
     let lost = confirmations.count { $0 != .accepted }
     if await delivery.changes(to: lost == 0) {
       lost == 0
@@ -188,7 +189,7 @@ public struct Relay: Service {
   }
 }
 
-/// Whether the last messages reached a queue: each change is logged once.
+/// Whether the last messages reached a queue. Each change is logged once.
 private actor DeliveryState {
   private var isFlowing = true
 
@@ -198,11 +199,11 @@ private actor DeliveryState {
   }
 }
 
-/// Up to where a feed is published.
+/// The position up to which a feed is published.
 final class FeedProgress: Sendable {
   private let last = Atomic<Int64>(-1)
 
-  /// nil before it has begun.
+  /// nil before the feed has started.
   var position: Int64? {
     let position = last.load(ordering: .relaxed)
     return position < 0 ? nil : position
@@ -219,6 +220,6 @@ private struct RelayMetrics {
   let active = Gauge(label: "relay_active")
   let lag = Gauge(label: "relay_lag_positions")
   let integrationLag = Gauge(label: "integration_lag_positions")
-  /// From sending messages to the broker's confirms of all of them.
+  /// The time from sending messages until the broker has confirmed all of them.
   let confirms = Metrics.Timer(label: "relay_confirm_seconds")
 }

@@ -5,7 +5,7 @@ internal import RabbitMQ
 public import ServiceKit
 
 extension Role {
-  /// Publishes events on RabbitMQ, for projectors and for anyone.
+  /// The role that publishes events on RabbitMQ, for projectors and for other systems.
   public static let relay = Role(
     "relay", port: 8083,
     settings: [

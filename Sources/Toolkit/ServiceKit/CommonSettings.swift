@@ -1,8 +1,8 @@
 public import EventSourcing
 
-/// Settings that several executables read.
+/// Settings that several executables share.
 public enum CommonSettings {
-  /// Read by each of the four services.
+  /// The settings of each of the four services.
   public static let ofEveryProcess =
     [
       httpHost.description, shutdownTimeout.description, Setting.logLevel.description,

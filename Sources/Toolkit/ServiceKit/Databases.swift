@@ -1,11 +1,11 @@
 public import Logging
 public import Postgres
 
-/// Pools on the two databases, as the settings say.
+/// Creates connection pools from the settings.
 public enum Databases {
   /// - Parameters:
-  ///   - size: connections, at most.
-  ///   - timeout: bound on one statement; nil for what the settings say of all databases.
+  ///   - size: the maximum number of connections.
+  ///   - timeout: the time limit of one statement; nil for `DATABASE_TIMEOUT`.
   public static func pool(
     url: String, _ settings: Settings, name: String, size: Int, timeout: Duration? = nil, logger: Logger,
     onConnect: @escaping @Sendable (PostgresConnection) async throws -> Void = { _ in }
@@ -17,15 +17,15 @@ public enum Databases {
       logger: logger, onConnect: onConnect)
   }
 
-  /// One connection that looks again and again, beside those of the requests.
-  /// - Parameter timeout: bound on one look.
+  /// Returns a pool with one connection for a task that polls, separate from the connections of the requests.
+  /// - Parameter timeout: the time limit of one poll.
   public static func watch(url: String, name: String, timeout: Duration, logger: Logger) -> PostgresPool {
     PostgresPool(
       PostgresConfiguration(url: url, applicationName: name, statementTimeout: timeout),
       limits: PostgresPool.Limits(size: 1, acquireTimeout: .seconds(1)), logger: logger)
   }
 
-  /// - Parameter minimum: connections that the process cannot do without, whatever the setting says.
+  /// - Parameter minimum: the number of connections that the process needs; it replaces a lower `DATABASE_POOL_SIZE`.
   public static func pool(
     _ url: Setting<String>, _ settings: Settings, name: String, logger: Logger,
     atLeast minimum: Int = 0, timeout: Duration? = nil,
@@ -38,8 +38,8 @@ public enum Databases {
 }
 
 extension HealthCheck {
-  /// The database answers, and has at least the schemas that this build needs.
-  /// - Parameter problem: what else is wrong with it; nil for nothing.
+  /// Checks that the database answers and that its schemas are new enough for this build.
+  /// - Parameter problem: returns any other problem of the database; nil if there is none.
   public static func database(
     _ name: String, _ pool: PostgresPool, _ schemas: [Schema],
     problem: @escaping @Sendable (PostgresPool) async throws -> String? = { _ in nil }
@@ -57,7 +57,7 @@ extension HealthCheck {
     }
   }
 
-  /// One of several servers, at least, answers and has the schemas.
+  /// Checks that at least one of several servers answers and has the schemas.
   public static func anyDatabase(
     _ name: String, _ pools: [PostgresPool], _ schemas: [Schema],
     problem: @escaping @Sendable (PostgresPool) async throws -> String? = { _ in nil }

@@ -2,18 +2,18 @@ public import Hummingbird
 public import Logging
 public import ServiceLifecycle
 
-/// A part of an application that can be a process of its own: command-service, relay, projector, query-service.
+/// A part of an application that can run as its own process: command-service, relay, projector, query-service.
 public struct Role: Sendable {
-  /// Of the process, in logs and traces.
+  /// The name of the process in logs and traces.
   public let name: String
   private let port: Setting<Int>
-  /// Everything that it reads from the environment.
+  /// All settings that the role reads from the environment.
   public let settings: [SettingDescription]
   private let parts: @Sendable (Settings, Logger) async throws -> RoleParts
 
   /// - Parameters:
-  ///   - port: that its HTTP server listens on by default.
-  ///   - settings: beside those that every process has.
+  ///   - port: the default port of its HTTP server.
+  ///   - settings: the settings other than those of every process.
   public init(
     _ name: String, port: Int, settings: [SettingDescription],
     parts: @escaping @Sendable (Settings, Logger) async throws -> RoleParts
@@ -24,7 +24,7 @@ public struct Role: Sendable {
     self.parts = parts
   }
 
-  /// Several as one process, with one HTTP server.
+  /// Combines several roles into one process with one HTTP server.
   public static func together(_ name: String, port: Int, _ roles: [Role]) -> Role {
     let settings: [SettingDescription] = roles.flatMap(\.settings).reduce(into: []) {
       if !$0.contains($1) { $0.append($1) }
@@ -45,7 +45,7 @@ public struct Role: Sendable {
     }
   }
 
-  /// Runs it as this process, until SIGTERM or SIGINT.
+  /// Runs the role as this process, until SIGTERM or SIGINT.
   public func main(_ settings: Settings = Settings()) async { await ServiceMain.run(name, settings, services) }
 
   private func services(_ settings: Settings, _ logger: Logger) async throws -> [any Service] {
@@ -59,21 +59,21 @@ public struct Role: Sendable {
   }
 }
 
-/// What a role brings to its process.
+/// The parts that a role adds to its process.
 public struct RoleParts {
-  /// What requests need: they stop after the HTTP server has finished the requests in hand.
+  /// Services that requests need. They stop after the HTTP server has finished the requests in progress.
   public var services: [any Service] = []
-  /// What stops before the HTTP server.
+  /// Services that stop before the HTTP server.
   public var workers: [any Service] = []
   public var healthChecks: [HealthCheck] = []
   var routes: [(Router<ServiceContext>) -> Void] = []
-  /// Routes that another service behind the same address answers.
+  /// Routes that another service answers at the same address.
   public var elsewhere: [(method: String, path: String)] = []
-  /// What the role's own errors mean; nil for an error that it does not know.
+  /// Returns the problem for an error of the role; nil for an unknown error.
   public var translate: @Sendable (any Error) -> Problem? = { _ in nil }
 
   public init() {}
 
-  /// - Parameter add: adds routes to the HTTP server's.
+  /// - Parameter add: adds routes to the router of the HTTP server.
   public mutating func addRoutes(_ add: @escaping (Router<ServiceContext>) -> Void) { routes.append(add) }
 }

@@ -3,11 +3,10 @@ public import Logging
 public import ServiceLifecycle
 internal import UnixSignals
 
-/// What every executable does around its own composition.
+/// Starts and stops the services of an executable.
 public enum ServiceMain {
-  /// Builds the services and runs them until SIGTERM or SIGINT, which drain: services stop in the
-  /// reverse order. A wrong setting ends the process at once, with status 78 (EX_CONFIG of sysexits.h)
-  /// and the reason on standard error.
+  /// Builds the services and runs them until SIGTERM or SIGINT. They then drain and stop in reverse order. An invalid
+  /// setting ends the process at once with status 78 (EX_CONFIG of sysexits.h) and the reason on standard error.
   public static func run(
     _ name: String, _ settings: Settings = Settings(), _ build: (Settings, Logger) async throws -> [any Service]
   ) async {
@@ -17,7 +16,7 @@ public enum ServiceMain {
       try Observing.begin(name, settings)
       var logger = Logger(label: name)
       logger.logLevel = level
-      // Stopped last: the spans of the others' ends go too.
+      // Stops last, so that it also sends the spans of the other services' shutdown.
       let exporting = try Observing.beginTracing(name, settings, logger)
       let services = exporting + (try await build(settings, logger))
       var configuration = ServiceGroupConfiguration(
@@ -34,7 +33,8 @@ public enum ServiceMain {
     }
   }
 
-  /// Raises the soft limit of open files to the hard one: the soft one is low for programs that use select, which none here does.
+  /// Raises the soft limit of open files to the hard limit. The soft limit is low for programs that use select; none
+  /// here does.
   private static func allowManyConnections() {
     var limit = rlimit()
     guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return }
@@ -47,8 +47,8 @@ public enum ServiceMain {
     exit(status)
   }
 
-  /// Ends the process without exit handlers. A connection's thread ends by itself, and may still be inside
-  /// libpq when all services have stopped: the handlers of OpenSSL would take away what it stands on.
+  /// Ends the process without exit handlers. A connection's thread ends by itself, and may still be inside libpq after
+  /// all services have stopped. OpenSSL's exit handlers would free memory that it uses.
   public static func exit(_ status: Int32) -> Never {
     fflush(nil)
     _exit(status)

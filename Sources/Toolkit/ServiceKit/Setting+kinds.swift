@@ -27,7 +27,7 @@ extension Setting<Duration> {
 }
 
 extension Setting<String?> {
-  /// A text that may be left out: `none`.
+  /// A text that may be absent; `none` stands for no value.
   public static func optional(_ name: String, allowed: String, help: String, isSecret: Bool = false) -> Setting<String?>
   {
     Setting(name, default: "none", allowed: allowed, help: help, isSecret: isSecret) { text in
@@ -37,7 +37,7 @@ extension Setting<String?> {
 }
 
 extension Setting<String> {
-  /// A PostgreSQL URL; it may hold a password.
+  /// A PostgreSQL URL. It may contain a password.
   public static func postgresURL(_ name: String, help: String) -> Setting<String> {
     Setting(
       name, default: nil, allowed: "a URL such as postgres://user:password@host:5432/database", help: help,

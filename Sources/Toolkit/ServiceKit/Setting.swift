@@ -1,16 +1,16 @@
 internal import Configuration
 internal import Foundation
 
-/// A setting, read from the environment variable of its name, or from the file that `NAME_FILE` names.
+/// A setting, read from the environment variable `NAME`, or from the file that the variable `NAME_FILE` names.
 public struct Setting<Value: Sendable>: Sendable {
   /// The environment variable.
   public let name: String
-  /// As one would write it; nil when the variable must be given.
+  /// The default in text form; nil if the variable must be set.
   public let defaultText: String?
-  /// What values are allowed, in words.
+  /// The allowed values, in words.
   public let allowed: String
   public let help: String
-  /// Never shown in messages.
+  /// Whether messages must not show the value.
   public let isSecret: Bool
   let parse: @Sendable (String) -> Value?
 
@@ -31,7 +31,7 @@ public struct Setting<Value: Sendable>: Sendable {
   }
 }
 
-/// A setting without its type: what the documentation says of it.
+/// A setting without its value type, for the documentation.
 public struct SettingDescription: Sendable, Hashable {
   public let name: String
   public let defaultText: String?
@@ -39,7 +39,7 @@ public struct SettingDescription: Sendable, Hashable {
   public let help: String
 }
 
-/// A setting that is missing or wrong, named with what is allowed.
+/// A setting is missing or invalid; the description names it and the allowed values.
 public struct SettingError: Error, Sendable, CustomStringConvertible {
   public let description: String
 
@@ -52,14 +52,14 @@ public struct SettingError: Error, Sendable, CustomStringConvertible {
 public struct Settings: Sendable {
   private let reader: ConfigReader
 
-  /// The process's own environment.
+  /// Reads the environment of this process.
   public init() { reader = ConfigReader(provider: EnvironmentVariablesProvider()) }
 
   public init(_ variables: [String: String]) {
     reader = ConfigReader(provider: EnvironmentVariablesProvider(environmentVariables: variables))
   }
 
-  /// - Throws: `SettingError` with the variable's name and what is allowed.
+  /// - Throws: `SettingError` with the variable's name and the allowed values.
   public subscript<Value>(_ setting: Setting<Value>) -> Value {
     get throws(SettingError) {
       guard let text = try text(of: setting) ?? setting.defaultText else { throw SettingError(setting, "is not set") }
@@ -79,7 +79,7 @@ public struct Settings: Sendable {
     return String(decoding: data, as: UTF8.self).trimmingCharacters(in: .whitespacesAndNewlines)
   }
 
-  /// An empty variable counts as one that is not set, as compose files write it.
+  /// An empty variable counts as not set, because compose files pass an unset variable as an empty one.
   private func variable(_ name: String, isSecret: Bool) -> String? {
     let key = ConfigKey(name.lowercased().split(separator: "_").map(String.init))
     let text = reader.string(forKey: key, isSecret: isSecret)

@@ -1,5 +1,5 @@
 """append_eventsourcing.py SECONDS BATCH: saves BATCH new orders at a time with the library eventsourcing, in two processes, and
-prints events a second. The connection is in the library's own environment variables (POSTGRES_...)."""
+prints events a second. The library reads the connection from its own environment variables (POSTGRES_...)."""
 
 import multiprocessing
 import os

@@ -1,5 +1,5 @@
-"""append_umadb.py URL SECONDS CLIENTS: appends an order at a time, on the condition that there is none with its id yet, by so many
-clients at once, and prints events a second."""
+"""append_umadb.py URL SECONDS CLIENTS: appends one order at a time, on the condition that its id is new, from CLIENTS concurrent
+clients, and prints events a second."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""Orders as rows and nothing else: what a service of FastAPI and asyncpg does without events."""
+"""Orders as rows: the same service without events, in FastAPI and asyncpg."""
 
 import json
 import os

@@ -1,6 +1,6 @@
 public import EventSourcing
 
-/// What can happen to a customer. Names and e-mail addresses stand in events only sealed with the person's own key.
+/// An event of a customer. Events contain names and e-mail addresses only sealed with the person's own key.
 public enum CustomerEvent: DomainEvent, Codable, Hashable {
   case registered(CustomerRegistered)
   case changed(CustomerChanged)
@@ -13,7 +13,7 @@ public enum CustomerEvent: DomainEvent, Codable, Hashable {
 
 public struct CustomerRegistered: Codable, Sendable, Hashable {
   public let customerID: String
-  /// `PersonalData`, sealed; empty where there is no key, which is refused.
+  /// `PersonalData`, sealed. Empty if the person's key was erased; the command is then rejected.
   public let sealed: String
   public let country: String?
 
@@ -26,10 +26,10 @@ public struct CustomerRegistered: Codable, Sendable, Hashable {
   }
 }
 
-/// What is nil stays as it was.
+/// A change to a customer. Properties that are nil stay as they were.
 public struct CustomerChanged: Codable, Sendable, Hashable {
   public let customerID: String
-  /// `PersonalData`, sealed: what is not in it stays as it was. Empty where there is no key, which is refused.
+  /// `PersonalData`, sealed; its nil members stay as they were. Empty if there is no key; the command is then rejected.
   public let sealed: String?
   public let country: String?
 
@@ -42,10 +42,10 @@ public struct CustomerChanged: Codable, Sendable, Hashable {
   }
 }
 
-/// With this event the person's key is gone, and what was sealed with it can be read by nobody.
+/// The erasure of a person's key. Nobody can read the data that was sealed with it any more.
 public struct PersonalDataErased: Codable, Sendable, Hashable {
   public let customerID: String
-  /// How many events were made unreadable.
+  /// The number of events that became unreadable.
   public let events: Int64
   public let erasedAt: Timestamp
   public let reason: String?
@@ -60,15 +60,15 @@ public struct PersonalDataErased: Codable, Sendable, Hashable {
   }
 }
 
-/// A customer as decisions see it: nothing personal.
+/// The state of a customer, for decisions. It contains no personal data.
 public struct Customer: Aggregate, Hashable {
   public static let category = "customer"
 
   public private(set) var isRegistered = false
   public private(set) var country: String?
-  /// Events with something sealed in them.
+  /// The number of events with sealed data.
   public private(set) var sealedEvents: Int64 = 0
-  /// Once the personal data is gone.
+  /// The erasure; nil if the personal data is not erased.
   public private(set) var erased: PersonalDataErased?
 
   public init() {}
@@ -103,7 +103,7 @@ public struct RegisterCustomer: Command {
   }
 }
 
-/// Changes what is known about a customer.
+/// Changes the data of a customer.
 public struct ChangeCustomer: Command {
   public let change: CustomerChanged
 
@@ -115,17 +115,17 @@ public struct ChangeCustomer: Command {
     let customer = decision.state(Customer.self, change.customerID)
     guard customer.isRegistered else { throw .customerNotFound(change.customerID) }
     guard customer.erased == nil else { throw .customerIsErased(change.customerID) }
-    // Registered only after its key was looked for.
+    // The customer was registered after the route looked for the key. The route tries again.
     guard change.sealed != "" else { throw .changedMeanwhile(change.customerID) }
-    // Sealed data cannot be compared with what was there.
+    // Sealed data cannot be compared with the old data.
     guard change.sealed != nil || (change.country != nil && change.country != customer.country) else { return }
     decision.emit(.changed(change), to: Customer.self, change.customerID)
   }
 }
 
-/// Erases a person from history: with its event the store deletes the key.
+/// Erases a customer's personal data: when the event is appended, the store deletes the person's key.
 public struct ErasePersonalData: Command {
-  /// With as many events as the customer has with something sealed in them: read them beforehand.
+  /// Its `events` must be the customer's number of events with sealed data, so read the stream first.
   public let erasure: PersonalDataErased
 
   public init(_ erasure: PersonalDataErased) { self.erasure = erasure }

@@ -1,6 +1,6 @@
 public import JSON
 
-/// What is known of a person, as it is sealed in events. nil is not known, or stays as it was.
+/// The personal data that events contain in sealed form. nil means unknown, or unchanged in `CustomerChanged`.
 public struct PersonalData: Sendable, Hashable {
   public var name: String?
   public var email: String?
@@ -19,7 +19,7 @@ public struct PersonalData: Sendable, Hashable {
     return json.bytes
   }
 
-  /// - Throws: `JSONError` for what `encoded` did not write.
+  /// - Throws: `JSONError` if the bytes are not valid JSON.
   public init(parsing bytes: [UInt8]) throws(JSONError) {
     let json = try JSON(parsing: bytes)
     (name, email) = (json["name"]?.string, json["email"]?.string)

@@ -1,6 +1,6 @@
 public import EventSourcing
 
-/// An order as decisions see it.
+/// The state of an order, for decisions.
 public struct Order: Aggregate, Hashable {
   public static let category = "order"
 
@@ -10,21 +10,21 @@ public struct Order: Aggregate, Hashable {
     public let placed: OrderPlaced.Line
     public internal(set) var returned: Int64 = 0
 
-    /// What may still come back.
+    /// The quantity that can still be returned.
     public var returnable: Int64 { placed.quantity - returned }
   }
 
   public private(set) var status = Status.none
   public private(set) var customerID: String?
   public private(set) var country: String?
-  /// They never change once it is placed.
+  /// The lines never change after the order is placed.
   public private(set) var lines: [Line] = []
   /// Minor units.
   public private(set) var total: Int64 = 0
 
   public init() {}
 
-  /// The products of its lines.
+  /// The SKUs of the lines.
   public var skus: Set<SKU> { Set(lines.map(\.placed.sku)) }
   public var isShipped: Bool { status == .shipped || status == .delivered }
 
@@ -32,7 +32,7 @@ public struct Order: Aggregate, Hashable {
     MemoryLayout<Self>.size + lines.reduce(64) { $0 + MemoryLayout<Line>.size + $1.placed.name.utf8.count + 16 }
   }
 
-  /// What the lines whose stock is tracked come to, by sku and in its order.
+  /// The quantity of each SKU in the lines whose stock is tracked, sorted by SKU.
   public var tracked: [(sku: SKU, quantity: Int64)] { quantities(of: lines.map(\.placed)) }
 
   public mutating func apply(_ event: OrderEvent) {
@@ -50,15 +50,15 @@ public struct Order: Aggregate, Hashable {
   }
 }
 
-/// What the lines whose stock is tracked come to, by sku and in its order.
+/// Returns the quantity of each SKU in the lines whose stock is tracked, sorted by SKU.
 func quantities(of lines: [OrderPlaced.Line]) -> [(sku: SKU, quantity: Int64)] {
   var sums: [SKU: Int64] = [:]
-  // 100 lines of a million at most.
+  // No overflow: at most 100 lines of a million each.
   for line in lines where line.tracksStock { sums[line.sku, default: 0] += line.quantity }
   return sums.sorted { $0.key.rawValue < $1.key.rawValue }.map { (sku: $0.key, quantity: $0.value) }
 }
 
-/// The sum of quantity times price; nil where it is above `Bounds.total`.
+/// Returns the sum of quantity times price, or nil if it is above `Bounds.total`.
 func total(_ amounts: [(quantity: Int64, unitPrice: Int64)]) -> Int64? {
   var total: Int64 = 0
   for amount in amounts {

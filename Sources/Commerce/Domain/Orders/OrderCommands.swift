@@ -1,12 +1,12 @@
 public import EventSourcing
 
-/// Places an order at the catalogue's prices, and reserves the stock of all its lines, or none of it.
+/// Places an order at the catalogue's prices. Reserves the stock of all lines, or of none.
 public struct PlaceOrder: Command {
   public struct Line: Sendable, Hashable {
     public let sku: SKU
     /// Within `Bounds.quantity`.
     public let quantity: Int64
-    /// Minor units, instead of the catalogue's; nil for that.
+    /// The price in minor units; nil for the catalogue's price.
     public let unitPrice: Int64?
 
     public init(sku: SKU, quantity: Int64, unitPrice: Int64? = nil) {
@@ -19,7 +19,7 @@ public struct PlaceOrder: Command {
   public let orderID: String
   public let customerID: String?
   public let country: String?
-  /// As many as `Bounds.lines` allows.
+  /// The number of lines is within `Bounds.lines`.
   public let lines: [Line]
   public let placedAt: Timestamp
   /// ISO 4217.
@@ -63,7 +63,7 @@ public struct PlaceOrder: Command {
     let lacking = needed.compactMap { need -> Shortage? in
       let available = decision.state(Product.self, need.sku.rawValue).available
       guard available < need.quantity else { return nil }
-      // What is needed was summed up from the lines.
+      // Never nil: `needed` is the sum of the lines.
       let index = lines.firstIndex { $0.sku == need.sku }!
       return .init(index: index, sku: need.sku, ordered: need.quantity, available: available)
     }
@@ -79,7 +79,7 @@ public struct PlaceOrder: Command {
   }
 }
 
-/// Takes the payment of an order: its total, and once.
+/// Records the payment of an order. The amount must be the order's total; a second payment changes nothing.
 public struct PayOrder: Command {
   public let orderID: String
   /// Minor units.
@@ -127,12 +127,12 @@ public struct DeliverOrder: Command {
   }
 }
 
-/// Hands an order to a carrier: its stock leaves the warehouse.
+/// Ships an order: its stock leaves the warehouse.
 public struct ShipOrder: Command {
   public let orderID: String
   public let carrier: String?
   public let trackingCode: String?
-  /// Of the order's lines, which never change: read them beforehand.
+  /// The SKUs of the order's lines. The lines never change, so read them first.
   public let skus: Set<SKU>
 
   public init(orderID: String, carrier: String?, trackingCode: String?, skus: Set<SKU>) {
@@ -163,11 +163,11 @@ public struct ShipOrder: Command {
   }
 }
 
-/// Cancels an order that was not shipped, and releases its stock; one that is cancelled already stays so.
+/// Cancels an order that is not shipped, and releases its stock. Does nothing if the order is already cancelled.
 public struct CancelOrder: Command {
   public let orderID: String
   public let reason: String?
-  /// Of the order's lines, which never change: read them beforehand.
+  /// The SKUs of the order's lines. The lines never change, so read them first.
   public let skus: Set<SKU>
 
   public init(orderID: String, reason: String?, skus: Set<SKU>) {

@@ -1,7 +1,7 @@
 public import EventSourcing
 public import JSON
 
-/// What can happen to an order.
+/// An event of an order.
 public enum OrderEvent: DomainEvent, Codable, Hashable {
   case placed(OrderPlaced)
   case paid(OrderPaid)
@@ -16,7 +16,7 @@ public enum OrderEvent: DomainEvent, Codable, Hashable {
   }
   enum DeliveredCodingKeys: String, CodingKey { case orderID = "orderId" }
 
-  /// Before there was stock, no line reserved any.
+  /// In version 1 there was no stock, so no line reserves any.
   public static let upcasters = [
     Upcaster("OrderPlaced", from: 1) { data throws(EventDecodingError) in
       let lines = try data.elements("lines") { $0.setting("tracksStock", to: .boolean(false)) }
@@ -26,8 +26,8 @@ public enum OrderEvent: DomainEvent, Codable, Hashable {
 }
 
 extension OrderEvent {
-  /// `OrderPlaced` is most of what there is, and several read models read it: by hand that takes a third of the time
-  /// (docs/decisions/0020-synthesised-codecs.md).
+  /// Decodes `OrderPlaced` by hand, which takes a third of the time (docs/decisions/0020-synthesised-codecs.md). Most
+  /// events are `OrderPlaced`, and several read models read it.
   public static func decode(_ name: String, _ data: JSON) throws(EventDecodingError) -> OrderEvent? {
     if name == CodingKeys.placed.rawValue { return .placed(try OrderPlaced(data)) }
     do { return try data.decode(case: name) } catch { throw .malformed("\(error)") }
@@ -61,7 +61,7 @@ extension OrderPlaced.Line {
   }
 }
 
-/// An order with the names and prices that its products had then.
+/// An order, with the names and prices of its products at that time.
 public struct OrderPlaced: Codable, Sendable, Hashable {
   public struct Line: Codable, Sendable, Hashable {
     public let sku: SKU
@@ -69,7 +69,7 @@ public struct OrderPlaced: Codable, Sendable, Hashable {
     public let quantity: Int64
     /// Minor units.
     public let unitPrice: Int64
-    /// Whether stock is reserved for it.
+    /// Whether the line reserves stock.
     public let tracksStock: Bool
 
     public init(sku: SKU, name: String, quantity: Int64, unitPrice: Int64, tracksStock: Bool) {
@@ -89,7 +89,7 @@ public struct OrderPlaced: Codable, Sendable, Hashable {
         tracksStock: try values.decode(Bool.self, forKey: .tracksStock))
     }
 
-    /// Minor units. Within the bounds of quantity and price it cannot overflow.
+    /// Minor units. It cannot overflow, because quantity and price are bounded.
     public var total: Int64 { quantity * unitPrice }
   }
 
@@ -125,7 +125,7 @@ public struct OrderPaid: Codable, Sendable, Hashable {
   public let orderID: String
   /// Minor units.
   public let amount: Int64
-  /// Of the payment, where it was made.
+  /// The reference of the payment at the payment provider.
   public let reference: String?
 
   enum CodingKeys: String, CodingKey { case orderID = "orderId", amount, reference }
@@ -163,14 +163,14 @@ public struct OrderCancelled: Codable, Sendable, Hashable {
   }
 }
 
-/// Goods of an order that came back.
+/// Items of an order that came back.
 public struct OrderItemsReturned: Codable, Sendable, Hashable {
   public struct Item: Codable, Sendable, Hashable {
-    /// The order's line, counted from 0.
+    /// The index of the order's line, from 0.
     public let line: Int
     public let sku: SKU
     public let quantity: Int64
-    /// Minor units: the line's.
+    /// The line's price in minor units.
     public let unitPrice: Int64
 
     public init(line: Int, sku: SKU, quantity: Int64, unitPrice: Int64) {

@@ -1,28 +1,28 @@
 public import EventSourcing
 
-/// A product and its stock, as decisions see them.
+/// The state of a product and its stock, for decisions.
 public struct Product: SnapshottingAggregate, Hashable {
   public static let category = "product"
-  /// Every order of a product whose stock is tracked is an event of its stream.
+  /// The stream can be long: if stock is tracked, every order of the product adds an event to it.
   public static let snapshotPolicy = SnapshotPolicy(every: 500, schemaVersion: 2)
 
-  /// Empty before it is registered.
+  /// Empty before the product is registered.
   public private(set) var name = ""
   public private(set) var description: String?
-  /// Minor units; 0 before it is registered.
+  /// Minor units; 0 before the product is registered.
   public private(set) var unitPrice: Int64 = 0
   public private(set) var isRegistered = false
   public private(set) var isDiscontinued = false
   public private(set) var tracksStock = false
-  /// In the warehouse, what is reserved included; never below it.
+  /// The quantity in the warehouse, including reserved stock. Never less than `reserved`.
   public private(set) var onHand: Int64 = 0
-  /// Promised to orders that were not shipped yet.
+  /// The quantity reserved for orders that are not shipped yet.
   public private(set) var reserved: Int64 = 0
 
   public init() {}
 
   public var isOnSale: Bool { isRegistered && !isDiscontinued }
-  /// What can still be promised.
+  /// The quantity that new orders can reserve.
   public var available: Int64 { onHand - reserved }
   public var footprint: Int { MemoryLayout<Self>.size + name.utf8.count + (description?.utf8.count ?? 0) }
 
@@ -35,7 +35,7 @@ public struct Product: SnapshottingAggregate, Hashable {
     case .priceChanged(let event): unitPrice = event.unitPrice
     case .discontinued: isDiscontinued = true
     case .reinstated: isDiscontinued = false
-    // What was decided has been checked; folding never traps.
+    // Decisions check the sums. Folding uses wrapping operators, so that it never traps.
     case .stockReceived(_, let quantity), .stockReturned(_, _, let quantity), .stockAdjusted(_, let quantity, _):
       onHand &+= quantity
     case .stockReserved(let moved): reserved &+= moved.quantity

@@ -18,10 +18,10 @@ public struct RegisterProduct: Command {
   }
 }
 
-/// A command on one product that is registered.
+/// A command on one registered product.
 public protocol ProductCommand: Command {
   var sku: SKU { get }
-  /// The event that is called for; nil where there is nothing to do.
+  /// Returns the event to append, or nil if nothing changes.
   func event(_ product: Product) throws(Rejection) -> ProductEvent?
 }
 
@@ -35,11 +35,12 @@ extension ProductCommand {
   }
 }
 
-/// Gives a product another name or description; those that it has already change nothing.
+/// Changes a product's name or description. Does nothing if both are the same as before.
 public struct ChangeProductDetails: ProductCommand {
   public let sku: SKU
-  /// nil leaves it as it is.
+  /// nil keeps the current name.
   public let name: String?
+  /// nil keeps the current description.
   public let description: String?
 
   public init(_ sku: SKU, name: String?, description: String?) {
@@ -56,7 +57,7 @@ public struct ChangeProductDetails: ProductCommand {
   }
 }
 
-/// Gives a product another price for the orders to come; the price that it has already changes nothing.
+/// Changes a product's price for future orders. Does nothing if the price is the same as before.
 public struct ChangePrice: ProductCommand {
   public let sku: SKU
   /// Minor units, within `Bounds.unitPrice`.
@@ -72,7 +73,7 @@ public struct ChangePrice: ProductCommand {
   }
 }
 
-/// Takes a product off sale; what was ordered stays ordered.
+/// Takes a product off sale. Existing orders do not change.
 public struct DiscontinueProduct: ProductCommand {
   public let sku: SKU
 
@@ -90,7 +91,7 @@ public struct ReinstateProduct: ProductCommand {
   public func event(_ product: Product) -> ProductEvent? { product.isDiscontinued ? .reinstated(sku: sku) : nil }
 }
 
-/// Enters goods that have come to the warehouse.
+/// Adds goods that arrived at the warehouse to the stock.
 public struct ReceiveStock: ProductCommand {
   public let sku: SKU
   /// Within `Bounds.quantity`.
@@ -108,10 +109,10 @@ public struct ReceiveStock: ProductCommand {
   }
 }
 
-/// Corrects the stock after a count, a loss, a find.
+/// Corrects the stock after a count, a loss or a find.
 public struct AdjustStock: ProductCommand {
   public let sku: SKU
-  /// What is added, negative for what is taken away; not 0.
+  /// The change in stock, not 0. Negative to take stock away.
   public let quantity: Int64
   public let reason: String
 

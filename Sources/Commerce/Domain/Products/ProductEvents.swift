@@ -1,7 +1,7 @@
 public import EventSourcing
 internal import JSON
 
-/// What can happen to a product and to its stock.
+/// An event of a product or its stock.
 public enum ProductEvent: DomainEvent, Codable, Hashable {
   case registered(ProductRegistered)
   case detailsChanged(ProductDetailsChanged)
@@ -23,7 +23,7 @@ public enum ProductEvent: DomainEvent, Codable, Hashable {
   }
   enum StockReturnedCodingKeys: String, CodingKey { case sku, returnID = "returnId", quantity }
 
-  /// Before there was stock, none was tracked.
+  /// In version 1 there was no stock, so none is tracked.
   public static let upcasters = [
     Upcaster("ProductRegistered", from: 1) { $0.setting("tracksStock", to: .boolean(false)) }
   ]
@@ -37,7 +37,7 @@ public struct ProductRegistered: Codable, Sendable, Hashable {
   public let unitPrice: Int64
   /// ISO 4217.
   public let currency: String
-  /// Whether orders reserve stock, and need it.
+  /// Whether orders need stock and reserve it.
   public let tracksStock: Bool
 
   public init(
@@ -52,7 +52,7 @@ public struct ProductRegistered: Codable, Sendable, Hashable {
   }
 }
 
-/// What is nil stays as it was.
+/// A change to a product. Properties that are nil stay as they were.
 public struct ProductDetailsChanged: Codable, Sendable, Hashable {
   public let sku: SKU
   public let name: String?
@@ -76,7 +76,7 @@ public struct ProductPriceChanged: Codable, Sendable, Hashable {
   }
 }
 
-/// Stock that an order reserves, gives back, or takes with it.
+/// Stock that an order reserves, releases or ships.
 public struct StockMoved: Codable, Sendable, Hashable {
   public let sku: SKU
   public let orderID: String

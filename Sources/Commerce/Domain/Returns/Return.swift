@@ -1,13 +1,13 @@
 public import EventSourcing
 
-/// What can happen to a return.
+/// An event of a return.
 public enum ReturnEvent: DomainEvent, Codable, Hashable {
   case recorded(ReturnRecorded)
 
   enum CodingKeys: String, CodingKey { case recorded = "ReturnRecorded" }
 }
 
-/// Goods that came back: of an order, or with prices of their own as a credit note.
+/// Goods that came back: from an order, or as a credit note with its own prices.
 public struct ReturnRecorded: Codable, Sendable, Hashable {
   public struct Line: Codable, Sendable, Hashable {
     public let sku: SKU
@@ -69,7 +69,7 @@ public struct ReturnRecorded: Codable, Sendable, Hashable {
   }
 }
 
-/// A return as decisions see it.
+/// The state of a return, for decisions.
 public struct Return: Aggregate, Hashable {
   public static let category = "return"
 
@@ -80,14 +80,14 @@ public struct Return: Aggregate, Hashable {
   public mutating func apply(_ event: ReturnEvent) { isRecorded = true }
 }
 
-/// Takes goods back: of an order that was shipped, at its prices and never more than it had; or without an order, as a
-/// credit note with prices of its own. What is tracked goes back on hand.
+/// Takes goods back and puts tracked stock back on hand. With an order, the order must be shipped, its prices apply,
+/// and no more can come back than was ordered. Without an order, this is a credit note with its own prices.
 public struct RecordReturn: Command {
   public struct Line: Sendable, Hashable {
     public let sku: SKU
     /// Within `Bounds.quantity`.
     public let quantity: Int64
-    /// Minor units; nil with an order, whose price counts.
+    /// Minor units; nil with an order, because the order's price applies.
     public let unitPrice: Int64?
 
     public init(sku: SKU, quantity: Int64, unitPrice: Int64?) {
@@ -99,7 +99,7 @@ public struct RecordReturn: Command {
 
   public let returnID: String
   public let orderID: String?
-  /// These two come from the order where there is one.
+  /// With an order, these two come from the order.
   public let customerID: String?
   public let country: String?
   public let reason: String?
@@ -108,7 +108,7 @@ public struct RecordReturn: Command {
   /// ISO 4217.
   public let currency: String
 
-  /// - Precondition: without an order every line has its price.
+  /// - Precondition: without an order, every line has a price.
   public init(
     returnID: String, orderID: String?, customerID: String?, country: String?, reason: String?, lines: [Line],
     returnedAt: Timestamp, currency: String
@@ -146,7 +146,7 @@ public struct RecordReturn: Command {
           sku: item.sku, name: placed.name, quantity: item.quantity, unitPrice: item.unitPrice,
           tracksStock: placed.tracksStock)
       }
-      // No more than the order's total, which fits.
+      // Never nil: the sum is at most the order's total.
       let total = total(items.map { ($0.quantity, $0.unitPrice) }) ?? 0
       decision.emit(
         .itemsReturned(
@@ -158,7 +158,7 @@ public struct RecordReturn: Command {
       for (index, line) in lines.enumerated() {
         let product = decision.state(Product.self, line.sku.rawValue)
         if !product.isRegistered { unknown.append(.init(index: index, sku: line.sku, reason: .unknown)) }
-        // The initializer's precondition.
+        // `unitPrice` is not nil: see the initializer's precondition.
         back.append(
           OrderPlaced.Line(
             sku: line.sku, name: product.name, quantity: line.quantity, unitPrice: line.unitPrice!,
@@ -181,7 +181,7 @@ public struct RecordReturn: Command {
     decision.emit(.recorded(recorded), to: Return.self, returnID)
   }
 
-  /// Each returned line against the order's lines of that sku, in their order.
+  /// Matches each returned line with the order's lines of the same SKU, in the order's sequence.
   private func items(of order: Order) throws(Rejection) -> [OrderItemsReturned.Item] {
     var returnable = order.lines.map(\.returnable)
     var items: [OrderItemsReturned.Item] = []

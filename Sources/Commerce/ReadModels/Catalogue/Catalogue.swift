@@ -2,7 +2,7 @@ internal import Commerce
 internal import EventSourcing
 public import Projections
 
-/// A product with its stock as queries answer it.
+/// A product with its stock: a row of the catalogue.
 public struct ProductRow: Codable, Sendable, Hashable {
   public struct Stock: Codable, Sendable, Hashable {
     public private(set) var onHand: Int64 = 0
@@ -23,12 +23,12 @@ public struct ProductRow: Codable, Sendable, Hashable {
   public var unitPrice: Int64
   public let currency: String
   public var status: String
-  /// nil where it is not tracked.
+  /// nil if stock is not tracked.
   public var stock: Stock?
   public var version: Int64
 }
 
-/// One row a product.
+/// The read model of products: one row per product.
 public struct Catalogue: ReadModel {
   public let name = "catalogue"
   public let version = 1
@@ -36,7 +36,7 @@ public struct Catalogue: ReadModel {
   public let columns = [
     Column<ProductRow>("name", \.name), Column("unit_price", \.unitPrice),
     Column("is_on_sale") { $0.status == "onSale" },
-    // What is not tracked does not run out.
+    // Without tracking, a product is always in stock.
     Column("is_in_stock") { $0.stock.map { $0.available > 0 } ?? true },
     Column.search("search") { "\($0.sku) \($0.name)" }, Column.search("details") { $0.description ?? "" },
   ]

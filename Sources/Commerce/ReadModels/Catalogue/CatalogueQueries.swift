@@ -2,13 +2,13 @@ internal import JSON
 public import Postgres
 public import Projections
 
-/// Queries on the catalogue's read table. Answers are JSON as it is sent.
+/// Queries on the catalogue's read table. They return JSON that is ready to send.
 public struct CatalogueQueries: Sendable {
   private let pool: PostgresPool
 
   public init(_ pool: PostgresPool) { self.pool = pool }
 
-  /// One product by its normal sku; nil where there is none.
+  /// Returns the product with this normalised SKU, or nil if there is none.
   public func product(_ sku: String) async throws -> ReadRow? {
     try await pool.query(
       """
@@ -23,17 +23,17 @@ public struct CatalogueQueries: Sendable {
   public enum Order: String, Sendable, CaseIterable {
     case sku, name, unitPrice
     case unitPriceDescending = "-unitPrice"
-    /// The best matches of a text first.
+    /// The best matches of the text first.
     case relevance
   }
 
-  /// What is asked for; nil asks for nothing in particular.
+  /// The filters of a search. A filter that is nil is off.
   public struct Filter: Sendable, Hashable {
-    /// Words of names and skus, and behind these of descriptions.
+    /// Words of names and SKUs. Products with matches only in their descriptions rank lower.
     public var text: String?
     public var isOnSale: Bool?
     public var isInStock: Bool?
-    /// Minor units.
+    /// Minor units. Both limits are inclusive.
     public var minimumPrice: Int64?
     public var maximumPrice: Int64?
     public var order = Order.sku
@@ -41,7 +41,7 @@ public struct CatalogueQueries: Sendable {
     public init() {}
   }
 
-  /// The product after which the next page begins: what it is sorted by, as text, and its sku.
+  /// The last product of a page: its sort value as text, and its SKU.
   public struct Cursor: Sendable, Hashable {
     public let value: String
     public let sku: String
@@ -58,8 +58,9 @@ public struct CatalogueQueries: Sendable {
     public let next: Cursor?
   }
 
-  /// - Parameter limit: products on the page.
-  /// - Returns: nil for a cursor that does not belong to this order.
+  /// Returns a page of products.
+  /// - Parameter limit: the maximum number of products on the page.
+  /// - Returns: nil if the cursor does not fit the filter's order.
   public func search(_ filter: Filter, after cursor: Cursor?, limit: Int) async throws -> Page? {
     var conditions = Conditions()
     var rank = "0::bigint"
@@ -92,7 +93,7 @@ public struct CatalogueQueries: Sendable {
       }
       let sku = conditions.bind(cursor.sku)
       let sign = isDescending ? "<" : ">"
-      // The first comparison is one that an index begins with.
+      // The first comparison is redundant, but lets PostgreSQL start an index scan there.
       conditions.add("(\(value) \(sign)= \(bound) and (\(value) \(sign) \(bound) or key > \(sku)))")
     }
     let count = conditions.bind(Int64(limit + 1))
@@ -114,7 +115,7 @@ public struct CatalogueQueries: Sendable {
       next: next.map { Cursor(value: $0.1, sku: $0.2) })
   }
 
-  /// The document with one member more.
+  /// Adds `unitsSold` to the document.
   private static func json(_ document: [UInt8], unitsSold: Int64) -> [UInt8] {
     document.dropLast() + Array(",\"unitsSold\":\(unitsSold)}".utf8)
   }

@@ -3,13 +3,13 @@ internal import JSON
 public import Postgres
 public import Projections
 
-/// Queries on the customers' read table. Answers are JSON as it is sent.
+/// Queries on the customers' read table. They return JSON that is ready to send.
 public struct CustomerQueries: Sendable {
   private let pool: PostgresPool
 
   public init(_ pool: PostgresPool) { self.pool = pool }
 
-  /// One customer; nil where there is none.
+  /// Returns the customer, or nil if there is none.
   public func customer(_ id: String) async throws -> ReadRow? {
     var conditions = Conditions()
     conditions.add("key = \(conditions.bind(id))")
@@ -18,7 +18,7 @@ public struct CustomerQueries: Sendable {
     }
   }
 
-  /// The customer after which the next page begins, with how well it fits the text that is searched for.
+  /// The last customer of a page: how well it matches the search text, and its id.
   public struct Cursor: Sendable, Hashable {
     public let rank: Int64
     public let customerID: String
@@ -29,10 +29,12 @@ public struct CustomerQueries: Sendable {
     }
   }
 
+  /// Returns a page of customers: the best matches first, then by id.
   /// - Parameters:
   ///   - text: words of names.
-  ///   - email: whole, in upper or lower case.
-  /// - Returns: customers, the best matches first, then by id; and where the next page begins, nil on the last one.
+  ///   - email: the whole address, in upper or lower case.
+  ///   - limit: the maximum number of customers on the page.
+  /// - Returns: the customers, and the cursor of the next page; nil on the last page.
   public func search(
     text: String?, email: String?, after cursor: Cursor?, limit: Int
   ) async throws -> (items: [[UInt8]], next: Cursor?) {
@@ -86,7 +88,7 @@ public struct CustomerQueries: Sendable {
         json.member("firstOrderAt", orNull: Self.time(row.6))
         json.member("lastOrderAt", orNull: Self.time(row.7))
       }
-      // Two objects made one.
+      // Merges the two JSON objects.
       return (row.0.bytes.dropLast() + [UInt8(ascii: ",")] + json.bytes.dropFirst(), row.1, row.2, row.8)
     }
   }

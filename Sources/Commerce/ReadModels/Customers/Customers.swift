@@ -3,10 +3,10 @@ public import EventSourcing
 public import PostgresEventStore
 public import Projections
 
-/// A customer as queries answer it, but for what they ordered.
+/// A customer's row. Queries add the figures of the customer's orders to it.
 public struct CustomerRow: Codable, Sendable, Hashable {
   public let customerId: String
-  /// nil once they are erased.
+  /// nil if the personal data is erased.
   public var name: String?
   public var email: String?
   public var country: String?
@@ -14,7 +14,8 @@ public struct CustomerRow: Codable, Sendable, Hashable {
   public var version: Int64
 }
 
-/// One row a customer. Names and addresses are opened with the persons' keys; whose key is gone has none.
+/// The read model of customers: one row per customer. Each person's key opens the name and the e-mail address. They
+/// are nil if the key is gone.
 public struct Customers: ReadModel {
   public let name = "customers"
   public let version = 1
@@ -28,16 +29,17 @@ public struct Customers: ReadModel {
   private let source: PersonalKeys?
   private var keys: [String: PersonalKey] = [:]
 
-  /// - Parameter keys: nil opens nothing.
+  /// - Parameter keys: with nil, no personal data is opened.
   public init(keys source: PersonalKeys?) { self.source = source }
 
-  /// With the keys as they are now. Tables of the past, which hear of no erasure any more, get none.
+  /// Loads the current keys of the customers in `events`. A generation that ends in the past gets no keys, because it
+  /// does not apply later erasures.
   public func prepared(for events: [RecordedEvent], in generation: Generation) async throws -> Self {
     guard let source, generation.state != .past else { return self }
     return opening(with: try await source.keys(of: Set(events.map { String($0.stream.id) })))
   }
 
-  /// The read model with these persons' keys.
+  /// Returns the read model with these keys, by customer id.
   public func opening(with keys: [String: PersonalKey]) -> Self {
     var opening = self
     opening.keys = keys

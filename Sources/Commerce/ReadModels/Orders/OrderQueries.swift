@@ -2,15 +2,15 @@ public import EventSourcing
 public import Postgres
 internal import Projections
 
-/// Queries on the orders' read table. Answers are JSON as it is sent.
+/// Queries on the orders' read table. They return JSON that is ready to send.
 public struct OrderQueries: Sendable {
   private let pool: PostgresPool
 
   public init(_ pool: PostgresPool) { self.pool = pool }
 
-  /// The newest orders of several customers at once.
-  /// - Parameter wanted: customers, and how many orders of each.
-  /// - Returns: the orders of each as elements of a JSON array, and where the next page begins.
+  /// Returns the newest orders of several customers in one query.
+  /// - Parameter wanted: customers, each with the maximum number of orders.
+  /// - Returns: for each customer, the orders as elements of a JSON array, and the cursor of the next page.
   public func newest(of wanted: [(customerID: String, limit: Int)]) async throws -> [(joined: [UInt8], next: Cursor?)] {
     let rows = try await pool.query(
       """
@@ -39,23 +39,23 @@ public struct OrderQueries: Sendable {
     }
   }
 
-  /// What is asked for; nil asks for nothing in particular.
+  /// The filters of a search. A filter that is nil is off.
   public struct Filter: Sendable, Hashable {
     public var customerID: String?
     public var status: String?
     public var country: String?
-    /// Placed then or later.
+    /// Placed at this time or later.
     public var from: Timestamp?
-    /// Placed before.
+    /// Placed before this time.
     public var to: Timestamp?
-    /// Words of products' or the customer's name, skus, or the beginning of the order's id.
+    /// Words of a product's or the customer's name, SKUs, or the beginning of the order's id.
     public var text: String?
     public var isOldestFirst = false
 
     public init() {}
   }
 
-  /// A place in a list: the order after which the next page begins.
+  /// The last order of a page.
   public struct Cursor: Sendable, Hashable {
     public let placedAt: Timestamp
     public let orderID: String
@@ -72,8 +72,8 @@ public struct OrderQueries: Sendable {
     public let next: Cursor?
   }
 
-  /// Orders by the time at which they were placed.
-  /// - Parameter limit: orders on the page.
+  /// Returns a page of orders, sorted by the time at which they were placed.
+  /// - Parameter limit: the maximum number of orders on the page.
   public func search(_ filter: Filter, after cursor: Cursor?, limit: Int) async throws -> Page {
     var conditions = Conditions()
     if let id = filter.customerID { conditions.add("customer_id = \(conditions.bind(id))") }
@@ -108,10 +108,10 @@ public struct OrderQueries: Sendable {
       })
   }
 
-  /// Products or customers that are looked up by name before their orders are.
+  /// The query gets the keys of at most this many products, or customers, as a list.
   private static let fewNames = 1_000
 
-  /// Conditions on orders: that a product's or the customer's name has the words of the text.
+  /// Returns conditions on orders: a product's or the customer's name matches the text.
   private func names(_ text: String, _ conditions: inout Conditions) async throws -> [String] {
     var own = Conditions()
     guard let matches = SearchText.match(text, "search", &own) else { return [] }
@@ -123,8 +123,8 @@ public struct OrderQueries: Sendable {
         union all (select false, key from read_models.customers where \(matches.condition) limit \(few))
         """, own.binds)
     ).decode((Bool, String).self)
-    // With the keys of few the planner knows how many orders to expect: it looks these up. With those of many it reads the newest
-    // orders until a page is full.
+    // With a list of few keys, the planner knows how many orders to expect and looks them up. With a subquery for many
+    // keys, it reads the newest orders until a page is full.
     func keys(_ areProducts: Bool, in table: String) -> String? {
       let keys = found.filter { $0.0 == areProducts }.map(\.1)
       guard !keys.isEmpty else { return nil }

@@ -1,7 +1,7 @@
 internal import Commerce
 public import EventSourcing
 
-/// An order as queries answer it.
+/// An order's row.
 public struct OrderRow: Codable, Sendable, Hashable {
   public struct Line: Codable, Sendable, Hashable {
     public let sku: String
@@ -9,11 +9,11 @@ public struct OrderRow: Codable, Sendable, Hashable {
     public let quantity: Int64
     public let unitPrice: Int64
     public let lineTotal: Int64
-    /// How many came back.
+    /// The returned quantity.
     public var returned: Int64
   }
 
-  /// When the order came into a state.
+  /// A status of the order, and the time at which the order got it.
   public struct Moment: Codable, Sendable, Hashable {
     public let status: String
     public let at: Timestamp
@@ -24,7 +24,7 @@ public struct OrderRow: Codable, Sendable, Hashable {
   public let country: String?
   public var status: String
   public var lines: [Line]
-  /// Minor units, as are all amounts.
+  /// Minor units, like all amounts.
   public let total: Int64
   public var returnedTotal: Int64 = 0
   public let currency: String

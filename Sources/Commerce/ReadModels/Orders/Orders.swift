@@ -3,7 +3,7 @@ internal import EventSourcing
 public import JSON
 public import Projections
 
-/// One row an order.
+/// The read model of orders: one row per order.
 public struct Orders: ReadModel {
   public let name = "orders"
   public let version = 1
@@ -52,7 +52,7 @@ public struct Orders: ReadModel {
 
   public init() {}
 
-  /// By hand: each order passes here several times (decision 22).
+  /// Written by hand for speed, because each order is encoded several times (decision 22).
   public static func encode(_ row: OrderRow, into json: inout JSONWriter) {
     json.object { json in
       json.member("orderId", row.orderId)

@@ -2,7 +2,7 @@ public import Commerce
 public import JSON
 public import Projections
 
-/// One row a return: its event.
+/// The read model of returns: one row per return, with the data of its event.
 public struct Returns: ReadModel {
   public let name = "returns"
   public let version = 1
@@ -17,7 +17,7 @@ public struct Returns: ReadModel {
 
   public init() {}
 
-  /// As the event is stored: what it does not have is left out.
+  /// Encodes the row like the stored event, which leaves out nil members.
   public static func encode(_ row: ReturnRecorded, into json: inout JSONWriter) throws {
     try json.write(encoding: row)
   }

@@ -3,7 +3,7 @@ internal import EventSourcing
 public import JSON
 public import Projections
 
-/// What an order or a return comes to in the figures of sales.
+/// What an order or a return adds to the sales figures.
 public struct Sale: Codable, Sendable, Hashable {
   struct Line: Codable, Sendable, Hashable {
     let sku: String
@@ -13,7 +13,7 @@ public struct Sale: Codable, Sendable, Hashable {
 
   let isReturn: Bool
   let at: Timestamp
-  /// Empty for none.
+  /// Empty if unknown, like `customerId`.
   let country: String
   let customerId: String
   let lines: [Line]
@@ -27,10 +27,10 @@ public struct Sale: Codable, Sendable, Hashable {
   var returned: Int64 { isReturn ? total : 0 }
 }
 
-/// Sales by day, country, product and customer. An order counts on the UTC day on which it was placed, as long as it is not
-/// cancelled; a return on the day on which it came back.
+/// Sales by day, country, product and customer. An order counts on the UTC day on which it was placed, unless it is
+/// cancelled. A return counts on the UTC day on which it came back.
 public struct Sales: ReadModel {
-  /// A line with what it is a line of.
+  /// A line with its order or return.
   struct SoldLine {
     let sale: Sale
     let line: Sale.Line
@@ -39,7 +39,7 @@ public struct Sales: ReadModel {
   public let name = "sales"
   public let version = 1
 
-  /// Orders and returns may have the same id.
+  /// The keys are whole stream names, because an order and a return can have the same id.
   public let sources = [
     RowSource<Sale>(Order.self, key: \.rawValue) { event, row in
       switch event.event {
@@ -50,7 +50,7 @@ public struct Sales: ReadModel {
       case .cancelled:
         guard row != nil else { throw MissingRow() }
         row?.isCancelled = true
-      // A return has a stream of its own.
+      // The return's own stream counts returned items.
       case .paid, .shipped, .delivered, .itemsReturned: break
       }
     },
@@ -88,7 +88,7 @@ public struct Sales: ReadModel {
 
   public init() {}
 
-  /// By hand: each order passes here (decision 22).
+  /// Written by hand for speed, because each order is encoded here (decision 22).
   public static func encode(_ row: Sale, into json: inout JSONWriter) {
     json.object { json in
       json.member("isReturn", row.isReturn)

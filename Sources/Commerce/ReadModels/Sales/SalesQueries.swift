@@ -2,8 +2,8 @@ internal import JSON
 public import Postgres
 internal import Projections
 
-/// Queries on the figures of sales. Days are UTC, texts such as 2026-11-21; amounts are minor units. Gross, orders and units are
-/// of orders that were not cancelled; net is gross less returned.
+/// Queries on the sales figures. Days are UTC, as text such as 2026-11-21. Amounts are in minor units. `gross`,
+/// `orders` and `units` leave out cancelled orders. `net` is gross less returned.
 public struct SalesQueries: Sendable {
   private let pool: PostgresPool
 
@@ -12,21 +12,21 @@ public struct SalesQueries: Sendable {
   public enum Interval: String, Sendable, CaseIterable { case day, week, month, year }
   public enum Measure: String, Sendable, CaseIterable { case net, gross, units }
 
-  /// Nil asks for nothing in particular.
+  /// The filters of a query. A filter that is nil is off.
   public struct Filter: Sendable, Hashable {
     /// The first day.
     public var from: String?
-    /// The day after the last.
+    /// The day after the last day.
     public var to: String?
     public var country: String?
 
     public init() {}
 
-    /// Whether it begins and ends with months.
+    /// Whether each limit is nil or the first day of a month.
     fileprivate var isOfWholeMonths: Bool { [from, to].allSatisfy { $0?.hasSuffix("-01") ?? true } }
   }
 
-  /// The smallest table that has these sums, and its column of days.
+  /// Returns the smallest table with these sums, and its date column.
   private func sums(_ filter: Filter, _ interval: Interval = .year) -> (table: String, day: String) {
     filter.isOfWholeMonths && [.month, .year].contains(interval)
       ? ("read_models.sales_months", "month") : ("read_models.sales_days", "day")
@@ -40,16 +40,16 @@ public struct SalesQueries: Sendable {
     return conditions
   }
 
-  /// Periods in which something was sold or came back, in order; weeks begin on Mondays.
-  /// - Parameter limit: periods.
-  /// - Returns: the periods as JSON, and the first day of the one after which more follow.
+  /// Returns the periods with sales or returns, in order. Weeks begin on Monday.
+  /// - Parameter limit: the maximum number of periods.
+  /// - Returns: the periods as JSON; if more follow, also the first day of the last one returned.
   public func periods(
     _ interval: Interval, _ filter: Filter, after day: String?, limit: Int
   ) async throws -> (items: [[UInt8]], next: String?) {
     let (table, column) = sums(filter, interval)
     let period = "date_trunc('\(interval.rawValue)', \(column))"
     var conditions = conditions(filter, on: column)
-    // Nothing of an earlier period is looked at.
+    // Skips all rows of earlier periods.
     if let day { conditions.add("\(column) >= (\(conditions.bind(day))::date + interval '1 \(interval.rawValue)')") }
     let count = conditions.bind(Int64(limit + 1))
     let rows = try await pool.query(
@@ -76,7 +76,7 @@ public struct SalesQueries: Sendable {
     return (items, rows.count > limit ? rows[limit - 1].0 : nil)
   }
 
-  /// The best sellers.
+  /// Returns the best-selling products.
   public func products(_ filter: Filter, by measure: Measure, limit: Int) async throws -> [[UInt8]] {
     var conditions = conditions(filter)
     let count = conditions.bind(Int64(limit))
@@ -107,7 +107,7 @@ public struct SalesQueries: Sendable {
     }
   }
 
-  /// All countries, the largest net first; null stands for none.
+  /// Returns all countries, the largest net first. Sales without a country have `null`.
   public func countries(_ filter: Filter) async throws -> [[UInt8]] {
     let (table, column) = sums(filter)
     let conditions = conditions(filter, on: column)
@@ -126,10 +126,10 @@ public struct SalesQueries: Sendable {
     }
   }
 
-  /// The customers with the largest sums over all time.
+  /// Returns the customers with the largest sums over all time.
   public func customers(by measure: Measure, limit: Int) async throws -> [[UInt8]] {
     let order = measure == .gross ? "sum(gross)" : "sum(gross - returned)"
-    // The whole table is read as it lies: `offset 0` keeps the planner from following an index, a block for each row.
+    // `offset 0` forces a sequential scan. An index scan would read a block for each row.
     let rows = try await pool.query(
       """
       select customer_id, sum(orders)::bigint, sum(gross)::bigint, sum(returned)::bigint

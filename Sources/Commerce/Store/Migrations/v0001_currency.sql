@@ -1,8 +1,8 @@
--- What the commerce back end keeps in the write store beside its events.
+-- Data of the commerce back end in the write store, besides its events.
 
 create schema commerce;
 
--- The currency of every price, written once: sums over two currencies mean nothing.
+-- The currency of every price. Written once, because sums over two currencies mean nothing.
 create table commerce.store (
   singleton boolean primary key default true check (singleton),
   currency text not null check (currency ~ '^[A-Z]{3}$')
@@ -18,6 +18,6 @@ create trigger currency_is_kept before update or delete on commerce.store
 create trigger currency_is_not_emptied before truncate on commerce.store
   for each statement execute function commerce.refuse_change();
 
--- A store that was filled before this table was there has its currency in its events.
+-- If the store already has events, it keeps the currency of their prices.
 insert into commerce.store (currency)
 select e.data ->> 'currency' from event_store.events e where e.type = 'ProductRegistered' order by e.position limit 1;

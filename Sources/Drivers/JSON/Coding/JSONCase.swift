@@ -1,15 +1,15 @@
-// An enum with associated values as a name and data: the name is the case's, or the raw value of its `CodingKeys`; the data are
-// the labels and values, or the one value without a label.
+// An enum with associated values is coded as a name and data. The name is the case's, or the raw value of its
+// `CodingKeys`. The data are the labels and values, or the one value without a label.
 //
 //     case paid(orderId: String, amount: Int64)     paid, {"orderId":…,"amount":…}
-//     case placed(OrderPlaced)                      placed, what OrderPlaced is encoded as
+//     case placed(OrderPlaced)                      placed, the JSON of OrderPlaced
 //     case closed                                   closed, {}
 
 extension JSONWriter {
   /// Writes the data of an enum's case as an object.
   /// - Returns: the case's name.
-  /// - Throws: as `write(encoding:)`; `EncodingError` too where the value is no enum with synthesised coding, or its data are
-  ///   no object.
+  /// - Throws: the errors of `write(encoding:)`; `EncodingError` also if the value is not an enum with synthesised
+  ///   coding, or if its data are not an object.
   public mutating func write(caseOf value: some Encodable) throws -> String {
     let encoder = JSONCaseEncoder()
     swap(&self, &encoder.stream.writer)
@@ -20,9 +20,9 @@ extension JSONWriter {
 
 extension JSON {
   /// Reads a case of an enum from its data.
-  /// - Parameter name: what `JSONWriter.write(caseOf:)` returned.
-  /// - Returns: nil where the enum has no such case.
-  /// - Throws: `JSONDecodingError`, with where in the data.
+  /// - Parameter name: the name that `JSONWriter.write(caseOf:)` returned.
+  /// - Returns: nil if the enum has no such case.
+  /// - Throws: `JSONDecodingError` with the place in the data.
   public func decode<Value: Decodable>(
     _ type: Value.Type = Value.self, case name: String
   ) throws(JSONDecodingError) -> Value? {
@@ -77,7 +77,7 @@ private final class JSONCaseEncoder: Encoder {
       return KeyedEncodingContainer(Labels<Nested>(encoder: encoder))
     }
 
-    // Whatever else a hand-written `encode(to:)` may do is no case of an enum.
+    // A hand-written `encode(to:)` that does anything else does not encode an enum's case.
     func encodeNil(forKey key: Key) throws { throw encoder.wrong("is no enum with associated values") }
     func encode(_ value: some Encodable, forKey key: Key) throws {
       throw encoder.wrong("is no enum with associated values")
@@ -87,7 +87,7 @@ private final class JSONCaseEncoder: Encoder {
     func superEncoder(forKey key: Key) -> any Encoder { encoder }
   }
 
-  /// The labels of a case, or its one value without a label, whose key is `_0`.
+  /// The labels of a case, or its only value without a label, whose key is `_0`.
   private struct Labels<Key: CodingKey>: KeyedEncodingContainerProtocol {
     let encoder: JSONCaseEncoder
 
@@ -153,7 +153,7 @@ private struct JSONCaseDecoding: Decoder {
 
   private static let noEnum = JSONDecodingError(pointer: "", reason: "the event is no enum with associated values")
 
-  /// The one case that there is.
+  /// A container with the one case that was read.
   private struct Cases<Key: CodingKey>: KeyedDecodingContainerProtocol {
     let key: Key
     let data: JSON

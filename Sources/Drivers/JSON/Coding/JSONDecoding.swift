@@ -1,6 +1,6 @@
-/// Why a JSON value is not what a type can be read from, and where.
+/// The reason why a type cannot be read from a JSON value, and the place.
 public struct JSONDecodingError: Error, Sendable, Hashable, CustomStringConvertible {
-  /// RFC 6901; empty for the value itself.
+  /// A JSON pointer (RFC 6901); empty for the whole value.
   public let pointer: String
   public let reason: String
 
@@ -8,15 +8,15 @@ public struct JSONDecodingError: Error, Sendable, Hashable, CustomStringConverti
 }
 
 extension JSON {
-  /// Reads a value as its `init(from:)` asks for it. Members that it does not ask for are left alone.
-  /// - Throws: `JSONDecodingError`, of the first that is missing or wrong.
+  /// Reads a value with its `init(from:)`. Members that it does not read are ignored.
+  /// - Throws: `JSONDecodingError` for the first value that is missing or wrong.
   public func decode<Value: Decodable>(_ type: Value.Type = Value.self) throws(JSONDecodingError) -> Value {
     do { return try JSONDecoding(self).decode() } catch { throw JSONDecodingError(any: error) }
   }
 }
 
 extension JSONDecodingError {
-  /// What a type's `init(from:)` has thrown.
+  /// Converts an error that a type's `init(from:)` has thrown.
   init(any error: any Error) {
     if let error = error as? JSONDecodingError {
       self = error
@@ -41,7 +41,7 @@ extension JSONDecodingError {
 }
 
 extension JSONDecodingError {
-  /// - Parameter path: names of members, from the outside in.
+  /// - Parameter path: the names of members, from the outside in.
   init(at path: [String], _ reason: String) {
     self.init(pointer: jsonPointer(path.map(MemberName.init)), reason: reason)
   }
@@ -53,7 +53,7 @@ private func jsonPointer(_ keys: [any CodingKey]) -> String {
   }.joined()
 }
 
-/// Why a value is not of the kind that is asked for.
+/// The reason why a value is not of the requested kind.
 struct JSONMismatch: Error {
   let reason: String
 }
@@ -103,12 +103,12 @@ extension JSON {
   }
 }
 
-/// Of one value, which knows where it stands.
+/// Decodes one value, and knows its place in the whole.
 final class JSONDecoding: Decoder, SingleValueDecodingContainer {
   let value: JSON
   private let parent: JSONDecoding?
   private let key: (any CodingKey)?
-  /// Where more than the first mistake is wanted.
+  /// Collects every mistake; nil if the first mistake ends the decoding.
   let findings: JSONFindings?
 
   init(_ value: JSON, findings: JSONFindings? = nil) {
@@ -162,7 +162,7 @@ final class JSONDecoding: Decoder, SingleValueDecodingContainer {
 struct JSONObjectDecoding<Key: CodingKey>: KeyedDecodingContainerProtocol {
   let members: [JSON.Member]
   let decoding: JSONDecoding
-  /// Of many members, such as a dictionary's: where each is.
+  /// The index of each member, if there are many, as in a dictionary.
   private let places: [String: Int]?
 
   init(members: [JSON.Member], decoding: JSONDecoding) {
@@ -217,7 +217,7 @@ struct JSONObjectDecoding<Key: CodingKey>: KeyedDecodingContainerProtocol {
     do { return try at(key).decode() } catch { return try instead(of: error) }
   }
 
-  // As the library's own, with one look for the member.
+  // The same as the library's default, with only one lookup.
   func decodeIfPresent(_ type: String.Type, forKey key: Key) throws -> String? {
     guard let value = value(key), !value.isNull else { return nil }
     do { return try value.asString() } catch { return try instead(of: decoding.error(error.reason, at: key)) }
@@ -242,7 +242,7 @@ struct JSONArrayDecoding: UnkeyedDecodingContainer {
   var count: Int? { elements.count }
   var isAtEnd: Bool { currentIndex >= elements.count }
 
-  /// The element stays the next one where it cannot be read.
+  /// If an element cannot be read, it stays the next one.
   private mutating func next<Value>(_ read: (JSONDecoding) throws -> Value) throws -> Value {
     let index = ElementIndex(currentIndex)
     guard !isAtEnd else { throw decoding.error("is missing", at: index) }
@@ -282,7 +282,7 @@ struct JSONArrayDecoding: UnkeyedDecodingContainer {
   mutating func superDecoder() throws -> any Decoder { try next { $0 } }
 }
 
-/// Of an element of an array.
+/// The coding key of an array's element.
 private struct ElementIndex: CodingKey {
   let index: Int
 

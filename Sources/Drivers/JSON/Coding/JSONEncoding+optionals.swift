@@ -1,4 +1,4 @@
-// What is done with optionals that are absent. The protocol asks for each type by itself.
+// How absent optionals are encoded. The protocol requires one method for each type.
 extension JSONObjectEncoder {
   private func write<Value>(_ value: Value?, _ key: Key, _ encode: (Value) throws -> Void) throws {
     if let value { try encode(value) } else if stream.absentAsNull { try encodeNil(forKey: key) }

@@ -1,8 +1,9 @@
 extension JSONWriter {
-  /// Writes a value as its `encode(to:)` describes it: members in that order.
-  /// - Parameter absentAsNull: writes null for optionals that are absent, which are left out otherwise.
-  /// - Throws: what `encode(to:)` throws; `EncodingError` for numbers that JSON has not (NaN, infinities, beyond 64 bits with
-  ///   sign), text with U+0000, and containers that are written to in turn.
+  /// Writes a value as its `encode(to:)` describes it, with members in that order.
+  /// - Parameter absentAsNull: whether absent optionals are written as null; they are omitted otherwise.
+  /// - Throws: the errors of `encode(to:)`; `EncodingError` for numbers that JSON cannot express (NaN, infinities,
+  ///   beyond 64 bits with sign), text with U+0000, nesting beyond `JSON.maximumDepth`, and writes to a container after
+  ///   its parent continued.
   public mutating func write(encoding value: some Encodable, absentAsNull: Bool = false) throws {
     let stream = JSONStream(absentAsNull: absentAsNull)
     swap(&self, &stream.writer)
@@ -12,15 +13,16 @@ extension JSONWriter {
   }
 }
 
-/// Where encoders and their containers write, without a tree in between: what is open closes once something around it goes on.
+/// The output of encoders and their containers, without a tree. Open containers close when a container around them
+/// continues.
 final class JSONStream {
-  // One thread, and no access within another: looking for one each time took a sixth of the time (perf).
+  // One thread, no overlapping accesses: checking for them at run time took a sixth of the time (perf).
   @exclusivity(unchecked) var writer = JSONWriter(reserving: 0)
-  /// Containers that are open.
+  /// The number of open containers.
   @exclusivity(unchecked) private(set) var depth = 0
-  /// Which of them are arrays; the innermost is the lowest bit.
+  /// Which open containers are arrays; the lowest bit is the innermost.
   @exclusivity(unchecked) private var arrays: UInt64 = 0
-  /// What could not be thrown where it happened.
+  /// An error from a method that cannot throw.
   var failure: (any Error)?
   let absentAsNull: Bool
 
@@ -33,8 +35,8 @@ final class JSONStream {
     depth += 1
   }
 
-  /// Closes what was opened deeper than that.
-  /// - Throws: where that is closed itself.
+  /// Closes all containers deeper than `depth`.
+  /// - Throws: `EncodingError` if the container at `depth` is closed too.
   func close(to depth: Int) throws {
     guard self.depth >= depth else {
       throw Self.wrong("a container was written to after the one around it had gone on")
@@ -59,7 +61,7 @@ final class JSONStream {
     let (depth, before) = (depth, writer.bytes.count)
     try value.encode(to: JSONValueEncoder(stream: self, depth: depth))
     try close(to: depth)
-    // It has nothing to say.
+    // The value wrote nothing.
     if writer.bytes.count == before { writer.object { _ in } }
   }
 
@@ -76,10 +78,10 @@ final class JSONStream {
   }
 }
 
-/// Of one value.
+/// Encodes one value.
 struct JSONValueEncoder: Encoder, SingleValueEncodingContainer {
   let stream: JSONStream
-  /// Of the containers around the value.
+  /// The number of containers around the value.
   let depth: Int
 
   var codingPath: [any CodingKey] { [] }
@@ -97,7 +99,7 @@ struct JSONValueEncoder: Encoder, SingleValueEncodingContainer {
 
   func singleValueContainer() -> any SingleValueEncodingContainer { self }
 
-  /// A value may ask for its container more than once, as classes do for what they inherit.
+  /// A value may ask for its container several times, as a class does for inherited members.
   private func begin(_ bracket: UInt8) {
     if stream.depth == depth { stream.begin(bracket) }
   }
@@ -113,7 +115,7 @@ struct JSONValueEncoder: Encoder, SingleValueEncodingContainer {
 
 struct JSONObjectEncoder<Key: CodingKey>: KeyedEncodingContainerProtocol {
   let stream: JSONStream
-  /// Once it is open.
+  /// The number of open containers, including this one.
   let depth: Int
 
   var codingPath: [any CodingKey] { [] }
@@ -166,7 +168,7 @@ struct JSONObjectEncoder<Key: CodingKey>: KeyedEncodingContainerProtocol {
 
 struct JSONArrayEncoder: UnkeyedEncodingContainer {
   let stream: JSONStream
-  /// Once it is open.
+  /// The number of open containers, including this one.
   let depth: Int
   private(set) var count = 0
 
@@ -200,7 +202,7 @@ struct JSONArrayEncoder: UnkeyedEncodingContainer {
   }
 }
 
-/// A name that is no case of an enum.
+/// A coding key with any name.
 struct MemberName: CodingKey {
   let stringValue: String
   var intValue: Int? { nil }

@@ -1,18 +1,18 @@
-/// All that is wrong with a value.
+/// All mistakes in a value.
 public struct JSONDecodingErrors: Error, Sendable, Hashable, CustomStringConvertible {
-  /// One at least; in the order in which they were found.
+  /// At least one mistake, in the order in which they were found.
   public let all: [JSONDecodingError]
 
   public var description: String { all.map(\.description).joined(separator: "; ") }
 }
 
 extension JSON {
-  /// Reads a value that somebody wrote who wants to hear of all mistakes, or 50 of them, at once. Unlike `decode` it refuses
-  /// members that the type does not ask for.
+  /// Reads a value from a client and reports all mistakes at once, up to 50. Unlike `decode`, it rejects members that
+  /// the type does not read.
   ///
-  /// Whatever is missing or wrong is replaced by an example, so that the type's `init(from:)` goes on; a type that takes none of
-  /// a few ends the search.
-  /// - Parameter given: members beside the value's own, which it may not have then, and the type need not ask for.
+  /// An example replaces each value that is missing or wrong, so that the type's `init(from:)` continues. A type that
+  /// accepts none of a few examples ends the search.
+  /// - Parameter given: members from outside the value. The value must not have them, and the type need not read them.
   public func decodeRequest<Value: Decodable>(
     _ type: Value.Type = Value.self, given: [JSON.Member] = []
   ) throws(JSONDecodingErrors) -> Value {
@@ -25,7 +25,7 @@ extension JSON {
     }
     let known = members.filter { member in !given.contains { $0.name == member.name } }
     let decoding = JSONDecoding(.object(known + given), findings: findings)
-    // Also of a type without members, which asks for nothing.
+    // Needed for a type without members, which reads nothing.
     findings.objects.append((decoding, Set(given.map(\.name))))
     do {
       let value: Value = try decoding.decode()
@@ -36,16 +36,16 @@ extension JSON {
   }
 }
 
-/// What is wrong with a value as it is read; of one task.
+/// The mistakes found while a value is read, by one task.
 final class JSONFindings {
-  /// What is wrong was noted, and there is no example to go on with, or there is enough.
+  /// The mistake is recorded, but there is no example to continue with, or the limit is reached.
   struct CannotGoOn: Error {}
 
-  /// Nobody reads more, and each is compared with the others.
+  /// The maximum number of mistakes. Nobody reads more, and each is compared with the others.
   private static let most = 50
 
   private(set) var errors: [JSONDecodingError] = []
-  /// The objects that were read, with the members that were asked for.
+  /// The objects that were read, and the member names that were asked for.
   fileprivate(set) var objects: [(decoding: JSONDecoding, asked: Set<String>)] = []
 
   func add(_ error: JSONDecodingError) {
@@ -60,7 +60,7 @@ final class JSONFindings {
     }
   }
 
-  /// Notes what is wrong, and gives an example to go on with.
+  /// Records a mistake, and returns an example to continue with.
   func example<Value: Decodable>(for error: any Error, _ type: Value.Type) throws(CannotGoOn) -> Value {
     if !(error is CannotGoOn) { add(JSONDecodingError(any: error)) }
     guard errors.count < Self.most, let value = JSONProbe.probe(type).value else { throw CannotGoOn() }

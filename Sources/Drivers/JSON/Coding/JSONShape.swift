@@ -1,9 +1,9 @@
-/// What a type's `init(from:)` asks for, found by having it read what is not there.
+/// The values that a type's `init(from:)` reads, found by decoding the type from examples.
 public indirect enum JSONShape: Sendable, Hashable {
   public struct Member: Sendable, Hashable {
     public let name: String
     public let shape: JSONShape
-    /// Absent or null is allowed.
+    /// Whether the member may be absent or null.
     public let isOptional: Bool
 
     public init(name: String, shape: JSONShape, isOptional: Bool) {
@@ -11,32 +11,32 @@ public indirect enum JSONShape: Sendable, Hashable {
     }
   }
 
-  /// What the texts that a type takes look like, as JSON Schema has it.
+  /// The format of a string, as named in JSON Schema.
   public enum Format: String, Sendable {
     case uuid, date
     case time = "date-time"
   }
 
   case string, integer, number, boolean
-  /// A string that has to look like that.
+  /// A string of that format.
   case formatted(Format)
-  /// A string that is one of these.
+  /// One of these strings.
   case choice([String])
   case array(of: JSONShape)
   case object([Member])
-  /// It could not be found out: a type that holds itself, or looks at what it reads.
+  /// The shape could not be determined: the type contains itself, or checks the values that it reads.
   case unknown
 
   public init(of type: any Decodable.Type) { self = JSONProbe.probe(type).shape }
 }
 
-/// Stands for what is not there, or not as it should be: gives a value of any type that takes one of a few examples.
+/// Replaces data that is missing or wrong: makes a value of any type that accepts one of a few examples.
 enum JSONProbe {
   static func probe<Value: Decodable>(_ type: Value.Type) -> (value: Value?, shape: JSONShape) {
     probe(type, within: [])
   }
 
-  /// - Parameter types: that are being read; one that holds itself is not gone into.
+  /// - Parameter types: the types that are being read; a type that contains itself is not followed further.
   fileprivate static func probe<Value: Decodable>(
     _ type: Value.Type, within types: [ObjectIdentifier]
   ) -> (value: Value?, shape: JSONShape) {
@@ -59,11 +59,11 @@ enum JSONProbe {
   private static func values<Cases: CaseIterable>(_ type: Cases.Type) -> [Any] { Array(type.allCases) }
 }
 
-/// What types that look at what they read may take.
+/// An example for types that check their input.
 private struct ProbeExample {
   let text: String
   let number: Int
-  /// Of what takes this one and none before it.
+  /// The format of a type that accepts this example and none before it.
   var format: JSONShape.Format?
 
   static let all = [
@@ -76,7 +76,7 @@ private struct ProbeExample {
   ]
 }
 
-/// No example is taken.
+/// The type accepts no example.
 private struct NoExample: Error {}
 
 private final class ProbeFound {
@@ -144,7 +144,7 @@ private struct ProbeDecoder: Decoder, SingleValueDecodingContainer {
       guard let value else { throw NoExample() }
       return value
     }
-    // Each that a type may ask for, since the library's own would ask as if it had to be there.
+    // One method for each type: the library's defaults would ask for a required member.
     func decodeIfPresent(_ type: Bool.Type, forKey key: Key) -> Bool? { optional(type, key) }
     func decodeIfPresent(_ type: String.Type, forKey key: Key) -> String? { optional(type, key) }
     func decodeIfPresent(_ type: Double.Type, forKey key: Key) -> Double? { optional(type, key) }
@@ -171,7 +171,7 @@ private struct ProbeDecoder: Decoder, SingleValueDecodingContainer {
     func superDecoder(forKey key: Key) throws -> any Decoder { throw NoExample() }
   }
 
-  /// One element.
+  /// An array with one element.
   private struct Elements: UnkeyedDecodingContainer {
     let found: ProbeFound
     let types: [ObjectIdentifier]

@@ -8,12 +8,12 @@ import Projections
 import QueryKit
 import ServiceKit
 
-/// The console: a page for those who run the system. The page itself is open, and empty; what it shows needs the scope admin.
+/// The console: a page for operators. The page itself is public and has no data. Its data needs the scope admin.
 struct ConsoleRoutes {
   let overview: Overview
   let readStore: ReadStore
 
-  /// Viewers at once.
+  /// The maximum number of viewers at once.
   static let limit = 20
 
   private static let files: [(path: RouterPath, type: String, bytes: [UInt8])] = [
@@ -70,7 +70,7 @@ struct ConsoleRoutes {
       headers: [.contentType: "text/event-stream", .cacheControl: "no-store", .accelBuffering: "no"], body: body)
   }
 
-  /// The one thing that can be done here: a parked stream is tried again.
+  /// Retries a parked stream. This is the console's only action.
   private func retry(_ request: Request) async throws -> Response {
     let json = try JSON(requestBody: try await request.jsonBytes())
     guard let projection = json["projection"]?.string, let stream = json["stream"]?.string else {
@@ -79,7 +79,7 @@ struct ConsoleRoutes {
         detail: #"It must be {"projection":…,"stream":…}, of a parked stream."#)
     }
     var failure: (any Error)?
-    // Standbys take no writes: the first server that does.
+    // Standbys reject writes, so try the servers until one accepts it.
     for server in readStore.servers {
       do {
         guard try await ParkedStreams(server.access.byKey).retry(projection, stream) > 0 else {

@@ -11,23 +11,23 @@ import ServiceKit
 import ServiceLifecycle
 import Synchronization
 
-/// The state of the whole system, once a second while anybody looks on. The rates are kept up also while nobody does.
+/// The state of the whole system, once a second while there are viewers. Rates are measured without viewers too.
 final class Overview: Service {
   private struct State {
     var viewers: [ObjectIdentifier: Wakeup] = [:]
     var latest: (number: Int, text: [UInt8])?
     var isOver = false
-    /// What the read store showed last, and when; nil where it did not answer.
+    /// The read store's last state, and when it was read. `seen` is nil if the read store did not answer.
     var picture: (seen: Picture?, at: ContinuousClock.Instant)?
     var history = RateHistory()
   }
 
   private static let interval = Duration.seconds(1)
-  /// How often the processes are looked at while nobody looks on, in such intervals.
+  /// Without viewers, the processes are polled once in this many intervals.
   private static let idleIntervals = 5
-  /// How old what the read store showed may be before it is said that it does not answer.
+  /// The console says that the read store does not answer when its last state is older than this.
   private static let patience = Duration.seconds(4)
-  /// Parked streams that are shown, of however many.
+  /// The maximum number of parked streams that are shown.
   private static let parkedLimit = 50
 
   private let processes: ProcessWatch
@@ -43,12 +43,12 @@ final class Overview: Service {
   var latest: (number: Int, text: [UInt8])? { state.withLock { $0.latest } }
   var isOver: Bool { state.withLock { $0.isOver } }
 
-  /// - Returns: what signals the viewer; nil where there are so many already.
+  /// - Returns: the signal for the viewer, or nil if there are too many viewers or the service has stopped.
   func enter(atMost limit: Int) -> Wakeup? {
     let wakeup = Wakeup()
     return state.withLock { state in
       guard !state.isOver, state.viewers.count < limit else { return nil }
-      // What was seen last is old.
+      // The last overview is old by now.
       if state.viewers.isEmpty { (state.latest, state.picture) = (nil, nil) }
       state.viewers[ObjectIdentifier(wakeup)] = wakeup
       return wakeup
@@ -59,7 +59,7 @@ final class Overview: Service {
 
   func run() async {
     await cancelWhenGracefulShutdown {
-      // By itself, so that a server that hangs does not keep the rest from being told.
+      // A separate task, so that a hanging server does not delay the rest.
       async let reading: Void = self.eachSecond { isWatched in
         guard isWatched else { return }
         let picture = await self.read()
@@ -81,7 +81,7 @@ final class Overview: Service {
     tellAll { $0.isOver = true }
   }
 
-  /// - Parameter body: told whether there are viewers.
+  /// - Parameter body: is told whether there are viewers.
   private func eachSecond(_ body: (_ isWatched: Bool) async -> Void) async {
     while !Task.isCancelled {
       await body(state.withLock { !$0.viewers.isEmpty })
@@ -105,7 +105,7 @@ final class Overview: Service {
     for wakeup in viewers { wakeup.signal() }
   }
 
-  /// - Returns: nil before the read store was looked at.
+  /// - Returns: the overview as JSON, or nil before the read store was first read.
   private func text(_ looks: ProcessWatch.Looks) -> [UInt8]? {
     let (before, now) = (looks.before, looks.now)
     let (picture, history) = state.withLock { ($0.picture, $0.history) }
@@ -164,7 +164,7 @@ final class Overview: Service {
     let parkedCount: Int
   }
 
-  /// What the read store shows; nil where it does not answer.
+  /// Returns the state of the read store, or nil if it does not answer.
   private func read() async -> Picture? {
     do {
       let pool = readStore.server(for: []).access.byKey

@@ -2,7 +2,7 @@ import Foundation
 import JSON
 import Observability
 
-/// What the processes do in a second, from one look to the next.
+/// Rates per second, from two successive polls of the processes.
 struct Rates {
   private var values: [String: Double] = [:]
 
@@ -12,7 +12,7 @@ struct Rates {
       let seconds = (seen.at - earlier.at) / .seconds(1)
       func add(_ rate: String, _ name: String, where isWanted: ([String: String]) -> Bool) {
         guard let new = metrics.sum(name, where: isWanted) else { return }
-        // A counter that went back is that of another process.
+        // A counter that went down belongs to a new process.
         let difference = new - (old.sum(name, where: isWanted) ?? 0)
         if difference >= 0 { values[rate, default: 0] += difference / seconds }
       }
@@ -26,7 +26,7 @@ struct Rates {
     values["waiting"] = now.values.compactMap { $0.metrics?.sum("counterflow_command_queue") }.reduce(0, +)
   }
 
-  /// nil where nobody could be asked twice.
+  /// nil if no process answered two successive polls.
   subscript(name: String) -> Double? { values[name] }
 
   func write(to json: inout JSONWriter) {
@@ -39,13 +39,13 @@ struct Rates {
     }
   }
 
-  /// null where nobody could be asked twice.
+  /// Writes null if no process answered two successive polls.
   static func write(_ value: Double?, to json: inout JSONWriter) {
     if let value { json.write(JSON.number(value)) } else { json.writeNull() }
   }
 }
 
-/// One process in a few words.
+/// One process, as a row of the console's table.
 struct ProcessLine {
   private let seen: ProcessWatch.Seen
   private let before: ProcessWatch.Seen?

@@ -3,9 +3,10 @@ import JSON
 import Observability
 import ServiceKit
 
-/// The other processes, as their metrics show them from one look to the next.
+/// Polls the metrics of the processes.
 actor ProcessWatch {
-  /// Where the processes are: URLs, whose host names may stand for several addresses, and folders with a file `….url` for each.
+  /// The addresses of the processes: URLs, whose host names may have several addresses, and folders with one file
+  /// `….url` per process.
   static let processes = Setting<[String]>(
     "CONSOLE_PROCESSES", default: "none",
     allowed: "none, or http and https URLs and folders of files that end in .url, with commas between",
@@ -23,19 +24,19 @@ actor ProcessWatch {
     URL(string: text).map { ["http", "https"].contains($0.scheme) && $0.host != nil } ?? false
   }
 
-  /// Where one process answers.
+  /// The address of one process.
   private struct Target: Hashable, Sendable {
     let url: URL
-    /// One that the host's name stands for.
+    /// One of the host's IP addresses.
     let address: String
 
-    /// What it is called in the console.
+    /// The name of the process in the console.
     var name: String {
       "\(url.scheme ?? "")://\(address.contains(":") ? "[\(address)]" : address):\(ProcessClient.port(of: url))"
     }
   }
 
-  /// The last two looks at all of them, and how far apart they were; nil after the first.
+  /// The results of the last two polls, and the time between them. `span` is nil after the first poll.
   struct Looks: Sendable {
     var before: [String: Seen] = [:]
     var now: [String: Seen] = [:]
@@ -44,11 +45,11 @@ actor ProcessWatch {
 
   struct Seen: Sendable {
     let address: String
-    /// nil where it did not answer.
+    /// nil if the process did not answer.
     let metrics: Exposition?
     let why: String?
     let at: ContinuousClock.Instant
-    /// What it is, or was when it last said so.
+    /// The service's name, from the last metrics that had it.
     var service: String?
   }
 
@@ -62,7 +63,7 @@ actor ProcessWatch {
     (self.places, self.token, self.client) = (places, token, client)
   }
 
-  /// Looks at all of them, and at this process itself.
+  /// Polls all processes.
   func look() async -> Looks {
     let targets = await targets
     let known = looks.now
@@ -74,7 +75,7 @@ actor ProcessWatch {
         found[seen.address] = seen
       }
     }
-    // A process that is gone by itself, with its file, is shown no more; one that does not answer is.
+    // A process that stopped and removed its file is no longer shown. A process that does not answer still is.
     let now = ContinuousClock.now
     looks = Looks(before: known, now: found, span: lookedAt.map { now - $0 })
     lookedAt = now
@@ -96,7 +97,7 @@ actor ProcessWatch {
     }
   }
 
-  /// Asked for on a thread that may block: a name server takes its time.
+  /// Resolved on a thread that may block, because a name server can be slow.
   private var targets: [Target] {
     get async {
       let places = places
@@ -117,7 +118,7 @@ actor ProcessWatch {
     }.filter(isURL).flatMap { targets(ofURL: $0) }
   }
 
-  /// One for each address that the host's name stands for.
+  /// Returns one target for each address of the host.
   private static func targets(ofURL text: String) -> [Target] {
     guard let url = URL(string: text), let host = url.host?.trimmingCharacters(in: ["[", "]"]) else { return [] }
     var hints = addrinfo()

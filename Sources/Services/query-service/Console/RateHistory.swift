@@ -1,17 +1,17 @@
 import JSON
 
-/// The rates of the last two minutes, a value a second, so that a console that is opened shows them at once.
+/// The rates of the last two minutes, one value per second. A new console shows them at once.
 struct RateHistory {
   static let seconds = 120
 
-  /// The newest at the end; nil where nobody looked.
+  /// The newest value is last. nil means that there was no measurement.
   private(set) var writes = [Double?](repeating: nil, count: seconds)
   private(set) var reads = [Double?](repeating: nil, count: seconds)
-  /// Up to when there are values.
+  /// The time of the newest values.
   private var end: ContinuousClock.Instant?
 
-  /// Adds the average of each between two looks.
-  /// - Parameter span: how far apart the looks were.
+  /// Adds the average rates between two polls.
+  /// - Parameter span: the time between the polls.
   mutating func add(writes: Double?, reads: Double?, over span: Duration, at now: ContinuousClock.Instant) {
     let start = end ?? now - span
     let whole = max(0, Int(((now - start) / .seconds(1)).rounded()))

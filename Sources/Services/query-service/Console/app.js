@@ -1,4 +1,4 @@
-// The console: everything on it comes from the stream of overviews, and from the same queries that clients ask.
+// The console. All its data comes from the stream of overviews and from the same queries that clients use.
 const $ = id => document.getElementById(id);
 let token = sessionStorage.getItem('token');
 let latest = null, chosen = null, connection = null;
@@ -20,7 +20,7 @@ function span(seconds) {
   if (seconds < 5400) return `${Math.round(seconds / 60)} min`;
   return seconds < 172800 ? `${Math.round(seconds / 3600)} h` : `${Math.round(seconds / 86400)} days`;
 }
-// Digits of a currency's minor unit by ISO 4217, where they are not two. Intl follows CLDR, which drops those that are out of use.
+// Decimals of a currency's minor unit by ISO 4217, where they are not two. Intl follows CLDR, which drops decimals that are out of use.
 const minorDigits = {
   BIF: 0, CLP: 0, DJF: 0, GNF: 0, ISK: 0, JPY: 0, KMF: 0, KRW: 0, PYG: 0, RWF: 0, UGX: 0, UYI: 0, VND: 0, VUV: 0, XAF: 0, XOF: 0, XPF: 0,
   BHD: 3, IQD: 3, JOD: 3, KWD: 3, LYD: 3, OMR: 3, TND: 3, CLF: 4, UYW: 4,
@@ -30,7 +30,7 @@ export function money({ total, currency = 'GBP' }) {
   return (total / 10 ** digits).toLocaleString('en', { style: 'currency', currency, minimumFractionDigits: digits, maximumFractionDigits: digits });
 }
 
-// Requests carry the token, where there is one.
+// Sends the token, if there is one.
 async function ask(path, options = {}) {
   const headers = { ...options.headers };
   if (token) headers.Authorization = `Bearer ${token}`;
@@ -70,7 +70,7 @@ function say(state, text) {
   element.textContent = text;
 }
 
-// The stream: one line of JSON a second. fetch instead of EventSource, which sends no token.
+// Reads the stream: one line of JSON per second. Uses fetch, because EventSource cannot send a token.
 async function connect() {
   connection?.abort();
   connection = new AbortController();
@@ -100,7 +100,7 @@ async function connect() {
   }
 }
 
-// A stream may stand still without ending.
+// A stream can stall without ending.
 let heard = 0;
 setInterval(() => {
   const age = (performance.now() - heard) / 1000;
@@ -128,7 +128,7 @@ function show(overview) {
   if (!document.hidden) showOrders();
 }
 
-// A value a second, the newest at the right; null where nobody looked.
+// One value per second, the newest at the right; null where there was no measurement.
 function chart(svg, values) {
   const highest = Math.max(1, ...values), step = 600 / (values.length - 1);
   const runs = [];
@@ -148,7 +148,7 @@ function chart(svg, values) {
   draw('line', runs.map(run => `M${line(run)}`).join(''));
 }
 
-// The grid is made once for a generation, and then only changed: who has the focus keeps it.
+// Each generation's grid is made once and then updated in place, so that a focused cell keeps the focus.
 function showGrid({ generations }) {
   const grid = $('grid');
   const keys = generations.map(generation => `${generation.projection} ${generation.generation}`);
@@ -219,7 +219,7 @@ function showRebuilds(rebuilds) {
   }
 }
 
-// On a phone each cell has the head of its column beside it, and the table is none any more but for its roles.
+// On a phone, each cell shows its column's heading, and the CSS removes the table layout. The roles keep it a table for screen readers.
 function tableRow(table, key, head, ...cells) {
   const heads = [...table.tHead.rows[0].cells].slice(1);
   return make('tr', { role: 'row', 'data-key': key }, make('th', { role: 'rowheader', scope: 'row' }, head),
@@ -288,7 +288,7 @@ async function showOrders() {
     const known = new Set(newest.map(id => id));
     const isFirst = !newest.length;
     newest = orders.map(order => order.orderId + order.status);
-    // What is there already stays, with whatever focus it has.
+    // Items that are already there stay, so that a focused item keeps the focus.
     const list = $('orders'), there = new Map([...list.children].map(item => [item.dataset.key, item]));
     const items = orders.map(order => {
       const key = order.orderId + order.status;

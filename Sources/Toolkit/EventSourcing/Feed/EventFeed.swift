@@ -1,19 +1,20 @@
-/// Brings events to a process soon after they were appended.
+/// Delivers events to a process soon after they are appended.
 ///
-/// A feed may lose, repeat and delay messages: whoever receives them sees gaps by `FeedBatch.previous`, and reads the
-/// store. So a feed makes the system fast, and never decides what is seen.
+/// A feed may lose, repeat and delay messages. Receivers see gaps by `FeedBatch.previous`, and read the missing events
+/// from the store. A feed makes the system fast; correctness does not depend on it.
 public protocol EventFeed: Sendable {
-  /// Delivers messages until the task is cancelled. It reconnects by itself, with a back-off.
+  /// Delivers messages until the task is cancelled. It reconnects by itself, with back-off.
   func run(_ partitioning: Partitioning, to receiver: some FeedReceiver) async
 }
 
-/// Takes what a feed delivers.
+/// Receives the messages of a feed.
 public protocol FeedReceiver: Sendable {
-  /// The partitions, by index, whose events are wanted at the moment.
+  /// The indexes of the partitions whose events the receiver wants now.
   var wantedPartitions: Set<Int> { get }
   func connectionChanged(isConnected: Bool)
-  /// - Parameter message: batches of wanted partitions. It must not wait.
+  /// Takes a message. It must not wait.
+  /// - Parameter message: Batches of wanted partitions.
   func receive(_ message: FeedMessage)
-  /// A message was lost on the way, or cannot be read: the store has what was in it.
+  /// A message was lost, or cannot be read. The store has its events.
   func lost(_ error: any Error)
 }

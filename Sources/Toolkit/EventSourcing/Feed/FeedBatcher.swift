@@ -1,9 +1,9 @@
 public import FoundationEssentials
 
-/// Sorts events, as they stand in the store, into messages with a batch per partition, and keeps each
-/// partition's chain: every batch names the event before it.
+/// Groups the store's events into messages with one batch per partition. Every batch names the partition's event before
+/// it.
 public struct FeedBatcher: Sendable {
-  /// Bytes of events in one message, unless one event alone is larger.
+  /// The largest number of bytes of events in one message. A larger event is sent alone.
   public static let maximumSize = 256 * 1024
 
   private let historyID: UUID
@@ -11,8 +11,7 @@ public struct FeedBatcher: Sendable {
   private let partitions: [Partition]
   private var previous: [FeedBatch.Previous]
 
-  /// - Parameter heads: of every partition, in order, as they were at the position after which events
-  ///   will be given.
+  /// - Parameter heads: The heads of all partitions, in order, at the position after which the events follow.
   public init(historyID: UUID, partitioning: Partitioning, heads: [PartitionHead]) {
     precondition(heads.count == partitioning.count, "one head a partition")
     self.historyID = historyID
@@ -21,8 +20,9 @@ public struct FeedBatcher: Sendable {
     previous = heads.map { FeedBatch.Previous(position: $0.position, eventID: $0.eventID) }
   }
 
-  /// - Parameter events: consecutive in the store, following those of the last call. Events at or below
-  ///   a partition's head are left out: it was read a moment after the position to start from.
+  /// Returns the messages for the next events.
+  /// - Parameter events: Consecutive events of the store that follow those of the last call. Events at or below a
+  ///   partition's head are left out: the head is read a moment after the start position, and may be ahead of it.
   public mutating func messages(of events: [RecordedEvent]) -> [FeedMessage] {
     var messages: [FeedMessage] = []
     var open: [Int: [RecordedEvent]] = [:]

@@ -1,8 +1,8 @@
 public import FoundationEssentials
 
-/// What one message of the live feed carries: consecutive events of the store, partition by partition.
+/// One message of the live feed: consecutive events of the store, grouped by partition.
 public struct FeedMessage: Sendable, Hashable {
-  /// At least one, of one history, each of another partition.
+  /// At least one. All have the same history, and each has another partition.
   public let batches: [FeedBatch]
 
   public init(_ batches: [FeedBatch]) {
@@ -15,10 +15,10 @@ public struct FeedMessage: Sendable, Hashable {
 
 /// Consecutive events of one partition.
 public struct FeedBatch: Sendable, Hashable {
-  /// The partition's last event before these.
+  /// The partition's last event before this batch.
   public struct Previous: Sendable, Hashable {
     public let position: Position
-    /// nil when there is none, and the position is `start`.
+    /// The event's id; nil if there is no such event. The position is then `start`.
     public let eventID: UUID?
 
     public init(position: Position, eventID: UUID?) {
@@ -27,7 +27,7 @@ public struct FeedBatch: Sendable, Hashable {
     }
   }
 
-  /// Which history the events belong to.
+  /// The id of the history that the events belong to.
   public let historyID: UUID
   public let partition: Partition
   public let previous: Previous
@@ -46,6 +46,6 @@ public struct FeedBatch: Sendable, Hashable {
 }
 
 extension RecordedEvent {
-  /// Bytes in a feed message, to within a few.
+  /// The approximate size in a feed message, in bytes.
   package var feedSize: Int { data.count + metadata.count + stream.rawValue.utf8.count + type.utf8.count + 64 }
 }

@@ -3,12 +3,13 @@ internal import JSON
 internal import Synchronization
 public import Tracing
 
-/// A tracer whose spans go to a collector, as OTLP over HTTP with JSON (OpenTelemetry Protocol 1.x).
+/// A tracer that sends its spans to a collector, as OTLP over HTTP with JSON (OpenTelemetry Protocol 1.x).
 public final class OTLPTracer: Tracer {
   private let exporter: SpanExporter
-  /// Of traces that begin here; those that come from elsewhere are sampled as they say.
+  /// The share of traces that begin here and are sampled, 0 to 1. Traces from elsewhere say whether they are sampled.
   private let ratio: Double
 
+  /// - Parameter ratio: the share of traces that begin here and are sampled, 0 to 1.
   public init(_ exporter: SpanExporter, ratio: Double) { (self.exporter, self.ratio) = (exporter, ratio) }
 
   public func startSpan<Instant: TracerInstant>(
@@ -93,7 +94,7 @@ public final class OTLPSpan: Tracing.Span {
   public func recordError<Instant: TracerInstant>(
     _ error: any Error, attributes: SpanAttributes, at instant: @autoclosure () -> Instant
   ) {
-    // Its type alone: what it says may hold what was in a request.
+    // Only the error's type: its message may contain data of a request.
     let type = "\(type(of: error))"
     state.withLock { $0.error = type }
   }
@@ -118,7 +119,7 @@ public final class OTLPSpan: Tracing.Span {
       json.member("parentSpanId", ifPresent: parent)
       json.member("name", state.name)
       json.member("kind", Self.number(kind))
-      // Numbers of 64 bits are strings in protobuf's JSON.
+      // 64-bit integers are strings in protobuf's JSON.
       json.member("startTimeUnixNano", String(start))
       json.member("endTimeUnixNano", String(Swift.max(start, end)))
       json.member("attributes") { json in

@@ -7,16 +7,17 @@ internal import NIOCore
 internal import NIOHTTP1
 internal import Synchronization
 
-/// Sends spans to a collector, many at a time. What finds no room, or no collector, is dropped and counted: nobody waits.
+/// Sends spans to a collector in batches. Spans are dropped and counted if the queue is full or the collector fails:
+/// callers never wait.
 public final class SpanExporter: Sendable {
-  /// Spans that wait to be sent; more are dropped.
+  /// The most spans that wait to be sent; further ones are dropped.
   private static let capacity = 8_192
-  /// In one request.
+  /// The most spans in one request.
   private static let batch = 512
   private static let interval = Duration.seconds(1)
-  /// For one request.
+  /// The time limit of one request.
   private static let timeout = TimeAmount.seconds(3)
-  /// Bytes.
+  /// The most bytes of a response.
   private static let maxAnswer = 1_048_576
 
   private let url: String
@@ -25,9 +26,10 @@ public final class SpanExporter: Sendable {
   private let waiting = Mutex<[[UInt8]]>([])
   private let dropped = Counter(label: "spans_dropped_total")
 
+  /// Fails if `endpoint` is not an HTTP URL.
   /// - Parameters:
-  ///   - endpoint: of the collector, without `/v1/traces`.
-  ///   - service: what this process is called.
+  ///   - endpoint: the collector's URL, without `/v1/traces`.
+  ///   - service: the name of this process.
   public init?(_ endpoint: String, service: String, logger: Logger) {
     guard let url = URL(string: (endpoint.hasSuffix("/") ? String(endpoint.dropLast()) : endpoint) + "/v1/traces"),
       ["http", "https"].contains(url.scheme), url.host != nil
@@ -44,11 +46,11 @@ public final class SpanExporter: Sendable {
     if !isRoom { dropped.increment() }
   }
 
-  /// Sends until the task is cancelled, and then what is left.
+  /// Sends until the task is cancelled, and then sends the rest.
   public func run() async {
     var configuration = HTTPClient.Configuration()
     configuration.connectionPool.retryConnectionEstablishment = false
-    // What is sent has no spans of its own.
+    // The export itself has no spans.
     configuration.tracing.tracer = nil
     let client = HTTPClient(eventLoopGroupProvider: .singleton, configuration: configuration)
     var isFailing = false
@@ -61,14 +63,14 @@ public final class SpanExporter: Sendable {
           return spans
         }
         guard !spans.isEmpty else { break }
-        // In a task of its own, so that the last ones go too.
+        // In a separate task, so that cancellation does not stop the last spans.
         let failure = await Task { await self.send(spans, over: client) }.value
         if let failure {
           dropped.increment(by: spans.count)
           if !isFailing { logger.warning("spans cannot be exported", metadata: ["error": "\(failure)"]) }
         }
         isFailing = failure != nil
-        // The others wait for the next time, or find no room. At the end nobody waits for a collector that is away.
+        // The other spans wait for the next interval. At shutdown they are dropped, so that it ends at once.
         if isFailing { break }
       }
     } while !Task.isCancelled
@@ -78,7 +80,7 @@ public final class SpanExporter: Sendable {
     }
   }
 
-  /// - Returns: what went wrong.
+  /// - Returns: the error; nil on success.
   private func send(_ spans: [[UInt8]], over client: HTTPClient) async -> String? {
     var json = JSONWriter(reserving: 400 * spans.count)
     json.object { json in

@@ -1,9 +1,10 @@
 public import Tracing
 
-/// What a span is known by, over all processes: W3C Trace Context, section 3.2.
+/// Identifies a span across processes (W3C Trace Context, section 3.2).
 public struct TraceContext: Sendable, Hashable {
-  /// 32 and 16 hexadecimal digits.
+  /// 32 hexadecimal digits.
   public let traceID: String
+  /// 16 hexadecimal digits.
   public let spanID: String
   /// Whether spans of this trace are exported.
   public let isSampled: Bool
@@ -12,7 +13,8 @@ public struct TraceContext: Sendable, Hashable {
     (self.traceID, self.spanID, self.isSampled) = (traceID, spanID, isSampled)
   }
 
-  /// - Parameter text: a `traceparent`; nil for one that is malformed, or of zeros alone.
+  /// Fails for text that is malformed, or whose ids are zero.
+  /// - Parameter text: a `traceparent`.
   public init?(_ text: some StringProtocol) {
     let parts = text.split(separator: "-", omittingEmptySubsequences: false)
     func isHex(_ part: some StringProtocol, _ count: Int) -> Bool {
@@ -28,6 +30,7 @@ public struct TraceContext: Sendable, Hashable {
     self.init(traceID: String(parts[1]), spanID: String(parts[2]), isSampled: flags & 1 == 1)
   }
 
+  /// The context as a `traceparent`.
   public var traceParent: String { "00-\(traceID)-\(spanID)-\(isSampled ? "01" : "00")" }
 
   static func hex(_ count: Int) -> String {
@@ -48,7 +51,7 @@ extension InstrumentationContext {
     static var nameOverride: String? { "trace" }
   }
 
-  /// The span that goes on; nil for none.
+  /// The current span; nil if there is none.
   public var trace: TraceContext? {
     get { self[Key.self] }
     set { self[Key.self] = newValue }

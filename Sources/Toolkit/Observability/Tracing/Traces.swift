@@ -1,14 +1,14 @@
 public import Logging
 internal import Tracing
 
-/// Spans of what was done for events and commands whose trace is known, at no cost where nobody traces.
+/// The trace of the current task; nil without a tracer.
 public enum Traces {
-  /// For log lines.
+  /// Adds `trace_id` and `span_id` to log lines.
   public static let metadata = Logger.MetadataProvider {
     guard let trace = InstrumentationContext.current?.trace else { return [:] }
     return ["trace_id": "\(trace.traceID)", "span_id": "\(trace.spanID)"]
   }
 
-  /// The `traceparent` of the span that goes on; nil for none.
+  /// The `traceparent` of the current span; nil if there is none.
   public static var current: String? { InstrumentationContext.current?.trace?.traceParent }
 }

@@ -2,13 +2,13 @@ package import EventSourcing
 internal import JSON
 package import Tracing
 
-/// Spans of what is done with events, for those whose metadata names a trace. Nothing, where nobody makes spans.
+/// Records spans for events whose metadata names a trace. Without a tracer it does nothing.
 package struct EventSpans: Sendable {
   private let isOn = !(InstrumentationSystem.tracer is NoOpTracer)
 
   package init() {}
 
-  /// - Parameter begun: when what was done to all of them began; it ends now.
+  /// - Parameter begun: when the work on all of these events began; it ends now.
   package func record(
     _ name: String, _ events: some Sequence<RecordedEvent>, kind: SpanKind, since begun: DefaultTracerClock.Timestamp,
     attributes: [String: String] = [:]
@@ -35,7 +35,7 @@ package struct EventSpans: Sendable {
 }
 
 extension RecordedEvent {
-  /// W3C Trace Context, section 3.2; nil where the event was recorded outside any trace.
+  /// The `traceparent` (W3C Trace Context, section 3.2); nil if the event was recorded outside any trace.
   package var traceParent: String? {
     guard metadata.contains(Self.name) else { return nil }
     return (try? JSON(parsing: metadata))?["traceparent"]?.string

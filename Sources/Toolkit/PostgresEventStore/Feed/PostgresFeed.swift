@@ -5,16 +5,17 @@ public import Postgres
 
 /// The live feed without a broker: each process reads the new events from the write store itself.
 ///
-/// For one process, or a few: the write store sends every event once to each of them. Where LISTEN is not possible, as on a
-/// standby or behind a transaction pooler, the store is polled.
+/// It is for one process, or a few: the write store sends every event once to each of them. Where LISTEN is not
+/// possible, as on a standby or behind a transaction pooler, the feed polls the store.
 public struct PostgresFeed: EventFeed {
   private let pool: PostgresPool
   private let settings: StoreFollower.Settings
   private let logger: Logger
 
   /// - Parameters:
-  ///   - writeStore: a pool on the write store; the feed takes a connection for each read, and has one of its own to listen.
-  ///   - pollInterval: how often the store is looked at without a notification.
+  ///   - writeStore: a pool on the write store. The feed takes a connection for each read, and opens another one to
+  ///     listen.
+  ///   - pollInterval: how often the feed reads the store without a notification.
   public init(_ writeStore: PostgresPool, pollInterval: Duration = .milliseconds(500), logger: Logger) {
     pool = writeStore
     var settings = StoreFollower.Settings()

@@ -6,19 +6,19 @@ package import Logging
 package import Postgres
 internal import Synchronization
 
-/// Reads the store from its head on, as events are appended: woken by notifications, and polling where there are none.
+/// Reads new events from the store, from its head on. Notifications wake it; without them it polls.
 package struct StoreFollower: Sendable {
   package struct Settings: Sendable {
-    /// Events read at a time.
+    /// The most events that are read at a time.
     package var readSize = 1_000
-    /// How often the store is looked at without a notification.
+    /// How often the follower reads the store without a notification.
     package var pollInterval = Duration.milliseconds(500)
-    /// How long after the beginning of a round the next one begins, at least: what is appended meanwhile goes in one. The
-    /// first event after a pause goes at once.
+    /// The shortest time between the starts of two reads: events that are appended meanwhile are read together. The
+    /// first event after a pause is read at once.
     package var gatherTime = Duration.milliseconds(8)
-    /// How often the store's history id is looked at, and that its head is not behind what was read.
+    /// How often the follower checks that the history id is the same, and that the head is not before what it has read.
     package var historyCheckInterval = Duration.seconds(1)
-    /// Events behind the head beyond which it begins again at the head.
+    /// If it is more events behind the head than this, the follower starts again at the head.
     package var jumpDistance = 50_000
 
     package init() {}
@@ -30,7 +30,7 @@ package struct StoreFollower: Sendable {
   private let listener: NotificationListener
   private let logger: Logger
   private let wakeup = Wakeup()
-  /// The last position that the store has notified of since it was looked at.
+  /// The last position in a notification since the store was read.
   private let notified = Latest()
 
   package init(_ pool: PostgresPool, _ partitioning: Partitioning, _ settings: Settings, logger: Logger) {
@@ -41,11 +41,11 @@ package struct StoreFollower: Sendable {
     self.logger = logger
   }
 
-  /// Ends a wait, for instance since the sink has become active.
+  /// Ends a wait, for instance after the sink has become active.
   package func wake() { wakeup.signal() }
 
-  /// Hands events to the sink, in order, while the sink is active, until the task is cancelled. Whatever fails, it begins
-  /// again at the head, after a back-off.
+  /// Passes events to the sink in order while the sink is active, until the task is cancelled. After an error it backs
+  /// off and starts again at the head.
   package func run(_ sink: some StoreSink) async {
     await withDiscardingTaskGroup { group in
       group.addTask { await self.listen() }
@@ -72,13 +72,14 @@ package struct StoreFollower: Sendable {
 
   private func listen() async {
     await listener.run { notification in
-      // Without one, anything may have been appended.
+      // nil: notifications may have been lost, so that anything may have been appended.
       notified.raise(to: notification.map { Int64($0.payload) ?? .max } ?? .max)
       wakeup.signal()
     }
   }
 
-  /// Follows from the head on until the sink is not active any more, the store's history changes, or the head is too far away.
+  /// Follows from the head on until the sink is not active any more, the store's history changes, or the head is too
+  /// far ahead.
   private func follow(_ sink: some StoreSink, onProgress: () -> Void) async throws {
     let historyID = try await store.historyID()
     var cursor = try await store.head()
@@ -118,7 +119,7 @@ package struct StoreFollower: Sendable {
     }
   }
 
-  /// Waits until the store has notified of something later, for `pollInterval` at most.
+  /// Waits until the store notifies of a later position, for `pollInterval` at most.
   private func waitForMore(than position: Position) async {
     let end = ContinuousClock.now + settings.pollInterval
     while notified.value <= position.rawValue, ContinuousClock.now < end, !Task.isCancelled {
@@ -127,20 +128,21 @@ package struct StoreFollower: Sendable {
   }
 }
 
-/// Takes what a `StoreFollower` reads.
+/// Receives the events that a `StoreFollower` reads.
 package protocol StoreSink: Sendable {
-  /// While it is false nothing is read.
+  /// While it is false, nothing is read.
   var isActive: Bool { get async }
+  /// The follower starts, or starts again, after this position.
   func begins(at head: Position) async
   /// - Parameters:
-  ///   - events: consecutive in the store.
-  ///   - messages: the same, as the feed sends them.
+  ///   - events: have consecutive positions.
+  ///   - messages: the same events, as the feed sends them.
   func take(_ events: [RecordedEvent], as messages: [FeedMessage], in historyID: UUID) async throws
-  /// Nothing was found after a position.
+  /// No events were found after this position.
   func isIdle(at position: Position) async
-  /// Called every `historyCheckInterval`.
+  /// Called every `historyCheckInterval` with the position up to which events were taken.
   func stands(at position: Position, in historyID: UUID) async throws
-  /// Something went wrong, and was logged; `begins` comes again.
+  /// An error occurred and was logged. The follower calls `begins` again.
   func failed() async
 }
 
@@ -152,7 +154,7 @@ extension StoreSink {
   package func failed() {}
 }
 
-/// The latest of what several tell.
+/// The highest value that was reported.
 private final class Latest: Sendable {
   private let latest = Atomic<Int64>(0)
 

@@ -1,37 +1,37 @@
--- The write store's functions as they are now. Applied after every migration. A function whose arguments or results
--- change needs a migration that drops the old one.
+-- The write store's current functions. Applied after every migration. If a function's arguments or results change, a
+-- migration must drop the old function.
 
 -- Appends a batch of commands in one step, or nothing of it.
 --
--- Nothing is appended when a stream has another version than expected (conflict_…: what it
--- has), or when a command that brings events has a key that is known (known_…: which, counted from 1, and
--- what was answered then). history is not null when the store is not the one that the caller knows.
+-- Nothing is appended if a stream does not have its expected version (conflict_…: its actual version), or if a command
+-- with events has a known key (known_…: the command, counted from 1, and the stored response). history is not null if
+-- the store does not have the history that the caller knows.
 --
--- Appenders take turns on an advisory lock that is held until the commit: positions are dense, and are
--- seen in order. The lock is a statement of its own, so that those after it have a newer snapshot.
+-- One append runs at a time: it holds an advisory lock until the commit. So positions have no gaps and become visible
+-- in order. The lock is a separate statement, so that later statements have a newer snapshot.
 create or replace function event_store.append(
-  -- The history that the caller knows: a history id, and an event that is in it (position 0: none).
+  -- The history that the caller knows: its id, and one of its events (position 0: none).
   known_history_id uuid, seen_position bigint, seen_id uuid,
   expected_streams text[], expected_versions bigint[],
-  -- A null response stands for a rejection. Where response_offsets is not null, U+0001 in the response becomes
-  -- the position of the batch's event with that offset.
+  -- A null response is a rejection. If response_offsets is not null, U+0001 in the response becomes the position of the
+  -- batch's event with that offset.
   command_scopes text[], command_keys text[], command_generated boolean[], command_fingerprints uuid[],
   command_events integer[], command_responses text[], response_offsets integer[],
   event_streams text[], event_hashes integer[], event_ids uuid[], event_types text[],
   event_schema_versions integer[], event_data text[], event_metadata text[],
-  -- Of the streams that are written and were there before; see take_contention_locks.
+  -- The locks of written streams, except those that must be new; see take_contention_locks.
   locks integer[],
   out first_position bigint, out recorded timestamptz, out history_id uuid, out history text,
   out conflict_streams text[], out conflict_versions bigint[],
   out known_commands integer[], out known_fingerprints uuid[], out known_responses text[],
-  -- The contention locks that another replica holds: what it decides may be in vain after this append.
+  -- The contention locks that another replica holds: its decision may conflict with this append.
   out contended integer[]
 ) language plpgsql volatile security definer
   set search_path = pg_catalog, pg_temp
-  -- Plans made while the tables were empty would scan them for ever.
+  -- Plans that were made for empty tables would scan whole tables for ever.
   set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
   set plan_cache_mode = force_generic_plan
-  -- A wait that outlives its client ends by itself.
+  -- A wait ends by itself even if its client has gone.
   set lock_timeout = '30s'
 as $$
 declare
@@ -51,7 +51,7 @@ begin
   perform pg_advisory_xact_lock(7310029201180266610);
 
   select i.history_id into append.history_id from event_store.identity i where i.singleton;
-  -- Usually at or behind what the caller has seen: only the partitions from there on are opened.
+  -- The last event is usually at or after seen_position: this opens only the partitions from there on.
   select e.position, e.id, e.recorded_at into last_position, last_id, last_recorded
   from event_store.events e where e.position >= seen_position order by e.position desc limit 1;
   if last_position is null then
@@ -91,8 +91,8 @@ begin
   if cardinality(event_streams) > 0 then
     last_position := last_position + cardinality(event_streams);
     select max(p.upper) into upper from event_store.partitions p;
-    -- Made ahead of time: when the last one is half full. While there is room nobody waits for a lock, such as that
-    -- of a vacuum or analyze by hand: a later append makes it.
+    -- A partition is made ahead of time, when the last one is half full. While there is room, an append waits no more
+    -- than 20 ms for a lock, such as that of a manual vacuum or analyze: a later append makes the partition.
     while last_position >= upper - (select i.partition_size / 2 from event_store.identity i where i.singleton) loop
       begin
         if last_position < upper then
@@ -142,7 +142,7 @@ begin
 end
 $$;
 
--- Removes some keys that are older than that, which nobody may set to less than a day.
+-- Removes some keys that are older than older_than. Keys of the last day always stay.
 create or replace function event_store.forget_keys(older_than timestamptz, at_most integer) returns bigint
 language sql volatile security definer set search_path = pg_catalog, pg_temp as $$
   with gone as (
@@ -154,7 +154,7 @@ language sql volatile security definer set search_path = pg_catalog, pg_temp as 
   select count(*) from gone
 $$;
 
--- The same, of the keys that command-service made itself; the oldest first.
+-- The same for keys that command-service made, oldest first.
 create or replace function event_store.forget_generated_keys(older_than timestamptz, at_most integer) returns bigint
 language sql volatile security definer set search_path = pg_catalog, pg_temp as $$
   with gone as (
@@ -167,20 +167,21 @@ language sql volatile security definer set search_path = pg_catalog, pg_temp as 
   select count(*) from gone
 $$;
 
--- Locks on streams that several replicas write at once, by 32 bits of each stream's hash. The replica that holds them
--- decides on what is new, and the others do not decide in vain meanwhile. A hint: it returns false when it does not get
--- them in time, and nothing depends on it. In ascending order, so that no replicas wait for each other.
+-- Locks streams that several replicas write at once. A lock is 32 bits of a stream's hash. The replica that holds the
+-- locks reads new events and decides; meanwhile the others do not decide in vain. The locks are a hint: the result is
+-- false if they are not free in time, and nothing depends on them. They must be in ascending order, so that replicas do
+-- not deadlock.
 create or replace function event_store.take_contention_locks(locks integer[]) returns boolean language plpgsql security definer volatile
   set search_path = pg_catalog, pg_temp
-  -- All of them in a time that is longer than a holder can sleep. For this function alone: the commit, which takes a
-  -- lock for its notification, must not hurry.
+  -- The time limit of all locks together, longer than a holder can be idle. It is for this function alone: the commit
+  -- takes a lock for its notification, and must not fail by this limit.
   set lock_timeout = '2s'
 as $$
 declare
   stream_lock integer;
   deadline timestamptz := clock_timestamp() + interval '2 seconds';
 begin
-  -- A holder that sleeps loses its locks, and its connection.
+  -- A holder that is idle for a second loses its connection, and with it the locks.
   perform set_config('idle_in_transaction_session_timeout', '1s', true);
   begin
     foreach stream_lock in array locks loop
@@ -195,11 +196,11 @@ begin
 end
 $$;
 
--- The events of streams after a version each, at most so many of each, in order. A position that is given
--- with a version is that event's; 0 where it is not known.
+-- Returns the events of each stream after a version, at_most of each, in order. A position is that of the event with
+-- that version; 0 if it is not known.
 --
--- Partition by partition, and in each by stream and version alone: a plan over all of them opens all of them,
--- and may choose to walk along the positions of other streams.
+-- Reads partition by partition, and by stream and version alone. A plan for all partitions would open all of them, and
+-- might walk along the positions of other streams.
 create or replace function event_store.stream_events(
   streams text[], versions bigint[], positions bigint[], at_most integer
 ) returns setof event_store.events language plpgsql stable security definer
@@ -216,7 +217,7 @@ declare
   got bigint;
   part bigint;
 begin
-  -- Versions have no gaps.
+  -- Versions have no gaps, so that they give the number of missing events.
   select array_agg(s.stream), array_agg(u.version), array_agg(least(s.version, u.version + at_most)),
     min(greatest(u.position + 1, s.first_position + u.version)), max(s.last_position),
     sum(least(s.version, u.version + at_most) - u.version)
@@ -240,8 +241,8 @@ begin
 end
 $$;
 
--- The last event of each of the 64 ranges of hashes that has one. Partition by partition from the end, by the index on
--- ranges and positions alone: its order is asked for whole, so that no plan can choose to walk along all positions.
+-- Returns the last event of each of the 64 ranges of hashes that has events. Reads the last partition first, by the
+-- index on ranges and positions alone. Sorts by the whole index, so that no plan can walk along all positions.
 create or replace function event_store.bucket_heads(out bucket integer, out "position" bigint, out id uuid)
 returns setof record language plpgsql stable security definer
   set search_path = pg_catalog, pg_temp
@@ -266,8 +267,9 @@ begin
 end
 $$;
 
--- A page of the events of some of the ranges of hashes from a position on, in order; read like their heads. It has those
--- of some categories, and whatever they are the first one and the last one; a row of nulls says that there are no more.
+-- Returns a page of the events of some ranges of hashes from a position on, in order, reading like bucket_heads. The
+-- page has the events of the given categories, and also its first and last event of any category. A row of nulls says
+-- that no events follow.
 create or replace function event_store.bucket_page(
   first_bucket integer, last_bucket integer, from_position bigint, of_categories text[], at_most integer, max_bytes bigint
 ) returns setof event_store.events language plpgsql stable security definer

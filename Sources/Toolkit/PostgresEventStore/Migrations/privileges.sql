@@ -1,4 +1,4 @@
--- What each executable may do in the write store. Applied after every migration.
+-- The privileges of each executable in the write store. Applied after every migration.
 
 do $$
 declare
@@ -9,7 +9,7 @@ begin
       if not exists (select from pg_roles r where r.rolname = name) then
         execute format('create role %I', name);
       end if;
-    -- Another database of the same server was migrated at the same moment.
+    -- Another database of this server is being migrated at the same time.
     exception when duplicate_object or unique_violation then null;
     end;
   end loop;
@@ -24,7 +24,8 @@ grant select on event_store.identity, event_store.events, event_store.streams
 grant execute on function event_store.server_identity()
   to counterflow_command, counterflow_relay, counterflow_projector, counterflow_query;
 
--- Appends through the function alone; keeps snapshots, which count only beside the event that they end with.
+-- command-service appends only through the function, and saves snapshots. A snapshot counts only while its last event
+-- is there.
 grant execute on function event_store.append, event_store.take_contention_locks, event_store.stream_events, event_store.forget_keys,
   event_store.forget_generated_keys to counterflow_command;
 grant select, insert, update on event_store.snapshots to counterflow_command;
@@ -32,7 +33,7 @@ grant execute on function event_store.stream_events to counterflow_projector, co
 grant execute on function event_store.bucket_heads to counterflow_query;
 grant execute on function event_store.bucket_heads, event_store.bucket_page to counterflow_relay, counterflow_projector;
 
--- Holds its lease; cannot append.
+-- The relay holds its lease and saves its cursors; it cannot append.
 grant select, insert, update, delete on event_store.leases to counterflow_relay;
 grant select, insert, update on event_store.cursors to counterflow_relay;
 grant select on public.counterflow_migrations

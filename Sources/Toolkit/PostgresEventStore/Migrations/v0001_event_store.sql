@@ -1,4 +1,4 @@
--- The write store: streams of events in one order, what commands were answered, snapshots, and who publishes.
+-- The write store: events in one order, the responses to commands, snapshots, and the relay's lease and cursors.
 
 create schema event_store;
 
@@ -7,22 +7,22 @@ language sql volatile security definer set search_path = pg_catalog, pg_temp as 
   select c.system_identifier, left(pg_walfile_name(pg_current_wal_lsn()), 8) from pg_control_system() c
 $$;
 
--- One row: which history this is. A restored store gets another history id.
+-- One row: the identity of the history. A restored store gets another history id.
 create table event_store.identity (
   singleton boolean primary key default true check (singleton),
   history_id uuid not null default gen_random_uuid(),
-  -- Which server holds this history, as of the migration or the last `counterflow restore-finished`.
+  -- The server that holds this history, as of the migration or the last `counterflow restore-finished`.
   system_identifier bigint,
   timeline text,
-  -- Events in one partition of event_store.events.
+  -- The number of positions in one partition of event_store.events.
   partition_size bigint not null default 10000000 check (partition_size > 0),
-  -- Where the store ended when this history id began; null when that was at its start.
+  -- The store's last position when this history id began; null for its first history id.
   restored_position bigint
 );
 insert into event_store.identity (system_identifier, timeline)
 select s.system_identifier, s.timeline from event_store.server_identity() s;
 
--- What is known of each stream, so that neither its readers nor expected versions look for it in the partitions.
+-- The version and the positions of each stream, so that readers and expected versions need not search the partitions.
 create table event_store.streams (
   stream text collate "C" primary key check (octet_length(stream) between 3 and 255),
   version bigint not null check (version > 0),
@@ -45,7 +45,7 @@ create table event_store.events (
   primary key (position)
 ) partition by range (position);
 
--- A projection's partition is one or several of the hash's 64 upper ranges.
+-- A partition of a projection has one or several of the 64 ranges of `hash >> 10`.
 create index events_by_bucket on event_store.events ((hash >> 10), position);
 
 create function event_store.refuse_change() returns trigger language plpgsql as $$
@@ -64,7 +64,7 @@ create table event_store.partitions (
   upper bigint not null unique check (upper > lower)
 );
 
--- Adds the next partition. Attaching takes a lock that readers and appends do not mind.
+-- Adds the next partition. Attaching it takes a lock that blocks neither readers nor appends.
 create function event_store.add_partition() returns void language plpgsql
   set search_path = pg_catalog, pg_temp
 as $$
@@ -74,7 +74,7 @@ declare
   name text := format('events_%s', start);
 begin
   execute format('create table event_store.%I (like event_store.events including all)', name);
-  -- Together with the versions in event_store.streams: no version twice.
+  -- With the versions in event_store.streams, this ensures that no version occurs twice.
   execute format('alter table event_store.%I add unique (stream, version)', name);
   execute format('create trigger events_are_kept before truncate on event_store.%I
     for each statement execute function event_store.refuse_change()', name);
@@ -86,29 +86,29 @@ $$;
 
 select event_store.add_partition();
 
--- What commands that took effect were answered. Rejections are not here: asked again they are decided again.
+-- The responses to commands that took effect. Rejections are not stored: a repeated command is decided again.
 create table event_store.idempotency_keys (
   scope text collate "C" not null check (octet_length(scope) <= 255),
   key text collate "C" not null check (octet_length(key) between 1 and 255),
-  -- Of the request: the first 128 bits of its SHA-256.
+  -- The first 128 bits of the SHA-256 of the request.
   fingerprint uuid not null,
   response text not null,
   recorded_at timestamptz not null,
-  -- command-service made the key, since the client sent none: it is kept for a short time.
+  -- Whether command-service made the key, since the client sent none. Such a key is kept for a short time.
   is_generated boolean not null default false,
-  -- Keys first: those that are ordered in time stay together.
+  -- Keys come first, so that keys that are ordered in time stay together.
   primary key (key, scope)
 );
--- For the retention, if there is one; next to nothing to maintain.
+-- For the removal of old keys, if it is set up. The index costs next to nothing to maintain.
 create index idempotency_keys_by_time on event_store.idempotency_keys using brin (recorded_at);
--- In the order of their age, so that removing the oldest costs no more than they are.
+-- Ordered by age, so that the removal of the oldest keys reads only these.
 create index idempotency_keys_generated on event_store.idempotency_keys (recorded_at) where is_generated;
 
--- States of long streams, so that loading one does not read all of it. A state counts only while the
--- event that it ends with is there.
+-- The states of long streams, so that loading a stream does not read all its events. A snapshot counts only while its
+-- last event is there.
 create table event_store.snapshots (
   stream text collate "C" not null,
-  -- Of the fold and of the state's form.
+  -- The version of the fold and of the state's form.
   schema_version integer not null,
   version bigint not null check (version > 0),
   position bigint not null,
@@ -118,14 +118,14 @@ create table event_store.snapshots (
   primary key (stream, schema_version)
 );
 
--- Only one relay publishes at a time: the one that holds the lease.
+-- Only the relay that holds the lease publishes.
 create table event_store.leases (
   name text primary key,
   holder uuid not null,
   expires_at timestamptz not null
 );
 
--- How far the relay's feeds have come.
+-- How far the relay's feeds have published.
 create table event_store.cursors (
   name text primary key,
   history_id uuid not null,

@@ -3,7 +3,7 @@ public import Failures
 internal import FoundationEssentials
 public import Postgres
 
-/// The keys of personal data: in the write store, beside the events. Needs the schema of the event store.
+/// The schema with the keys of personal data. It is in the write store, and needs the event store's schema.
 public let personalSchema = Schema(
   name: "personal",
   migrations: [
@@ -11,20 +11,23 @@ public let personalSchema = Schema(
   ],
   afterwards: [String(decoding: PackageResources.personal_privileges_sql, as: UTF8.self)])
 
-/// One person's key. What is sealed with it (AES-256 in GCM, the person's id as further data) nobody else opens.
+/// The key of one person, for AES-256 in GCM with the person's id as additional data. Without it, sealed data cannot be
+/// read.
 public struct PersonalKey: Sendable {
   private let key: SymmetricKey
 
   init(_ bytes: [UInt8]) { key = SymmetricKey(data: bytes) }
 
-  /// - Returns: base64 of nonce, ciphertext and tag; another one each time.
+  /// Seals data of a person.
+  /// - Returns: base64 of nonce, ciphertext and tag. It is different each time.
   public func seal(_ bytes: [UInt8], of person: String) throws -> String {
     let box = try AES.GCM.seal(bytes, using: key, authenticating: Array(person.utf8))
     guard let combined = box.combined else { throw SealError(reason: "there is no nonce of the usual size") }
     return combined.base64EncodedString()
   }
 
-  /// - Throws: `SealError` for what was sealed with another key, or of another person.
+  /// Opens what `seal` returned.
+  /// - Throws: `SealError` if it was sealed with another key, or for another person.
   public func open(_ sealed: String, of person: String) throws(SealError) -> [UInt8] {
     guard let combined = Data(base64Encoded: sealed) else { throw SealError(reason: "it is no base64") }
     do {
@@ -34,21 +37,21 @@ public struct PersonalKey: Sendable {
   }
 }
 
-/// What is sealed cannot be opened with this person's key: what holds it is at fault.
+/// Sealed data cannot be opened with this person's key. The event that holds it is at fault.
 public struct SealError: ClassifiedError, CustomStringConvertible {
   let reason: String
   public var failureKind: FailureKind { .refused }
   public var description: String { "what is sealed cannot be opened: \(reason)" }
 }
 
-/// The keys of persons. A person whose key was erased has none, and gets no other.
+/// The keys of all persons. A person whose key was erased never gets another one.
 public struct PersonalKeys: Sendable {
   private let pool: PostgresPool
 
-  /// - Parameter writeStore: where the events are.
+  /// - Parameter writeStore: a pool on the write store.
   public init(_ writeStore: PostgresPool) { pool = writeStore }
 
-  /// The person's key, made where there is none yet; nil where it was erased.
+  /// Returns the person's key, and makes it if there is none yet; nil if it was erased.
   public func key(of person: String) async throws -> PersonalKey? {
     let fresh = SymmetricKey(size: .bits256).withUnsafeBytes { Array($0) }
     let rows = try await pool.query(
@@ -58,20 +61,20 @@ public struct PersonalKeys: Sendable {
       select key from made union all select key from personal.keys where person = \(person)
       """
     ).decode(PostgresBytes?.self)
-    // Another one made it at this moment, unseen by the statement.
+    // Another statement has just made the key, and this one did not see it.
     guard let first = rows.first else { return try await keys(of: [person])[person] }
     return first.map { PersonalKey($0.bytes) }
   }
 
-  /// Takes back a key that nothing was sealed with.
+  /// Removes a key that nothing was sealed with.
   /// - Parameters:
-  ///   - person: one whose id nobody else has: a command under way might need the key.
-  ///   - stream: of the person's events; where it is there, the key stays.
+  ///   - person: an id that nobody else knows. Otherwise a command in progress might need the key.
+  ///   - stream: the stream of the person's events. If it exists, the key stays.
   public func discard(of person: String, events stream: String) async throws {
     try await pool.query("select personal.discard_key(\(person), \(stream))")
   }
 
-  /// The keys that are there; of nobody else.
+  /// Returns the keys of those persons that have one.
   public func keys(of persons: some Collection<String>) async throws -> [String: PersonalKey] {
     guard !persons.isEmpty else { return [:] }
     let rows = try await pool.query(

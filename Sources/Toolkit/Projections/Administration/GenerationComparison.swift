@@ -1,34 +1,35 @@
 internal import EventSourcing
 public import Postgres
 
-/// How far two generations of a projection agree, though both may be moving.
+/// How far two generations of a projection agree, even if both change meanwhile.
 public struct GenerationComparison: Sendable {
   public struct Table: Sendable {
     public let name: String
     public let rows: (old: Int, new: Int)
-    /// Over all rows: equal where they are the same.
+    /// Over all rows; equal if the rows are equal.
     public let checksums: (old: Int64, new: Int64)
-    /// Keys of rows that differ, or that one of the two lacks: the first of them, in order.
+    /// Keys of rows that differ, or that only one generation has: the first ones, in order.
     public let differences: [String]
-    /// Rows that changed whenever they were looked at, so that nothing can be said of them.
+    /// The number of rows that changed at every look, so that they cannot be compared.
     public let moving: Int
   }
 
   public let tables: [Table]
   public var isEqual: Bool { tables.allSatisfy { $0.differences.isEmpty && $0.moving == 0 } }
 
-  /// Rows that are named, at most, of each table.
+  /// The maximum number of rows that are named for each table.
   public static let limit = 10_000
   private static let looks = 6
   private static let pause = Duration.milliseconds(300)
 
-  /// Where the checksums differ both are looked at several times, since they may be moving.
+  /// Compares the tables of both generations. If checksums differ, it looks several times, since the rows may be
+  /// changing.
   public static func compare(
     _ projection: Projection, _ old: Generation, _ new: Generation, on pool: PostgresPool
   ) async throws -> GenerationComparison {
     var tables: [Table] = []
     for (name, contents) in zip(projection.tables, projection.contents) {
-      // Where the code is another, other columns may be there: the documents count.
+      // Another version may have other columns, so only the documents count.
       let isWhole = old.version == new.version
       let (before, after) = (contents(old.table(name), isWhole), contents(new.table(name), isWhole))
       let sums = try await pool.query(
@@ -47,8 +48,8 @@ public struct GenerationComparison: Sendable {
     return GenerationComparison(tables: tables)
   }
 
-  /// - Returns: keys of rows that differ: at the same version, or in the same way whenever they are looked at; and of
-  ///   those that differ otherwise every time.
+  /// - Returns: keys of rows that differ at the same version, or in the same way at every look; and keys of rows that
+  ///   differ in another way at every look.
   private static func differences(
     _ before: String, _ after: String, on pool: PostgresPool
   ) async throws -> (Set<ExactText>, Set<ExactText>) {

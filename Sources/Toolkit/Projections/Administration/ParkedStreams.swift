@@ -1,7 +1,7 @@
 public import EventSourcing
 public import Postgres
 
-/// A stream that waits in one projection, since one of its events was refused.
+/// A stream that is parked in one projection, since one of its events failed.
 public struct ParkedStream: Sendable {
   public let projection: String
   public let generation: Int
@@ -12,16 +12,16 @@ public struct ParkedStream: Sendable {
   public let error: String
   public let attempts: Int
   public let parkedAt: Timestamp
-  /// retry or discard, once somebody has asked for it.
+  /// `retry` or `discard`, once an operator has asked for it; otherwise nil.
   public let request: String?
 }
 
-/// The parked streams, for people to look at and to decide on. A worker does what they ask for.
+/// The parked streams, for operators to inspect. Operators request a retry or a discard; a worker carries it out.
 public struct ParkedStreams: Sendable {
   public enum Request: String, Sendable {
-    /// Once more, from the event that was refused.
+    /// Try again, from the event that failed.
     case retry
-    /// Without that one event, which is recorded as given up.
+    /// Continue without that one event, and record it as discarded.
     case discard
   }
 
@@ -29,7 +29,7 @@ public struct ParkedStreams: Sendable {
 
   public init(_ readStore: PostgresPool) { pool = readStore }
 
-  /// - Parameters: nil stands for all.
+  /// Returns the parked streams, oldest first. nil stands for all projections, streams or rows.
   public func list(
     _ projection: String? = nil, _ stream: String? = nil, limit: Int? = nil
   ) async throws -> [ParkedStream] {
@@ -49,20 +49,20 @@ public struct ParkedStreams: Sendable {
     }
   }
 
-  /// The first of them, and how many there are.
+  /// Returns the oldest parked streams and the number of all.
   public func first(_ limit: Int) async throws -> ([ParkedStream], count: Int) {
     let count = try await pool.query("select count(*) from projections.parked").value(Int.self)
     return (count == 0 ? [] : try await list(limit: limit), count)
   }
 
-  /// Asks for one stream to be tried again, with no right but to ask for that.
-  /// - Returns: how many of it wait: one in each generation at most.
+  /// Asks for one stream to be tried again. It needs only the right to call `projections.retry_parked`.
+  /// - Returns: the number of generations in which the stream is parked.
   public func retry(_ projection: String, _ stream: String) async throws -> Int {
     try await pool.query("select projections.retry_parked(\(projection), \(stream))").value(Int.self)
   }
 
-  /// - Parameters: nil stands for all.
-  /// - Returns: how many streams it is asked for.
+  /// Asks for a retry or a discard of parked streams. nil stands for all projections or streams.
+  /// - Returns: the number of parked streams that match.
   public func ask(for request: Request, _ projection: String?, _ stream: String?) async throws -> Int {
     try await pool.query(
       """

@@ -1,14 +1,15 @@
 public import EventSourcing
 public import Postgres
 
-/// Every assignment and who has it, for a picture that is drawn again each second: what `ProjectionStatus` says, without counting events.
+/// Every assignment and its owner, for a display that is redrawn each second: like `ProjectionStatus`, but without
+/// counting events.
 public struct ProjectionOverview: Sendable {
   public struct Assignment: Sendable {
-    /// The worker's name; nil while nobody owns it.
+    /// The worker's name; nil while there is no owner.
     public let owner: String?
     public let mode: String
     public let position: Position
-    /// Why it stands still.
+    /// Why it stopped; nil while it runs.
     public let trouble: String?
   }
 

@@ -2,17 +2,17 @@ public import EventSourcing
 public import Postgres
 public import PostgresEventStore
 
-/// How all projections are doing, at one moment.
+/// The state of all projections at one moment.
 public struct ProjectionStatus: Sendable {
   public struct Assignment: Sendable {
     public let partition: Partition
-    /// The worker's name; nil while nobody owns it.
+    /// The worker's name; nil while there is no owner.
     public let owner: String?
-    /// live, catching up, halted, forked or done.
+    /// `live`, `catching up`, `halted`, `forked` or `done`.
     public let mode: String
     public let checkpoint: Position
     public let backlog: Backlog
-    /// Why and where it stands still.
+    /// Where and why it stopped; nil while it runs.
     public let trouble: (position: Position, reason: String)?
   }
 
@@ -22,9 +22,9 @@ public struct ProjectionStatus: Sendable {
     public let parkedStreams: Int
     public let discardedEvents: Int
 
-    /// Events that wait, over all assignments.
+    /// The number of events that wait, over all assignments; each counts up to `Backlog.limit`.
     public var lag: Int64 { assignments.reduce(0) { $0 + $1.backlog.events } }
-    /// When the oldest of them was recorded; nil when there is none.
+    /// When the oldest waiting event was recorded; nil if none waits.
     public var since: Timestamp? { assignments.compactMap(\.backlog.since).min() }
     public var unowned: Int { assignments.count { $0.owner == nil } }
   }
@@ -41,7 +41,8 @@ public struct ProjectionStatus: Sendable {
 }
 
 extension ProjectionStatus {
-  /// - Parameter store: lags are counted in it.
+  /// Reads the status of all projections.
+  /// - Parameter store: the write store, in which lags are counted.
   public static func read(_ readStore: PostgresPool, _ store: PostgresEventStore) async throws -> ProjectionStatus {
     let names = try await readStore.query("select distinct projection from projections.generations").decode(String.self)
     let rows = try await readStore.query(
@@ -72,7 +73,7 @@ extension ProjectionStatus {
     for generation in try await Generations(readStore).all(of: names) {
       let own = rows.filter { $0.0 == generation.projection && $0.1 == generation.number }
       let partitions = generation.partitioning.partitions
-      // A generation of the past has no more to do than it has done.
+      // A generation of the past has an end, so its backlog is not counted.
       let backlogs =
         generation.until == nil
         ? try await store.backlogs(own.map { (partition: partitions[$0.2], after: Position($0.5)) })

@@ -1,21 +1,21 @@
 internal import EventSourcing
 internal import Postgres
 
-/// A row as it ought to be.
+/// A row as it should be.
 struct ReplayedDocument: Sendable, Hashable {
   let version: Version
   let bytes: [UInt8]
 }
 
-/// Folds streams from their beginning, page by page, without a database. One task uses it.
+/// Folds streams from their beginning, page by page, without a database. Only one task uses it.
 final class Replay<Model: ReadModel> {
-  /// Sums that one statement takes.
+  /// The number of sums in one statement.
   private static var rowsAtOnce: Int { 5_000 }
 
   private let model: Model
   private let totals: [TotalsTable<Model.Row>]
   private var rows = FoldedRows<Model>()
-  /// Of the last event of each row, also of those that are gone.
+  /// The version of the last event of each row, including deleted rows.
   private var versions: [ExactText: Version] = [:]
   private var sums: [String: [TotalsKey: [Int64]]] = [:]
 
@@ -24,7 +24,7 @@ final class Replay<Model: ReadModel> {
     self.totals = totals
   }
 
-  /// - Parameter events: each stream's in order, from where the last page ended.
+  /// - Parameter events: each stream's events in order; they continue where the last page ended.
   func apply(_ events: [RecordedEvent], _ generation: Generation) async throws {
     let model = try await model.prepared(for: events, in: generation)
     let changes = try rows.apply(events, by: model)
@@ -38,7 +38,7 @@ final class Replay<Model: ReadModel> {
     }
   }
 
-  /// The rows that were folded since the last time: their streams have ended.
+  /// Returns and forgets the rows that were folded since the last call. Their streams must be complete.
   func takeRows() throws -> [ExactText: ReplayedDocument] {
     defer { (rows, versions) = (FoldedRows(), [:]) }
     return try versions.reduce(into: [:]) { documents, entry in
@@ -50,8 +50,8 @@ final class Replay<Model: ReadModel> {
   var rowCount: Int { versions.count }
   var sumCount: Int { sums.values.reduce(0) { $0 + $1.count } }
 
-  /// Adds the sums to tables of the server's, and holds them no longer.
-  /// - Parameter targets: in the order of the tables of totals; each key may come to have many rows.
+  /// Moves the sums to tables on the server, and frees their memory.
+  /// - Parameter targets: one table for each table of totals, in that order. A key may have several rows there.
   func moveSums(to targets: [String], _ run: (Query) async throws -> Void) async throws {
     for (total, target) in zip(totals, targets) {
       var rows: [(key: TotalsKey, value: [Int64])] = []
@@ -65,7 +65,7 @@ final class Replay<Model: ReadModel> {
     }
   }
 
-  /// All sums of a table that are held, as text, by their keys; those that are 0 are left out.
+  /// Returns the sums of a table that are in memory, as text, by their keys. Sums of 0 are left out.
   func sums(of table: String) -> [ExactText: String] {
     (sums[table] ?? [:]).reduce(into: [:]) { texts, sum in
       texts[ExactText(sum.key.groups.joined(separator: " / "))] = sum.value.map(String.init).joined(separator: ",")
@@ -73,7 +73,7 @@ final class Replay<Model: ReadModel> {
   }
 }
 
-/// A replay with its row type hidden.
+/// A replay whose row type is erased.
 protocol AnyReplay: AnyObject {
   func apply(_ events: [RecordedEvent], _ generation: Generation) async throws
   func takeRows() throws -> [ExactText: ReplayedDocument]

@@ -2,9 +2,9 @@ internal import EventSourcing
 internal import Postgres
 internal import PostgresEventStore
 
-// The rows as they ought to be, folded anew some streams at a time: what is held in memory does not grow with the events.
+// Folds the rows again, some streams at a time, so that memory does not grow with the number of events.
 extension Verification {
-  /// Streams that are folded at once, and events that are read of them at a time.
+  /// The numbers of streams folded at once, and of their events read at once.
   static let streamsAtOnce = 250
   static let eventsAtOnce = 2_000
 
@@ -25,7 +25,7 @@ extension Verification {
     try await findStrangers(in: table, subject)
   }
 
-  /// Folds the streams of a partition group by group, each to its end.
+  /// Folds the streams of a partition group by group, each stream to its end.
   private mutating func forEachGroup(
     of partition: Partition, _ subject: Subject, _ replay: any AnyReplay,
     _ body: (inout Verification) async throws -> Void
@@ -91,7 +91,7 @@ extension Verification {
     }
   }
 
-  /// Names the rows that no event made. Only here is something held of every row: eight bytes each.
+  /// Reports the rows that no event made. Only this step keeps something for every row: eight bytes each.
   private mutating func findStrangers(in table: String, _ subject: Subject) async throws {
     var known: Set<Int> = []
     for partition in subject.generation.partitioning.partitions {

@@ -1,17 +1,17 @@
 internal import EventSourcing
 internal import Postgres
 
-// Sums as they ought to be. Up to a bound they are held in memory; beyond it they go to temporary tables of the read store's,
-// where they are compared: what is held does not grow with the sums that a partition has.
+// Checks the sums. Up to a limit they are in memory. Beyond it they go to temporary tables in the read store, and are
+// compared there, so that memory does not grow with the number of sums in a partition.
 extension Verification {
   private static let sumsAtOnce = 5_000
 
-  /// Where expected sums of one partition lie, in the order of the tables of sums.
+  /// The tables for the expected sums of one partition, in the order of the tables of totals.
   private static func targets(_ projection: Projection) -> [String] {
     projection.totals.indices.map { "pg_temp.expected_sums_\($0)" }
   }
 
-  /// Lets go of the sums when there are too many.
+  /// Moves the sums to the server if there are too many.
   mutating func boundSums(_ replay: any AnyReplay, _ subject: Subject) async throws {
     most.sums = max(most.sums, replay.sumCount)
     guard replay.sumCount > sumLimit else { return }
@@ -32,7 +32,7 @@ extension Verification {
   mutating func checkSums(_ replay: any AnyReplay, _ partition: Partition, _ subject: Subject) async throws {
     let (projection, generation) = (subject.projection, subject.generation)
     let isMoved = sumsMoved > 0
-    // What was moved before is a part of the sums.
+    // A part of the sums was moved before: the rest must follow.
     if isMoved { try await moveSums(replay, subject) }
     for (index, name) in projection.tables.dropFirst().enumerated() {
       let table = generation.table(name)
@@ -47,7 +47,7 @@ extension Verification {
     }
   }
 
-  /// Compares sums as they come from the server, so that only those are held that ought to be there.
+  /// Compares sums as they come from the server, so that only the expected ones are in memory.
   private mutating func compare(
     _ expected: [ExactText: String], with query: Query, _ place: String, on connection: PostgresConnection
   ) async throws {
@@ -66,7 +66,7 @@ extension Verification {
     for (key, sums) in left { find("\(place), row \(key): nothing, the events come to \(sums)") }
   }
 
-  /// Compares sums that both lie in the server. The two queries have the same parameter.
+  /// Compares sums that are both on the server. The two queries have the same parameter.
   private mutating func compare(
     _ expected: Query, with found: Query, _ place: String, _ connection: PostgresConnection
   ) async throws {

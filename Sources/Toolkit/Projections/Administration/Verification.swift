@@ -3,31 +3,31 @@ internal import FoundationEssentials
 public import Postgres
 public import PostgresEventStore
 
-/// A proof that a projection holds every event, and that its rows are what the events come to.
+/// A proof that a projection has applied every event, and that its rows match the events.
 ///
-/// Completeness: per partition and block of 65,536 positions the ledger of what was applied, with what waits and what
-/// was given up, has the number and the ids of the store's events. Correctness: the events are folded anew, and
-/// every row compared.
+/// Completeness: for each partition and block of 65,536 positions, the ledger, the events of parked streams and the
+/// discarded events together have the number and the ids of the store's events. Correctness: the events are folded
+/// again, and every row is compared.
 public struct Verification: Sendable {
   public let projection: String
   public let generation: Int
-  /// Events up to the checkpoints, in the projection's categories.
+  /// The number of events up to the checkpoints, in the projection's categories.
   public var events: Int64 = 0
   public var waiting = 0
   public var discarded = 0
   public var rows = 0
   public var partitionsReplayed = 0
-  /// What is wrong: the first of it, in words.
+  /// The first problems, as text.
   public var findings: [String] = []
   public var findingCount = 0
 
   public var holds: Bool { findingCount == 0 }
 
-  /// Events, rows and sums that were in memory at once, at most: they do not grow with the partition.
+  /// The maximum numbers of events, rows and sums in memory at once. They do not grow with the partition.
   var most: (events: Int, rows: Int, sums: Int) = (0, 0, 0)
-  /// Sums that are held before they are moved to the server; a page of events may add some more.
+  /// The number of sums in memory above which they move to the server. A page of events may add some more.
   let sumLimit: Int
-  /// How often they were moved.
+  /// How often the sums moved to the server.
   var sumsMoved = 0
 
   static let findingLimit = 20
@@ -39,17 +39,18 @@ public struct Verification: Sendable {
 }
 
 extension Verification {
+  /// Verifies one generation.
   /// - Parameters:
-  ///   - connection: on the read store, for this alone: one snapshot is held until the end.
-  ///   - partitions: those whose rows are folded anew, counted from 0; nil for all.
-  ///   - sumLimit: sums that are held in memory, about. For a partition that has more the user of the connection must
-  ///     be allowed temporary tables, and the server must be no standby.
+  ///   - connection: to the read store, and used for nothing else: it holds one snapshot until the end.
+  ///   - partitions: the indices, from 0, of the partitions whose rows are folded again; nil for all.
+  ///   - sumLimit: about how many sums are held in memory. If a partition has more, the connection's user must be
+  ///     allowed to create temporary tables, and the server must not be a standby.
   public static func verify(
     _ projection: Projection, _ generation: Generation, on connection: PostgresConnection,
     _ store: PostgresEventStore, partitions: Set<Int>?, sumLimit: Int = 50_000
   ) async throws -> Verification {
     var result = Verification(projection: projection.name, generation: generation.number, sumLimit: sumLimit)
-    // Nothing is written but temporary tables, which a read-only transaction could not make.
+    // Nothing is written except temporary tables, which a read-only transaction cannot create.
     try await connection.execute("begin isolation level repeatable read")
     do {
       let snapshot = try await Snapshot(of: generation, on: connection)
@@ -66,7 +67,6 @@ extension Verification {
     return result
   }
 
-  /// What is verified.
   struct Subject {
     let snapshot: Snapshot
     let projection: Projection

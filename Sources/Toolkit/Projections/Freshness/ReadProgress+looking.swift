@@ -7,14 +7,14 @@ internal import Postgres
 internal import ServiceLifecycle
 internal import Synchronization
 
-// Looks at the server for all who wait, and answers them.
+// Looks at the server for all waiting requests, and answers them.
 extension ReadProgress {
-  /// Between two looks while somebody waits.
+  /// The time between two looks while a request waits.
   private static let haste = Duration.milliseconds(3)
 
   public func run() async {
     await cancelWhenGracefulShutdown {
-      // Whose time is over is answered in time, though the server may take its own.
+      // Answers requests at their deadline, even if the server is slow.
       async let punctual: Void = self.keepTime()
       var nextRecord = ContinuousClock.now
       while !Task.isCancelled {
@@ -33,7 +33,7 @@ extension ReadProgress {
       }
       await punctual
     }
-    // Nobody looks any more.
+    // No look follows: release the remaining requests.
     let left = state.withLock { state in
       defer { state.waiters = [:] }
       return state.waiters.values.map(\.continuation)
@@ -41,13 +41,13 @@ extension ReadProgress {
     for continuation in left { continuation.resume(returning: .late) }
   }
 
-  /// Also while the server does not answer: what is known only grows older.
+  /// Records the lags, also while the server does not answer: they then grow.
   private func recordLag() {
     let (serving, head) = (state.withLock { $0.serving }, heads.last)
     for name in serving.keys {
       let place = [("projection", name), ("server", host)]
       guard let freshness = serving[name]?.progress(of: Reads(name)) else { continue }
-      // Never seen complete: for as long as it has been looked at, at least.
+      // If it was never seen complete, the lag is at least the time since the first look.
       let age = ContinuousClock.now - (freshness.asOf ?? began)
       Gauge(label: "read_model_lag_seconds", dimensions: place).record(age / .seconds(1))
       if let head {
@@ -64,7 +64,7 @@ extension ReadProgress {
     }
   }
 
-  /// Answers those who have waited long enough, and those whose time is over.
+  /// Answers the requests whose result is known, and those whose deadline has passed.
   private func settle() {
     let (settled, left) = state.withLock { state in
       let now = ContinuousClock.now

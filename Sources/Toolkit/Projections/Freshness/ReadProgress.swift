@@ -7,18 +7,18 @@ public import Postgres
 public import ServiceLifecycle
 internal import Synchronization
 
-/// How far the projections that serve have come, as one server of the read store shows it, and who waits for them.
+/// How far the serving projections have come on one server of the read store, and which requests wait for them.
 ///
-/// One connection looks for all who wait, every few milliseconds while anybody does: what a request costs the database
-/// does not grow with how long it waits. Looking works on a standby too, where nobody is notified of anything.
+/// One connection looks for all requests that wait, every few milliseconds. So a request costs the database no more
+/// if it waits longer. Looking works on a standby too, where PostgreSQL sends no notifications.
 public final class ReadProgress: Service {
-  /// What a query must not be without.
+  /// A position in a stream that the answer of a query must include.
   public struct Target: Sendable, Hashable {
     public let projection: String
     /// `StreamID.wideHash`.
     public let stream: UInt64
     public let position: Position
-    /// The history that the position is of.
+    /// The history id that the position belongs to.
     public let historyID: UUID
 
     public init(projection: String, stream: UInt64, position: Position, historyID: UUID) {
@@ -31,11 +31,11 @@ public final class ReadProgress: Service {
 
   public enum Outcome: Sendable, Hashable {
     case reached
-    /// The time was over.
+    /// The deadline passed.
     case late
-    /// The stream waits at an event that was refused, and does not come before somebody has repaired that.
+    /// The stream is parked at or before the position, until an operator resolves that.
     case parked(projection: String)
-    /// So many wait already.
+    /// Too many requests wait already.
     case crowded
   }
 
@@ -47,14 +47,14 @@ public final class ReadProgress: Service {
 
   struct State {
     var serving: [String: ServingProgress] = [:]
-    /// When the last look that was answered began.
+    /// When the last successful look began.
     var readAt: ContinuousClock.Instant?
     var waiters: [Int: Waiter] = [:]
     var next = 0
     var isFailing = false
   }
 
-  /// Requests that may wait at once.
+  /// The maximum number of requests that wait at once.
   static let crowd = 10_000
 
   let pool: PostgresPool
@@ -69,8 +69,8 @@ public final class ReadProgress: Service {
   let began = ContinuousClock.now
 
   /// - Parameters:
-  ///   - pool: on one server of the read store; a connection of it is all that is used at a time.
-  ///   - host: what metrics call that server.
+  ///   - pool: connections to one server of the read store; one is used at a time.
+  ///   - host: the server's name in metrics.
   public init(_ pool: PostgresPool, host: String, heads: StoreHeads, activity: Activity, logger: Logger) {
     self.pool = pool
     self.heads = heads
@@ -79,17 +79,17 @@ public final class ReadProgress: Service {
     self.host = host
   }
 
-  /// Whether the server has answered lately.
+  /// Whether the server answered the last look.
   public var isAlive: Bool {
     state.withLock { state in !state.isFailing && state.readAt != nil }
   }
 
-  /// Where partitions stood: as long as they stand there, none of their rows has changed.
+  /// The positions of partitions at one time. As long as the mark stays the same, none of their rows has changed.
   public struct Mark: Sendable, Hashable {
     struct Part: Sendable, Hashable {
       let generation: Int
       let historyID: UUID?
-      /// The position of the one partition, or what stands for those of all.
+      /// The position of the one partition, or a hash of the positions of all.
       let position: Int64
       let parked: UInt64
     }
@@ -97,8 +97,8 @@ public final class ReadProgress: Service {
     let parts: [Part]
   }
 
-  /// Where everything stands that is read: the partition of one stream, or all partitions of a projection. Nil while that is not
-  /// known.
+  /// Returns the positions of everything that is read: the partition of one stream, or all partitions of a
+  /// projection. Returns nil while that is unknown.
   public func mark(of reads: [Reads]) -> Mark? {
     state.withLock { state in
       guard !state.isFailing else { return nil }
@@ -117,24 +117,24 @@ public final class ReadProgress: Service {
     }
   }
 
-  /// Whether what is known of the server is of this moment, about: of a look that began no more than two intervals ago. After a
-  /// pause, and while the server hangs, it is not.
+  /// Whether the last successful look began at most two intervals ago. After a pause, and while the server hangs, it
+  /// did not.
   public var isCurrent: Bool {
     state.withLock { state in
       state.readAt.map { ContinuousClock.now - $0 <= activity.busy * 2 } ?? false
     }
   }
 
-  /// Somebody asks: who looks seldom looks at once.
+  /// Records a query. If there was none for some time, the next look begins at once.
   private func note() {
     heads.note()
     if activity.note() { wakeup.signal() }
   }
 
-  /// The generation that serves; nil while it is not known.
+  /// Returns the number of the generation that serves; nil while it is unknown.
   public func generation(of projection: String) -> Int? { state.withLock { $0.serving[projection]?.generation } }
 
-  /// How fresh an answer is that is read from now on; nil while nothing is known of one of its projections.
+  /// Returns how fresh an answer is that is read from now on; nil while nothing is known of one of its projections.
   public func freshness(of reads: [Reads]) -> Freshness? {
     note()
     let serving = state.withLock { $0.serving }
@@ -151,7 +151,8 @@ public final class ReadProgress: Service {
     return result
   }
 
-  /// Up to where the projections have applied every event, but for those of streams that wait; nil while that is not known.
+  /// Returns the position up to which the projections have applied every event except those of parked streams; nil
+  /// while it is unknown.
   public func applied(by reads: [Reads]) -> Position? {
     note()
     let serving = state.withLock { $0.serving }
@@ -159,19 +160,19 @@ public final class ReadProgress: Service {
     for read in reads {
       guard let one = serving[read.projection], !one.isOfAnother else { return nil }
       let progress = one.progress(of: read)
-      // Before its partitions were seen to be complete, the last events of some stand for all.
+      // Until all partitions have been seen complete, the position is only the last event of one of them.
       guard progress.asOf != nil else { return nil }
       result = min(result ?? progress.position, progress.position)
     }
     return result
   }
 
-  /// Whether what is known already has come as far.
+  /// Returns whether the last look has seen the targets reached.
   public func hasReached(_ targets: [Target]) -> Bool {
     state.withLock { Self.outcome(of: targets, $0.serving) == .reached }
   }
 
-  /// The sum of positions in the targets' partitions: which of several servers is ahead.
+  /// Returns the sum of the positions in the targets' partitions. It shows which of several servers is ahead.
   public func advance(toward targets: [Target]) -> Int64 {
     let serving = state.withLock { $0.serving }
     return targets.reduce(0) { sum, target in
@@ -180,7 +181,7 @@ public final class ReadProgress: Service {
     }
   }
 
-  /// Waits until the projections have come as far as the targets say.
+  /// Waits until the projections have reached the targets.
   public func wait(for targets: [Target], until deadline: ContinuousClock.Instant) async -> Outcome {
     note()
     let known = state.withLock { Self.outcome(of: targets, $0.serving) }
@@ -194,7 +195,7 @@ public final class ReadProgress: Service {
     return await withTaskCancellationHandler {
       await withCheckedContinuation { continuation in
         let outcome: Outcome? = state.withLock { state in
-          // It may have been reached in between.
+          // The targets may have been reached in between.
           if let outcome = Self.outcome(of: targets, state.serving) { return outcome }
           guard state.waiters.count < Self.crowd else { return .crowded }
           guard !Task.isCancelled else { return .late }
@@ -209,7 +210,7 @@ public final class ReadProgress: Service {
     }
   }
 
-  /// nil for not yet.
+  /// Returns nil while the outcome is open.
   static func outcome(of targets: [Target], _ serving: [String: ServingProgress]) -> Outcome? {
     var isReached = true
     for target in targets {

@@ -1,10 +1,10 @@
 public import EventSourcing
 internal import FoundationEssentials
 
-/// What a query reads of one projection: the row of a stream, or anything.
+/// The rows that a query reads of one projection: the row of one stream, or any rows.
 public struct Reads: Sendable, Hashable {
   public let projection: String
-  /// nil for many rows.
+  /// nil if the query may read many rows.
   public let stream: StreamID?
 
   public init(_ projection: String, _ stream: StreamID? = nil) {
@@ -13,31 +13,31 @@ public struct Reads: Sendable, Hashable {
   }
 }
 
-/// How fresh an answer is, at least.
+/// The minimum freshness of an answer.
 public struct Freshness: Sendable, Hashable {
-  /// Every event up to here that concerns the answer is in it.
+  /// The answer includes every event up to here that concerns it.
   public let position: Position
-  /// No older than this; nil where the write store has not been seen.
+  /// The answer is no older than this; nil while that is unknown.
   public let asOf: ContinuousClock.Instant?
 }
 
-/// How far one serving generation has come, as it was read at one time.
+/// How far one serving generation has come, as read at one time.
 struct ServingProgress: Sendable {
   let generation: Int
   let partitioning: Partitioning
-  /// The history that the positions are of; nil while it is not known.
+  /// The history id that the positions belong to; nil while it is unknown.
   let historyID: UUID?
-  /// By partition; -1 where it is of another history.
+  /// By partition; -1 if the checkpoint belongs to another history.
   let positions: [Int64]
-  /// Streams that wait at a position, by their whole hashes.
+  /// The position at which each parked stream waits, by `StreamID.wideHash`.
   let parked: [UInt64: Int64]
-  /// What was known of a stream's partition before it was seen to wait.
+  /// For each parked stream, `asOf` of its partition before the stream was seen parked.
   private let parkedSince: [UInt64: ContinuousClock.Instant]
-  /// Stands for which streams are parked where: a row may change when that does.
+  /// A hash of the parked streams and their positions: when it changes, a row may have changed.
   let parkedMark: UInt64
-  /// Stands for all positions: a hash, in this process alone.
+  /// A hash of all positions, valid in this process only.
   let positionsMark: Int64
-  /// By partition: up to where everything is in, events of other partitions included.
+  /// By partition: the position up to which nothing is missing, events of other partitions included.
   private(set) var complete: [Int64]
   private(set) var asOf: [ContinuousClock.Instant?]
 
@@ -59,13 +59,13 @@ struct ServingProgress: Sendable {
     asOf = Array(repeating: nil, count: positions.count)
     var since: [UInt64: ContinuousClock.Instant] = [:]
     if let before, before.partitioning == partitioning, before.historyID == historyID {
-      // What was fresh is so still, unless the rows went back with the read store.
+      // The earlier values still hold, unless the read store lost transactions.
       for index in positions.indices where positions[index] >= before.positions[index] {
         (complete[index], asOf[index]) = (max(positions[index], before.complete[index]), before.asOf[index])
       }
       for stream in parked.keys {
         let index = partitioning.partition(ofHash: UInt16(stream >> 48)).index
-        // Where it waits at a later event now, that one may have waited as long.
+        // If the stream waits at a later event now, that event may have waited as long.
         since[stream] = before.parked[stream] != nil ? before.parkedSince[stream] : before.asOf[index]
       }
     }
@@ -87,7 +87,7 @@ struct ServingProgress: Sendable {
     return index..<index + 1
   }
 
-  /// What an answer is sure to have in it: streams that wait hold back what is said of every answer that they may be in.
+  /// Returns how fresh an answer is for certain. A parked stream limits every answer that could include it.
   func freshness(of reads: Reads) -> Freshness {
     let progress = progress(of: reads)
     let range = partitions(of: reads)
@@ -102,10 +102,10 @@ struct ServingProgress: Sendable {
         ? nil : since.compactMap { $0 }.min().flatMap { since in progress.asOf.map { min($0, since) } })
   }
 
-  /// Whether nothing of this history is known of a partition.
+  /// Whether a partition's checkpoint belongs to another history.
   var isOfAnother: Bool { positions.contains(-1) }
 
-  /// How far the partitions have come, parked streams.
+  /// Returns how far the partitions have come, without regard to parked streams.
   func progress(of reads: Reads) -> Freshness {
     let range = partitions(of: reads)
     var asOf: ContinuousClock.Instant?

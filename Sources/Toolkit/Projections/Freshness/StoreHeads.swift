@@ -7,11 +7,11 @@ internal import PostgresEventStore
 public import ServiceLifecycle
 internal import Synchronization
 
-/// How far the write store has come, from one moment to the next, so that the age of what was read can be told.
+/// Follows the write store's last positions, so that the age of an answer can be calculated.
 public final class StoreHeads: Service {
-  /// The last position in each of the finest partitions, as it was at a time.
+  /// The last position in each of the finest partitions, at one time.
   struct Heads: Sendable {
-    /// Before it was asked: all that was stored by then is behind these positions.
+    /// The time before the query: all events stored by then are at or before these positions.
     let at: ContinuousClock.Instant
     let buckets: [Int64]
     let last: Int64
@@ -21,14 +21,14 @@ public final class StoreHeads: Service {
   }
 
   struct State: Sendable {
-    /// The newest first.
+    /// Newest first.
     var heads: [Heads] = []
     var historyID: UUID?
     var isFailing = false
     var lookedAt: ContinuousClock.Instant?
   }
 
-  /// Looks that are remembered: of the last seconds.
+  /// The number of looks that are kept: those of the last seconds.
   private static let memory = 40
 
   private let store: PostgresEventStore
@@ -36,7 +36,7 @@ public final class StoreHeads: Service {
   private let logger: Logger
   private let state = Mutex(State())
 
-  /// - Parameter writeStore: a connection of it is all that is used at a time.
+  /// - Parameter writeStore: one of its connections is used at a time.
   public init(_ writeStore: PostgresPool, activity: Activity, logger: Logger) {
     store = PostgresEventStore(writeStore)
     self.activity = activity
@@ -45,10 +45,11 @@ public final class StoreHeads: Service {
 
   var known: State { state.withLock { $0 } }
 
-  /// The history that the write store has; nil before it answered once.
+  /// The write store's history id; nil before its first answer.
   public var historyID: UUID? { state.withLock { $0.historyID } }
 
-  /// The history that the write store has at this moment or later; what was known last where it does not say for two seconds.
+  /// Returns the write store's history id at the time of the call or later. If the store does not answer for two
+  /// seconds, returns the last known one.
   public func historyIDFromNowOn() async -> UUID? {
     let now = ContinuousClock.now
     activity.note()
@@ -58,7 +59,7 @@ public final class StoreHeads: Service {
     return historyID
   }
 
-  /// The last position as it was lately; nil before the write store answered once.
+  /// The last position at the last look; nil before the write store's first answer.
   public var last: Position? { state.withLock { $0.heads.first.map { Position($0.last) } } }
 
   /// Whether the write store has answered in the last five seconds.
@@ -66,14 +67,14 @@ public final class StoreHeads: Service {
     state.withLock { state in state.lookedAt.map { ContinuousClock.now - $0 < .seconds(5) } ?? false }
   }
 
-  /// The last position in each partition as it was lately; nil before the write store answered once.
+  /// Returns the last position in each partition at the last look; nil before the write store's first answer.
   public func heads(of partitioning: Partitioning) -> [Position]? {
     state.withLock { state in
       state.heads.first.map { heads in partitioning.partitions.map { Position(heads.head(of: $0)) } }
     }
   }
 
-  /// Somebody has asked how fresh an answer is.
+  /// Records that a query needs to know how fresh its answer is.
   public func note() { activity.note() }
 
   public func run() async {
@@ -112,7 +113,7 @@ public final class StoreHeads: Service {
   }
 }
 
-/// Whether anybody asks: who looks again and again does so less often while nobody does.
+/// Tracks whether there are queries, so that regular looks are less frequent while there are none.
 public final class Activity: Sendable {
   private static let memory = Duration.seconds(2)
 
@@ -121,15 +122,15 @@ public final class Activity: Sendable {
   private let idle: Duration
 
   /// - Parameters:
-  ///   - busy: the time between two looks while there are questions.
-  ///   - idle: the same while there are none.
+  ///   - busy: the time between two looks while there are queries.
+  ///   - idle: the time between two looks while there are none.
   public init(busy: Duration = .milliseconds(100), idle: Duration = .seconds(1)) {
     self.busy = busy
     self.idle = idle
   }
 
-  /// Somebody has asked.
-  /// - Returns: whether nobody had for some time.
+  /// Records a query.
+  /// - Returns: whether there was none for some time.
   @discardableResult public func note() -> Bool {
     last.withLock { last in
       let now = ContinuousClock.now

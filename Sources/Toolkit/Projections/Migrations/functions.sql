@@ -1,13 +1,14 @@
--- The engine's functions as they are now. They run with their owner's rights, since workers make no tables.
+-- The engine's functions, in their current form. Most run with their owner's rights, since workers may not create
+-- tables.
 
--- The name of a table, quoted; refuses what is none.
+-- Quotes the name of a table; fails if it is not a valid name.
 create or replace function projections.quoted(name text) returns text language sql immutable
   set search_path = pg_catalog, pg_temp as $$
   select string_agg(quote_ident(part), '.' order by place) from unnest(parse_ident(name)) with ordinality as p(part, place)
 $$;
 
--- Makes the next generation of a projection: its tables, and a checkpoint for each partition. Null where it
--- is not called for: another one is being built, or the first one is there already.
+-- Creates the next generation of a projection: its tables, and a checkpoint for each partition. Returns null if
+-- another one is being built, or if the first one to serve exists already.
 create or replace function projections.add_generation(
   name text, code_version integer, partitions integer, of_tables text[], of_history_id uuid,
   new_state text, until bigint, activates boolean
@@ -60,8 +61,9 @@ begin
 end
 $$;
 
--- Moves checkpoints, in the transaction that writes their rows, and enters what was applied in the blocks of positions that they
--- come to stand in. An error with the state CF001 when one of them is not that worker's, or not where it left it.
+-- Moves checkpoints, in the transaction that writes their rows, and counts the events applied in the blocks of
+-- positions where they then stand. Fails with the state CF001 if the worker does not own one of them, or if one is
+-- not where the worker left it.
 create or replace function projections.advance(
   worker uuid, names text[], numbers integer[], partitions integer[], previous bigint[], positions bigint[], event_ids uuid[],
   applied bigint[], ids bigint[]
@@ -69,7 +71,7 @@ create or replace function projections.advance(
 declare
   moved bigint;
 begin
-  -- What leaves a block behind enters its sum in the ledger.
+  -- A checkpoint that leaves a block adds the block's sum to the ledger.
   if exists (select from unnest(advance.previous, advance.positions) as u(previous, position) where u.previous >> 16 <> u.position >> 16) then
     insert into projections.ledger as l (projection, generation, partition, block, applied, ids)
     select c.projection, c.generation, c.partition, c.position >> 16, c.applied, c.ids
@@ -95,7 +97,7 @@ begin
 end
 $$;
 
--- What keeps a generation from serving, but for how far it has come; null where nothing does.
+-- Returns the reason why a generation may not serve, apart from how far it has come; null if there is none.
 create or replace function projections.obstacle(name text, number integer, by_itself boolean) returns text
   language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -124,7 +126,7 @@ begin
 end
 $$;
 
--- Where the generation that serves has come to, by partition.
+-- Returns the positions of the generation that serves, by partition.
 create or replace function projections.served(name text) returns bigint[]
   language sql stable security definer set search_path = pg_catalog, pg_temp as $$
   select array_agg(o.position order by o.partition) from projections.checkpoints o
@@ -132,9 +134,9 @@ create or replace function projections.served(name text) returns bigint[]
   where o.projection = name
 $$;
 
--- Whether each partition of a generation has come as far as every one of the serving generation that it shares streams
--- with had at those positions, or stands at its own last event. heads are the last positions in the store in each of its
--- partitions, at one moment: they say nothing of what was appended since then.
+-- Returns whether each partition of a generation has reached the given positions of the serving generation's
+-- partitions that share streams with it, or its own last event. heads are the last positions in the store in each of
+-- the generation's partitions, at one moment. They do not cover events appended later.
 create or replace function projections.has_passed(name text, number integer, served bigint[], heads bigint[]) returns boolean
   language sql stable security definer set search_path = pg_catalog, pg_temp as $$
   select not exists (
@@ -148,8 +150,8 @@ create or replace function projections.has_passed(name text, number integer, ser
       and not (n.position >= heads[n.partition + 1] and served[o.partition + 1] <= (select max(h) from unnest(heads) as h)))
 $$;
 
--- Looks whether a generation may serve, without a lock: it must pass where the serving one is now. Null when it has;
--- otherwise why it may not.
+-- Checks whether a generation may serve, without a lock: it must reach the current positions of the one that serves.
+-- Returns null if it may serve; otherwise the reason why not.
 create or replace function projections.look(name text, number integer, by_itself boolean, heads bigint[]) returns text
   language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -169,12 +171,12 @@ begin
 end
 $$;
 
--- Lets a generation serve, and keeps the one that did. What serves stands still until the transaction ends, so that nobody
--- sees an older row after a newer one: only for who has looked before, and never while another server is asked. Null when
--- it serves now; otherwise why it does not.
+-- Lets a generation serve, and keeps the previous one. Until the transaction ends, no worker can update the previous
+-- one, so that nobody sees an older row after a newer one. So call it only after projections.look has succeeded, and
+-- never wait for another server meanwhile. Returns null if it serves now; otherwise the reason why not.
 create or replace function projections.activate(name text, number integer, by_itself boolean, heads bigint[]) returns text
   language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
-  -- The views wait for queries that are under way, and whoever comes later waits for the views.
+  -- The views wait for running queries, and later queries wait for the views.
   set lock_timeout = '2s'
 as $$
 declare
@@ -203,7 +205,7 @@ begin
 end
 $$;
 
--- Asks for a parked stream to be tried again: all that who only reads may do.
+-- Asks for a parked stream to be tried again. This is the only change that a role with read access may make.
 create or replace function projections.retry_parked(name text, of_stream text) returns integer
   language sql volatile security definer set search_path = pg_catalog, pg_temp as $$
   with asked as (
@@ -211,7 +213,7 @@ create or replace function projections.retry_parked(name text, of_stream text) r
   select count(*)::integer from asked
 $$;
 
--- Throws a generation away, unless it serves.
+-- Deletes a generation, unless it serves.
 create or replace function projections.drop_generation(name text, number integer) returns boolean
   language plpgsql volatile security definer set search_path = pg_catalog, pg_temp set lock_timeout = '2s' as $$
 declare
@@ -224,7 +226,7 @@ begin
   if of_tables is null then
     return false;
   end if;
-  -- In the order in which workers write: rows, then checkpoints.
+  -- In the lock order of the workers: rows, then checkpoints.
   foreach target in array of_tables loop
     execute format('drop table if exists %s', projections.quoted(target || '_g' || number));
   end loop;
@@ -237,8 +239,8 @@ begin
 end
 $$;
 
--- Makes a read model's shapes, and the views until there is a generation; nothing where they are made already. Only for
--- the owner of the schema: it runs what it is given.
+-- Creates a read model's shapes, and its views as long as it has no generation. Does nothing if they exist already.
+-- Only for the owner of the schema, since it executes the SQL that it is given.
 create or replace function projections.declare(name text, code_version integer, of_tables text[], definition text) returns void
   language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
@@ -248,7 +250,7 @@ declare
 begin
   perform pg_advisory_xact_lock(731002921, hashtext(name));
   select s.version, s.tables, s.definition into known from projections.shapes s where s.projection = declare.name;
-  -- A newer build has made its own.
+  -- A newer build has created its own shapes, or nothing has changed.
   if known.version > code_version or (known.version = code_version and known.definition = declare.definition) then
     return;
   end if;

@@ -1,4 +1,4 @@
--- What each executable may do with the engine's tables in the read store. Applied after every migration.
+-- The rights of each service's role on the engine's tables in the read store. Applied after every migration.
 
 do $$
 declare
@@ -9,7 +9,7 @@ begin
       if not exists (select from pg_roles r where r.rolname = name) then
         execute format('create role %I', name);
       end if;
-    -- Another database of the same server was migrated at the same moment.
+    -- A migration of another database on the same server created the role at the same moment.
     exception when duplicate_object or unique_violation then null;
     end;
   end loop;

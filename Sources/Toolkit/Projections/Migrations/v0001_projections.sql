@@ -1,31 +1,31 @@
--- The read store: generations of each read model's tables, how far each has come, and what was applied.
+-- The read store: generations of each read model's tables, how far each has come, and which events were applied.
 
 create schema projections;
 
--- How each read model's tables are made. A generation's tables are made like these, empty, ones (`NAME_shape`).
+-- The shapes of each read model: empty tables (`NAME_shape`) that the tables of a generation are made like.
 create table projections.shapes (
   projection text primary key,
-  -- Of the read model's code.
+  -- The version of the read model's code.
   version integer not null check (version > 0),
   tables text[] not null,
-  -- SQL that made them.
+  -- The SQL that created them.
   definition text not null
 );
 
--- One row per generation of a projection's tables; each table's rows are in <table>_g<generation>, made like
--- <table>_shape, and the view <table> shows those of the generation that serves.
+-- One row per generation of a projection's tables. The rows of a table are in <table>_g<generation>, made like
+-- <table>_shape. The view <table> shows the rows of the generation that serves.
 create table projections.generations (
   projection text not null,
   generation integer not null check (generation > 0),
-  -- Of the projection's code: workers run the generations of their own version.
+  -- The version of the projection's code. Workers run the generations of their own version.
   version integer not null check (version > 0),
   partition_count integer not null check (partition_count > 0),
   tables text[] not null,
-  -- building: is being filled; serving: queries see it; kept: served before, and is still kept up;
-  -- past: ends at until_position.
+  -- building: is being filled; serving: queries read it; kept: served before, and is still updated; past: ends at
+  -- until_position.
   state text not null check (state in ('building', 'serving', 'kept', 'past')),
   until_position bigint check (until_position >= 0),
-  -- Serves as soon as it has caught up; otherwise when somebody says so.
+  -- Whether it serves as soon as it has caught up. Otherwise it serves when an operator says so.
   activates boolean not null default true,
   created_at timestamptz not null default clock_timestamp(),
   activated_at timestamptz,
@@ -35,31 +35,32 @@ create table projections.generations (
 create unique index generations_serving on projections.generations (projection) where state = 'serving';
 create unique index generations_building on projections.generations (projection) where state = 'building';
 
--- The last number that was given to a generation. No number is given twice, though generations go: workers know them by it.
+-- The last generation number. No number is used twice, even after a generation is deleted: workers identify
+-- generations by it.
 create table projections.numbers (
   projection text primary key,
   last integer not null check (last > 0)
 );
 
--- Processes that run projections. One that does not renew its row in time loses its assignments.
+-- Processes that run projections. A process that does not renew its row in time loses its assignments.
 create table projections.workers (
   id uuid primary key,
   name text not null,
-  -- Of what it runs: "projection@version/partitions".
+  -- The services that it runs, each as "projection@version/partitions".
   serves text[] not null,
   started_at timestamptz not null default clock_timestamp(),
   expires_at timestamptz not null
 );
 
--- One row per partition of a generation. It is written in the transaction that writes the rows, and only by its owner: a
--- worker that has lost the assignment changes nothing. A commit updates this one row: it also has what was applied in the
--- block of positions that the checkpoint stands in; the ledger has the blocks before that.
+-- One row per partition of a generation. Only its owner writes it, in the transaction that writes the rows: a worker
+-- that has lost the assignment changes nothing. A commit updates this row alone, so the row also counts the events
+-- applied in the block of positions where the checkpoint stands. The ledger has the earlier blocks.
 create table projections.checkpoints (
   projection text not null,
   generation integer not null,
   partition integer not null,
   partition_count integer not null,
-  -- The worker that runs it; null for none.
+  -- The worker that runs it; null if there is none.
   owner uuid,
   mode text not null default 'catching up',
   history_id uuid not null,
@@ -76,27 +77,27 @@ create table projections.checkpoints (
   check ((position = 0) = (event_id is null))
 ) with (fillfactor = 50);
 
--- Streams that stopped at an event that was refused: that event and all later ones wait in the store.
+-- Streams that stopped at an event that failed. That event and all later ones wait in the store.
 create table projections.parked (
   projection text not null,
   generation integer not null,
   stream text collate "C" not null,
   partition integer not null,
-  -- The event that was refused.
+  -- The event that failed.
   version bigint not null,
   position bigint not null,
   event_id uuid not null,
   event_type text not null,
   error text not null,
   attempts integer not null default 1,
-  -- What somebody wants done: null, 'retry', or 'discard' of this one event.
+  -- An operator's request: null, 'retry', or 'discard' of this one event.
   request text check (request in ('retry', 'discard')),
   parked_at timestamptz not null default clock_timestamp(),
   tried_at timestamptz not null default clock_timestamp(),
   primary key (projection, generation, stream)
 );
 
--- Events that somebody gave up for a projection.
+-- Events that an operator discarded for a projection.
 create table projections.discarded (
   projection text not null,
   generation integer not null,
@@ -110,7 +111,7 @@ create table projections.discarded (
   primary key (projection, generation, position)
 );
 
--- What was applied, per block of 65,536 positions: how many events, and their ids' lower halves, xor-ed.
+-- The applied events per block of 65,536 positions: their number, and the xor of the lower halves of their ids.
 create table projections.ledger (
   projection text not null,
   generation integer not null,
@@ -121,7 +122,7 @@ create table projections.ledger (
   primary key (projection, generation, partition, block)
 ) with (fillfactor = 50);
 
--- All that was applied, by blocks of positions.
+-- All applied events, by blocks of positions.
 create view projections.applied as
 select projection, generation, partition, block, applied, ids from projections.ledger
 union all

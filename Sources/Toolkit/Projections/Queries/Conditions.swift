@@ -1,6 +1,6 @@
 public import Postgres
 
-/// Conditions of a query that are there or not, with their bind parameters.
+/// Optional conditions of a query, with their bind parameters.
 public struct Conditions: Sendable {
   public private(set) var binds: [PostgresValue] = []
   private var all: [String] = []
@@ -8,7 +8,7 @@ public struct Conditions: Sendable {
   public init() {}
 
   /// Binds a value.
-  /// - Returns: what stands for it in the SQL.
+  /// - Returns: the value's placeholder in the SQL.
   public mutating func bind(_ value: some PostgresEncodable) -> String {
     binds.append(PostgresValue(value))
     return "$\(binds.count)"
@@ -16,15 +16,15 @@ public struct Conditions: Sendable {
 
   public mutating func add(_ sql: String) { all.append(sql) }
 
-  /// All of them, or what holds always.
+  /// All conditions, joined by `and`; `true` if there are none.
   public var sql: String { all.isEmpty ? "true" : all.joined(separator: " and ") }
 }
 
 /// A row of a read table.
 public struct ReadRow: Sendable, Hashable {
-  /// JSON as it is sent.
+  /// The JSON that is sent.
   public let document: [UInt8]
-  /// Of its stream.
+  /// The version of the row's stream.
   public let version: Int64
 
   public init(document: [UInt8], version: Int64) { (self.document, self.version) = (document, version) }

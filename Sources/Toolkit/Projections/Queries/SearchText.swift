@@ -1,8 +1,8 @@
 internal import Foundation
 public import Postgres
 
-/// Text as it is searched: without case and accents, its words with single spaces between and one before; behind a word
-/// such as `BYRON-LOVELACE` its parts.
+/// The form in which text is searched: without case and accents, with one space before each word. The parts of a word
+/// such as `BYRON-LOVELACE` follow the word.
 public enum SearchText {
   package static func normal(_ text: String) -> String {
     wholeWords(text).reduce(into: "") { normal, word in
@@ -14,8 +14,8 @@ public enum SearchText {
 
   package static func words(_ text: String) -> [String] { wholeWords(text).map(bounded) }
 
-  /// The beginning of a word, in Unicode scalars. One letter may stand for many, so that no bound on a name bounds its words; and
-  /// PostgreSQL compares words of 255 at most.
+  /// Returns the first 64 Unicode scalars of a word. One letter may become many scalars, so a limit on names does not
+  /// limit their words. PostgreSQL compares words of at most 255 characters.
   private static func bounded(_ word: String) -> String {
     String(String.UnicodeScalarView(word.unicodeScalars.prefix(64)))
   }
@@ -27,21 +27,24 @@ public enum SearchText {
       .split { !$0.isLetter && !$0.isNumber && !"._-".contains($0) }.map(String.init)
   }
 
-  /// For connections that search: how much a long word must look like one that is there, to be looked at for a typo; and a
-  /// plan for each search as it is, since rare and common words, first and later pages want different ones.
+  /// Prepares a connection for searches.
+  ///
+  /// The threshold says how similar a long word must be to a stored word to be checked for a typo. Each search gets
+  /// its own plan, since rare and common words, and first and later pages, need different plans.
   @Sendable public static func prepare(_ connection: PostgresConnection) async throws {
     try await connection.execute(
       "set pg_trgm.word_similarity_threshold = 0.2; set plan_cache_mode = force_custom_plan")
   }
 
-  /// From how many letters on a word may have a typo.
+  /// The number of letters from which a word may have a typo.
   static let longWord = 6
 
-  /// A condition that a normal text has for each of these words one that begins like it, or, where it is long, one that has
-  /// a typo less or more; and an expression for how well they fit, from 0 to 1000.
-  /// - Parameter details: a column of further text, in which words may begin like one too. Then whatever has all of them in the
-  ///   first column ranks before the rest.
-  /// - Returns: nil where there are no words.
+  /// Returns a condition and a rank for the first eight words of a query. Each word must match the beginning of a
+  /// word in the column. A long word also matches with one typo. The rank says how well the words match, from 0 to
+  /// 1000.
+  /// - Parameter details: another column, in which words may match by their beginnings too. Rows that match all words
+  ///   in the first column then rank 1000 higher.
+  /// - Returns: nil if the query has no words.
   public static func match(
     _ query: String, _ column: String, orIn details: String? = nil, _ conditions: inout Conditions
   ) -> (condition: String, rank: String)? {
@@ -63,13 +66,13 @@ public enum SearchText {
   }
 
   /// - Parameters:
-  ///   - bound: stands for the word in the SQL.
-  ///   - pattern: stands for a text with a word that begins like it.
+  ///   - bound: the word's placeholder in the SQL.
+  ///   - pattern: the placeholder of a pattern for texts with a word that begins like it.
   private static func condition(
     _ word: String, _ bound: String, _ pattern: String, _ column: String, _ conditions: inout Conditions
   ) -> String {
     guard word.count >= longWord else { return "\(column) like \(pattern)" }
-    // Two letters that changed places are one typo too.
+    // Two swapped neighbouring letters count as one typo too.
     let letters = Array(word)
     let swapped = letters.indices.dropLast().map { index in
       var letters = letters
@@ -77,8 +80,8 @@ public enum SearchText {
       return String(letters)
     }
     let variants = conditions.bind(PostgresArray(swapped))
-    // What looks alike at all, by the index and at the threshold that query-service sets, is looked at word by word. Rows of
-    // before words were bounded may have longer ones than can be compared: `case` sees to it that these are not.
+    // The index finds similar words, at the threshold that `prepare` sets; each word is then compared. Rows from
+    // before words were cut may have words that are too long to compare: `case` skips them.
     return """
       (\(column) like \(pattern) or (\(bound) <% \(column) and exists (
         select from unnest(string_to_array(\(column), ' ')) w

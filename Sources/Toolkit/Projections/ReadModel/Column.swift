@@ -2,21 +2,23 @@ public import EventSourcing
 public import FoundationEssentials
 public import Postgres
 
-/// A column that repeats part of a row, so that it can be searched and sorted by.
+/// A column that repeats part of a row, so that queries can search and sort by it.
 public struct Column<Row: Sendable>: Sendable {
   package let name: String
   /// The PostgreSQL type, as in a cast.
   package let type: String
   package let mayBeNull: Bool
-  /// What follows the type where the table is made.
+  /// The SQL after the type in the table's definition.
   var suffix: String { (type == "text" ? " collate \"C\"" : "") + (mayBeNull ? "" : " not null") }
   let index: Index?
   let values: @Sendable ([Row]) -> PostgresValue
 
+  /// Creates a column whose value is computed from the row.
   /// - Parameters:
   ///   - name: a lower-case letter, then lower-case letters, digits and `_`; not `key`, `version`, `stream_hash` or
   ///     `document`.
-  // Inlinable, so that what is done for each row is compiled for its types.
+  ///   - value: returns the column's value.
+  // Inlinable, so that the work for each row is specialized for its types.
   @inlinable
   public init<Value: ColumnValue>(_ name: String, _ value: @escaping @Sendable (Row) -> Value) {
     self.init(name, Value.columnType, isNull: Value.mayBeNull, index: nil) { rows in
@@ -35,14 +37,14 @@ public struct Column<Row: Sendable>: Sendable {
     self.values = { PostgresValue(PostgresArray(values($0))) }
   }
 
-  /// A column of words that can be searched for by their beginnings, and in spite of typos.
+  /// Creates a column of words. Searches find words by their beginnings, and despite typos.
   public static func search(_ name: String, _ text: @escaping @Sendable (Row) -> String) -> Column {
     Column(name, "text", isNull: false, index: Index(gin: "\(name) public.gin_trgm_ops")) { rows in
       rows.map { SearchText.normal(text($0)) }
     }
   }
 
-  /// A column of several texts, by each of which the row can be found.
+  /// Creates a column of several texts. A query finds the row by each of them.
   public static func tags(_ name: String, _ tags: @escaping @Sendable (Row) -> [String]) -> Column {
     Column(name, "text", isNull: false, index: Index(gin: tagsExpression(name))) { rows in
       rows.map { row in
@@ -53,10 +55,10 @@ public struct Column<Row: Sendable>: Sendable {
 
 }
 
-/// SQL for the texts of a column of tags, as an array that its index knows.
+/// Returns SQL for the texts of a column of tags, as the array that its index uses.
 public func tagsExpression(_ column: String) -> String { "string_to_array(\(column), E'\\x1f')" }
 
-/// A value that a column may have.
+/// A type of value that a column can have.
 public protocol ColumnValue: Sendable {
   associatedtype Stored: PostgresEncodable
   /// The PostgreSQL type, as in a cast.
@@ -91,16 +93,17 @@ extension Optional: ColumnValue where Wrapped: ColumnValue {
   public var columnValue: Wrapped.Stored? { map(\.columnValue) }
 }
 
-/// An index on a read model's table. What is in it of one row may have 2,600 bytes, about: a command bounds its texts, or the event's
-/// stream is parked.
+/// An index on a read model's table. The index entry of a row may have at most about 2,600 bytes. A larger one fails,
+/// and the event's stream is parked: so limit the length of texts in commands.
 public struct Index: Sendable, Hashable, ExpressibleByStringLiteral {
-  /// What follows `create index on TABLE`.
+  /// The SQL after `create index on TABLE`.
   let definition: String
 
+  /// Creates an index of columns and expressions.
   /// - Parameters:
-  ///   - terms: columns and expressions, each with `desc` behind it where it is sorted downwards. They are the program's
-  ///     own, never input: they become part of the SQL.
-  ///   - condition: of the rows that are in it, SQL as well; nil for all.
+  ///   - terms: columns and expressions, each followed by `desc` if it is sorted in descending order. They become
+  ///     part of the SQL: they must come from the program, never from input.
+  ///   - condition: a SQL condition on the rows in the index; nil for all rows.
   public init(_ terms: String..., where condition: String? = nil) {
     definition = "(\(terms.joined(separator: ", ")))" + (condition.map { " where \($0)" } ?? "")
   }

@@ -1,7 +1,7 @@
 public import EventSourcing
 public import JSON
 
-/// What queries read: rows that are folded from events, and totals over them.
+/// Rows that queries read, declared as a Swift type and folded from events; and totals over them.
 ///
 ///     struct Balances: ReadModel {
 ///       struct Row: Codable { var owner: String, balance: Int64 }
@@ -20,24 +20,27 @@ public import JSON
 ///       let indexes: [Index] = ["owner"]
 ///     }
 ///
-/// The engine does the rest: it makes the tables, reads the rows that a batch of events concerns, folds the events in memory, and
-/// writes the changed rows and the checkpoint in one transaction, so that each event counts once. A row belongs to one stream,
-/// since order is kept per stream only; what adds up over streams is a total.
+/// The engine does the rest. It creates the tables, loads the rows that a batch of events changes, folds the events
+/// in memory, and writes the changed rows and the checkpoint in one transaction. So each event counts exactly once. A
+/// row belongs to one stream, since only the events of one stream are in order. Use totals to add up over several
+/// streams.
 public protocol ReadModel: Sendable {
-  /// What a query answers, as JSON. `Codable` is enough; `encode` and `decode` can be written by hand for a hot one.
+  /// A row, which queries return as JSON. `Codable` is enough. You can write `encode` and `decode` by hand if a read
+  /// model is used very often.
   associatedtype Row: Sendable
 
-  /// Names its tables and checkpoints; it never changes. A lower-case letter, then lower-case letters, digits and `_`; 50 at most.
+  /// The name of its tables and checkpoints; it never changes. A lower-case letter, then lower-case letters, digits
+  /// and `_`; at most 50 characters.
   var name: String { get }
 
-  /// From 1; counted up whenever rows would come out otherwise than before, or lie in other columns. A process with a new
-  /// version builds the tables anew beside the old ones, and lets them serve once they have caught up.
+  /// From 1. Increase it whenever the same events give other rows, or the columns change. A process with a new
+  /// version builds new tables beside the old ones, and lets them serve once they have caught up.
   var version: Int { get }
 
-  /// The events that it is made of.
+  /// The events that the rows are folded from.
   var sources: [RowSource<Row>] { get }
 
-  /// What of a row can be searched and sorted by.
+  /// The parts of a row that queries can search and sort by.
   var columns: [Column<Row>] { get }
 
   var indexes: [Index] { get }
@@ -47,9 +50,11 @@ public protocol ReadModel: Sendable {
   static func encode(_ row: Row, into json: inout JSONWriter) throws
   static func decode(_ json: JSON) throws -> Row
 
-  /// The read model with what it needs besides for these events: where it has to ask somebody, before they are folded. They are
-  /// asked again for each batch. What it throws is taken for what it is (`FailureKind`), and is never the event's fault
-  /// unless it says so: give errors of your own a `ClassifiedError`.
+  /// Returns the read model with other data that it needs to fold these events, such as the keys of personal data.
+  /// The engine calls it before it folds each batch.
+  ///
+  /// An error is handled by its `FailureKind`, so your own errors should be `ClassifiedError`s. The event is at fault
+  /// only if the error says so.
   func prepared(for events: [RecordedEvent], in generation: Generation) async throws -> Self
 }
 
@@ -61,10 +66,10 @@ extension ReadModel {
 }
 
 extension ReadModel {
-  /// The tables that it takes, without their schema.
+  /// The names of its tables, without the schema.
   package var tableNames: [String] { [name] + totals.flatMap(\.tables).map(\.description.name) }
 
-  /// Why it cannot work as it is declared; nil for nothing.
+  /// Why the declaration cannot work; nil if it can.
   package var problem: String? {
     let tables = totals.flatMap(\.tables).map(\.description)
     let names = tableNames + columns.map(\.name) + tables.flatMap { $0.keys.map(\.name) + $0.sums }
@@ -85,8 +90,8 @@ extension ReadModel {
   }
 }
 
-/// Why columns cannot be called so; nil for nothing.
-/// - Parameter own: that the table has anyway.
+/// Returns why the columns cannot have these names; nil if they can.
+/// - Parameter own: columns that the table has anyway.
 private func doubleColumn(_ table: String, _ columns: [String], _ own: [String]) -> String? {
   var seen = Set(own)
   return columns.first { !seen.insert($0).inserted }.map { column in
@@ -96,7 +101,7 @@ private func doubleColumn(_ table: String, _ columns: [String], _ own: [String])
   }
 }
 
-/// PostgreSQL's reserved words (its manual, appendix C), which would have to be quoted.
+/// PostgreSQL's reserved words (its manual, appendix C): as names they would need quotes.
 private let sqlWords: Set = [
   "all", "analyse", "analyze", "and", "any", "array", "as", "asc", "asymmetric", "authorization", "binary",
   "both", "case", "cast", "check", "collate", "collation", "column", "concurrently", "constraint", "create",
@@ -112,7 +117,7 @@ private let sqlWords: Set = [
 ]
 
 extension ReadModel where Row: Codable {
-  /// Absent optionals are null.
+  /// Encodes the row. Absent optionals become null.
   public static func encode(_ row: Row, into json: inout JSONWriter) throws {
     try json.write(encoding: row, absentAsNull: true)
   }

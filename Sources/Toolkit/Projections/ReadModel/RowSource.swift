@@ -1,21 +1,21 @@
 public import EventSourcing
 
-/// The events of one aggregate, and the rows that they make.
+/// The events of one aggregate, and the rows that they change.
 public struct RowSource<Row: Sendable>: Sendable {
-  /// Whose rows there are. What it throws is the event's fault.
+  /// How events map to rows. If these functions throw, the event is at fault.
   @usableFromInline
   enum Rows: Sendable {
-    /// A row for each stream: nil before it is there.
+    /// One row for each stream; nil before it exists.
     case ofStreams(key: @Sendable (StreamID) -> String, apply: @Sendable (RecordedEvent, inout Row?) throws -> Void)
-    /// Rows that each event names.
+    /// Rows whose keys each event names.
     case ofEvents(
       @Sendable (RecordedEvent) throws -> (keys: [String], apply: @Sendable (String, inout Row?) throws -> Void))
   }
 
-  /// Of the streams. Of these every event must be known.
+  /// The streams' category. This build must know all its events.
   package let category: String
   let rows: Rows
-  /// There is a row for each stream, whose key is the stream's id.
+  /// Whether each stream has one row whose key is the stream's id.
   package let isByStreamID: Bool
 
   @usableFromInline
@@ -25,10 +25,10 @@ public struct RowSource<Row: Sendable>: Sendable {
     self.rows = rows
   }
 
-  /// A row for each stream, with the stream's id as its key.
-  /// - Parameter apply: folds one event into the row: nil before the row is there; set to nil to delete it. What it throws parks
-  ///   the stream.
-  // Inlinable, so that what is done for each event is compiled for its types.
+  /// Creates a source with one row for each stream. The row's key is the stream's id.
+  /// - Parameter apply: folds one event into the row. The row is nil before it exists; set it to nil to delete it. If
+  ///   this throws, the stream is parked.
+  // Inlinable, so that the work for each event is specialized for its types.
   @inlinable
   public init<State: Aggregate>(
     _: State.Type, _ apply: @escaping @Sendable (Recorded<State.Event>, inout Row?) throws -> Void
@@ -38,10 +38,10 @@ public struct RowSource<Row: Sendable>: Sendable {
       .ofStreams(key: { String($0.id) }) { try apply(Recorded($0), &$1) })
   }
 
-  /// A row for each stream, with a key of another kind.
+  /// Creates a source with one row for each stream, with another key than the stream's id.
   /// - Parameters:
-  ///   - key: of a stream's row; no two streams have the same.
-  ///   - apply: folds one event into the row. What it throws parks the stream.
+  ///   - key: returns the key of a stream's row; different for each stream.
+  ///   - apply: folds one event into the row. If this throws, the stream is parked.
   @inlinable
   public init<State: Aggregate>(
     _: State.Type, key: @escaping @Sendable (StreamID) -> String,
@@ -50,11 +50,11 @@ public struct RowSource<Row: Sendable>: Sendable {
     self.init(category: State.category, .ofStreams(key: key) { try apply(Recorded($0), &$1) })
   }
 
-  /// Rows whose keys follow from the event.
+  /// Creates a source whose events determine the keys of their rows.
   /// - Parameters:
-  ///   - keys: of the rows that the event concerns, each once; none where it concerns none. No two streams share a row: the
-  ///     event of another stream is refused.
-  ///   - apply: folds one event into the row of a key. What it throws parks the stream.
+  ///   - keys: returns the keys of the rows that the event changes, each once; empty if it changes none. Streams cannot
+  ///     share a row: the second stream's event fails.
+  ///   - apply: folds one event into the row of a key. If this throws, the stream is parked.
   @inlinable
   public init<State: Aggregate>(
     _: State.Type, keys: @escaping @Sendable (Recorded<State.Event>) -> [String],
@@ -69,7 +69,7 @@ public struct RowSource<Row: Sendable>: Sendable {
   }
 }
 
-/// An event with where and when it was recorded.
+/// An event, with where and when it was recorded.
 public struct Recorded<Event: DomainEvent>: Sendable {
   public let event: Event
   private let recorded: RecordedEvent
@@ -81,21 +81,21 @@ public struct Recorded<Event: DomainEvent>: Sendable {
   }
 
   public var stream: StreamID { recorded.stream }
-  /// The stream's id: the part of its name behind the category.
+  /// The stream's id: the part of its name after the category.
   public var id: String { String(recorded.stream.id) }
-  /// Of the stream, with this event.
+  /// The stream's version after this event.
   public var version: Version { recorded.version }
   public var position: Position { recorded.position }
-  /// By the store's clock.
+  /// The time on the write store's clock.
   public var recordedAt: Timestamp { recorded.recordedAt }
-  /// As it is stored: a JSON object.
+  /// The event's data as stored: a JSON object.
   public var data: [UInt8] { recorded.data }
 }
 
-/// Thrown by a read model that finds no row, or not the part of it that an event is about: the event comes before the one that
-/// makes it.
+/// Thrown by a read model if the row, or the part of it that an event changes, does not exist. The event then comes
+/// before the one that creates it.
 public struct MissingRow: Error, CustomStringConvertible {
   public let description: String
-  /// - Parameter what: what is missing.
+  /// - Parameter what: the missing thing, such as "the row".
   public init(_ what: String = "the row") { description = "\(what) that the event changes is not there" }
 }

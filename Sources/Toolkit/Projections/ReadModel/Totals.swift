@@ -1,29 +1,33 @@
 public import EventSourcing
 
-/// What rows add up to, over all streams: sums and counts, the smallest and the largest, for each group.
+/// Sums, counts, minima and maxima over the rows of all streams, for each group.
 ///
-///     Totals("sales_days", by: [.day("day", \.placedAt)], [.count("orders"), .sum("gross", \.total), .range("largest", \.total)])
+///     Totals(
+///       "sales_days", by: [.day("day", \.placedAt)],
+///       [.count("orders"), .sum("gross", \.total), .range("largest", \.total)])
 ///
-/// Of each partition of the read model there is a row for each group, so that workers do not wait for one another: queries add
-/// up over the partitions. The table has the groups' columns, `partition`, and a column of type bigint for each sum and count. The
-/// smallest and largest of a measure come from a table of their own, `NAME_MEASURE`, which has a row for each `value` in a group,
-/// and how many elements have it, `n`: so they are right also after an element that was the largest has gone.
+/// The table has one row per partition and group, so that workers do not wait for one another; queries add up over
+/// the partitions. Its columns are the groups' columns, `partition`, and a bigint column for each sum and count.
+///
+/// The minimum and maximum of a measure come from a separate table, `NAME_MEASURE`. It has one row for each `value`
+/// in a group, with the number `n` of elements that have it. So both stay correct when the element with the maximum
+/// goes.
 public struct Totals<Row: Sendable>: Sendable {
   @usableFromInline package let name: String
-  /// The tables that it takes.
+  /// The tables that it needs.
   @usableFromInline package let tables: [TotalsTable<Row>]
 
-  /// Totals of the rows themselves.
+  /// Creates totals over the rows themselves.
   @inlinable
   public init(_ name: String, by groups: [Group<Row>], _ measures: [Measure<Row>]) {
     self.init(name, of: { [$0] }, by: groups, measures)
   }
 
-  /// Totals of what rows consist of, such as the lines of orders.
+  /// Creates totals over elements of the rows, such as the lines of orders.
   /// - Parameters:
-  ///   - name: as a read model's.
-  ///   - elements: of a row; none where the row does not count.
-  // Inlinable, so that what is done for each row is compiled for its types.
+  ///   - name: has the same form as a read model's name.
+  ///   - elements: returns a row's elements; empty if the row does not count.
+  // Inlinable, so that the work for each row is specialized for its types.
   @inlinable
   public init<Element>(
     _ name: String, of elements: @escaping @Sendable (Row) -> [Element], by groups: [Group<Element>],
@@ -53,12 +57,12 @@ public struct Totals<Row: Sendable>: Sendable {
   }
 }
 
-/// What totals are formed by.
+/// A column that totals are grouped by.
 public struct Group<Element>: Sendable {
   @usableFromInline let name: String
   /// The PostgreSQL type.
   @usableFromInline let type: String
-  /// As text.
+  /// The value as text.
   @usableFromInline let value: @Sendable (Element) -> String
 
   public static func text(_ name: String, _ value: @escaping @Sendable (Element) -> String) -> Group {
@@ -69,38 +73,38 @@ public struct Group<Element>: Sendable {
     Group(name: name, type: "bigint") { String(value($0)) }
   }
 
-  /// The UTC day of a time, of PostgreSQL's type date.
+  /// Groups by the UTC day of a time, as PostgreSQL's type `date`.
   public static func day(_ name: String, _ time: @escaping @Sendable (Element) -> Timestamp) -> Group {
     Group(name: name, type: "date") { time($0).date }
   }
 
-  /// The first day of the UTC month.
+  /// Groups by the first day of the UTC month.
   public static func month(_ name: String, _ time: @escaping @Sendable (Element) -> Timestamp) -> Group {
     Group(name: name, type: "date") { time($0).date.prefix(8) + "01" }
   }
 
-  /// The first day of the UTC year.
+  /// Groups by the first day of the UTC year.
   public static func year(_ name: String, _ time: @escaping @Sendable (Element) -> Timestamp) -> Group {
     Group(name: name, type: "date") { time($0).date.prefix(5) + "01-01" }
   }
 }
 
-/// What is counted, added up or compared.
+/// A count, sum or range over the elements of a group.
 public struct Measure<Element>: Sendable {
   @usableFromInline let name: String
-  /// What an element adds.
+  /// The amount that an element adds.
   @usableFromInline let amount: @Sendable (Element) -> Int64
-  /// Where the smallest or largest is wanted: the type, and the value as text.
+  /// For a range: the PostgreSQL type, and the value as text.
   @usableFromInline let extreme: (type: String, value: @Sendable (Element) -> String)?
 
   public static func count(_ name: String) -> Measure { Measure(name: name, amount: { _ in 1 }, extreme: nil) }
 
-  /// A sum that does not fit in 64 bits is refused: the event's stream is parked.
+  /// Adds up an amount. If the sum does not fit in 64 bits, the event fails and its stream is parked.
   public static func sum(_ name: String, _ amount: @escaping @Sendable (Element) -> Int64) -> Measure {
     Measure(name: name, amount: amount, extreme: nil)
   }
 
-  /// The smallest and the largest.
+  /// The minimum and the maximum.
   public static func range(_ name: String, _ value: @escaping @Sendable (Element) -> Int64) -> Measure {
     Measure(name: name, amount: { _ in 1 }, extreme: ("bigint", { String(value($0)) }))
   }

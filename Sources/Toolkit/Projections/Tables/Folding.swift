@@ -1,7 +1,7 @@
 public import EventSourcing
 internal import JSON
 
-/// A row as it is stored.
+/// A row as stored.
 struct StoredRow<Row: Sendable>: Sendable {
   let row: Row
   /// `StreamID.wideHash` of the stream that the row belongs to.
@@ -11,7 +11,7 @@ struct StoredRow<Row: Sendable>: Sendable {
 }
 
 extension StreamID {
-  /// What a row remembers of the stream that it belongs to.
+  /// The hash that a row stores to identify its stream.
   var owner: Int64 { Int64(bitPattern: wideHash) }
 }
 
@@ -19,13 +19,13 @@ extension StreamID {
 public struct RowChange<Row: Sendable>: Sendable {
   public let key: String
   public let stream: StreamID
-  /// As `StoredRow` has it.
+  /// As in `StoredRow`.
   let owner: Int64
-  /// Of the last event.
+  /// The stream's version after the last event.
   public fileprivate(set) var version: Version
-  /// nil where there is no row yet.
+  /// The row before the events; nil if it did not exist.
   public fileprivate(set) var before: Row?
-  /// nil where there is no row any more.
+  /// The row after the events; nil if it does not exist any more.
   public fileprivate(set) var after: Row?
 
   func partition(_ partitioning: Partitioning) -> Partition {
@@ -33,9 +33,9 @@ public struct RowChange<Row: Sendable>: Sendable {
   }
 }
 
-/// Events with the rows that they concern.
+/// Events and the rows that they change.
 struct KeyedEvents<Row: Sendable>: Sendable {
-  /// One event and one row.
+  /// One event, to apply to one row.
   private struct Step: Sendable {
     let row: Int
     let apply: Apply
@@ -48,10 +48,10 @@ struct KeyedEvents<Row: Sendable>: Sendable {
 
   private let events: [RecordedEvent]
   private var steps: [Step] = []
-  /// In the order of their first events; with what these make of them in `fold`.
+  /// In the order of their first events. `fold` adds the rows before and after the events.
   private var rows: [RowChange<Row>] = []
   private var places: [ExactText: Int] = [:]
-  /// Keys of rows that may be there: what begins here has none yet.
+  /// Keys of rows that may exist already. A key that starts with the first event of a stream has no row yet.
   private(set) var existing: [String] = []
 
   /// - Throws: `ProjectionFault`
@@ -74,7 +74,7 @@ struct KeyedEvents<Row: Sendable>: Sendable {
     }
   }
 
-  /// Where the row of a key is, which may be the first time that it is asked for.
+  /// Returns the index of a key's row. Adds the row if the key is new.
   private mutating func place(_ key: String, _ event: RecordedEvent) throws(ProjectionFault) -> Int {
     if let place = places[ExactText(key)] {
       guard rows[place].stream == event.stream else { throw Self.isTaken(key, by: event.stream) }
@@ -91,9 +91,9 @@ struct KeyedEvents<Row: Sendable>: Sendable {
     ProjectionFault(underlying: ProjectionsError("the row \(key), which \(stream) claims, is another stream's"))
   }
 
-  /// Folds the events into rows; pure.
-  /// - Parameter stored: the rows as they are stored.
-  /// - Returns: every row that the events concern, in the order of their first ones.
+  /// Folds the events into rows. Pure.
+  /// - Parameter stored: the rows as stored.
+  /// - Returns: every row that the events change, in the order of the first events.
   func fold(into stored: [ExactText: StoredRow<Row>]) throws(ProjectionFault) -> [RowChange<Row>] {
     var rows = rows
     for (key, row) in stored {
@@ -114,10 +114,10 @@ struct KeyedEvents<Row: Sendable>: Sendable {
 }
 
 extension ReadModel {
-  /// Folds events into rows; pure.
-  /// - Throws: `ProjectionFault`, or what `load` throws.
-  /// - Parameter load: gives the rows as they are stored.
-  /// - Returns: every row that the events concern, in the order of their first ones.
+  /// Folds events into rows. Pure.
+  /// - Throws: `ProjectionFault`, or the error of `load`.
+  /// - Parameter load: returns the stored rows of some keys.
+  /// - Returns: every row that the events change, in the order of the first events.
   func fold(
     _ events: [RecordedEvent], load: ([String]) throws -> [ExactText: StoredRow<Row>]
   ) throws -> [RowChange<Row>] {
@@ -126,7 +126,7 @@ extension ReadModel {
     return try keyed.fold(into: existing.isEmpty ? [:] : load(existing))
   }
 
-  /// A row as it is stored and answered.
+  /// Returns the JSON of a row, as it is stored and as queries return it.
   /// - Throws: `ProjectionFault`
   public static func document(of row: Row) throws -> [UInt8] {
     try ProjectionFault.blaming {
@@ -137,7 +137,7 @@ extension ReadModel {
   }
 }
 
-/// Rows that events are folded into in memory, from their streams' first ones on.
+/// Rows that are folded in memory, from the first event of each stream on.
 public struct FoldedRows<Model: ReadModel>: Sendable {
   private var stored: [ExactText: StoredRow<Model.Row>] = [:]
 
@@ -147,9 +147,9 @@ public struct FoldedRows<Model: ReadModel>: Sendable {
 
   public var keys: Set<ExactText> { Set(stored.keys) }
 
-  /// - Parameter events: each stream's in order, following those of the last call.
+  /// - Parameter events: each stream's events in order; they continue where the last call ended.
   /// - Throws: `ProjectionFault`
-  /// - Returns: what they change.
+  /// - Returns: the rows that the events change.
   @discardableResult
   public mutating func apply(_ events: [RecordedEvent], by model: Model) throws -> [RowChange<Model.Row>] {
     let changes = try model.fold(events) { keys in

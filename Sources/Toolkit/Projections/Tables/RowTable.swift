@@ -2,15 +2,15 @@ internal import EventSourcing
 internal import JSON
 internal import Postgres
 
-/// The table of a read model's rows. Of each generation there is one, made like `NAME_shape`; queries use the view `NAME`.
+/// The table of a read model's rows. Each generation has one, made like `NAME_shape`. Queries use the view `NAME`.
 struct RowTable<Model: ReadModel>: Sendable {
   typealias Row = Model.Row
 
-  /// With its schema.
+  /// Qualified with the schema.
   let name: String
   private let columns: [Column<Row>]
   private let types: [(name: String, type: String)]
-  /// What follows the table's name where rows are inserted, and where they are there.
+  /// The SQL after the table's name in an insert. `update` follows it if the rows may exist already.
   private let insert: String
   private let update: String
 
@@ -25,7 +25,7 @@ struct RowTable<Model: ReadModel>: Sendable {
     update = " on conflict (key) do update set \(updates.joined(separator: ", "))"
   }
 
-  /// SQL that makes the shape.
+  /// Returns SQL that creates the shape.
   func definition(indexes: [Index]) -> String {
     let shape = name + "_shape"
     let own = columns.map { ",\n  \($0.name) \($0.type)\($0.suffix)" }.joined()
@@ -41,7 +41,7 @@ struct RowTable<Model: ReadModel>: Sendable {
     "select key, document, stream_hash from \(unescaped: target) where key = any(\(array: keys))"
   }
 
-  /// - Parameter rows: what `select` gave.
+  /// - Parameter rows: the result of `select`.
   func decode(_ rows: ResultSet?) throws -> [ExactText: StoredRow<Row>] {
     guard let rows = try rows?.decode((String, PostgresBytes, Int64).self) else { return [:] }
     return try ProjectionFault.blaming {
@@ -52,10 +52,10 @@ struct RowTable<Model: ReadModel>: Sendable {
     }
   }
 
-  /// Writes the changes, set-based.
+  /// Returns statements that write the changes, each for many rows.
   func statements(for changes: [RowChange<Row>], in target: String) throws -> [Statement] {
     var statements: [Statement] = []
-    // By their places: rows may be large, and are copied no more often than needed.
+    // Uses indices: rows may be large, and are copied no more often than needed.
     for isNew in [true, false] {
       let places = changes.indices.filter { (changes[$0].before == nil) == isNew && changes[$0].after != nil }
       if let statement = try write(changes, at: places, areNew: isNew, to: target) { statements.append(statement) }
@@ -67,11 +67,11 @@ struct RowTable<Model: ReadModel>: Sendable {
     return statements
   }
 
-  /// From how many rows on a COPY, with its round trips, is faster than an insert.
+  /// The number of rows from which a COPY, with its round trips, is faster than an insert.
   private static var copyThreshold: Int { 32 }
 
-  /// - Parameter areNew: they are not there yet: where another stream has made one meanwhile, the statement fails. Otherwise
-  ///   they are replaced.
+  /// - Parameter areNew: whether the rows do not exist yet. If another stream has created one meanwhile, the
+  ///   statement fails. Rows that are not new are replaced.
   private func write(
     _ changes: [RowChange<Row>], at places: [Int], areNew: Bool, to target: String
   ) throws -> Statement? {
@@ -90,16 +90,17 @@ struct RowTable<Model: ReadModel>: Sendable {
     return .query(Query("insert into " + target + insert + (areNew ? "" : update), values))
   }
 
-  /// SQL that gives the rows' keys (k) and contents (c) as text: of all columns, or of the document; and their versions (v).
+  /// Returns SQL for the rows as text: the key (k), the contents (c) and the version (v). The contents are all
+  /// columns if `isWhole`, otherwise the document.
   func contents(of target: String, isWhole: Bool) -> String {
-    // A row's own text form would quote all of the document again, which takes longer than reading it.
+    // The text form of a whole row would quote the document again, which takes longer than reading it.
     let texts = (["version"] + columns.map(\.name)).map { "coalesce(\($0)::text, E'\\x1e')" }
     let whole = "concat_ws(E'\\x1f', \(texts.joined(separator: ", ")), document)"
     return "select key as k, \(isWhole ? whole : "document::text") as c, version as v from \(target) t"
   }
 }
 
-/// The end of a statement that inserts rows, given column by column as arrays.
+/// Returns the end of an insert whose rows are given as one array per column.
 func insertionSQL(_ columns: [(name: String, type: String)]) -> String {
   let selected = columns.enumerated().map { "u.c\($0)::\($1.type)" }.joined(separator: ", ")
   let parameters = columns.indices.map { "$\($0 + 1)" }.joined(separator: ", ")

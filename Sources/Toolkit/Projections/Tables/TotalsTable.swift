@@ -3,7 +3,7 @@ internal import Postgres
 
 struct TotalsKey: Hashable, Sendable {
   let partition: Int
-  /// In the order of the groups' columns, as text.
+  /// The groups' values as text, in the order of the groups' columns.
   let groups: [String]
 
   static func == (a: TotalsKey, b: TotalsKey) -> Bool {
@@ -17,7 +17,7 @@ struct TotalsKey: Hashable, Sendable {
   }
 }
 
-/// What one element adds to one row.
+/// The amounts that one element adds to one row.
 @usableFromInline
 package struct TotalsContribution: Sendable, Hashable {
   package let groups: [String]
@@ -30,17 +30,17 @@ package struct TotalsContribution: Sendable, Hashable {
 /// One table of totals: a row per partition and group.
 @usableFromInline
 package struct TotalsTable<Row: Sendable>: Sendable {
-  /// With its schema.
+  /// Qualified with the schema.
   package let name: String
   private let keys: [(name: String, type: String)]
   private let sums: [String]
-  /// What a row adds: the engine takes back what it added before it changed.
+  /// The amounts that a row adds. When a row changes, the engine first subtracts the old row's amounts.
   package let contributions: @Sendable (Row) -> [TotalsContribution]
-  /// What follows the table's name where rows are inserted, and where they may be there.
+  /// The SQL after the table's name in an insert. `addition` follows it if the rows may exist already.
   private let insert: String
   private let addition: String
 
-  /// - Parameter name: without its schema.
+  /// - Parameter name: without the schema.
   @usableFromInline
   init(
     _ name: String, keys: [(name: String, type: String)], sums: [String],
@@ -56,12 +56,12 @@ package struct TotalsTable<Row: Sendable>: Sendable {
     addition = " on conflict (\(identity)) do update set \(updates)"
   }
 
-  /// Its name without the schema, and its columns but for the partition.
+  /// The name without the schema, and the columns except `partition`.
   package var description: (name: String, keys: [(name: String, type: String)], sums: [String]) {
     (String(name.dropFirst(readModelsName.count + 1)), keys, sums)
   }
 
-  /// SQL that makes the shape.
+  /// SQL that creates the shape.
   var definition: String {
     let groups = keys.map { "\n  \($0.name) \($0.type)\($0.type == "text" ? " collate \"C\"" : "") not null," }.joined()
     let amounts = sums.map { "\n  \($0) bigint not null," }.joined()
@@ -73,7 +73,7 @@ package struct TotalsTable<Row: Sendable>: Sendable {
       """
   }
 
-  /// What the changes come to, row by row.
+  /// Returns the amounts that the changes add to each row of totals. Rows without a change are left out.
   func sums(of changes: [RowChange<Row>], _ partitioning: Partitioning) throws -> [TotalsKey: [Int64]] {
     let zeros = Array(repeating: Int64(0), count: sums.count)
     var totals: [TotalsKey: [Int64]] = [:]
@@ -103,7 +103,7 @@ package struct TotalsTable<Row: Sendable>: Sendable {
     }
   }
 
-  /// SQL for its rows as text, summed over the partitions; sums that are all 0 count as absent.
+  /// Returns SQL for the rows as text, summed over the partitions. Rows whose sums are all 0 are left out.
   func contents(of target: String, where condition: String = "true") -> String {
     let key = keys.map { $0.type == "timestamptz" ? textOfTime($0.name) : "\($0.name)::text" }
       .joined(separator: ", ")
@@ -122,7 +122,7 @@ package struct TotalsTable<Row: Sendable>: Sendable {
       "select k, c from (\(contents(of: target, where: "partition = $1"))) t", [PostgresValue(Int32(partition))])
   }
 
-  /// Adds to rows, set-based; in the order of their keys, so that nobody waits in a circle.
+  /// Returns a statement that adds to many rows, in the order of their keys so that transactions do not deadlock.
   func add(_ rows: [TotalsKey: [Int64]], to target: String) -> Query {
     let rows = rows.sorted {
       ($0.key.partition, $0.key.groups.joined(separator: "\u{0}")) < (
@@ -132,7 +132,7 @@ package struct TotalsTable<Row: Sendable>: Sendable {
     return insertion(rows, into: target, then: addition)
   }
 
-  /// New rows, set-based.
+  /// Returns a statement that inserts many rows.
   func insertion(
     _ rows: [(key: TotalsKey, value: [Int64])], into target: String, then conflict: String = ""
   ) -> Query {
@@ -143,7 +143,7 @@ package struct TotalsTable<Row: Sendable>: Sendable {
   }
 }
 
-/// SQL for a time as `Timestamp.fullDescription` has it, whatever the session's zone.
+/// Returns SQL for a time in the format of `Timestamp.fullDescription`, whatever the session's time zone.
 package func textOfTime(_ time: String) -> String {
   "to_char(\(time) at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')"
 }

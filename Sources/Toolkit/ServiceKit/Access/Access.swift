@@ -4,12 +4,12 @@ internal import Metrics
 internal import NIOCore
 package import ServiceLifecycle
 
-/// What a request carries with it through the routes.
+/// The state that travels with one request through the routes.
 public struct ServiceContext: RequestContext {
   public var coreContext: CoreRequestContextStorage
-  /// Who sends it; set before any route that asks for a scope.
+  /// The sender of the request; `Admission` sets it before the route runs.
   public internal(set) var caller = Caller.anybody
-  /// By which names the router knows the path's parameters, where it has others than the route.
+  /// Maps a route's name of a path parameter to the router's name, if the two differ.
   package var parameterNames: [String: String] = [:]
   let channel: any Channel
 
@@ -19,21 +19,21 @@ public struct ServiceContext: RequestContext {
   }
 }
 
-/// Who may do what, and how often.
+/// Authentication and rate limits of requests.
 public struct Access: Sendable {
-  /// nil where authentication is off.
+  /// nil if authentication is off.
   let verifier: TokenVerifier?
   let perSubject: RateLimiter?
   let perAddress: RateLimiter?
-  /// Proxies of ours that a request has passed; each adds an address to X-Forwarded-For.
+  /// The number of our own proxies that a request has passed; each adds an address to X-Forwarded-For.
   let proxies: Int
-  /// What must run so that tokens can be verified.
+  /// Services that must run so that tokens can be verified.
   package let services: [any Service]
 
-  /// Everybody may do everything.
+  /// No authentication and no rate limits.
   public static let open = Access(verifier: nil, perSubject: nil, perAddress: nil, proxies: 0, services: [])
 
-  /// Holds once there are keys.
+  /// A check that holds once the token keys have been fetched; none if no keys are fetched.
   package var healthChecks: [HealthCheck] {
     guard let verifier, !services.isEmpty else { return [] }
     return [
@@ -44,7 +44,7 @@ public struct Access: Sendable {
   }
 }
 
-/// Lets through who has the right, and sets the context's caller.
+/// Admits a request if its rate limits and its token allow it, and sets the context's caller.
 public struct Admission: RouterMiddleware {
   public typealias Context = ServiceContext
 
@@ -82,7 +82,7 @@ public struct Admission: RouterMiddleware {
     let headers = request.headers[values: .authorization]
     guard let header = headers.first else {
       Self.refused("missing")
-      // RFC 6750, section 3.1: no error code for a request without any token.
+      // RFC 6750, section 3.1: a request without any token gets no error code.
       throw .unauthorized("Send a token, with the header Authorization: Bearer TOKEN.", challenge: "Bearer")
     }
     let parts = header.split(separator: " ", maxSplits: 1)
@@ -91,7 +91,7 @@ public struct Admission: RouterMiddleware {
       throw .unauthorized("Send one header Authorization: Bearer TOKEN.", challenge: #"Bearer error="invalid_request""#)
     }
     do throws(TokenRefusal) {
-      // One space or more (RFC 9110, section 11.6.2).
+      // One or more spaces (RFC 9110, section 11.6.2).
       return try await verifier.verify(String(parts[1].drop { $0 == " " }))
     } catch {
       Self.refused("token")
@@ -101,7 +101,7 @@ public struct Admission: RouterMiddleware {
     }
   }
 
-  /// The client's address as the outermost proxy of ours saw it.
+  /// The client's address, as the outermost of our proxies saw it.
   private func address(of request: Request, _ context: ServiceContext) -> String {
     let own = context.channel.remoteAddress?.ipAddress ?? ""
     guard access.proxies > 0 else { return own }

@@ -2,7 +2,7 @@ internal import AsyncHTTPClient
 internal import FoundationEssentials
 public import Logging
 
-/// Settings on who may do what.
+/// Settings of authentication and rate limits.
 public enum AccessSettings {
   public enum Mode: String, Sendable, CaseIterable { case jwt, off }
 
@@ -11,7 +11,7 @@ public enum AccessSettings {
     help: "Whether requests need a token. `off` is for loopback: elsewhere the process refuses to start with it."
   ) { Mode(rawValue: $0) }
 
-  /// For a private network behind something that authenticates.
+  /// For a private network in which another system authenticates the clients.
   public static let isOpenToAnyone = Setting(
     "AUTH_OFF_LETS_ANYONE_WHO_REACHES_THIS_PORT_IN", default: "no", allowed: "no or yes",
     help: "`yes` allows AUTH=off where HTTP_HOST is not loopback. Whoever reaches the port may do everything."
@@ -72,7 +72,7 @@ public enum AccessSettings {
 }
 
 extension Access {
-  /// - Throws: `SettingError`, also where authentication is off and others than this machine can come.
+  /// - Throws: `SettingError` for an invalid setting, or if authentication is off and other machines can connect.
   public init(_ settings: Settings, logger: Logger) async throws(SettingError) {
     perSubject =
       try settings[AccessSettings.subjectRate] > 0 ? RateLimiter(rate: settings[AccessSettings.subjectRate]) : nil
@@ -124,7 +124,7 @@ extension Access {
     _ url: String, into keyring: Keyring, _ settings: Settings, _ logger: Logger
   ) throws(SettingError) -> FetchedKeys {
     guard let parsed = URL(string: url), ["http", "https"].contains(parsed.scheme), parsed.host != nil,
-      // The log names it.
+      // The log shows the URL, so it must not contain credentials.
       parsed.user == nil, parsed.password == nil
     else {
       throw SettingError(

@@ -1,6 +1,6 @@
 internal import HTTPTypes
 
-/// A right that a token may give. An application adds its own.
+/// A right that a token can grant. An application can define more.
 public struct Scope: RawRepresentable, Sendable, Hashable {
   public let rawValue: String
   public init(rawValue: String) { self.rawValue = rawValue }
@@ -8,22 +8,22 @@ public struct Scope: RawRepresentable, Sendable, Hashable {
 
   public static let commandsWrite = Scope("commands:write")
   public static let queriesRead = Scope("queries:read")
-  /// Running the system.
+  /// The right to operate the system.
   public static let admin = Scope("admin")
-  /// Those of every application.
+  /// The scopes that every application has.
   public static let common = [commandsWrite, queriesRead, admin]
 }
 
-/// Who sends a request.
+/// The sender of a request.
 public struct Caller: Sendable, Hashable {
-  /// The token's subject; nil where authentication is off, and everybody may do everything.
+  /// The token's subject; nil if authentication is off, so that every caller may do everything.
   public let subject: String?
-  /// nil for all that there are.
+  /// The rights of the caller; nil for all rights.
   public let scopes: Set<Scope>?
 
   public static let anybody = Caller(subject: nil, scopes: nil)
 
-  /// - Throws: a `Problem`, 403, where the right is not the caller's.
+  /// - Throws: a `Problem` with status 403 if the caller does not have the scope.
   public func require(_ scope: Scope) throws(Problem) {
     guard let scopes, !scopes.contains(scope) else { return }
     throw Problem(

@@ -1,8 +1,8 @@
 internal import FoundationEssentials
 internal import JWTKit
 
-/// A token that `TokenVerifier` takes, signed with the secret in `AUTH_KEY`.
-/// - Throws: `SettingError` where that is no secret.
+/// Returns a token that `TokenVerifier` accepts, signed with the secret in `AUTH_KEY`.
+/// - Throws: `SettingError` if `AUTH_KEY` is not a secret.
 public func developmentToken(
   _ settings: Settings, subject: String, scopes: Set<Scope>, lifetime: Duration
 ) async throws -> String {

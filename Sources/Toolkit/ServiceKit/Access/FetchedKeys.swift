@@ -8,16 +8,16 @@ internal import NIOHTTP1
 public import ServiceLifecycle
 internal import Synchronization
 
-/// The keys of tokens as they are now: they may be fetched, and change.
+/// Holds the current keys of tokens. Fetched keys are missing at first, and can change later.
 final class Keyring: Sendable {
   private let state: Mutex<(keys: TokenKeys?, revision: Int)>
-  /// Somebody has asked for a key that is not there.
+  /// Signalled when a token names a key that is not known.
   let isWanting = Wakeup()
 
-  /// - Parameter keys: nil where they are yet to be fetched.
+  /// - Parameter keys: nil if they must be fetched first.
   init(_ keys: TokenKeys? = nil) { state = Mutex((keys, 0)) }
 
-  /// nil where there are none yet. The revision is another one where the keys are others.
+  /// nil before the first fetch. The revision changes whenever the keys change.
   var current: (keys: TokenKeys, revision: Int)? {
     state.withLock { state in state.keys.map { ($0, state.revision) } }
   }
@@ -25,19 +25,19 @@ final class Keyring: Sendable {
   func replace(by keys: TokenKeys) { state.withLock { $0 = (keys, $0.revision + 1) } }
 }
 
-/// Fetches a JSON Web Key Set now and then, and soon where a token names a key that is not there. While it cannot be fetched the
-/// keys stay as they are.
+/// Fetches a JSON Web Key Set at an interval, and sooner when a token names an unknown key. If a fetch fails, the
+/// current keys stay.
 public final class FetchedKeys: Service {
   struct Pace {
-    /// From one fetch to the next.
+    /// The time from one fetch to the next.
     var interval: Duration
-    /// After a fetch for an unknown key, until the next one of this kind.
+    /// The shortest time from a fetch to one that an unknown key causes.
     var shortest = Duration.seconds(10)
   }
 
-  /// For one fetch.
+  /// The time limit of one fetch.
   private static let timeout = TimeAmount.seconds(10)
-  /// Bytes that a set may have.
+  /// The maximum size of a key set, in bytes.
   private static let longestSet = 1_048_576
 
   private let url: String

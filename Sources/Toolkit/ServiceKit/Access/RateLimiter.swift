@@ -1,29 +1,29 @@
 internal import Synchronization
 
-/// Lets each of many callers do so much a second and no more: a token bucket for each.
+/// Limits the requests per second of each caller, with one token bucket per caller.
 final class RateLimiter: Sendable {
-  /// Callers that are remembered.
+  /// The maximum number of callers to remember.
   private static let memory = 65_536
 
   private struct Bucket {
-    /// Requests that may still be made at once.
+    /// Requests that the caller may make now.
     var left: Double
     var at: ContinuousClock.Instant
   }
 
-  /// Requests a second.
+  /// Requests per second.
   private let rate: Double
-  /// Requests at once, after a rest.
+  /// Requests that may come at once after a pause.
   private let burst: Double
   private let buckets = Mutex<[String: Bucket]>([:])
 
-  /// - Parameter rate: requests a second; twice as many may come at once after a rest.
+  /// - Parameter rate: requests per second; after a pause, twice as many may come at once.
   init(rate: Int) {
     self.rate = Double(rate)
     burst = 2 * Double(rate)
   }
 
-  /// - Returns: nil where the request may be made; otherwise how long until one may.
+  /// - Returns: nil if the request may proceed; otherwise the time until one may.
   func take(_ caller: String, at now: ContinuousClock.Instant = .now) -> Duration? {
     buckets.withLock { buckets in
       var bucket = buckets[caller] ?? Bucket(left: burst, at: now)
@@ -40,7 +40,7 @@ final class RateLimiter: Sendable {
     }
   }
 
-  /// Makes room: whoever has rested enough loses nothing by it, and where all are busy, all begin anew.
+  /// Forgets callers whose bucket is full again, which changes nothing for them. If that frees no room, forgets all.
   private func forget(_ buckets: inout [String: Bucket], at now: ContinuousClock.Instant) {
     let rest = (burst / rate)
     buckets = buckets.filter { (now - $0.value.at) / .seconds(1) < rest }

@@ -2,30 +2,31 @@ internal import Foundation
 internal import JSON
 internal import JWTKit
 
-/// Keys that tokens are verified with, each for one algorithm.
+/// Keys that verify tokens, each for one algorithm.
 public struct TokenKeys: Sendable {
-  /// Bytes that a secret must have (RFC 7518, section 3.2).
+  /// The minimum length of a secret, in bytes (RFC 7518, section 3.2).
   static let shortestSecret = 32
 
-  /// What is wrong with a key, in words for an operator. It never holds the key.
+  /// The reason why a key cannot be used, for an operator to read. It never contains the key.
   struct Unusable: Error {
     let reason: String
   }
 
   private let collection = JWTKeyCollection()
-  /// By the header's kid: HS256, RS256, ES256 or EdDSA. A key without a name is the only one.
+  /// The algorithm of each key, by the header's kid: HS256, RS256, ES256 or EdDSA. A key without a kid is the only key.
   private var algorithms: [String?: String] = [:]
 
   var count: Int { algorithms.count }
 
-  /// Whether a key is for tokens with that header. The algorithm is the key's: a token cannot choose how its key is used.
-  /// - Parameter id: nil for a header without a kid.
+  /// Whether there is a key for tokens with this header. The key decides the algorithm: a token cannot choose how its
+  /// key is used.
+  /// - Parameter id: the header's kid; nil if it has none.
   func has(_ algorithm: String, id: String?) -> Bool {
     if let own = algorithms[nil] { return own == algorithm }
     return id == nil ? algorithms.values.contains(algorithm) : algorithms[id] == algorithm
   }
 
-  /// Whether the signature is of a key that `has` finds.
+  /// Whether a key that `has` finds made the token's signature.
   func verifies(_ token: String, id: String?) async -> Bool {
     do {
       _ = try await collection.verify(token, as: AnyPayload.self, iteratingKeys: id == nil)
@@ -33,7 +34,7 @@ public struct TokenKeys: Sendable {
     } catch { return false }
   }
 
-  /// What the token says is read elsewhere.
+  /// Ignores the claims: `TokenVerifier` reads them.
   private struct AnyPayload: JWTPayload {
     func verify(using _: some JWTAlgorithm) {}
   }
@@ -41,14 +42,14 @@ public struct TokenKeys: Sendable {
   /// - Parameter text: a secret for HS256, or a public key in PEM for RS256, ES256 (P-256) or EdDSA (Ed25519).
   static func single(_ text: String) async throws(Unusable) -> TokenKeys {
     var keys = TokenKeys()
-    // Taken for a secret, what everybody may know would let everybody in.
+    // Do not take a public key or a key set for a secret: everybody may know it, and could then sign tokens.
     let first = text.first { !$0.isWhitespace }
     guard text.hasPrefix("-----BEGIN") || !(text.contains("-----BEGIN") || first == "{" || first == "[") else {
       throw Unusable(
         reason: "it is no secret, and no PEM that begins with -----BEGIN; a key set belongs into AUTH_JWKS")
     }
     guard text.hasPrefix("-----BEGIN") else {
-      // DER begins with a sequence (0x30), whose length follows.
+      // DER begins with a sequence (0x30) and its length.
       let body = text.filter { !$0.isWhitespace }
       if let bytes = Data(base64Encoded: body), bytes.first == 0x30, bytes.count > 40, Int(bytes[1]) == bytes.count - 2
       {
@@ -72,11 +73,11 @@ public struct TokenKeys: Sendable {
     return keys
   }
 
-  /// The keys of a set that can be used, and why others cannot.
+  /// Returns the keys of a set that can be used, and the reasons why the others cannot.
   /// - Parameters:
   ///   - text: a JSON Web Key Set (RFC 7517) with keys of the types oct, RSA, EC (P-256) and OKP (Ed25519).
-  ///   - isPublic: everybody may read it: it has no secrets.
-  /// - Throws: where it has none that can be used.
+  ///   - isPublic: whether everybody may read the set; secrets in it are then not used.
+  /// - Throws: `Unusable` if no key can be used.
   static func set(_ text: String, isPublic: Bool = false) async throws(Unusable) -> (keys: TokenKeys, left: [String]) {
     let json: JSON
     do throws(JSONError) { json = try JSON(parsing: Array(text.utf8)) } catch {
@@ -129,7 +130,7 @@ public struct TokenKeys: Sendable {
     }
     do {
       var key = try JWK(json: String(decoding: json.encoded, as: UTF8.self))
-      // The collection takes named keys only; one without a name is its default, and the only one.
+      // The collection takes only keys with a kid. A key without one is the only key, and so the default.
       (key.algorithm, key.keyIdentifier) = (algorithm, JWKIdentifier(string: id ?? ""))
       try await collection.add(jwk: key)
     } catch { throw Unusable(reason: "it is no key of its type, or too small") }

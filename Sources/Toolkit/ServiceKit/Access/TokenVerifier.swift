@@ -3,21 +3,21 @@ internal import FoundationEssentials
 internal import JSON
 internal import Synchronization
 
-/// Why a token is refused, in words for whoever sent it.
+/// The reason why a token is rejected, for its sender to read.
 struct TokenRefusal: Error {
   let reason: String
 }
 
-/// Verifies JSON Web Tokens (RFC 7519, and RFC 8725 on what to beware of).
+/// Verifies JSON Web Tokens (RFC 7519), with the precautions of RFC 8725.
 public struct TokenVerifier: Sendable {
-  /// Bytes that a token may have.
+  /// The maximum length of a token, in bytes.
   static let maximumLength = 8 * 1024
-  /// 9999-12-31T23:59:59Z, in seconds since 1970. Beyond it no two libraries agree on what a time is.
+  /// 9999-12-31T23:59:59Z, in seconds since 1970. Libraries disagree about later times.
   private static let lastSecond = 253_402_300_799.0
-  /// Tokens that are remembered, so that each is verified once.
+  /// The maximum number of tokens to remember, so that each is verified only once.
   private static let memory = 10_000
 
-  /// What a token says, once its signature holds; times in seconds since 1970.
+  /// The content of a token whose signature is valid; times in seconds since 1970.
   private struct Verified {
     let caller: Caller
     let notBefore: Double
@@ -27,12 +27,12 @@ public struct TokenVerifier: Sendable {
   private let keyring: Keyring
   private let issuer: String
   private let audience: String
-  /// Seconds by which clocks may differ.
+  /// The allowed difference between clocks, in seconds.
   private let leeway: Double
   private let known = Known()
 
   private final class Known: Sendable {
-    /// Of one revision of the keys.
+    /// Tokens that one revision of the keys verified.
     private let state = Mutex<(revision: Int, tokens: [String: Verified])>((0, [:]))
 
     func find(_ token: String, _ revision: Int) -> Verified? {
@@ -54,9 +54,10 @@ public struct TokenVerifier: Sendable {
     self.leeway = leeway / .seconds(1)
   }
 
-  /// Whether there are keys: they may be yet to be fetched.
+  /// Whether there are keys; false until they have been fetched.
   var isReady: Bool { keyring.current != nil }
 
+  /// Returns the caller that a valid token names.
   /// - Parameter now: seconds since 1970.
   func verify(_ token: String, now: Double = Date().timeIntervalSince1970) async throws(TokenRefusal) -> Caller {
     guard let (keys, revision) = keyring.current else { throw TokenRefusal(reason: "there are no keys yet") }
@@ -80,7 +81,7 @@ public struct TokenVerifier: Sendable {
     guard parts.count == 3, let header = Self.object(parts[0]), Base64URL.decode(parts[2]) != nil else {
       throw TokenRefusal(reason: "the token is not a JSON Web Token")
     }
-    // Extensions that must be understood, none of which is.
+    // crit lists extensions that the reader must understand; none is understood here.
     guard header["crit"] == nil else { throw TokenRefusal(reason: "the token's header has crit") }
     guard case .string(let algorithm)? = header["alg"] else { throw TokenRefusal(reason: "the token names no alg") }
     let id = header["kid"]?.string
@@ -113,7 +114,8 @@ public struct TokenVerifier: Sendable {
     else {
       throw TokenRefusal(reason: "the token's sub is missing, or not of 1 to 255 bytes without control characters")
     }
-    // RFC 8693, section 4.2: names with spaces between them. Names of others' scopes are asked for by nobody here.
+    // RFC 8693, section 4.2: names separated by spaces. Scopes of other systems do no harm: no route here requires
+    // them.
     let scopes = (claims["scope"]?.string ?? "").split(separator: " ").map { Scope(String($0)) }
     return Verified(caller: Caller(subject: subject, scopes: Set(scopes)), notBefore: notBefore, expires: expires)
   }
@@ -127,7 +129,7 @@ public struct TokenVerifier: Sendable {
     } catch { return nil }
   }
 
-  /// A NumericDate, which may have a fraction.
+  /// Reads a NumericDate, which may have a fraction.
   private static func seconds(_ claim: JSON) -> Double? {
     switch claim {
     case .integer(let seconds): Double(seconds)

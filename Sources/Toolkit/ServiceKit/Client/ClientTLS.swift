@@ -1,6 +1,6 @@
 public import NIOSSL
 
-/// TLS toward the system's own processes, for those that ask them over https.
+/// TLS for clients of the system's own https processes.
 public enum ClientTLS {
   public static let authorities = Setting.optional(
     "TLS_CA", allowed: "certificates in PEM",
@@ -14,7 +14,7 @@ public enum ClientTLS {
     } catch { throw SettingError(authorities, "cannot be used") }
   }
 
-  /// Which servers are trusted.
+  /// Returns a TLS configuration that trusts the authorities in `TLS_CA`, or else the system's.
   public static func configuration(_ settings: Settings) throws(SettingError) -> TLSConfiguration {
     var configuration = TLSConfiguration.makeClientConfiguration()
     configuration.minimumTLSVersion = .tlsv12
@@ -26,7 +26,7 @@ public enum ClientTLS {
     return configuration
   }
 
-  /// What went wrong, where the server did not prove who it is; nil for any other error.
+  /// Returns the reason if the TLS handshake failed, such as an untrusted certificate; nil for any other error.
   public static func distrust(_ error: any Error) -> String? {
     if let error = error as? NIOSSLExtraError, error == .failedToValidateHostname {
       return "its certificate is not for the host of the URL"

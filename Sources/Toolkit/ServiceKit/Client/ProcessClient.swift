@@ -5,7 +5,7 @@ internal import NIOPosix
 internal import NIOSSL
 internal import Synchronization
 
-/// Asks processes over HTTP/1.1, each request on a connection of its own; https where the URL says so.
+/// Sends requests to processes over HTTP/1.1, or over https if the URL says so. Each request uses its own connection.
 public final class ProcessClient: Sendable {
   public struct Answer: Sendable {
     public let status: Int
@@ -13,7 +13,7 @@ public final class ProcessClient: Sendable {
   }
 
   public struct Failure: Error, CustomStringConvertible {
-    /// The server is there and did not prove who it is.
+    /// Whether TLS failed, for instance because the server did not prove its identity.
     public let isAboutTrust: Bool
     public let description: String
   }
@@ -21,10 +21,11 @@ public final class ProcessClient: Sendable {
   private typealias Parts = NIOAsyncChannel<HTTPClientResponsePart, HTTPClientRequestPart>
 
   private let settings: Settings
-  /// Made for the first https request: reading the system's authorities takes memory that most processes can spare.
+  /// Made for the first https request: loading the system's authorities takes memory, and most processes do not need
+  /// them.
   private let context = Mutex<NIOSSLContext?>(nil)
 
-  /// - Throws: where `TLS_CA` is wrong.
+  /// - Throws: `SettingError` if `TLS_CA` is invalid.
   public init(_ settings: Settings) throws(SettingError) {
     self.settings = settings
     if try settings[ClientTLS.authorities] != nil { _ = try tls() }
@@ -39,10 +40,11 @@ public final class ProcessClient: Sendable {
     return made
   }
 
+  /// Sends one request and returns the response.
   /// - Parameters:
-  ///   - address: where to connect to, for a host name that stands for several.
+  ///   - address: where to connect, if the URL's host name stands for several addresses.
   ///   - token: sent as a bearer token.
-  ///   - bound: for all of it.
+  ///   - bound: the time limit for connecting, and again for the request and its response.
   public func send(
     _ method: String, _ url: URL, at address: String? = nil, body: [UInt8]? = nil, token: String? = nil,
     within bound: Duration
@@ -72,7 +74,7 @@ public final class ProcessClient: Sendable {
 
   private func connect(_ host: String, at address: String, _ url: URL, _ bound: Duration) async throws -> Parts {
     let context = url.scheme == "https" ? try tls() : nil
-    // An address is proved by the certificate's addresses, without a name.
+    // An IP address is verified against the addresses in the certificate, without a server name.
     let name = (try? SocketAddress(ipAddress: host, port: 0)) == nil ? host : nil
     return try await ClientBootstrap(group: .singletonMultiThreadedEventLoopGroup)
       .connectTimeout(.nanoseconds(bound.nanoseconds))

@@ -1,6 +1,6 @@
 internal import FoundationEssentials
 
-/// base64url without padding (RFC 4648, section 5), as tokens and cursors are written.
+/// base64url without padding (RFC 4648, section 5), the encoding of tokens and cursors.
 public enum Base64URL {
   public static func encode(_ bytes: some Sequence<UInt8>) -> String {
     var text = Array(Data(Array(bytes)).base64EncodedData())
@@ -9,7 +9,8 @@ public enum Base64URL {
     return String(decoding: text, as: UTF8.self)
   }
 
-  /// - Returns: nil for what `encode` does not write: padding, the other alphabet, and bits that stand for nothing.
+  /// - Returns: nil for text that `encode` cannot produce: with padding, in the other alphabet, or with nonzero unused
+  ///   bits.
   public static func decode(_ text: some StringProtocol) -> [UInt8]? {
     var standard: [UInt8] = []
     standard.reserveCapacity(text.utf8.count + 3)

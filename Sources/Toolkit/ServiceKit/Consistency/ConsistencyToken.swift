@@ -2,15 +2,16 @@ internal import Crypto
 public import EventSourcing
 public import FoundationEssentials
 
-/// Names streams and how far each had come when a command was answered, so that a query can wait for them.
+/// Names streams and the position of each when a command was answered, so that a query can wait for them.
 ///
-/// It is signed, and of one history: base64url of a version (1 byte), the store's history id (16 bytes), for each stream
-/// its whole hash (8 bytes) and position (8 bytes), and the first 16 bytes of an HMAC-SHA256 over all that.
+/// The token is signed and belongs to one history. It is the base64url of a version (1 byte), the store's history id
+/// (16 bytes), the whole hash (8 bytes) and position (8 bytes) of each stream, and the first 16 bytes of an HMAC-SHA256
+/// over all of these.
 public struct ConsistencyToken: Sendable, Hashable {
   public struct Entry: Sendable, Hashable {
-    /// `StreamID.wideHash`.
+    /// The `StreamID.wideHash` of the stream.
     public let stream: UInt64
-    /// Of the last event to wait for.
+    /// The position of the last event to wait for.
     public let position: Position
 
     public init(stream: UInt64, position: Position) {
@@ -19,7 +20,7 @@ public struct ConsistencyToken: Sendable, Hashable {
     }
   }
 
-  /// What makes tokens of one system, and only these, be believed.
+  /// The secret that signs the tokens of one system. Tokens with another signature are rejected.
   public struct Key: Sendable {
     let key: SymmetricKey
 
@@ -27,14 +28,14 @@ public struct ConsistencyToken: Sendable, Hashable {
     public init(_ secret: some Sequence<UInt8>) { key = SymmetricKey(data: Array(secret)) }
   }
 
-  /// Why a text is no token.
+  /// The text is not a token that the key signed.
   public struct Malformed: Error {}
 
   private static let version: UInt8 = 1
   private static let head = 17
   private static let entrySize = 16
   private static let signatureSize = 16
-  /// Streams that a token may name.
+  /// The maximum number of streams in a token.
   public static let limit = 1_000
 
   public let historyID: UUID
@@ -57,7 +58,7 @@ public struct ConsistencyToken: Sendable, Hashable {
     return Base64URL.encode(bytes)
   }
 
-  /// - Throws: `Malformed` for what `signed` did not make with this key.
+  /// - Throws: `Malformed` if `signed(with:)` did not make the text with this key.
   public init(_ text: String, signedWith key: Key) throws(Malformed) {
     guard text.utf8.count <= 2 * (Self.head + Self.limit * Self.entrySize), let bytes = Base64URL.decode(text)
     else { throw Malformed() }

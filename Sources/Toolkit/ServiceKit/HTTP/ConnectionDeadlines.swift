@@ -3,18 +3,18 @@ internal import Metrics
 internal import NIOCore
 internal import NIOHTTPTypes
 
-/// Closes a connection whose client is too slow: in beginning a request, in sending the rest of it, or in taking the answer,
-/// however steadily the bytes trickle. A stream of events may last.
+/// Closes a connection whose client is too slow to begin a request, to send the rest of it, or to take the response,
+/// even if bytes trickle steadily. A stream of events may last.
 final class ConnectionDeadlines: ChannelDuplexHandler, RemovableChannelHandler {
   typealias InboundIn = HTTPRequestPart
   typealias OutboundIn = HTTPResponsePart
 
   struct Times: Sendable {
-    /// For a request's head to come whole, from the connection's beginning or the last answer's end.
+    /// For the whole head of a request, from the start of the connection or the end of the last response.
     var idle: TimeAmount
     /// For the rest of a request.
     var request: TimeAmount
-    /// From the end of a request to the end of its answer, as the client has taken it.
+    /// From the end of a request until the client has taken the whole response.
     var answer: TimeAmount
 
     var shortest: TimeAmount { min(idle, request, answer) }
@@ -24,11 +24,12 @@ final class ConnectionDeadlines: ChannelDuplexHandler, RemovableChannelHandler {
 
   private let times: Times
   private var phase = Phase.idle
-  /// The answer is a stream of events, which has no end of its own.
+  /// The response is a stream of events, which does not end by itself.
   private var isStreaming = false
-  /// Requests that have begun and are not answered yet; more than one where the client does not wait for answers.
+  /// Requests that have begun and have no complete response yet. There can be several if the client does not wait for
+  /// responses.
   private var inHand = 0
-  /// nil for none.
+  /// nil if there is no deadline.
   private var deadline: NIODeadline?
   private var alarm: Scheduled<Void>?
 
@@ -70,7 +71,7 @@ final class ConnectionDeadlines: ChannelDuplexHandler, RemovableChannelHandler {
       }
     case .body: break
     case .end:
-      // When the last bytes are with the kernel.
+      // The promise completes when the kernel has the last bytes.
       let promise = promise ?? context.eventLoop.makePromise()
       let bound = NIOLoopBound((self, context), eventLoop: context.eventLoop)
       promise.futureResult.whenComplete { _ in
@@ -87,7 +88,7 @@ final class ConnectionDeadlines: ChannelDuplexHandler, RemovableChannelHandler {
     context.write(data, promise: promise)
   }
 
-  /// Of a stream only that is bounded for which the client does not take what is sent.
+  /// A stream of events has a deadline only while the client does not take the data.
   func channelWritabilityChanged(context: ChannelHandlerContext) {
     if isStreaming {
       deadline = context.channel.isWritable ? nil : .now() + times.answer
@@ -103,8 +104,8 @@ final class ConnectionDeadlines: ChannelDuplexHandler, RemovableChannelHandler {
     self.phase = phase
     isStreaming = false
     deadline = .now() + time
-    // One timer for the connection, set again when it goes off too early: requests cost it nothing. It is never further away
-    // than the shortest of the times, so that none of them is found out too late.
+    // A connection has one timer, set again if it fires too early, so requests cost nothing. It never waits longer than
+    // the shortest of the times, so no deadline is noticed too late.
     if alarm == nil { watch(until: min(deadline!, .now() + times.shortest), context) }
   }
 
@@ -114,7 +115,7 @@ final class ConnectionDeadlines: ChannelDuplexHandler, RemovableChannelHandler {
       let (handler, context) = bound.value
       handler.alarm = nil
       guard let deadline = handler.deadline else {
-        // Nothing to bound now; looked at again, since a request may follow.
+        // No deadline now; look again later, since a request may follow.
         return handler.watch(until: .now() + handler.times.shortest, context)
       }
       guard deadline <= .now() else {

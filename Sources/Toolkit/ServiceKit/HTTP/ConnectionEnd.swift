@@ -3,26 +3,27 @@ internal import HummingbirdCore
 internal import NIOCore
 internal import NIOHTTP1
 
-/// Closes a connection behind its last answer: the one that says `Connection: close`, the one to a request that says so, and
-/// any to HTTP/1.0, whose rules it applies. It makes a problem of the empty answer that Hummingbird gives to what is no HTTP.
+/// Closes a connection after its last response. A response is the last if it or its request says `Connection: close`,
+/// or if the request is HTTP/1.0, whose rules this handler applies. If the input is not HTTP, the handler turns
+/// Hummingbird's empty response into a problem.
 ///
-/// There is one request at a time: `HTTPServerPipelineHandler` stands below.
+/// `HTTPServerPipelineHandler`, which is closer to the network, passes on one request at a time.
 final class ConnectionEnd: ChannelDuplexHandler, RemovableChannelHandler {
   typealias InboundIn = HTTPServerRequestPart
   typealias InboundOut = HTTPServerRequestPart
   typealias OutboundIn = HTTPServerResponsePart
   typealias OutboundOut = HTTPServerResponsePart
 
-  /// So long what still comes is read and thrown away. A connection that is closed with something unread is reset, which can
-  /// take the answer from the client.
+  /// After the last response, input is read and dropped for this long. Closing a connection with unread input resets
+  /// it, and the client can then lose the response.
   private static let linger = TimeAmount.seconds(2)
 
   private var failure: HTTPParserError?
-  /// The request that is being answered, or was the last to be.
+  /// Whether the current request, or else the last one, is HTTP/1.0.
   private var isHTTP10 = false
-  /// The answer to it is the last.
+  /// Whether the response to it is the last.
   private var isLast = false
-  /// The last answer is written: whatever comes now is not carried out, and not answered.
+  /// The last response is written. Later input is neither executed nor answered.
   private var hasEnded = false
   private var alarm: Scheduled<Void>?
 
@@ -30,7 +31,7 @@ final class ConnectionEnd: ChannelDuplexHandler, RemovableChannelHandler {
     guard !hasEnded else { return }
     if let error = error as? HTTPParserError {
       failure = failure ?? error
-      // Nobody knows where the next request begins.
+      // The start of the next request is unknown.
       isLast = true
     }
     context.fireErrorCaught(error)
@@ -67,7 +68,7 @@ final class ConnectionEnd: ChannelDuplexHandler, RemovableChannelHandler {
     case .body: context.write(data, promise: promise)
     case .end:
       guard isLast else { return context.write(data, promise: promise) }
-      // Before it is written, since the handler below passes the next request on as soon as it is.
+      // Set before the write: the handler below passes on the next request as soon as the response is written.
       hasEnded = true
       let promise = promise ?? context.eventLoop.makePromise()
       let bound = NIOLoopBound((self, context), eventLoop: context.eventLoop)
@@ -82,7 +83,8 @@ final class ConnectionEnd: ChannelDuplexHandler, RemovableChannelHandler {
     alarm = context.eventLoop.scheduleTask(in: Self.linger) { bound.value.close(promise: nil) }
   }
 
-  /// HTTP/1.0 need not name a host (RFC 9112, sections 3.2 and 3.3), and its expectations are ignored (RFC 9110, section 10.1.1).
+  /// HTTP/1.0 need not name a host (RFC 9112, sections 3.2 and 3.3), and its Expect is ignored (RFC 9110, section
+  /// 10.1.1).
   private static func asHTTP11(_ head: HTTPRequestHead) -> HTTPRequestHead {
     var head = head
     head.headers.remove(name: "Expect")
@@ -94,7 +96,7 @@ final class ConnectionEnd: ChannelDuplexHandler, RemovableChannelHandler {
     var head = head
     head.headers.replaceOrAdd(name: "Connection", value: "close")
     if isHTTP10 && !head.headers.contains(name: "Content-Length") {
-      // The connection's end is that of the body: HTTP/1.0 knows no chunks.
+      // The body ends with the connection: HTTP/1.0 has no chunks.
       head.headers.remove(name: "Transfer-Encoding")
       head.version = .http1_0
     }

@@ -4,8 +4,8 @@ internal import NIOCore
 internal import NIOHTTP1
 internal import NIOHTTPTypes
 
-/// Hummingbird's channel for HTTP/1, with two handlers more below the types that know no version of HTTP: requests that come
-/// together are passed on one by one, so that none is carried out behind an answer that ends the connection.
+/// Hummingbird's channel for HTTP/1, with two more handlers next to the decoder, where HTTP versions still differ. They
+/// pass on pipelined requests one by one, so that no request runs after a response that ends the connection.
 struct HTTPChannel: ServerChildChannel {
   let base: HTTP1Channel
 

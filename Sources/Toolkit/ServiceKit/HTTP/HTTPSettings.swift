@@ -7,7 +7,7 @@ internal import NIOCore
 internal import NIOSSL
 public import ServiceLifecycle
 
-/// Settings of every process's HTTP server.
+/// Settings of the HTTP server in every process.
 public enum HTTPSettings {
   public static let maximumConnections = Setting.integer(
     "HTTP_MAX_CONNECTIONS", default: 16_384, in: 1...1_000_000,
@@ -40,7 +40,7 @@ public enum HTTPSettings {
     certificate.description, key.description,
   ]
 
-  /// nil for HTTP in the clear.
+  /// Returns nil for HTTP without TLS.
   static func tls(_ settings: Settings) throws(SettingError) -> TLSConfiguration? {
     let (certificate, key) = (try settings[certificate], try settings[key])
     guard let certificate, let key else {
@@ -67,17 +67,17 @@ public enum HTTPSettings {
 }
 
 extension ServiceMain {
-  /// Bytes of one header field, of all of them, and their number.
+  /// The maximum bytes of one header field, the maximum bytes of all fields, and the maximum number of fields.
   static let headerLimits = HTTP1Channel.Configuration.DecoderConfiguration(
     maxHeaderFieldSize: 16 * 1024, maxHeaderListSize: 32 * 1024, maxHeaderFieldCount: 100)
 
-  /// Routes that answer HEAD wherever they answer GET, in every process alike.
+  /// Returns a router that answers HEAD wherever it answers GET. All processes use it.
   public static func router() -> Router<ServiceContext> {
     Router(context: ServiceContext.self, options: .autoGenerateHeadEndpoints)
   }
 
-  /// An HTTP server over `responder`, as a service. It stops accepting at shutdown, and finishes the
-  /// requests in hand.
+  /// Returns an HTTP server over `responder`, as a service. At shutdown it stops accepting connections and finishes the
+  /// requests in progress.
   public static func httpServer<Responder: HTTPResponder>(
     _ responder: Responder, _ settings: Settings, port: Setting<Int>, logger: Logger
   ) throws(SettingError) -> any Service
@@ -110,7 +110,7 @@ extension ServiceMain {
   }
 }
 
-/// Says which settings are at fault when the server cannot listen.
+/// Names the address settings in the error when the server cannot listen.
 private struct HTTPServer<Served: Service>: Service {
   let application: Served
   let address: String

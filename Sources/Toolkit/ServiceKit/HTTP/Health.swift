@@ -2,10 +2,10 @@ public import Hummingbird
 internal import JSON
 internal import Logging
 
-/// One thing that must hold for a process to be ready.
+/// A condition that must hold for a process to be ready.
 public struct HealthCheck: Sendable {
   public let name: String
-  /// Throws, saying why, when it does not hold.
+  /// Throws an error with the reason if the condition does not hold.
   let check: @Sendable () async throws -> Void
 
   public init(_ name: String, _ check: @escaping @Sendable () async throws -> Void) {
@@ -14,14 +14,14 @@ public struct HealthCheck: Sendable {
   }
 }
 
-/// Why a process is not ready, as everybody may know.
+/// The reason why a process is not ready. Every client may see it.
 public struct NotReady: Error, CustomStringConvertible {
   public let description: String
   public init(_ reason: String) { description = reason }
 }
 
 extension Router {
-  /// Adds `/healthz` (the process lives), `/readyz` (its servers answer and their schemas fit) and `/metrics`.
+  /// Adds `/healthz` (the process is alive), `/readyz` (its servers answer and their schemas match) and `/metrics`.
   public func addHealth(_ checks: [HealthCheck], _ settings: Settings) throws(SettingError) {
     try addMetrics(settings)
     get("/healthz") { _, _ in Response.json(JSON.object([.init("status", "alive")]).encoded) }
@@ -38,14 +38,14 @@ extension Router {
   }
 }
 
-/// Looks at most once a second, however many ask.
+/// Runs the checks at most once a second, however many clients ask.
 private actor Readiness {
   private let checks: [HealthCheck]
   private var last: (at: ContinuousClock.Instant, look: Task<[JSON.Member], Never>)?
 
   init(_ checks: [HealthCheck]) { self.checks = checks }
 
-  /// What does not hold.
+  /// Returns the checks that fail, with the reasons.
   func failures(_ logger: Logger) async -> [JSON.Member] {
     if let last, ContinuousClock.now - last.at < .seconds(1) { return await last.look.value }
     let look = Task { [checks] in await Self.look(checks, logger) }
@@ -60,7 +60,7 @@ private actor Readiness {
           do { try await check.check() } catch let error as NotReady {
             return JSON.Member(check.name, .string(error.description))
           } catch {
-            // Whoever asks is not known: what a server says may name hosts and roles.
+            // Every client may ask, and a server's message may name hosts and roles: only the log gets it.
             logger.warning("not ready", metadata: ["check": "\(check.name)", "error": "\(error)"])
             return JSON.Member(check.name, "it does not answer as it should; the log says more")
           }

@@ -3,22 +3,22 @@ public import HTTPTypes
 public import Hummingbird
 public import JSON
 
-/// An error answer: problem details of RFC 9457.
+/// An error response: problem details of RFC 9457.
 public struct Problem: Error, Sendable {
   public typealias FieldError = Rejection.FieldError
 
   public var status: HTTPResponse.Status
-  /// The last part of the type, a URN: `urn:counterflow:problem:NAME`. Stable: clients may switch on it.
+  /// The last part of the type, a URN: `urn:counterflow:problem:NAME`. It is stable: clients may switch on it.
   public var name: String
   public var title: String
-  /// What happened this time, and what to change.
+  /// An explanation of the error in this request, with the change to make.
   public var detail: String
   public var errors: [FieldError]
-  /// Further members.
+  /// Additional members of the JSON object.
   public var extensions: [JSON.Member]
   public var headers: HTTPFields
-  /// Of a status 5xx: a log line says what happened, and the answer has the request's id, under which it is found. False where
-  /// so many may be refused at a time that the metrics alone count them.
+  /// Whether a status 5xx is logged. If it is, the response has the request's id, which finds the log line. False if so
+  /// many requests may be rejected at once that only the metrics count them.
   public var isLogged: Bool
 
   public init(
@@ -59,14 +59,14 @@ extension Problem {
     Problem(.notFound, "not-found", title: "Not found", detail: detail)
   }
 
-  /// - Parameter detail: what to change, after the header's name.
+  /// - Parameter detail: the change to make; it follows the header's name.
   public static func invalidHeader(_ name: String, _ detail: String) -> Problem {
     Problem(
       .badRequest, "invalid-header", title: "A header is not valid", detail: "\(name) \(detail).",
       extensions: [.init("header", .string(name))])
   }
 
-  /// - Parameter retryAfter: whole seconds.
+  /// - Parameter retryAfter: in whole seconds.
   public static func unavailable(_ detail: String, retryAfter: Int = 1, isLogged: Bool = true) -> Problem {
     Problem(
       .serviceUnavailable, "unavailable", title: "Temporarily unavailable", detail: detail,
@@ -79,7 +79,7 @@ extension Problem {
       detail: "Send one JSON object in UTF-8: \(error).", errors: [.init(pointer: "", detail: "\(error)")])
   }
 
-  /// - Parameter requestID: as in the log.
+  /// - Parameter requestID: the id in the log.
   func with(requestID: String) -> Problem {
     var problem = self
     problem.extensions.append(.init("requestId", .string(requestID)))

@@ -3,7 +3,7 @@ internal import HTTPTypes
 public import Hummingbird
 internal import Logging
 
-/// Answers every failure of the routes with problem details, and tells a wrong method from a wrong path.
+/// Answers every failed request with problem details, and distinguishes a wrong method from a wrong path.
 public struct ProblemResponder: HTTPResponder {
   public typealias Context = ServiceContext
 
@@ -16,9 +16,9 @@ public struct ProblemResponder: HTTPResponder {
   private let metrics = HTTPMetrics()
 
   /// - Parameters:
-  ///   - elsewhere: routes that another service behind the same address answers.
-  ///   - translate: what a service's own errors mean; nil for an error that it does not know: that is answered by its
-  ///     `FailureKind`.
+  ///   - elsewhere: routes that another service answers at the same address.
+  ///   - translate: returns the problem for an error of the service; nil for an unknown error, whose `FailureKind` then
+  ///     decides.
   public init(
     _ router: Router<Context>, elsewhere: [(method: String, path: String)] = [],
     translate: @escaping @Sendable (any Error) -> Problem? = { _ in nil }
@@ -27,7 +27,7 @@ public struct ProblemResponder: HTTPResponder {
       HTTPRequest.Method(rawValue: route.method).map { (route.path.split(separator: "/"), $0) }
     }
     responder = router.buildResponder()
-    // After building, since that adds HEAD to GET where the router is told to.
+    // Read after building, which adds HEAD to GET if the router is configured to do so.
     routes = router.routes.map { ($0.path.description.split(separator: "/"), $0.method) }
     self.translate = translate
   }
@@ -56,7 +56,7 @@ public struct ProblemResponder: HTTPResponder {
       try RequestRules.check(request)
       try checkSegments(request)
       response = try await responder.respond(to: request, context: context)
-      // Routes throw what they do not find; this is the router's own answer, which has no body.
+      // Routes throw a problem if they find nothing. This is the router's own response, which has no body.
       if response.status == .notFound || response.status == .methodNotAllowed { try checkRoute(request) }
     } catch {
       let problem = problem(for: error, request, context)
@@ -66,7 +66,7 @@ public struct ProblemResponder: HTTPResponder {
     return response
   }
 
-  /// Where the fault is ours, and a log line says so, the problem has the id that this line has.
+  /// If the service is at fault, logs the error and adds the request id of the log line to the problem.
   private func problem(for error: any Error, _ request: Request, _ context: Context) -> Problem {
     var problem = error as? Problem ?? translate(error) ?? Self.problem(of: FailureKind(error))
     guard problem.status.kind == .serverError, problem.isLogged else { return problem }
@@ -78,24 +78,24 @@ public struct ProblemResponder: HTTPResponder {
     return problem
   }
 
-  /// For an error that neither a route nor the service's translation has answered.
+  /// For an error that neither the route nor `translate` turned into a problem.
   private static func problem(of kind: FailureKind) -> Problem {
     switch kind {
     case .retry: .unavailable("A server that this service needs does not answer; try again in a moment.")
     case .historyChanged: .historyChanged
-    // What a route refuses it says itself.
+    // A route throws a problem for each request that it refuses, so this error is unexpected.
     case .refused, .programmingError: .internalError
     }
   }
 
-  /// The router takes no notice of empty segments.
+  /// Rejects empty segments, which the router ignores.
   private func checkSegments(_ request: Request) throws(Problem) {
     let path = request.uri.path
     guard path.count > 1, path.hasSuffix("/") || path.contains("//") else { return }
     throw .notFound("At \(path) there is nothing; leave out the slashes that are too many.")
   }
 
-  /// The router answers an unknown path and a wrong method alike, and without a body: both are found here.
+  /// The router answers an unknown path and a wrong method alike, without a body. This function tells them apart.
   private func checkRoute(_ request: Request) throws(Problem) {
     let here = methods(at: request.uri.path, of: routes)
     guard !here.contains(request.method) else { return }
@@ -120,10 +120,11 @@ public struct ProblemResponder: HTTPResponder {
   }
 }
 
+/// Limits of every request.
 public enum RequestLimits {
-  /// Bytes of a path with its query.
+  /// The maximum length of a path with its query, in bytes.
   public static let uriLength = 8 * 1024
 
-  /// Bytes of a request's body.
+  /// The maximum size of a request's body, in bytes.
   public static let bodySize = 256 * 1024
 }

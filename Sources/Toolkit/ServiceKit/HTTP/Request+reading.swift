@@ -4,20 +4,20 @@ public import Hummingbird
 public import JSON
 
 extension Request {
-  /// The body as JSON.
-  /// - Throws: a `Problem`: 415 for another content type, 413 for a body over `RequestLimits.bodySize`,
+  /// Returns the body as JSON.
+  /// - Throws: a `Problem` with status 415 for another content type, 413 for a body over `RequestLimits.bodySize`, or
   ///   400 for a body that is not JSON.
   public func json() async throws -> JSON { try JSON(requestBody: try await jsonBytes()) }
 
-  /// The body's bytes, which are to be JSON; see `json()`.
-  /// - Parameter isOptional: there may be none.
+  /// Returns the bytes of a body that should be JSON; see `json()`.
+  /// - Parameter isOptional: whether the request may have no body.
   public func jsonBytes(isOptional: Bool = false) async throws -> [UInt8] {
     let isJSON = headers[.contentType].map(Self.isJSON) ?? false
     guard isJSON || isOptional else { throw Problem.notJSON }
     guard (headers[.contentEncoding] ?? "identity").lowercased() == "identity" else {
       var problem = Problem.notJSON
       problem.detail = "Send the body without a Content-Encoding."
-      // RFC 9110, section 12.5.3.
+      // The client learns which coding to send (RFC 9110, section 12.5.3).
       problem.headers[.acceptEncoding] = "identity"
       throw problem
     }
@@ -26,7 +26,7 @@ extension Request {
       body = try await self.body.collect(upTo: RequestLimits.bodySize)
     } catch {
       guard (error as? any HTTPResponseError)?.status == .contentTooLarge else {
-        // The client hung up in the middle, or its framing is broken: nothing that our log should shout about.
+        // The client hung up, or its framing is broken: not an error of this service, so not logged as one.
         throw Problem(
           .badRequest, "unreadable-body", title: "The body cannot be read",
           detail: "It ended early, or its Transfer-Encoding or Content-Length is wrong."
@@ -38,13 +38,13 @@ extension Request {
     return Array(body.readableBytesView)
   }
 
-  /// application/json, and whatever is built on it (RFC 6838, section 4.2.8), in UTF-8.
+  /// Whether the type is application/json or a type based on it (RFC 6838, section 4.2.8), in UTF-8.
   private static func isJSON(_ contentType: String) -> Bool {
     if contentType == "application/json" { return true }
     let parts = contentType.split(separator: ";", omittingEmptySubsequences: false).map {
       $0.trimmingCharacters(in: .whitespaces).lowercased()
     }
-    // Two charsets, of which readers might take the one or the other, are refused unless both are UTF-8.
+    // Readers may differ in which of two charsets they use, so both must be UTF-8.
     let charsets = parts.dropFirst().filter { $0.hasPrefix("charset") }
     guard charsets.allSatisfy({ $0 == "charset=utf-8" || $0 == #"charset="utf-8""# }) else { return false }
     return parts[0] == "application/json" || parts[0].wholeMatch(of: /application\/[a-z0-9!#$&^_.+-]+\+json/) != nil
@@ -58,18 +58,19 @@ extension Problem {
 }
 
 extension JSON {
-  /// - Throws: a `Problem`, 400, for a body that is not JSON.
+  /// - Throws: a `Problem` with status 400 for a body that is not JSON.
   public init(requestBody bytes: [UInt8]) throws {
     do throws(JSONError) { self = try JSON(parsing: bytes) } catch { throw Problem.malformedJSON(error) }
   }
 }
 
 extension ServiceContext {
-  /// A part of the path, percent-decoded.
-  /// - Throws: a `Problem`, 404, for one with NUL in it, which nothing here is called.
+  /// Returns a part of the path, percent-decoded.
+  /// - Throws: a `Problem` with status 404 if the part contains NUL, since no name here does.
   public func pathParameter(_ name: String) throws -> String {
     let raw = try parameters.require(parameterNames[name] ?? name)
-    // Most have nothing to decode, and need not pass through Foundation. What cannot be decoded does not come here.
+    // Most values have nothing to decode and need not pass through Foundation. `RequestRules` rejects those that cannot
+    // be decoded.
     guard raw.utf8.contains(UInt8(ascii: "%")), let decoded = raw.removingPercentEncoding else { return raw }
     guard !decoded.utf8.contains(0) else {
       throw Problem.notFound("What the path names as \(name) is nothing that is here.")
@@ -89,6 +90,6 @@ extension Response {
 }
 
 extension HTTPField.Name {
-  /// What a command was answered with, for queries that are to see what it did.
+  /// The token in a command's response, for queries that must see the command's writes.
   public static let consistencyToken = HTTPField.Name("Consistency-Token")!
 }

@@ -2,9 +2,9 @@ internal import Foundation
 internal import HTTPTypes
 internal import Hummingbird
 
-/// What must hold of every request, whatever it asks for.
+/// Rules that every request must follow.
 enum RequestRules {
-  /// - Throws: a `Problem` that closes the connection where it is not sure, or not worth while, what follows the head.
+  /// - Throws: a `Problem`. It closes the connection if reading on after the head is not safe, or not worthwhile.
   static func check(_ request: Request) throws(Problem) {
     try checkHost(request)
     try checkFraming(request)
@@ -13,7 +13,7 @@ enum RequestRules {
 
   /// RFC 9112, section 3.2.
   private static func checkHost(_ request: Request) throws(Problem) {
-    // The first Host is the authority; others stay where they were.
+    // The first Host is the authority; any others stay in the headers.
     let others = request.headers[values: .host]
     guard let host = request.head.authority, others.isEmpty, isHost(host) else {
       throw .invalidHeader("Host", "must be given once, and name a host and nothing else").closingConnection
@@ -26,7 +26,7 @@ enum RequestRules {
 
   private static func checkFraming(_ request: Request) throws(Problem) {
     let codings = elements(of: request.headers[values: .transferEncoding])
-    // RFC 9112, section 6.3: then nobody knows where the body ends.
+    // RFC 9112, section 6.3: otherwise the end of the body is unknown.
     guard codings.isEmpty || codings.last == "chunked" else {
       throw .malformedRequest("Transfer-Encoding must end with chunked.")
     }
@@ -40,7 +40,7 @@ enum RequestRules {
     if let length = request.headers[.contentLength].flatMap({ Int($0) }), length > RequestLimits.bodySize {
       throw .bodyTooLarge.closingConnection
     }
-    // A list (RFC 9110, section 10.1.1): what is said twice is one expectation.
+    // Expect is a list (RFC 9110, section 10.1.1): a repeated element is one expectation.
     guard elements(of: request.headers[values: .expect]).allSatisfy({ $0 == "100-continue" }) else {
       throw Problem(
         .expectationFailed, "unknown-expectation", title: "The expectation is not known",
@@ -48,7 +48,7 @@ enum RequestRules {
     }
   }
 
-  /// Of a list over any number of fields, in small letters (RFC 9110, section 5.6.1).
+  /// Returns the elements of a list over any number of fields, in lower case (RFC 9110, section 5.6.1).
   private static func elements(of fields: [String]) -> [String] {
     fields.flatMap { $0.split(separator: ",") }.map { $0.trimmingCharacters(in: .whitespaces).lowercased() }
       .filter { !$0.isEmpty }
@@ -71,7 +71,7 @@ enum RequestRules {
   }
 
   private static func isPercentEncoded(_ text: String) -> Bool {
-    // Most have nothing to decode, and need not pass through Foundation.
+    // Most texts have nothing to decode and need not pass through Foundation.
     !text.utf8.contains(UInt8(ascii: "%")) || text.removingPercentEncoding != nil
   }
 }
@@ -89,7 +89,7 @@ extension Problem {
     Problem(.badRequest, "malformed-request", title: "The request cannot be read", detail: detail).closingConnection
   }
 
-  /// What the client sends behind it is not read; see `ConnectionEnd`.
+  /// The same problem, but the connection closes, and later input from the client is not read; see `ConnectionEnd`.
   var closingConnection: Problem {
     var problem = self
     problem.headers[.connection] = "close"

@@ -1,5 +1,6 @@
 extension String {
-  /// As one segment of a path: all but the unreserved characters of RFC 3986, section 2.3, percent-encoded.
+  /// The string as one path segment: all characters except the unreserved ones of RFC 3986, section 2.3,
+  /// percent-encoded.
   public var percentEncodedSegment: String {
     let isUnreserved: (UInt8) -> Bool = { byte in
       switch byte {

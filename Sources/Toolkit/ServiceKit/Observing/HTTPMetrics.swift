@@ -12,11 +12,12 @@ final class HTTPMetrics: Sendable {
 
   private let counters = Mutex<[Key: (count: Counter, time: Metrics.Timer)]>([:])
 
-  /// - Parameter route: as the router has it; nil where there is none. Never the path, of which there is no end.
+  /// - Parameter route: the router's pattern; nil if none matched. Never the path, since the number of paths is
+  ///   unlimited.
   func record(
     _ method: HTTPRequest.Method, _ route: String?, _ status: HTTPResponse.Status, since start: ContinuousClock.Instant
   ) {
-    // The router has a word of its own for a path that it does not know.
+    // For an unknown path the router returns a word that is not a path.
     let route = route?.first == "/" ? route : nil
     let key = Key(method: route == nil ? "any" : method.rawValue, route: route ?? "none", status: status.code)
     let (count, time) = counters.withLock { counters in

@@ -1,7 +1,7 @@
 public import Observability
 
-/// Every metric that a process may show, beside those of the process itself. docs/operations.md says the same, with the
-/// labels; a test holds both against what the processes show.
+/// Every metric that a process may export, except those of the process itself. docs/operations.md lists the same
+/// metrics with their labels; a test compares both with the metrics of the processes.
 public enum MetricCatalogue {
   public static let all: [PrometheusMetrics.Description] =
     [

@@ -5,9 +5,9 @@ public import Observability
 internal import ServiceLifecycle
 internal import Tracing
 
-/// What a process says of itself: metrics and logs.
+/// Metrics, logs and traces of a process.
 public enum Observing {
-  /// Everything that swift-metrics is told in this process.
+  /// All values that this process reports to swift-metrics.
   public static let metrics = PrometheusMetrics(MetricCatalogue.all)
 
   public static let metricsToken = Setting.optional(
@@ -33,7 +33,7 @@ public enum Observing {
     metricsToken.description, logFormat.description, traceEndpoint.description, traceRatio.description,
   ]
 
-  /// Called once, before anything is logged or counted.
+  /// Must be called once, before the first log line or metric.
   static func begin(_ name: String, _ settings: Settings) throws(SettingError) {
     ProcessStatistics.begin()
     MetricsSystem.bootstrap(metrics)
@@ -48,8 +48,8 @@ public enum Observing {
     LoggingSystem.bootstrap(bootstrap, metadataProvider: Traces.metadata)
   }
 
-  /// Traces are on where a collector is named.
-  /// - Returns: what sends the spans, for as long as the process runs.
+  /// Turns tracing on if a collector is configured.
+  /// - Returns: the service that sends the spans while the process runs.
   static func beginTracing(_ name: String, _ settings: Settings, _ logger: Logger) throws(SettingError) -> [any Service]
   {
     guard let endpoint = try settings[traceEndpoint] else { return [] }
@@ -69,7 +69,7 @@ public enum Observing {
 }
 
 extension Router {
-  /// Adds `/metrics`, in Prometheus' text format.
+  /// Adds `/metrics`, in Prometheus's text format.
   func addMetrics(_ settings: Settings) throws(SettingError) {
     let token = try settings[Observing.metricsToken].map { Array("Bearer \($0)".utf8) }
     get("/metrics") { request, _ in
@@ -83,7 +83,7 @@ extension Router {
   }
 }
 
-/// Takes as long for a guess that begins right as for one that does not.
+/// Compares arrays of one length in constant time, so that timing does not reveal how much of a guess is right.
 private func constantTimeEqual(_ guess: [UInt8], _ secret: [UInt8]) -> Bool {
   guard guess.count == secret.count else { return false }
   return zip(guess, secret).reduce(UInt8(0)) { $0 | ($1.0 ^ $1.1) } == 0

@@ -3,16 +3,16 @@ internal import Instrumentation
 internal import Observability
 internal import Tracing
 
-/// The spans of a service's own work.
+/// The spans of a service's work.
 public enum Spans {
-  /// Whether anybody makes spans: without, requests do not pass through any of this.
+  /// Whether tracing is on. If not, requests skip this code.
   static let isOn = !(InstrumentationSystem.tracer is NoOpTracer)
 
-  /// The `traceparent` of the span that goes on; nil where nobody makes spans.
+  /// The `traceparent` of the current span; nil if tracing is off.
   public static var current: String? { isOn ? Traces.current : nil }
 
-  /// A request's span, child of the one that it came with.
-  /// - Parameter body: answers with the route and the status besides.
+  /// Runs `body` in a span for the request, as a child of the span that its headers name.
+  /// - Parameter body: returns the response, the route and the status.
   static func server<Answer: Sendable>(
     _ headers: HTTPFields, _ method: String, _ body: () async -> (Answer, route: String?, status: Int)
   ) async -> Answer {
@@ -31,7 +31,7 @@ public enum Spans {
     return answer
   }
 
-  /// A span within the one that goes on; none where nobody makes spans.
+  /// Runs `body` in a child of the current span, or without a span if tracing is off.
   public static func within<Answer: Sendable>(
     _ name: String, _ attributes: [String: String] = [:], _ body: () async throws -> Answer
   ) async rethrows -> Answer {

@@ -1,6 +1,6 @@
 import Counterflow
 
-/// What has happened to a note. Stored for ever: a case's wire name, in `CodingKeys`, never changes.
+/// The events of a note. Events are stored for ever, so never change a case's wire name in `CodingKeys`.
 enum NoteEvent: DomainEvent, Codable {
   case written(text: String)
   case revised(to: String)
@@ -8,7 +8,7 @@ enum NoteEvent: DomainEvent, Codable {
   enum CodingKeys: String, CodingKey { case written = "NoteWritten", revised = "NoteRevised" }
 }
 
-/// What decisions about a note need to know of it.
+/// The state of a note, for decisions.
 struct Note: Aggregate {
   static let category = "note"
   var isWritten = false, text = ""
@@ -20,7 +20,7 @@ struct Note: Aggregate {
   }
 }
 
-/// A command's properties are the request's body; it says which events follow, or throws a `Rejection`.
+/// A command's properties are the request's body. `decide` returns the events to append, or throws a `Rejection`.
 struct WriteNote: StreamCommand, Codable {
   var text: String
 
@@ -36,7 +36,7 @@ struct ReviseNote: StreamCommand, Codable {
   }
 }
 
-/// What is read. Count `version` up when rows come out otherwise than before: they are built anew beside those that serve.
+/// The read model. Increase `version` when the rows change: the new rows are built beside the rows that queries see.
 struct Notes: ReadModel {
   struct Row: Codable { var id: String, text: String, writtenAt: Timestamp, revisions: Int }
 

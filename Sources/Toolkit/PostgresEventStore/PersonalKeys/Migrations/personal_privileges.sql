@@ -1,5 +1,5 @@
--- command-service makes and uses keys, projectors use them; nobody takes one away but the trigger, and, where there are no
--- events, the function.
+-- command-service makes keys; projectors and query-service only read them. Only two things remove a key: the trigger
+-- and, for a person without events, the function.
 revoke all on all tables in schema personal from public;
 revoke all on all functions in schema personal from public;
 grant usage on schema personal to counterflow_command, counterflow_projector, counterflow_query;

@@ -1,18 +1,18 @@
--- A key for each person, outside the events: what is sealed with it stands in events that are never changed, and is gone
--- with the key.
+-- A key for each person, outside the events. Events are never changed, but data that is sealed in them cannot be read
+-- any more once the key is gone.
 
 create schema personal;
 
 create table personal.keys (
   person text collate "C" primary key,
-  -- 256 bits; null once it is erased, so that the person gets no other.
+  -- 256 bits; null after it was erased, so that the person gets no other key.
   key bytea check (octet_length(key) = 32),
   created_at timestamptz not null default clock_timestamp(),
   erased_at timestamptz,
   check ((key is null) = (erased_at is not null))
 );
 
--- The event and the end of the key are one transaction.
+-- Erases the key in the transaction that appends the event.
 create function personal.erase_key() returns trigger language plpgsql security definer
   set search_path = pg_catalog, pg_temp as $$
 begin
@@ -25,8 +25,8 @@ $$;
 create trigger personal_data_is_erased after insert on event_store.events
   for each row when (new.type = 'PersonalDataErased') execute function personal.erase_key();
 
--- Takes back a key that was made for a person who was not registered after all. A key that an event was sealed with stays:
--- whoever has events has a stream.
+-- Removes a key that was made for a person who was not registered after all. A person with events has a stream, and
+-- then the key stays.
 create function personal.discard_key(unused text, events text) returns void language sql volatile security definer
   set search_path = pg_catalog, pg_temp as $$
   delete from personal.keys k
