@@ -110,11 +110,18 @@ let package = Package(
         "EventLoop", "EventSourcing", "Failures", "JSON", "PostgresEventStore", "Postgres", "RabbitMQ", "ServiceKit",
         deque, lifecycle, logging, metrics, tracing,
       ]),
+    // What follows from events.
+    toolkit(
+      "Reactions",
+      [
+        "CommandProcessing", "EventLoop", "EventSourcing", "Failures", "JSON", "Postgres", "PostgresEventStore",
+        "Projections", lifecycle, logging, metrics,
+      ]),
     toolkit(
       "ProjectorKit",
       [
-        "EventSourcing", "Postgres", "PostgresEventStore", "Projections", "RabbitMQ", "RabbitMQFeed", "ServiceKit",
-        logging,
+        "CommandProcessing", "EventSourcing", "Postgres", "PostgresEventStore", "Projections", "RabbitMQ",
+        "RabbitMQFeed", "Reactions", "ServiceKit", lifecycle, logging,
       ]),
     toolkit(
       "CommandKit",
@@ -132,17 +139,17 @@ let package = Package(
       "Administration",
       [
         "EventSourcing", "Failures", "JSON", "Observability", "Postgres", "PostgresEventStore", "Projections",
-        "ServiceKit", argumentParser, logging,
+        "Reactions", "ServiceKit", argumentParser, logging,
       ]),
     // The whole toolkit, for users who write a domain.
     toolkit(
       "Counterflow",
       [
         "Administration", "CommandKit", "EventSourcing", "JSON", "Projections", "ProjectorKit", "QueryKit",
-        "RabbitMQFeed", "ServiceKit", argumentParser, httpTypes, hummingbird,
+        "RabbitMQFeed", "Reactions", "ServiceKit", argumentParser, httpTypes, hummingbird,
       ]),
     // For tests of a domain.
-    toolkit("CounterflowTesting", ["EventSourcing", "JSON", "Projections"]),
+    toolkit("CounterflowTesting", ["EventSourcing", "JSON", "Projections", "Reactions"]),
 
     // The commerce back end.
     commerce("Commerce", "Domain", ["EventSourcing", "JSON"]),
@@ -222,9 +229,9 @@ let package = Package(
       name: "ToolkitTests",
       dependencies: [
         "CommandProcessing", "Counterflow", "CounterflowTesting", "EventSourcing", "Failures", "JSON", "Postgres",
-        "PostgresEventStore", "Projections", "QueryKit", "RabbitMQ", "RabbitMQFeed", "TestSupport", coreMetrics,
-        lifecycle,
-        logging, metricsTestKit,
+        "PostgresEventStore", "Projections", "QueryKit", "RabbitMQ", "RabbitMQFeed", "Reactions", "TestSupport",
+        coreMetrics,
+        lifecycle, logging, metricsTestKit,
       ]),
     .testTarget(
       name: "ExampleTests", dependencies: ["Counterflow", "CounterflowTesting", "bank", "items", "social"],
@@ -243,7 +250,8 @@ let package = Package(
       dependencies: [
         "CommandKit", "CommandProcessing", "CommandService", "CommerceAPI", "CommerceReadModels", "CommerceStore",
         "CounterflowTool", "EventSourcing", "Failures", "JSON", "LoadTest", "Observability", "Postgres",
-        "PostgresEventStore", "Projections", "Projector", "QueryKit", "QueryService", "RabbitMQ", "RabbitMQFeed",
+        "PostgresEventStore", "Projections", "Projector", "ProjectorKit", "QueryKit", "QueryService", "RabbitMQ",
+        "RabbitMQFeed",
         "Relay", "ServiceKit", "TestSupport", "bank", "items", "social", crypto, histogram, httpTypes, hummingbird, jwt,
         coreMetrics, lifecycle, logging, metricsTestKit,
       ]),

@@ -6,10 +6,26 @@ enum AccountEvent: DomainEvent, Codable {
   case withdrawn(amount: Int64, balance: Int64, reference: String)
   case sent(amount: Int64, balance: Int64, reference: String, to: String)
   case received(amount: Int64, balance: Int64, reference: String, from: String)
+  case dispatched(amount: Int64, balance: Int64, reference: String, to: String)
+  case returned(amount: Int64, balance: Int64, reference: String, reason: String)
+  case closed
 
   enum CodingKeys: String, CodingKey {
     case opened = "AccountOpened", deposited = "MoneyDeposited", withdrawn = "MoneyWithdrawn"
-    case sent = "MoneySent", received = "MoneyReceived"
+    case sent = "MoneySent", received = "MoneyReceived", dispatched = "PaymentDispatched"
+    case returned = "PaymentReturned", closed = "AccountClosed"
+  }
+}
+
+extension AccountEvent {
+  /// The balance after the event; nil if the event moves no money.
+  var balance: Int64? {
+    switch self {
+    case .opened, .closed: nil
+    case .deposited(_, let balance, _), .withdrawn(_, let balance, _), .sent(_, let balance, _, _),
+      .received(_, let balance, _, _), .dispatched(_, let balance, _, _), .returned(_, let balance, _, _):
+      balance
+    }
   }
 }
 
@@ -18,12 +34,9 @@ struct Account: Aggregate {
   var isOpen = false, balance: Int64 = 0
 
   mutating func apply(_ event: AccountEvent) {
-    switch event {
-    case .opened: isOpen = true
-    case .deposited(_, let balance, _), .withdrawn(_, let balance, _), .sent(_, let balance, _, _),
-      .received(_, let balance, _, _):
-      self.balance = balance
-    }
+    if case .opened = event { isOpen = true }
+    if case .closed = event { isOpen = false }
+    balance = event.balance ?? balance
   }
 
   /// The largest amount and balance, in the currency's smallest unit.
@@ -98,18 +111,61 @@ struct Transfer: Command, Codable {
   }
 }
 
+/// Takes money from one account now. The reaction `Deliver` pays it into the other one.
+struct Dispatch: StreamCommand, Codable {
+  var amount: Int64, reference: String, to: String
+
+  func decide(_ account: Account) throws(Rejection) -> [AccountEvent] {
+    guard AggregateReference(Account.self, to).isValid else { throw .invalidID }
+    return [.dispatched(amount: amount, balance: try account.taking(amount), reference: reference, to: to)]
+  }
+}
+
+struct Receive: StreamCommand {
+  var amount: Int64, reference: String, from: String
+
+  func decide(_ account: Account) throws(Rejection) -> [AccountEvent] {
+    [.received(amount: amount, balance: try account.adding(amount), reference: reference, from: from)]
+  }
+}
+
+/// Takes money back, also into an account that has been closed meanwhile.
+struct TakeBack: StreamCommand {
+  var amount: Int64, reference: String, reason: String
+
+  func decide(_ account: Account) -> [AccountEvent] {
+    [.returned(amount: amount, balance: account.balance + amount, reference: reference, reason: reason)]
+  }
+}
+
+struct CloseAccount: StreamCommand, Codable {
+  func decide(_ account: Account) throws(Rejection) -> [AccountEvent] {
+    guard account.balance == 0 else { throw Rejection("not-empty", title: "Not empty", detail: "Withdraw the rest.") }
+    return account.isOpen ? [.closed] : []
+  }
+}
+
+/// Pays dispatched money into the other account, or returns it if that account does not take it.
+struct Deliver: Reaction {
+  let name = "deliver"
+  let triggers = [
+    Trigger(Account.self) { event, todo in
+      guard case .dispatched(let amount, _, let reference, let to) = event.event else { return }
+      todo.run(
+        Receive(amount: amount, reference: reference, from: event.id), to: to,
+        otherwise: .run({ TakeBack(amount: amount, reference: reference, reason: $0.code) }, to: event.id))
+    }
+  ]
+}
+
 struct Balances: ReadModel {
   struct Row: Codable { var id: String, owner: String, balance: Int64 }
 
   let name = "balances", version = 1
   let sources = [
     RowSource<Row>(Account.self) { event, row in
-      switch event.event {
-      case .opened(let owner): row = Row(id: event.id, owner: owner, balance: 0)
-      case .deposited(_, let balance, _), .withdrawn(_, let balance, _), .sent(_, let balance, _, _),
-        .received(_, let balance, _, _):
-        row?.balance = balance
-      }
+      if case .opened(let owner) = event.event { row = Row(id: event.id, owner: owner, balance: 0) }
+      if let balance = event.event.balance { row?.balance = balance }
     }
   ]
   let columns = [Column<Row>("owner", \.owner)]
@@ -125,7 +181,7 @@ struct Statement: ReadModel {
   let name = "statement", version = 1
   let sources = [
     RowSource<Row>(
-      Account.self, keys: { event in if case .opened = event.event { [] } else { ["\(event.id)/\(event.version)"] } }
+      Account.self, keys: { event in event.event.balance == nil ? [] : ["\(event.id)/\(event.version)"] }
     ) { event, _, row in
       func entry(_ amount: Int64, _ balance: Int64, _ reference: String, _ other: String? = nil) -> Row {
         Row(
@@ -133,11 +189,14 @@ struct Statement: ReadModel {
           reference: reference, other: other)
       }
       switch event.event {
-      case .opened: break
+      case .opened, .closed: break
       case .deposited(let amount, let balance, let reference): row = entry(amount, balance, reference)
       case .withdrawn(let amount, let balance, let reference): row = entry(-amount, balance, reference)
-      case .sent(let amount, let balance, let reference, let to): row = entry(-amount, balance, reference, to)
+      case .sent(let amount, let balance, let reference, let to),
+        .dispatched(let amount, let balance, let reference, let to):
+        row = entry(-amount, balance, reference, to)
       case .received(let amount, let balance, let reference, let from): row = entry(amount, balance, reference, from)
+      case .returned(let amount, let balance, let reference, _): row = entry(amount, balance, reference)
       }
     }
   ]
@@ -158,8 +217,10 @@ struct Bank: Application {
   let commands: [CommandRoute] = [
     .post("/v1/accounts", OpenAccount.self), .post("/v1/accounts/{id}/deposits", Deposit.self),
     .post("/v1/accounts/{id}/withdrawals", Withdraw.self), .post("/v1/accounts/{from}/transfers", Transfer.self),
+    .post("/v1/accounts/{id}/payments", Dispatch.self), .delete("/v1/accounts/{id}", CloseAccount.self),
   ]
   let readModels: [any ReadModel] = [Balances(), Statement()]
+  let reactions: [any Reacting] = [Deliver()]
   let queries: [QueryRoute] = [
     .row("/v1/accounts/{id}", Balances()),
     .list("/v1/accounts", Balances(), filters: ["owner"], order: .ascending("owner")),

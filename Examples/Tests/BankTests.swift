@@ -31,6 +31,23 @@ struct BankDecisionTests {
     try both.when(Transfer(from: "ada", to: "", amount: 1, reference: "r")).thenRejected("invalid-id")
   }
 
+  @Test("A payment arrives, or is returned if the other account has been closed")
+  func payments() throws {
+    let sent = try given(Account.self, id: "bob", .opened(owner: "Bob"))
+      .and(Account.self, id: "ada", .opened(owner: "Ada"), .deposited(amount: 10, balance: 10, reference: "opening"))
+      .when(Dispatch(amount: 4, reference: "rent", to: "bob"), id: "ada")
+      .then(Account.self, id: "ada", .dispatched(amount: 4, balance: 6, reference: "rent", to: "bob"))
+    try sent.after.on(Deliver())
+      .then(Account.self, id: "bob", .received(amount: 4, balance: 4, reference: "rent", from: "ada"))
+      .then(Account.self, id: "ada")
+    let closed = try given(Account.self, id: "bob", .opened(owner: "Bob"), .closed)
+      .and(Account.self, id: "ada", .opened(owner: "Ada"), .deposited(amount: 4, balance: 4, reference: "opening"))
+      .when(Dispatch(amount: 4, reference: "rent", to: "bob"), id: "ada").after
+    try closed.on(Deliver())
+      .then(Account.self, id: "ada", .returned(amount: 4, balance: 4, reference: "rent", reason: "not-found"))
+      .then(Account.self, id: "bob")
+  }
+
   @Test("balances and statements show what the events say")
   func rows() throws {
     let account = try funded(10, "ada")

@@ -1,4 +1,5 @@
 import Foundation
+import ProjectorKit
 import RabbitMQFeed
 import ServiceKit
 import TestSupport
@@ -45,7 +46,7 @@ struct ConfigurationTests {
     let rows = text.split(separator: "\n").filter { $0.hasPrefix("| `") }
     let settings = Set(
       Role.commerceCommands.settings + Role.relay.settings + Role.commerceProjector.settings
-        + Role.commerceQueries.settings)
+        + Role.commerceQueries.settings + Role.reactor([]).settings)
     for setting in settings {
       let row = "| `\(setting.name)` | \(setting.defaultText.map { "`\($0)`" } ?? "required") | \(setting.allowed) |"
       #expect(rows.contains { $0.hasPrefix(row) }, "\(row) \(setting.help) |")

@@ -12,19 +12,6 @@ import Testing
 
 @Suite("Recorded metrics", .tags(.system), .needsServers)
 struct RecordingTests {
-  /// Metrics that this suite does not provoke, with the reason.
-  private static let unprovoked = [
-    "counterflow_snapshots_failed_total": "needs a disk that fails, or a snapshot of a later version",
-    "counterflow_relay_lag_positions": "zero unless the machine is slow; ProcessMetricsTests sees that it is set",
-    "counterflow_integration_lag_positions": "as that of the live feed",
-    "counterflow_projection_fenced_total": "EngineTests takes a worker's assignments, and sees the metric",
-    "counterflow_projection_assignments_taken_back_total": "EngineTests takes writes back, and sees the metric",
-    "counterflow_token_key_fetches_failed_total": "FetchedKeysTests has a provider that fails, and sees the metric",
-    "counterflow_projection_lanes_suspended_total": "EngineTests has a lane that fails for long, and sees the metric",
-    "counterflow_projection_assignments_stopped": "EngineTests parks twenty streams, and sees the metric",
-    "counterflow_projection_assignments_unowned": "for less than a second while projectors run",
-  ]
-
   @Test("Every metric is recorded by a process, or the test names the reason", .freshVirtualHost, .freshDatabase())
   func everyMetric() async throws {
     let recorded = Recorded()
@@ -40,11 +27,11 @@ struct RecordingTests {
     try await exhausted(recorded, system)
     try await strangers(recorded, system)
     let catalogue = Set(MetricCatalogue.all.map(\.name))
-    let missing = catalogue.subtracting(recorded.all).subtracting(Self.unprovoked.keys)
+    let missing = catalogue.subtracting(recorded.all).subtracting(unprovokedMetrics.keys)
     #expect(missing.isEmpty, "no process recorded \(missing.sorted())")
     let known = catalogue.union(ProcessStatistics.descriptions.map(\.name))
     #expect(recorded.shown.isSubset(of: known), "not in the catalogue: \(recorded.shown.subtracting(known))")
-    #expect(Set(Self.unprovoked.keys).isSubset(of: catalogue), "named here, and not in the catalogue")
+    #expect(Set(unprovokedMetrics.keys).isSubset(of: catalogue), "named here, and not in the catalogue")
   }
 
   private func commandsAndFeeds(

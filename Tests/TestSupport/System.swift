@@ -9,6 +9,10 @@ public final class System: Sendable {
     case relay
     case projector
     case queryService = "query-service"
+    case reactor
+
+    /// The services of the commerce back end, which has no reactions.
+    public static var allCases: [Service] { [.commandService, .relay, .projector, .queryService] }
   }
 
   /// A store; the raw value is the name of its setting.
@@ -21,6 +25,7 @@ public final class System: Sendable {
   private static let password = "only-for-tests"
   private static let roles: [Service: String] = [
     .commandService: "command", .relay: "relay", .projector: "projector", .queryService: "query",
+    .reactor: "reactor",
   ]
 
   private let environment: [String: String]

@@ -2,6 +2,7 @@ public import ArgumentParser
 public import Postgres
 public import PostgresEventStore
 public import Projections
+public import Reactions
 public import ServiceKit
 
 /// An application from an operator's view: the input of the administrative subcommands.
@@ -12,6 +13,8 @@ public struct Administration: Sendable {
   let writeSchemas: [Schema]
   let readModels: @Sendable (PersonalKeys?) -> [Projection]
   let scopes: [Scope]
+  /// All of them.
+  let reactions: [ReactionDefinition]
 
   /// Creates the administration of an application.
   /// - Parameters:
@@ -21,18 +24,20 @@ public struct Administration: Sendable {
   ///   - readModels: returns all read models. It gets the keys of personal data, for read models that show some; nil
   ///     if only the declarations are needed.
   public init(
-    program: String, writeSchemas: [Schema] = [], scopes: [Scope] = Scope.common,
+    program: String, writeSchemas: [Schema] = [], scopes: [Scope] = Scope.common, reactions: [any Reacting] = [],
     readModels: @escaping @Sendable (PersonalKeys?) -> [Projection]
   ) {
     self.program = program
     self.writeSchemas = writeSchemas
     self.readModels = readModels
     self.scopes = scopes
+    self.reactions = reactions.map(\.definition)
   }
 
   /// The administrative subcommands.
   public static let commands: [any ParsableCommand.Type] = [
-    Migrate.self, Status.self, Verify.self, Rebuild.self, Parked.self, RestoreFinished.self, Token.self,
+    Migrate.self, Status.self, Verify.self, Rebuild.self, Parked.self, DeadlinesCommand.self, RestoreFinished.self,
+    Token.self,
   ]
 
   @TaskLocal private static var ofProcess: Administration?

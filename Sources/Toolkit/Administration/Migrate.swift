@@ -14,7 +14,7 @@ struct Migrate: AsyncParsableCommand {
 
       It also makes the roles of the services, each with no more rights than its service needs, and lets those \
       log in whose password is set: COMMAND_DATABASE_PASSWORD, RELAY_DATABASE_PASSWORD, \
-      PROJECTOR_DATABASE_PASSWORD, QUERY_DATABASE_PASSWORD. It needs a user that may create roles.
+      PROJECTOR_DATABASE_PASSWORD, QUERY_DATABASE_PASSWORD, REACTOR_DATABASE_PASSWORD. It needs a user that may create roles.
       """)
 
   @Option(help: "How long to wait for a database that does not answer yet, in seconds.")
@@ -42,7 +42,7 @@ extension Administration {
     }
     try await migrate(
       "write store", try settings[CommonSettings.writeDatabaseURL],
-      [eventStoreSchema, personalSchema] + writeSchemas, passwords, wait, say)
+      [eventStoreSchema, personalSchema, projectionsSchema] + writeSchemas, passwords, wait, say)
     try await migrate(
       "read store", try settings[CommonSettings.readDatabaseURL],
       [projectionsSchema, readModelsSchema(readModels(nil))], passwords.filter { $0.0.usesReadStore }, wait, say)
@@ -95,7 +95,7 @@ extension Administration {
 
 /// The database roles of the services; `migrate` makes them.
 enum ServiceRole: String, CaseIterable {
-  case command, relay, projector, query
+  case command, relay, projector, query, reactor
 
   var name: String { "counterflow_\(rawValue)" }
   var usesReadStore: Bool { self == .projector || self == .query }

@@ -21,7 +21,7 @@ struct Parked: AsyncParsableCommand {
 
     func run() async throws {
       try await reportingSettings {
-        let streams = try await ParkedStreams(Stores().readStore).list(projection)
+        let streams = try await Stores().parked(projection)
         if json { return print(Parked.json(streams)) }
         guard !streams.isEmpty else { return print("No stream is parked.") }
         var table = Table("projection", "gen", "stream", "version", "position", "type", "tries", "since", "error")
@@ -44,7 +44,7 @@ struct Parked: AsyncParsableCommand {
     func run() async throws {
       try await reportingSettings {
         let stores = try Stores()
-        let found = try await ParkedStreams(stores.readStore).list(projection, stream)
+        let found = try await stores.parked(projection, stream)
         guard !found.isEmpty else { throw ValidationError("\(stream) is not parked in \(projection)") }
         for parked in found {
           print(
@@ -91,19 +91,20 @@ struct Parked: AsyncParsableCommand {
     for request: ParkedStreams.Request, _ projection: String?, _ stream: String?, _ wait: Int
   ) async throws {
     try await reportingSettings {
-      let parked = ParkedStreams(try Stores().readStore)
-      let count = try await parked.ask(for: request, projection, stream)
+      let stores = try Stores()
+      var count = 0
+      for parked in stores.parkedStreams { count += try await parked.ask(for: request, projection, stream) }
       guard count > 0 else { throw ValidationError("no such stream is parked") }
       let deadline = ContinuousClock.now + .seconds(wait)
-      var left = try await parked.list(projection, stream)
+      var left = try await stores.parked(projection, stream)
       while left.contains(where: { $0.request != nil }), ContinuousClock.now < deadline {
         try await Task.sleep(for: .milliseconds(200))
-        left = try await parked.list(projection, stream)
+        left = try await stores.parked(projection, stream)
       }
       let asked = left.filter { $0.request != nil }
       print("\(count - left.count) of \(count) streams go on")
       for stream in left where stream.request == nil { print("\(stream.stream) is refused again: \(stream.error)") }
-      if !asked.isEmpty { print("\(asked.count) are still to be tried: is a projector running?") }
+      if !asked.isEmpty { print("\(asked.count) are still to be tried: is a projector, or a reactor, running?") }
       if !left.isEmpty { throw ExitCode(1) }
     }
   }

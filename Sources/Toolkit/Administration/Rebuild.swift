@@ -230,7 +230,7 @@ private struct Rebuilding {
 
   private func warnWithoutWorkers(_ generation: Generation, _ elapsed: Duration) async throws {
     guard elapsed > .seconds(5), elapsed < .seconds(6) else { return }
-    let status = try await ProjectionStatus.read(stores.readStore, stores.events)
+    let status = try await ProjectionStatus.read(stores.readStore, stores.writeStore, stores.events)
     let unowned = status.entries.first { $0.generation.number == generation.number }?.unowned ?? 0
     if unowned == generation.partitioning.count {
       print("\nNo projector runs version \(generation.version) of \(projection.name): start one.")

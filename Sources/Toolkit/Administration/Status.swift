@@ -23,10 +23,10 @@ struct Status: AsyncParsableCommand {
     try await reportingSettings {
       let stores = try Stores()
       while true {
-        let status = try await ProjectionStatus.read(stores.readStore, stores.events)
+        let status = try await ProjectionStatus.read(stores.readStore, stores.writeStore, stores.events)
         if watch && !json { print("\u{1B}[2J\u{1B}[H", terminator: "") }
         let known = Set(status.entries.map(\.generation.projection))
-        let missing = Administration.current.readModels(nil).map(\.name).filter { !known.contains($0) }
+        let missing = try stores.projections([]).map(\.name).filter { !known.contains($0) }
         print(json ? Self.json(status, missing) : Self.text(status, missing, withAssignments: assignments))
         fflush(nil)
         guard watch else {

@@ -4,19 +4,20 @@ internal import Observability
 internal import Postgres
 internal import PostgresEventStore
 internal import Projections
+internal import Reactions
 internal import ServiceKit
 
 /// Both stores, as the administrative subcommands use them.
 struct Stores {
   let readStore: PostgresPool
   let writeStore: PostgresPool
-  let readURL: String
+  private let urls: (read: String, write: String)
 
   var events: PostgresEventStore { PostgresEventStore(writeStore) }
 
   init(_ settings: Settings = Settings()) throws {
     let program = Administration.current.program
-    readURL = try settings[CommonSettings.readDatabaseURL]
+    urls = (try settings[CommonSettings.readDatabaseURL], try settings[CommonSettings.writeDatabaseURL])
     let logger = Logger(label: program) { StreamLogHandler(label: $0, stream: LogLines(), metadataProvider: nil) }
     let pool = { (url: String) in
       PostgresPool(
@@ -25,17 +26,34 @@ struct Stores {
           url: url, applicationName: program, connectTimeout: .seconds(15), statementTimeout: .seconds(60)),
         limits: .init(size: 4, acquireTimeout: .seconds(30)), logger: logger)
     }
-    readStore = pool(readURL)
-    writeStore = pool(try settings[CommonSettings.writeDatabaseURL])
+    (readStore, writeStore) = (pool(urls.read), pool(urls.write))
   }
 
-  /// Returns the projections with these names; all if there are no names.
+  /// Returns the store with the checkpoints of a projection: a reaction's are in the write store.
+  func store(of projection: String) -> PostgresPool { Projection.isReaction(projection) ? writeStore : readStore }
+  func url(of projection: String) -> String { Projection.isReaction(projection) ? urls.write : urls.read }
+
+  /// Returns the read models, and the reactions as `reaction/NAME`, with these names; all if there are no names.
   func projections(_ names: [String]) throws -> [Projection] {
-    let all = Administration.current.readModels(PersonalKeys(writeStore))
+    let administration = Administration.current
+    let all =
+      administration.readModels(PersonalKeys(writeStore)) + administration.reactions.map { $0.projection { _ in } }
     for name in names where !all.contains(where: { $0.name == name }) {
       throw ValidationError(
         "there is no projection '\(name)'; there are: \(all.map(\.name).joined(separator: ", "))")
     }
     return all.filter { names.isEmpty || names.contains($0.name) }
+  }
+
+  /// Returns the parked streams of a projection; nil stands for all.
+  func parked(_ projection: String?, _ stream: String? = nil) async throws -> [ParkedStream] {
+    var all: [ParkedStream] = []
+    for parked in parkedStreams { all += try await parked.list(projection, stream) }
+    return all
+  }
+
+  /// Those of the read models, and those of the reactions.
+  var parkedStreams: [ParkedStreams] {
+    [ParkedStreams(readStore, ofReactions: false), ParkedStreams(writeStore, ofReactions: true)]
   }
 }

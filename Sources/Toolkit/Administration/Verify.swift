@@ -31,10 +31,10 @@ struct Verify: AsyncParsableCommand {
       let stores = try Stores()
       let chosen = try stores.projections(projections)
       var results: [Verification] = []
-      let all = try await Generations(stores.readStore).all(of: chosen.map(\.name))
       for projection in chosen {
+        let all = try await Generations(stores.store(of: projection.name)).all(of: [projection.name])
         let generations = all.filter {
-          $0.projection == projection.name && (allGenerations ? $0.version == projection.version : $0.state == .serving)
+          allGenerations ? $0.version == projection.version : $0.state == .serving
         }
         guard !generations.isEmpty else {
           throw ValidationError("\(projection.name) has no generation that serves: has a projector run?")
@@ -48,7 +48,7 @@ struct Verify: AsyncParsableCommand {
           let partitions = sample.map { Set(generation.partitioning.partitions.map(\.index).shuffled().prefix($0)) }
           let connection = try await connectPatiently(
             PostgresConfiguration(
-              url: stores.readURL, applicationName: "\(Administration.current.program) verify",
+              url: stores.url(of: projection.name), applicationName: "\(Administration.current.program) verify",
               statementTimeout: .seconds(600)),
             for: .seconds(30))
           results.append(

@@ -28,10 +28,12 @@ public struct CommandRequest: Sendable {
   public let condition: VersionCondition?
   /// The approximate size of the request while it waits, in bytes.
   public let size: Int
+  /// The deadline that the command is; nil for any other command.
+  public let firing: UUID?
 
   public init(
     key: IdempotencyKey, isKeyGenerated: Bool = false, fingerprint: UUID, metadata: EventMetadata,
-    condition: VersionCondition? = nil, size: Int = 1024
+    condition: VersionCondition? = nil, size: Int = 1024, firing: UUID? = nil
   ) {
     self.key = key
     self.isKeyGenerated = isKeyGenerated
@@ -39,6 +41,7 @@ public struct CommandRequest: Sendable {
     self.metadata = metadata
     self.condition = condition
     self.size = size
+    self.firing = firing
   }
 }
 

@@ -56,7 +56,7 @@ struct DecidedBatch: Sendable {
       }
       let first = append.events.count
       let before = own[command.subject]!.version
-      let (rejection, decision, emitted) = Self.decide(command, own, at: time)
+      let (rejection, decision, emitted, deadlines) = Self.decide(command, own, at: time)
       var response: ResponseTemplate?
       if rejection == nil {
         own = decision.states
@@ -77,13 +77,16 @@ struct DecidedBatch: Sendable {
                 ? Array(String(subject.position.rawValue).utf8) : [ResponseTemplate.positionMark],
               streams: TouchedStreams.text(own, base: base))),
           offset: base)
-        bytes += response?.text.count ?? 0
+        bytes += (response?.text.count ?? 0) + deadlines.reduce(0) { $0 + $1.data.count + $1.metadata.count }
       }
       let events = first..<append.events.count
       append.commands.append(
         AppendBatch.Command(
           key: command.request.key, isKeyGenerated: command.request.isKeyGenerated,
-          fingerprint: command.request.fingerprint, eventCount: events.count, response: response))
+          fingerprint: command.request.fingerprint, eventCount: events.count, response: response,
+          deadlines: deadlines,
+          // A deadline that is rejected keeps its row.
+          firing: rejection == nil ? command.request.firing : nil))
       commands.append(
         DecidedCommand(pending: pending, rejection: rejection, events: events, states: own, response: response))
     }
@@ -92,19 +95,24 @@ struct DecidedBatch: Sendable {
   /// - Returns: The error if nothing is to be done, the decision, and the emitted events as they are stored.
   private static func decide(
     _ command: QueuedCommand, _ own: [StreamID: StreamState], at time: Timestamp
-  ) -> ((any Error)?, Decision, [NewEvent]) {
+  ) -> ((any Error)?, Decision, [NewEvent], [Deadline]) {
     var decision = Decision(states: own)
     let version = own[command.subject]!.version
     if let condition = command.request.condition, !condition.holds(for: version) {
-      return (CommandError.preconditionFailed(command.subject, current: version), decision, [])
+      return (CommandError.preconditionFailed(command.subject, current: version), decision, [], [])
     }
     let rejection = command.decide(&decision)
-    if let misuse = decision.misuse { return (CommandError.defect("\(command.name): \(misuse)"), decision, []) }
-    guard rejection == nil, !decision.emitted.isEmpty else { return (rejection, decision, []) }
+    if let misuse = decision.misuse { return (CommandError.defect("\(command.name): \(misuse)"), decision, [], []) }
+    guard rejection == nil, !decision.emitted.isEmpty || !decision.scheduled.isEmpty else {
+      return (rejection, decision, [], [])
+    }
     do {
       let metadata = command.request.metadata.encoded
       let events = try decision.emitted.map { try $0.event.new(in: $0.stream, id: .v7(at: time), metadata: metadata) }
-      return (nil, decision, events)
-    } catch { return (CommandError.defect("\(command.name): an event cannot be encoded: \(error)"), decision, []) }
+      let deadlines = try decision.scheduled.map { try $0.deadline(.v7(at: time), metadata: metadata) }
+      return (nil, decision, events, deadlines)
+    } catch {
+      return (CommandError.defect("\(command.name): what it decided cannot be encoded: \(error)"), decision, [], [])
+    }
   }
 }

@@ -7,6 +7,7 @@ public import Projections
 internal import ProjectorKit
 public import QueryKit
 internal import RabbitMQFeed
+public import Reactions
 public import ServiceKit
 
 /// A system on one page: its commands, its read models and its queries.
@@ -22,9 +23,10 @@ public import ServiceKit
 ///       ]
 ///     }
 ///
-/// Each part is a subcommand of the executable. `bank command-service`, `bank relay`, `bank projector` and
-/// `bank query-service` run as separate processes, as many of each as needed. `bank dev` runs everything as one
-/// process, on one database and without RabbitMQ. `bank migrate`, `status`, `verify`, `rebuild`, `parked` and `token`
+/// Each part is a subcommand of the executable. `bank command-service`, `bank relay`, `bank projector`,
+/// `bank query-service` and `bank reactor` run as separate processes, as many of each as needed. `bank dev` runs everything as one
+/// process, on one database and without RabbitMQ. `bank migrate`, `status`, `verify`, `rebuild`, `parked`, `deadlines`
+/// and `token`
 /// administer the system.
 public protocol Application: Sendable {
   init()
@@ -38,6 +40,9 @@ public protocol Application: Sendable {
 
   var queries: [QueryRoute] { get }
 
+  /// What follows from events.
+  var reactions: [any Reacting] { get }
+
   /// All scopes that tokens may have.
   var scopes: [Scope] { get }
 }
@@ -46,6 +51,7 @@ extension Application {
   public static var name: String { String(describing: Self.self).lowercased() }
 
   public var scopes: [Scope] { Scope.common }
+  public var reactions: [any Reacting] { [] }
 
   /// Runs the subcommand that the arguments name.
   public static func main() async {
@@ -66,6 +72,8 @@ extension Application {
     if let table = readModels.flatMap({ $0.tableNames }).firstDouble {
       return "two tables of the read models are named \(table)"
     }
+    for reaction in reactions { if let problem = reaction.definition.problem { return problem } }
+    if let reaction = reactions.map(\.name).firstDouble { return "two reactions are named \(reaction)" }
     if let stray = queries.flatMap(\.models).first(where: { !models.contains($0) }) {
       return "a query reads the read model \(stray), which is not among readModels"
     }
@@ -80,16 +88,20 @@ extension Application {
   }
 
   var administration: Administration {
-    Administration(program: Self.name, scopes: scopes) { [readModels] _ in readModels.map { Projection($0) } }
+    Administration(program: Self.name, scopes: scopes, reactions: reactions) { [readModels] _ in
+      readModels.map { Projection($0) }
+    }
   }
 
   var commandService: Role { commandService(hasDocument: true) }
   var projector: Role { .projector { [readModels] _ in readModels.map { Projection($0) } } }
+  var reactor: Role { .reactor(reactions) }
   var queryService: Role { queryService(hasDocument: true) }
 
   /// All parts except the relay, which a single process does not need.
   var all: Role {
-    .together("dev", port: 8080, [commandService(hasDocument: false), projector, queryService(hasDocument: true)])
+    let own = [commandService(hasDocument: false), projector, queryService(hasDocument: true)]
+    return .together("dev", port: 8080, own + (reactions.isEmpty ? [] : [reactor]))
   }
 
   /// The router's path and parameter names for each route's path.

@@ -4,4 +4,5 @@
 @_exported public import JSON
 @_exported public import Projections
 @_exported public import QueryKit
+@_exported public import Reactions
 @_exported public import ServiceKit

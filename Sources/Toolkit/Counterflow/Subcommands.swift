@@ -11,7 +11,7 @@ struct Root<System: Application>: AsyncParsableCommand {
       commandName: System.name,
       subcommands: [
         Dev<System>.self, CommandServiceCommand<System>.self, RelayCommand<System>.self, ProjectorCommand<System>.self,
-        QueryServiceCommand<System>.self,
+        QueryServiceCommand<System>.self, ReactorCommand<System>.self,
       ] + Administration.commands)
   }
 }
@@ -46,6 +46,15 @@ private struct QueryServiceCommand<System: Application>: AsyncParsableCommand {
   }
 
   func run() async { await System().queryService.main() }
+}
+
+private struct ReactorCommand<System: Application>: AsyncParsableCommand {
+  static var configuration: CommandConfiguration {
+    CommandConfiguration(
+      commandName: "reactor", abstract: "Carries out what follows from events, and scheduled commands.")
+  }
+
+  func run() async { await System().reactor.main() }
 }
 
 private struct Dev<System: Application>: AsyncParsableCommand {

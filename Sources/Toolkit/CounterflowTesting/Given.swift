@@ -78,7 +78,8 @@ public struct Given: Sendable {
     if let rejection { return Outcome(events: [], after: self, rejection: rejection) }
     var after = self
     for emitted in decision.emitted { after.events.append(try after.recorded(emitted.event, emitted.stream)) }
-    return Outcome(events: Array(after.events.dropFirst(events.count)), after: after, rejection: nil)
+    return Outcome(
+      events: Array(after.events.dropFirst(events.count)), after: after, rejection: nil, scheduled: decision.scheduled)
   }
 }
 
@@ -89,6 +90,8 @@ public struct Outcome: Sendable {
   /// All events so far, including those of the command.
   public let after: Given
   public let rejection: Rejection?
+  /// The commands that it scheduled, in order.
+  public var scheduled: [Scheduled] = []
 
   /// Checks that the command added exactly these events to the stream, in this order.
   /// - Throws: `Mismatch` otherwise.

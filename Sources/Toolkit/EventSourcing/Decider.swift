@@ -154,6 +154,8 @@ public struct Decision: Sendable {
 
   public private(set) var states: [StreamID: StreamState]
   public private(set) var emitted: [Emitted] = []
+  /// Commands to carry out later, in the order in which they were scheduled.
+  public internal(set) var scheduled: [Scheduled] = []
   /// The first stream that the command used without naming it, if any. The whole decision is then void.
   public private(set) var misuse: UndeclaredStream?
 
@@ -232,3 +234,6 @@ public struct Addressed<Wrapped: StreamCommand>: Command {
     }
   }
 }
+
+// In the form in which it is stored when it is scheduled.
+extension Addressed: Codable where Wrapped: Codable {}

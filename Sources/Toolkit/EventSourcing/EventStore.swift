@@ -70,15 +70,23 @@ public struct AppendBatch: Sendable {
     public let eventCount: Int
     /// Stored with the key; nil for a rejection, which is not stored.
     public let response: ResponseTemplate?
+    /// Stored with the key, to be carried out later.
+    public let deadlines: [Deadline]
+    /// The deadline that this command is: the append removes it. nil for any other command.
+    public let firing: UUID?
 
     public init(
-      key: IdempotencyKey, isKeyGenerated: Bool = false, fingerprint: UUID, eventCount: Int, response: ResponseTemplate?
+      key: IdempotencyKey, isKeyGenerated: Bool = false, fingerprint: UUID, eventCount: Int,
+      response: ResponseTemplate?,
+      deadlines: [Deadline] = [], firing: UUID? = nil
     ) {
       self.key = key
       self.isKeyGenerated = isKeyGenerated
       self.fingerprint = fingerprint
       self.eventCount = eventCount
       self.response = response
+      self.deadlines = deadlines
+      self.firing = firing
     }
   }
 

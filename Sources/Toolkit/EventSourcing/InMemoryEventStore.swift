@@ -6,6 +6,8 @@ public actor InMemoryEventStore: EventStore {
   private var streams: [StreamID: [RecordedEvent]] = [:]
   private var responses: [IdempotencyKey: StoredResponse] = [:]
   private var snapshots: [StreamID: [Int: Snapshot]] = [:]
+  /// What was scheduled, and has not been carried out.
+  public private(set) var deadlines: [Deadline] = []
   private let id = UUID()
   public nonisolated var knownHistoryID: UUID? { id }
   private let clock: @Sendable () -> Timestamp
@@ -35,6 +37,8 @@ public actor InMemoryEventStore: EventStore {
     for (index, command) in batch.commands.enumerated() where repeats[index] == nil {
       guard let response = command.response else { continue }
       responses[command.key] = StoredResponse(fingerprint: command.fingerprint, text: response.text(first: first))
+      deadlines.removeAll { $0.id == command.firing }
+      deadlines += command.deadlines
     }
     return .appended(first: first, recordedAt: recordedAt, repeats: repeats)
   }

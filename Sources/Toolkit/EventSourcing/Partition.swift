@@ -13,6 +13,8 @@ public struct Partitioning: Hashable, Sendable {
   }
 
   public static let standard = Partitioning(count: 16)!
+  /// One partition: all events in the order of their positions.
+  public static let single = Partitioning(count: 1)!
   /// One partition for each bucket.
   public static let finest = Partitioning(count: bucketCount)!
 

@@ -52,10 +52,14 @@ extension PostgresEventStore {
     let locks = Self.contentionLocks(of: Self.continued(batch))
     // Events that were seen in another history do not count for the batch's history.
     let seen = batch.historyID.map { $0 == seen.historyID ? seen : KnownHistory.Seen(historyID: $0) } ?? seen
+    let deadlines = commands.enumerated().flatMap { index, command in command.deadlines.map { (index, $0) } }
+    let fired = commands.compactMap(\.firing)
+    // Most appends have neither, and do not pay for them.
+    let function = deadlines.isEmpty && fired.isEmpty ? "append" : "append_with_deadlines"
     return """
       select first_position, recorded, history_id, history, conflict_streams, conflict_versions,
         known_commands, known_fingerprints, known_responses, contended
-      from event_store.append(
+      from event_store.\(unescaped: function)(
         \(optional: seen.historyID), \(seen.position.rawValue), \(optional: seen.eventID),
         \(array: batch.expectedVersions.keys.map(\.rawValue)), \(array: batch.expectedVersions.values.map(\.rawValue)),
         \(array: commands.map(\.key.scope)), \(array: commands.map(\.key.key)),
@@ -66,7 +70,7 @@ extension PostgresEventStore {
         \(array: events.map(\.stream.rawValue)), \(array: events.map { Int32($0.stream.hash) }),
         \(array: events.map(\.id)), \(array: events.map(\.type)), \(array: events.map { Int32($0.schemaVersion) }),
         \(array: events.map { PostgresText(utf8: $0.data) }), \(array: events.map { PostgresText(utf8: $0.metadata) }),
-        \(array: locks))
+        \(array: locks)\(deadlines: deadlines, fired: fired))
       """
   }
 
@@ -155,5 +159,35 @@ extension PostgresConnection {
     let rows = try responses[0].get()
     _ = try responses[1].get()
     return rows
+  }
+}
+
+extension Query.Interpolation {
+  /// What `append_with_deadlines` takes beside `append`; nothing where there is neither.
+  /// - Parameter deadlines: each with the index of its command.
+  fileprivate mutating func appendInterpolation(deadlines: [(Int, Deadline)], fired: [UUID]) {
+    guard !deadlines.isEmpty || !fired.isEmpty else { return }
+    let dues: [(PostgresTimestamp?, Double)] = deadlines.map {
+      switch $0.1.due {
+      case .at(let time): (PostgresTimestamp(microsecondsSince1970: time.microsecondsSince1970), 0)
+      case .after(let duration): (nil, max(0, duration / .seconds(1)))
+      }
+    }
+    appendLiteral(", ")
+    appendInterpolation(array: deadlines.map { Int32($0.0 + 1) })
+    appendLiteral(", ")
+    appendInterpolation(array: deadlines.map(\.1.id))
+    appendLiteral(", ")
+    appendInterpolation(array: dues.map(\.0))
+    appendLiteral(", ")
+    appendInterpolation(array: dues.map(\.1))
+    appendLiteral(", ")
+    appendInterpolation(array: deadlines.map(\.1.command))
+    appendLiteral(", ")
+    appendInterpolation(array: deadlines.map { PostgresText(utf8: $0.1.data) })
+    appendLiteral(", ")
+    appendInterpolation(array: deadlines.map { PostgresText(utf8: $0.1.metadata) })
+    appendLiteral(", ")
+    appendInterpolation(array: fired)
   }
 }

@@ -61,7 +61,8 @@ extension PostgresEventStore {
 
   /// Returns digests of the events of some categories, up to a position in each partition. Reads the whole store.
   public func digests(
-    of categories: Set<String>, upTo places: [(partition: Partition, position: Position)]
+    of categories: Set<String>, after start: Position = .start,
+    upTo places: [(partition: Partition, position: Position)]
   ) async throws(EventStoreError) -> [EventsDigest] {
     try await translating {
       try await pool.query(
@@ -75,7 +76,7 @@ extension PostgresEventStore {
           \(array: places.map { Int32($0.partition.buckets.upperBound - 1) }),
           \(array: places.map(\.position.rawValue))) as u(partition, first, last, position)
           on (e.hash >> 10) between u.first and u.last and e.position <= u.position
-        where split_part(e.stream, '-', 1) = any(\(array: Array(categories)))
+        where e.position > \(start.rawValue) and split_part(e.stream, '-', 1) = any(\(array: Array(categories)))
         group by 1, 2
         """, timeout: .seconds(3600)
       ).decode((Int, Int64, Int64, Int64).self).map {

@@ -24,6 +24,8 @@ public struct Generation: Sendable, Hashable {
   public let version: Int
   public let partitioning: Partitioning
   public let state: State
+  /// The position after which a reaction began: it leaves out the events up to there. `start` for a read model.
+  public let from: Position
   /// The position where a generation of the past ends; otherwise nil.
   public let until: Position?
   /// Whether it serves automatically once it has caught up.
@@ -50,29 +52,41 @@ public struct Generations: Sendable {
   public func all(of projections: [String]) async throws -> [Generation] {
     try await pool.query(
       """
-      select projection, generation, version, partition_count, state, until_position, activates
+      select projection, generation, version, partition_count, state, until_position, activates, from_position
       from projections.generations where projection = any(\(array: projections)) order by projection, generation
       """
-    ).decode((String, Int, Int, Int, String, Int64?, Bool).self).map { row in
+    ).decode((String, Int, Int, Int, String, Int64?, Bool, Int64).self).map { row in
       guard let partitioning = Partitioning(count: row.3), let state = Generation.State(rawValue: row.4) else {
         throw ProjectionsError("generation \(row.1) of \(row.0) is not one that this build knows")
       }
       return Generation(
         projection: row.0, number: row.1, version: row.2, partitioning: partitioning, state: state,
-        until: row.5.map { Position($0) }, activates: row.6)
+        from: Position(row.7), until: row.5.map { Position($0) }, activates: row.6)
     }
   }
 
+  /// Lets a newer version of a reaction continue from the checkpoints of the older one.
+  func takeOver(_ generation: Generation, version: Int) async throws {
+    try await pool.query(
+      """
+      update projections.generations set version = \(Int32(version))
+      where projection = \(generation.projection) and generation = \(Int32(generation.number))
+        and version < \(Int32(version))
+      """)
+  }
+
   /// Creates the next generation and its tables.
+  /// - Parameter start: the last events that it leaves out, one for each partition; nil to begin with the first event.
   /// - Returns: its number; nil if another generation is being built, or if the first one to serve exists already.
   public func add(
     _ projection: Projection, _ partitioning: Partitioning, historyID: UUID, state: Generation.State,
-    until: Position? = nil, activates: Bool = true
+    until: Position? = nil, activates: Bool = true, start: [PartitionHead]? = nil
   ) async throws -> Int? {
     try await pool.query(
       """
       select projections.add_generation(\(projection.name), \(Int32(projection.version)), \(Int32(partitioning.count)),
-        \(array: projection.tables), \(historyID), \(state.rawValue), \(optional: until?.rawValue), \(activates))
+        \(array: projection.tables), \(historyID), \(state.rawValue), \(optional: until?.rawValue), \(activates),
+        \(array: start?.map(\.position.rawValue) ?? []), \(array: start?.map(\.eventID) ?? []))
       """
     ).value(Int?.self)
   }

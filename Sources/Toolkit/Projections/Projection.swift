@@ -1,4 +1,4 @@
-internal import EventSourcing
+package import EventSourcing
 internal import Postgres
 
 /// The schema of the read models' tables.
@@ -9,6 +9,10 @@ public struct Projection: Sendable {
   public let name: String
   public let version: Int
   public let categories: Set<String>
+  /// Whether it carries commands out instead of making rows.
+  package let isReaction: Bool
+  /// Whether its first generation leaves out the events that exist when it is created.
+  let startsAtHead: Bool
   /// The table of the rows first, then the tables of the totals; qualified with the schema.
   public let tables: [String]
   /// SQL that creates the tables' shapes.
@@ -28,6 +32,7 @@ public struct Projection: Sendable {
     name = model.name
     version = model.version
     categories = Set(model.sources.map(\.category))
+    (isReaction, startsAtHead) = (false, false)
     let rows = RowTable(model)
     let totals = model.totals.flatMap(\.tables)
     tables = [rows.name] + totals.map(\.name)
@@ -50,6 +55,33 @@ public struct Projection: Sendable {
     }
     replaying = { Replay(model, totals: $0 ? totals : []) }
   }
+
+  /// A reaction, which has no tables. The engine gives it every event at least once, and those of a stream in order.
+  /// - Parameters:
+  ///   - startsAtHead: whether it leaves out the events that are there when it is first run.
+  ///   - react: returns once everything that follows from the events is durable. The engine treats its errors as it treats
+  ///     those of a read model: by their `FailureKind`.
+  package init(
+    reaction name: String, version: Int, categories: Set<String>, startsAtHead: Bool,
+    _ react: @escaping @Sendable ([RecordedEvent]) async throws -> Void
+  ) {
+    (self.name, self.version, self.categories) = (Self.name(ofReaction: name), version, categories)
+    self.startsAtHead = startsAtHead
+    (isReaction, tables, definition, contents, totals) = (true, [], "", [], [])
+    plan = { events, _ in
+      try await react(events)
+      return BatchPlan(load: nil) { _ in [] }
+    }
+    replaying = { _ in preconditionFailure("a reaction has no rows") }
+  }
+
+  private static let reactionPrefix = "reaction/"
+
+  /// Returns the name under which the engine runs a reaction. No read model has such a name.
+  package static func name(ofReaction name: String) -> String { reactionPrefix + name }
+
+  /// Returns whether the engine runs a reaction under that name. Its checkpoints are in the write store.
+  package static func isReaction(_ name: String) -> Bool { name.hasPrefix(reactionPrefix) }
 
   func takes(_ event: RecordedEvent) -> Bool { categories.contains(String(event.stream.category)) }
 }

@@ -193,6 +193,23 @@ public struct Projector: Service {
     generation.version == projection.version && generation.partitioning == settings.partitioning
   }
 
+  /// Lets a new version of a reaction continue from the checkpoints of the older one, so that it does not react again.
+  private func takeOver(
+    _ older: Generation, _ projection: Projection, _ table: Generations, _ reminders: inout Reminders
+  ) async throws {
+    let place: Logger.Metadata = ["projection": "\(projection.name)", "version": "\(projection.version)"]
+    guard older.partitioning == settings.partitioning else {
+      if reminders.isDue("\(projection.name) is ordered otherwise") {
+        logger.critical(
+          "this reaction was ordered by stream before and is ordered by key now, or the reverse; give it another name",
+          metadata: place)
+      }
+      return
+    }
+    try await table.takeOver(older, version: projection.version)
+    logger.notice("a reaction continues in a new version", metadata: place)
+  }
+
   /// Creates a projection's first generation, or the next one if its version or the number of partitions is new. Lets
   /// a generation serve if it has caught up, or if it is the only one that is still updated.
   private func advance(
@@ -209,9 +226,11 @@ public struct Projector: Service {
         }
         return
       }
+      if projection.isReaction, let older = its.last { return try await takeOver(older, projection, table, &reminders) }
+      let start = projection.startsAtHead ? try await store.heads(of: settings.partitioning) : nil
       let number = try await table.add(
         projection, settings.partitioning, historyID: try await store.historyID(),
-        state: its.isEmpty ? .serving : .building)
+        state: its.isEmpty ? .serving : .building, start: start)
       if let number {
         logger.notice("made a generation", metadata: ["projection": name, "generation": "\(number)"])
       } else if let other = its.first(where: { $0.state == .building }), reminders.isDue("\(projection.name) waits") {

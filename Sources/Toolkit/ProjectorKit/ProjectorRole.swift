@@ -58,7 +58,7 @@ extension Role {
   }
 }
 
-private enum ProjectorSettings {
+enum ProjectorSettings {
   enum Feed: String, CaseIterable { case rabbitMQ = "rabbitmq", postgres }
 
   static let feed = Setting(
@@ -112,9 +112,19 @@ private enum ProjectorSettings {
 
   /// - Parameter names: the names of all projections.
   static func projections(of names: [String]) -> Setting<Set<String>> {
+    .chosen(
+      "PROJECTIONS", of: names,
+      help: "The projections that this process runs, so that each read model scales by itself.")
+  }
+}
+
+extension Setting where Value == Set<String> {
+  /// All of some names, or those that are named.
+  static func chosen(_ setting: String, of names: [String], help: String) -> Setting {
     Setting(
-      "PROJECTIONS", default: "all", allowed: "all, or some of \(names.joined(separator: ", ")), with commas between",
-      help: "The projections that this process runs, so that each read model scales by itself."
+      setting, default: "all",
+      allowed: names.isEmpty ? "all" : "all, or some of \(names.joined(separator: ", ")), with commas between",
+      help: help
     ) { text in
       if text == "all" { return Set(names) }
       let chosen = text.split(separator: ",", omittingEmptySubsequences: false).map {
@@ -126,6 +136,11 @@ private enum ProjectorSettings {
 }
 
 extension Projector.Settings {
+  /// Host and process, for people.
+  static var nameOfProcess: String {
+    "\(ProcessInfo.processInfo.hostName):\(ProcessInfo.processInfo.processIdentifier)"
+  }
+
   fileprivate init(_ settings: Settings) throws(SettingError) {
     self.init()
     partitioning = try settings[CommonSettings.partitions]
@@ -136,6 +151,6 @@ extension Projector.Settings {
     lanes = try settings[ProjectorSettings.lanes]
     memory = try settings[ProjectorSettings.memory] * 1024 * 1024
     parkLimit = try settings[ProjectorSettings.parkLimit]
-    name = "\(ProcessInfo.processInfo.hostName):\(ProcessInfo.processInfo.processIdentifier)"
+    name = Self.nameOfProcess
   }
 }

@@ -1,4 +1,5 @@
 public import Commerce
+internal import EventSourcing
 public import JSON
 public import Projections
 

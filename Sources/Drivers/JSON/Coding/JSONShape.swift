@@ -51,6 +51,8 @@ enum JSONProbe {
       let value = try? Value(from: decoder)
       shape = decoder.found.shape
       if shape == .string, value != nil, let format = example.format { shape = .formatted(format) }
+      // A type without members reads nothing.
+      if value != nil, shape == .unknown { shape = .object([]) }
       if value != nil { return (value, shape) }
     }
     return (nil, shape)

@@ -142,6 +142,48 @@ begin
 end
 $$;
 
+-- Appends like event_store.append, stores the deadlines that the batch's commands schedule, and removes those that the
+-- commands are. All of it happens in one transaction, or nothing.
+create or replace function event_store.append_with_deadlines(
+  known_history_id uuid, seen_position bigint, seen_id uuid, expected_streams text[], expected_versions bigint[],
+  command_scopes text[], command_keys text[], command_generated boolean[], command_fingerprints uuid[],
+  command_events integer[], command_responses text[], response_offsets integer[], event_streams text[],
+  event_hashes integer[], event_ids uuid[], event_types text[], event_schema_versions integer[], event_data text[],
+  event_metadata text[], locks integer[],
+  -- Of each deadline: its command, counted from 1; when it is due, or so many seconds after the append where that is null.
+  deadline_commands integer[], deadline_ids uuid[], deadline_dues timestamptz[], deadline_delays double precision[],
+  deadline_names text[], deadline_data text[], deadline_metadata text[],
+  fired uuid[],
+  out first_position bigint, out recorded timestamptz, out history_id uuid, out history text,
+  out conflict_streams text[], out conflict_versions bigint[], out known_commands integer[],
+  out known_fingerprints uuid[], out known_responses text[], out contended integer[]
+) language plpgsql volatile security definer
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  select a.first_position, a.recorded, a.history_id, a.history, a.conflict_streams, a.conflict_versions, a.known_commands,
+    a.known_fingerprints, a.known_responses, a.contended
+  into first_position, recorded, history_id, history, conflict_streams, conflict_versions, known_commands,
+    known_fingerprints, known_responses, contended
+  from event_store.append(
+    known_history_id, seen_position, seen_id, expected_streams, expected_versions, command_scopes, command_keys,
+    command_generated, command_fingerprints, command_events, command_responses, response_offsets, event_streams,
+    event_hashes, event_ids, event_types, event_schema_versions, event_data, event_metadata, locks) a;
+  -- Nothing was appended.
+  if history is not null or conflict_streams is not null
+    or exists (select from unnest(known_commands) as k(command) where command_events[k.command] > 0) then
+    return;
+  end if;
+  insert into event_store.deadlines (id, due_at, command, data, metadata, scheduled_at)
+  select u.id, coalesce(u.due, recorded + make_interval(secs => u.delay)), u.name, u.data::json, u.metadata::json, recorded
+  from unnest(
+      deadline_commands, deadline_ids, deadline_dues, deadline_delays, deadline_names, deadline_data, deadline_metadata)
+    as u(command, id, due, delay, name, data, metadata)
+  where known_commands is null or u.command <> all(known_commands);
+  delete from event_store.deadlines d where d.id = any(fired);
+end
+$$;
+
 -- Removes some keys that are older than older_than. Keys of the last day always stay.
 create or replace function event_store.forget_keys(older_than timestamptz, at_most integer) returns bigint
 language sql volatile security definer set search_path = pg_catalog, pg_temp as $$

@@ -134,3 +134,20 @@ create table event_store.cursors (
   updated_at timestamptz not null default clock_timestamp(),
   check ((position = 0) = (event_id is null))
 );
+
+-- Commands to be carried out later. A row is inserted by the append of the command that schedules it, and removed by the
+-- append that carries it out.
+create table event_store.deadlines (
+  id uuid primary key,
+  due_at timestamptz not null,
+  -- The name of the command's type.
+  command text not null,
+  data json not null,
+  -- Of the command that scheduled it.
+  metadata json not null,
+  scheduled_at timestamptz not null,
+  -- Since when and why it waits for a person; null while it waits for its time.
+  failed_at timestamptz,
+  error text
+);
+create index deadlines_due on event_store.deadlines (due_at) where failed_at is null;

@@ -27,7 +27,14 @@ public struct ParkedStreams: Sendable {
 
   private let pool: PostgresPool
 
-  public init(_ readStore: PostgresPool) { pool = readStore }
+  private let isOfReactions: Bool?
+
+  /// - Parameters:
+  ///   - store: the read store; for reactions the write store.
+  ///   - isOfReactions: whether only parked streams of reactions count, or only those of read models; nil for both.
+  public init(_ store: PostgresPool, ofReactions isOfReactions: Bool? = nil) {
+    (pool, self.isOfReactions) = (store, isOfReactions)
+  }
 
   /// Returns the parked streams, oldest first. nil stands for all projections, streams or rows.
   public func list(
@@ -39,6 +46,8 @@ public struct ParkedStreams: Sendable {
       from projections.parked
       where (\(optional: projection)::text is null or projection = \(optional: projection))
         and (\(optional: stream)::text is null or stream = \(optional: stream))
+        and (\(optional: isOfReactions)::boolean is null
+          or starts_with(projection, 'reaction/') = \(optional: isOfReactions))
       order by parked_at, stream limit \(optional: limit.map(Int64.init))
       """
     ).decode((String, Int, String, Int64, Int64, String, String, Int, PostgresTimestamp, String?).self).map {
@@ -69,6 +78,8 @@ public struct ParkedStreams: Sendable {
       update projections.parked set request = \(request.rawValue)
       where (\(optional: projection)::text is null or projection = \(optional: projection))
         and (\(optional: stream)::text is null or stream = \(optional: stream))
+        and (\(optional: isOfReactions)::boolean is null
+          or starts_with(projection, 'reaction/') = \(optional: isOfReactions))
       """
     ).affectedRows
   }

@@ -41,10 +41,23 @@ public struct ProjectionStatus: Sendable {
 }
 
 extension ProjectionStatus {
-  /// Reads the status of all projections.
+  /// Reads the status of all read models from the read store, and of all reactions from the write store.
   /// - Parameter store: the write store, in which lags are counted.
-  public static func read(_ readStore: PostgresPool, _ store: PostgresEventStore) async throws -> ProjectionStatus {
+  public static func read(
+    _ readStore: PostgresPool, _ writeStore: PostgresPool, _ store: PostgresEventStore
+  ) async throws -> ProjectionStatus {
+    let models = try await read(readStore, store) { !Projection.isReaction($0) }
+    let reactions = try await read(writeStore, store, of: Projection.isReaction)
+    return ProjectionStatus(
+      head: reactions.head, entries: models.entries + reactions.entries, workers: models.workers + reactions.workers)
+  }
+
+  /// - Parameter isWanted: whether the projection of that name is asked for. Both kinds may be in one database.
+  private static func read(
+    _ readStore: PostgresPool, _ store: PostgresEventStore, of isWanted: (String) -> Bool
+  ) async throws -> ProjectionStatus {
     let names = try await readStore.query("select distinct projection from projections.generations").decode(String.self)
+      .filter(isWanted)
     let rows = try await readStore.query(
       """
       select c.projection, c.generation, c.partition, w.name, c.mode, c.position, c.halted_at, c.error
@@ -93,6 +106,6 @@ extension ProjectionStatus {
       head: head, entries: entries,
       workers: workers.map {
         Worker(name: $0.0, serves: $0.1.split(separator: " ").map(String.init), assignments: $0.2)
-      })
+      }.filter { $0.serves.allSatisfy(isWanted) })
   }
 }

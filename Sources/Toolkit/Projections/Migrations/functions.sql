@@ -11,7 +11,9 @@ $$;
 -- another one is being built, or if the first one to serve exists already.
 create or replace function projections.add_generation(
   name text, code_version integer, partitions integer, of_tables text[], of_history_id uuid,
-  new_state text, until bigint, activates boolean
+  new_state text, until bigint, activates boolean,
+  -- The last events that a reaction leaves out, by partition; empty for all others.
+  starts bigint[], start_ids uuid[]
 ) returns integer language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
 declare
   number integer;
@@ -23,7 +25,7 @@ begin
     where g.projection = name and (new_state = 'serving' or (new_state = 'building' and g.state = 'building'))) then
     return null;
   end if;
-  if not exists (
+  if cardinality(of_tables) > 0 and not exists (
     select from projections.shapes s where s.projection = name and s.version = code_version and s.tables = of_tables) then
     raise exception 'the tables of read model % are not those of version %; run counterflow migrate of the build that has it',
       name, code_version using errcode = 'object_not_in_prerequisite_state';
@@ -37,10 +39,12 @@ begin
       projections.quoted(target || '_g' || number));
     execute format('grant select on %s to counterflow_query', projections.quoted(target || '_g' || number));
   end loop;
-  insert into projections.generations (projection, generation, version, partition_count, tables, state, until_position, activates)
-  values (name, number, code_version, partitions, of_tables, new_state, until, activates);
-  insert into projections.checkpoints (projection, generation, partition, partition_count, history_id, position)
-  select name, number, p, partitions, of_history_id, 0 from generate_series(0, partitions - 1) as p;
+  insert into projections.generations (projection, generation, version, partition_count, tables, state, until_position, activates, from_position)
+  values (name, number, code_version, partitions, of_tables, new_state, until, activates,
+    coalesce((select max(s) from unnest(starts) as s), 0));
+  insert into projections.checkpoints (projection, generation, partition, partition_count, history_id, position, event_id)
+  select name, number, p, partitions, of_history_id, coalesce(starts[p + 1], 0), start_ids[p + 1]
+  from generate_series(0, partitions - 1) as p;
   if new_state = 'serving' then perform projections.show(name, number); end if;
   return number;
 end

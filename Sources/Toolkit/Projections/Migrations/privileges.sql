@@ -4,7 +4,7 @@ do $$
 declare
   name text;
 begin
-  foreach name in array array['counterflow_projector', 'counterflow_query'] loop
+  foreach name in array array['counterflow_projector', 'counterflow_query', 'counterflow_reactor'] loop
     begin
       if not exists (select from pg_roles r where r.rolname = name) then
         execute format('create role %I', name);
@@ -16,12 +16,12 @@ begin
 end
 $$;
 
-grant usage on schema projections to counterflow_projector, counterflow_query;
-grant select, insert, update, delete on all tables in schema projections to counterflow_projector;
-revoke insert, update, delete on projections.shapes from counterflow_projector;
+grant usage on schema projections to counterflow_projector, counterflow_query, counterflow_reactor;
+grant select, insert, update, delete on all tables in schema projections to counterflow_projector, counterflow_reactor;
+revoke insert, update, delete on projections.shapes from counterflow_projector, counterflow_reactor;
 grant select on projections.checkpoints, projections.generations, projections.parked, projections.workers, projections.shapes to counterflow_query;
 revoke all on all functions in schema projections from public;
 grant execute on function projections.retry_parked to counterflow_query;
 grant execute on function projections.add_generation, projections.look, projections.activate, projections.advance
-  to counterflow_projector;
-grant select on public.counterflow_migrations to counterflow_projector, counterflow_query;
+  to counterflow_projector, counterflow_reactor;
+grant select on public.counterflow_migrations to counterflow_projector, counterflow_query, counterflow_reactor;

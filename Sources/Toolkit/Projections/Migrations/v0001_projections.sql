@@ -25,6 +25,8 @@ create table projections.generations (
   -- until_position.
   state text not null check (state in ('building', 'serving', 'kept', 'past')),
   until_position bigint check (until_position >= 0),
+  -- A reaction leaves out the events up to here: they existed before it.
+  from_position bigint not null default 0,
   -- Whether it serves as soon as it has caught up. Otherwise it serves when an operator says so.
   activates boolean not null default true,
   created_at timestamptz not null default clock_timestamp(),

@@ -69,29 +69,6 @@ public struct RowSource<Row: Sendable>: Sendable {
   }
 }
 
-/// An event, with where and when it was recorded.
-public struct Recorded<Event: DomainEvent>: Sendable {
-  public let event: Event
-  private let recorded: RecordedEvent
-
-  /// - Throws: `EventDecodingError`
-  public init(_ recorded: RecordedEvent) throws(EventDecodingError) {
-    event = try Event(recorded)
-    self.recorded = recorded
-  }
-
-  public var stream: StreamID { recorded.stream }
-  /// The stream's id: the part of its name after the category.
-  public var id: String { String(recorded.stream.id) }
-  /// The stream's version after this event.
-  public var version: Version { recorded.version }
-  public var position: Position { recorded.position }
-  /// The time on the write store's clock.
-  public var recordedAt: Timestamp { recorded.recordedAt }
-  /// The event's data as stored: a JSON object.
-  public var data: [UInt8] { recorded.data }
-}
-
 /// Thrown by a read model if the row, or the part of it that an event changes, does not exist. The event then comes
 /// before the one that creates it.
 public struct MissingRow: Error, CustomStringConvertible {

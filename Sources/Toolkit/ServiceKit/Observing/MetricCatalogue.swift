@@ -80,6 +80,13 @@ public enum MetricCatalogue {
       .init(
         "counterflow_projector_deliveries_dropped_total", .counter,
         "Deliveries that found no room, and are read from the store."),
+      // reactor
+      .init("counterflow_reaction_appends_total", .counter, "Appends that reactions have made."),
+      .init("counterflow_deadlines_fired_total", .counter, "Scheduled commands that were carried out."),
+      .init("counterflow_deadlines_failed_total", .counter, "Scheduled commands that failed and wait for a person."),
+      .init("counterflow_deadlines_outstanding", .gauge, "Scheduled commands that wait, counted up to 1,000,000."),
+      .init("counterflow_deadlines_overdue_seconds", .gauge, "How long the oldest scheduled command has been due."),
+      .init("counterflow_deadlines_stuck", .gauge, "Scheduled commands that have failed and wait for a person."),
       // query-service
       .init("counterflow_read_model_lag_seconds", .gauge, "Age of what queries of a read model are sure to see."),
       .init("counterflow_read_model_lag_positions", .gauge, "Positions that a read model is behind the write store."),

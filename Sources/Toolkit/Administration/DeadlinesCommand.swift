@@ -1,0 +1,116 @@
+internal import ArgumentParser
+internal import Foundation
+internal import JSON
+internal import Postgres
+internal import PostgresEventStore
+
+/// Commands that are scheduled for later.
+struct DeadlinesCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "deadlines", abstract: "Scheduled commands: how many wait, and those that failed.",
+    discussion: """
+      A scheduled command that is rejected, or cannot be carried out, waits for a person. Repair the cause, then retry it; \
+      discard gives it up for good.
+      """, subcommands: [List.self, Retry.self, Discard.self], defaultSubcommand: List.self)
+
+  struct List: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+      abstract: "Shows how many wait, and lists those that failed.", discussion: "Exit status 1 when any has failed.")
+    @Option(help: "Failed ones to list, at most.") var limit = 100
+    @Flag(help: "As JSON.") var json = false
+
+    func run() async throws {
+      try await reportingSettings {
+        let pool = try Stores().writeStore
+        let counts = try await pool.query(
+          """
+          select count(*) filter (where failed_at is null),
+            count(*) filter (where failed_at is null and due_at <= clock_timestamp()),
+            count(*) filter (where failed_at is not null)
+          from event_store.deadlines
+          """
+        ).decode((Int, Int, Int).self)
+        let (waiting, overdue, failed) = counts.first ?? (0, 0, 0)
+        let rows = try await pool.query(
+          """
+          select id, command, due_at::text, failed_at::text, coalesce(error, ''), data::text from event_store.deadlines
+          where failed_at is not null order by failed_at, id limit \(limit)
+          """
+        ).decode((UUID, String, String, String, String, String).self)
+        if json {
+          var json = JSONWriter()
+          json.object { json in
+            json.member("waiting", Int64(waiting))
+            json.member("overdue", Int64(overdue))
+            json.member("failed", Int64(failed))
+            json.member("failures") { json in
+              json.array(rows) { json, row in
+                json.object { json in
+                  json.member("id", row.0.uuidString.lowercased())
+                  json.member("command", row.1)
+                  json.member("dueAt", row.2)
+                  json.member("failedAt", row.3)
+                  json.member("error", row.4)
+                  json.member("data", row.5)
+                }
+              }
+            }
+          }
+          print(json.string)
+        } else {
+          print("\(waiting) scheduled commands wait, \(overdue) of them are due, and \(failed) failed.")
+          if !rows.isEmpty {
+            var table = Table("id", "command", "due", "failed", "error")
+            for row in rows { table.add(row.0.uuidString.lowercased(), row.1, row.2, row.3, String(row.4.prefix(100))) }
+            print("\n\(table.text)")
+          }
+        }
+        if failed > 0 { throw ExitCode(1) }
+      }
+    }
+  }
+
+  struct Retry: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "Lets failed ones be carried out again, at once.")
+    @Argument(help: "This one alone.") var id: String?
+    @Flag(help: "Every one that failed.") var all = false
+
+    func validate() throws {
+      guard (id != nil) != all else { throw ValidationError("name one, or say --all") }
+    }
+
+    func run() async throws {
+      try await DeadlinesCommand.change(id) {
+        """
+        update event_store.deadlines set failed_at = null, error = null
+        where failed_at is not null and (\(optional: $0)::uuid is null or id = \(optional: $0))
+        """
+      }
+    }
+  }
+
+  struct Discard: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "Gives a failed one up for good.")
+    @Argument var id: String
+
+    func run() async throws {
+      try await DeadlinesCommand.change(id) {
+        "delete from event_store.deadlines where failed_at is not null and id = \(optional: $0)"
+      }
+    }
+  }
+
+  private static func change(_ text: String?, _ query: (UUID?) -> Query) async throws {
+    let id = try text.map { text in
+      guard let id = UUID(uuidString: text) else {
+        throw ValidationError("'\(text)' is not an id of a scheduled command")
+      }
+      return id
+    }
+    try await reportingSettings {
+      let count = try await Stores().writeStore.query(query(id)).affectedRows
+      guard count > 0 else { throw ValidationError("no such scheduled command has failed") }
+      print("\(count) done")
+    }
+  }
+}

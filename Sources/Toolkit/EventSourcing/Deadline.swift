@@ -1,0 +1,70 @@
+public import FoundationEssentials
+internal import JSON
+
+/// When a scheduled command is due.
+public enum Due: Sendable, Hashable {
+  /// At that time on the write store's clock; at once where that has passed.
+  case at(Timestamp)
+  /// So long after the append that schedules the command; a negative duration counts as zero.
+  case after(Duration)
+}
+
+/// A command that is carried out later: it becomes a row of the write store in the append that schedules it.
+public struct Deadline: Sendable, Hashable {
+  public let id: UUID
+  public let due: Due
+  /// The command's name, by which a reactor finds its type.
+  public let command: String
+  /// The command itself, a JSON object in UTF-8.
+  public let data: [UInt8]
+  /// What surrounds it, a JSON object in UTF-8; see `EventMetadata`.
+  public let metadata: [UInt8]
+
+  public init(id: UUID, due: Due, command: String, data: [UInt8], metadata: [UInt8]) {
+    self.id = id
+    self.due = due
+    self.command = command
+    self.data = data
+    self.metadata = metadata
+  }
+}
+
+/// A command that a decision has scheduled.
+public struct Scheduled: Sendable {
+  public let due: Due
+  public let command: any Command & Codable
+
+  public var name: String { type(of: command).name }
+
+  /// - Throws: where the command cannot be encoded.
+  public func deadline(_ id: UUID, metadata: [UInt8]) throws -> Deadline {
+    var json = JSONWriter()
+    try json.write(encoding: command)
+    return Deadline(id: id, due: due, command: name, data: json.bytes, metadata: metadata)
+  }
+}
+
+extension Decision {
+  /// Schedules a command. The append of this decision stores it, and a reactor carries it out once, when it is due.
+  ///
+  /// Nobody cancels a scheduled command. Let it decide, by the state at that time, whether it still matters.
+  /// - Parameter command: of a type that one of the application's reactions names in `schedules`.
+  public mutating func schedule(_ command: some Command & Codable, _ due: Due) {
+    scheduled.append(Scheduled(due: due, command: command))
+  }
+
+  /// Schedules a command for one stream.
+  public mutating func schedule(_ command: some StreamCommand & Codable, to id: String, _ due: Due) {
+    schedule(Addressed(command, to: id), due)
+  }
+
+  /// Decides another command as a part of this one.
+  /// - Parameter command: its streams must be among those of this command.
+  /// - Returns: why it was rejected, and then it has changed nothing; nil where it was accepted.
+  public mutating func attempt(_ command: some Command) -> Rejection? {
+    var trial = self
+    do throws(Rejection) { try command.decide(&trial) } catch { return error }
+    self = trial
+    return nil
+  }
+}

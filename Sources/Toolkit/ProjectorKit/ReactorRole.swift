@@ -1,0 +1,88 @@
+internal import CommandProcessing
+internal import EventSourcing
+internal import Foundation
+internal import Logging
+internal import Postgres
+internal import PostgresEventStore
+internal import Projections
+public import Reactions
+public import ServiceKit
+internal import ServiceLifecycle
+
+extension Role {
+  /// Carries out what follows from events, and scheduled commands when they are due. It needs the write store alone.
+  /// - Parameter reactions: all of the application's.
+  public static func reactor(_ reactions: [any Reacting]) -> Role {
+    let definitions = reactions.map(\.definition)
+    let chosen = ReactorSettings.reactions(of: definitions.map(\.name))
+    return Role(
+      "reactor", port: 8085,
+      settings: [
+        CommonSettings.writeDatabaseURL.description, CommonSettings.poolSize.description,
+        CommonSettings.statementTimeout.description, CommonSettings.acquireTimeout.description,
+        CommonSettings.leaseDuration.description, ProjectorSettings.headInterval.description,
+        ProjectorSettings.haltRetry.description, ProjectorSettings.parkLimit.description,
+        ReactorSettings.rate.description, chosen.description,
+      ]
+    ) { settings, logger in
+      let names = try settings[chosen]
+      let own = definitions.filter { names.contains($0.name) }
+      let leaseDuration = try settings[CommonSettings.leaseDuration]
+      let writeStore = try Databases.pool(
+        CommonSettings.writeDatabaseURL, settings, name: "reactor", logger: logger,
+        onConnect: PostgresEventStore.checkServer)
+      // A connection for each lane, one for what the lanes share, and one for the worker's row.
+      let checkpoints = try Databases.pool(
+        CommonSettings.writeDatabaseURL, settings, name: "reactor checkpoints", logger: logger,
+        atLeast: own.count * ReactorSettings.lanes + 3, onConnect: Projector.prepare(leaseDuration: leaseDuration))
+      let store = PostgresEventStore(writeStore, appendTimeout: try settings[CommonSettings.statementTimeout])
+      let processor = CommandProcessor(store, logger: logger)
+      var deadlines = Deadlines.Settings()
+      (deadlines.rate, deadlines.leaseDuration) = (try settings[ReactorSettings.rate], leaseDuration)
+      var parts = RoleParts()
+      parts.services = [writeStore, checkpoints, processor]
+      parts.workers = [
+        Deadlines(definitions.flatMap(\.schedules), writeStore, processor, deadlines, logger: logger)
+      ]
+      for (isCorrelated, partitioning) in [(false, Partitioning.standard), (true, Partitioning.single)] {
+        let some = own.filter { $0.isCorrelated == isCorrelated }
+        guard !some.isEmpty else { continue }
+        parts.workers.append(
+          Projector(
+            some.map { Reactor($0, processor).projection }, readStore: checkpoints, writeStore: writeStore,
+            feed: PostgresFeed(writeStore, logger: logger),
+            settings: try ReactorSettings.engine(settings, partitioning), logger: logger))
+      }
+      parts.healthChecks = [.database("writeStore", writeStore, [eventStoreSchema, projectionsSchema])]
+      return parts
+    }
+  }
+}
+
+private enum ReactorSettings {
+  /// Batches of one reaction that may be under way at once.
+  static let lanes = 2
+  /// Events of one batch: the last one of it waits for all before it to be carried out.
+  private static let batchSize = 200
+
+  static let rate = Setting.integer(
+    "DEADLINE_RATE", default: 500, in: 1...100_000,
+    help: "Scheduled commands carried out in a second, at most, so that a backlog of them leaves room for others.")
+
+  /// - Parameter names: all that there are.
+  static func reactions(of names: [String]) -> Setting<Set<String>> {
+    .chosen("REACTIONS", of: names, help: "The reactions that this process runs, so that each scales by itself.")
+  }
+
+  static func engine(_ settings: Settings, _ partitioning: Partitioning) throws(SettingError) -> Projector.Settings {
+    var engine = Projector.Settings()
+    engine.partitioning = partitioning
+    (engine.batchSize, engine.lanes) = (batchSize, lanes)
+    engine.leaseDuration = try settings[CommonSettings.leaseDuration]
+    engine.headInterval = try settings[ProjectorSettings.headInterval]
+    engine.haltRetry = try settings[ProjectorSettings.haltRetry]
+    engine.parkLimit = try settings[ProjectorSettings.parkLimit]
+    engine.name = Projector.Settings.nameOfProcess
+    return engine
+  }
+}

@@ -1,0 +1,132 @@
+public import EventSourcing
+internal import Failures
+
+/// Where a reaction begins when it is first run. Afterwards it goes on where it stands.
+public enum ReactionStart: Sendable {
+  /// Behind the events that are there: it reacts to those that come.
+  case head
+  /// With the first event of the store.
+  case beginning
+}
+
+/// What follows from events: a `Reaction` or a `ProcessManager`.
+public protocol Reacting: Sendable {
+  /// Names it for good, in lower case: it is part of its commands' keys. At most 100 bytes.
+  var name: String { get }
+  /// Count it up when what it does changes. The new version goes on where the old one stands.
+  var version: Int { get }
+  var start: ReactionStart { get }
+  /// The types of the commands that it schedules, or that commands which it runs schedule.
+  var schedules: [ScheduledType] { get }
+  var definition: ReactionDefinition { get }
+}
+
+extension Reacting {
+  public var version: Int { 1 }
+  public var start: ReactionStart { .head }
+  public var schedules: [ScheduledType] { [] }
+}
+
+/// Causes commands when events happen: exactly once for each event, and in the order of each stream's events.
+///
+///     struct CancelUnpaid: Reaction {
+///       let name = "cancel-unpaid"
+///       let triggers = [
+///         Trigger(Order.self) { event, todo in
+///           guard case .placed = event.event else { return }
+///           todo.schedule(CancelOverdue(), to: event.id, .at(event.recordedAt + .seconds(900)))
+///         }
+///       ]
+///       let schedules = [ScheduledType(Addressed<CancelOverdue>.self)]
+///     }
+///
+/// All that follows from one event is one append, whose idempotency key names the reaction and the event. A command that is
+/// rejected, without a `Fallback` for it, parks the event's stream.
+public protocol Reaction: Reacting {
+  var triggers: [Trigger] { get }
+}
+
+/// The events of one aggregate, and what follows from each.
+public struct Trigger: Sendable {
+  let category: String
+  let react: @Sendable (RecordedEvent, inout Consequences) throws -> Void
+
+  /// - Parameter react: says what follows from an event: pure, and quick. The same event gives the same consequences each time
+  ///   that it is called. What it throws parks the stream.
+  public init<State: Aggregate>(
+    _: State.Type, _ react: @escaping @Sendable (Recorded<State.Event>, inout Consequences) throws -> Void
+  ) {
+    category = State.category
+    self.react = { event, todo in try react(try Recorded(event), &todo) }
+  }
+}
+
+extension Reaction {
+  public var definition: ReactionDefinition {
+    let triggers = triggers
+    return ReactionDefinition(
+      name: name, version: version, start: start, schedules: schedules, categories: Set(triggers.map(\.category)),
+      isCorrelated: false
+    ) { event in
+      var todo = Consequences()
+      for trigger in triggers where trigger.category == event.stream.category { try trigger.react(event, &todo) }
+      return ReactionDefinition.Answer(key: event.stream.rawValue, appends: todo.appends)
+    }
+  }
+}
+
+/// A reaction as the engine runs it: its types hidden.
+public struct ReactionDefinition: Sendable {
+  /// What follows from one event.
+  package struct Answer: Sendable {
+    /// Events of one key are handled in order.
+    package let key: String
+    package let appends: [Append]
+  }
+
+  /// Commands that are one append.
+  package struct Append: Sendable {
+    /// Tells the appends of one event apart; empty for the only one.
+    package let slot: String
+    package let command: any ReactionCommand
+  }
+
+  package let name: String
+  package let version: Int
+  package let start: ReactionStart
+  package let schedules: [ScheduledType]
+  package let categories: Set<String>
+  /// Whether keys decide the order, and not the streams.
+  package let isCorrelated: Bool
+  /// - Throws: what the reaction throws, and `EventDecodingError`.
+  package let answer: @Sendable (RecordedEvent) throws -> Answer
+
+  /// Why it cannot be run; nil for nothing.
+  package var problem: String? {
+    guard name.wholeMatch(of: /[a-z][a-z0-9_.-]*/) != nil, name.utf8.count <= 100 else {
+      return "the name of the reaction '\(name)' must have 1 to 100 lower-case letters, digits, '.', '-' and '_'"
+    }
+    guard version > 0 else { return "the version of the reaction \(name) must be 1 or more" }
+    return categories.isEmpty ? "the reaction \(name) has no triggers" : nil
+  }
+}
+
+/// A type of commands that are scheduled, so that a reactor can read them when they are due.
+public struct ScheduledType: Sendable {
+  package let name: String
+  package let decode: @Sendable ([UInt8]) throws -> any Command
+
+  public init<Scheduled: Command & Codable>(_: Scheduled.Type) {
+    name = Scheduled.name
+    decode = { try JSONCommand.decode(Scheduled.self, $0) }
+  }
+
+  /// A command for one stream.
+  public init<Scheduled: StreamCommand & Codable>(_: Scheduled.Type) { self.init(Addressed<Scheduled>.self) }
+}
+
+/// Carried out without anything that its caller could change: it is at fault, and fails again.
+struct ReactionFailure: ClassifiedError, CustomStringConvertible {
+  let description: String
+  var failureKind = FailureKind.refused
+}

@@ -1,0 +1,100 @@
+package import CommandProcessing
+package import EventSourcing
+internal import Failures
+internal import FoundationEssentials
+internal import JSON
+internal import Metrics
+package import Projections
+
+/// Carries out what follows from events, through a command processor.
+package struct Reactor<Store: EventStore>: Sendable {
+  /// Keys whose events are handled at once.
+  private static var concurrency: Int { 64 }
+  /// Decisions of one event; each may find that it needs more streams.
+  private static var attempts: Int { 20 }
+
+  private let reaction: ReactionDefinition
+  private let processor: CommandProcessor<Store>
+  private let appends: Counter
+
+  package init(_ reaction: ReactionDefinition, _ processor: CommandProcessor<Store>) {
+    (self.reaction, self.processor) = (reaction, processor)
+    appends = Counter(label: "reaction_appends_total", dimensions: [("reaction", reaction.name)])
+  }
+
+  /// The reaction as the projection engine runs it.
+  package var projection: Projection {
+    reaction.projection { try await react(to: $0) }
+  }
+
+  /// Returns once everything that follows from the events is durable.
+  package func react(to events: [RecordedEvent]) async throws {
+    var order: [String] = []
+    var work: [String: [(RecordedEvent, [ReactionDefinition.Append])]] = [:]
+    for event in events {
+      let answer: ReactionDefinition.Answer
+      do { answer = try reaction.answer(event) } catch let error as any ClassifiedError { throw error } catch {
+        throw ReactionFailure(description: "\(error)")
+      }
+      guard !answer.appends.isEmpty else { continue }
+      if work[answer.key] == nil { order.append(answer.key) }
+      work[answer.key, default: []].append((event, answer.appends))
+    }
+    try await withThrowingTaskGroup(of: Void.self) { group in
+      for (index, key) in order.enumerated() {
+        if index >= Self.concurrency { try await group.next() }
+        let own = work[key] ?? []
+        group.addTask { for (event, appends) in own { for append in appends { try await carryOut(append, event) } } }
+      }
+      try await group.waitForAll()
+    }
+  }
+
+  private func carryOut(_ append: ReactionDefinition.Append, _ event: RecordedEvent) async throws {
+    let scope = Projection.name(ofReaction: reaction.name)
+    let key = "\(event.id.uuidString.lowercased())\(append.slot.isEmpty ? "" : "/\(append.slot)")"
+    guard IdempotencyKey.lengths.contains(key.utf8.count) else {
+      throw ReactionFailure(description: "the slot '\(append.slot)' is too long")
+    }
+    let request = CommandRequest(
+      key: IdempotencyKey(scope: scope, key: key), fingerprint: event.id,
+      metadata: EventMetadata(following: event.metadata, causationID: "\(scope)/\(key)"))
+    for _ in 0..<Self.attempts {
+      do {
+        let outcome = try await processor.execute(append.command, request) { _ in Array("{}".utf8) }
+        if outcome.receipt != nil { appends.increment() }
+        return
+      } catch let rejection as Rejection {
+        if let failure = append.command.failure {
+          if let failure = failure as? any ClassifiedError { throw failure }
+          throw ReactionFailure(description: "\(failure)")
+        }
+        if append.command.needsMoreStreams { continue }
+        throw ReactionFailure(description: "rejected: \(rejection)")
+      } catch CommandError.conflict {
+        // Others are busy with the same streams; the engine tries again after a pause.
+        throw ReactionFailure(description: "others changed the streams at every attempt", failureKind: .retry)
+      }
+    }
+    throw ReactionFailure(
+      description: "it needs other streams each time that it is decided", failureKind: .programmingError)
+  }
+}
+
+extension ReactionDefinition {
+  /// - Parameter react: does nothing where only checkpoints and ledgers are asked for.
+  package func projection(_ react: @escaping @Sendable ([RecordedEvent]) async throws -> Void) -> Projection {
+    Projection(
+      reaction: name, version: version, categories: categories, startsAtHead: start == .head, react)
+  }
+}
+
+extension EventMetadata {
+  /// Of what follows from an event: the same request of a client led to it.
+  init(following metadata: [UInt8], causationID: String) {
+    let known = try? JSON(parsing: metadata)
+    self.init(
+      correlationID: known?["correlationId"]?.string ?? causationID, causationID: causationID,
+      actor: known?["actor"]?.string, traceParent: known?["traceparent"]?.string)
+  }
+}
