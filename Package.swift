@@ -32,6 +32,7 @@ let package = Package(
     .executable(name: "relay", targets: ["Relay"]),
     .executable(name: "projector", targets: ["Projector"]),
     .executable(name: "query-service", targets: ["QueryService"]),
+    .executable(name: "reactor", targets: ["ReactorService"]),
     .executable(name: "counterflow", targets: ["CounterflowTool"]),
     .executable(name: "loadtest", targets: ["LoadTest"]),
     .executable(name: "append-benchmark", targets: ["AppendBenchmark"]),
@@ -159,6 +160,7 @@ let package = Package(
     commerce(
       "CommerceStore", "Store", ["Postgres", "ServiceKit"],
       embedding: ["Migrations/v0001_currency.sql", "Migrations/privileges.sql"]),
+    commerce("CommerceReactions", "Reactions", ["Commerce", "EventSourcing", "Reactions", "ServiceKit"]),
     commerce("CommerceAPI", "API", ["Commerce", "EventSourcing", "JSON"], embedding: ["openapi.yaml"]),
     commerce(
       "RetailImport", "Import", ["Commerce", "CommerceAPI", "EventSourcing", "JSON", "ServiceKit", crypto, csv]),
@@ -172,6 +174,7 @@ let package = Package(
       ]),
     service("Relay", "relay", ["RabbitMQFeed", "ServiceKit"]),
     service("Projector", "projector", ["CommerceReadModels", "ProjectorKit", "ServiceKit"]),
+    service("ReactorService", "reactor", ["CommerceReactions", "ProjectorKit", "ServiceKit"]),
     service(
       "QueryService", "query-service",
       [
@@ -183,7 +186,8 @@ let package = Package(
     service(
       "CounterflowTool", "counterflow",
       [
-        "Administration", "Commerce", "CommerceReadModels", "CommerceStore", "EventSourcing", "JSON", "RetailImport",
+        "Administration", "Commerce", "CommerceReactions", "CommerceReadModels", "CommerceStore", "EventSourcing",
+        "JSON", "RetailImport",
         "ServiceKit", argumentParser, asyncHTTPClient, nioCore, nioHTTP1,
       ],
       // The template of `counterflow new`.
@@ -242,17 +246,18 @@ let package = Package(
     .testTarget(
       name: "CommerceTests",
       dependencies: [
-        "CommandKit", "Commerce", "CommerceAPI", "CommerceReadModels", "CounterflowTesting", "EventSourcing",
-        "Failures", "JSON", "Postgres", "Projections", "QueryKit", "RetailImport", "TestSupport",
+        "CommandKit", "Commerce", "CommerceAPI", "CommerceReactions", "CommerceReadModels", "CounterflowTesting",
+        "EventSourcing", "Failures", "JSON", "Postgres", "Projections", "QueryKit", "RetailImport", "TestSupport",
       ]),
     .testTarget(
       name: "SystemTests",
       dependencies: [
         "CommandKit", "CommandProcessing", "CommandService", "CommerceAPI", "CommerceReadModels", "CommerceStore",
         "CounterflowTool", "EventSourcing", "Failures", "JSON", "LoadTest", "Observability", "Postgres",
-        "PostgresEventStore", "Projections", "Projector", "ProjectorKit", "QueryKit", "QueryService", "RabbitMQ",
+        "PostgresEventStore", "Projections", "Projector", "QueryKit", "QueryService", "RabbitMQ",
         "RabbitMQFeed",
-        "Relay", "ServiceKit", "TestSupport", "bank", "items", "social", crypto, histogram, httpTypes, hummingbird, jwt,
+        "ReactorService", "Relay", "ServiceKit", "TestSupport", "bank", "items", "social", crypto, histogram, httpTypes,
+        hummingbird, jwt,
         coreMetrics, lifecycle, logging, metricsTestKit,
       ]),
   ],

@@ -23,7 +23,7 @@ struct AdministrationTests {
       queries = try await system.startReady(.queryService)
       processes = [
         try await system.startReady(.relay), try await system.startReady(.projector),
-        try await system.startReady(.projector),
+        try await system.startReady(.projector), try await system.startReady(.reactor),
       ]
       database = try await FreshDatabase.readStore.connect()
       writeStore = try await FreshDatabase.current.connect()
@@ -81,9 +81,9 @@ struct AdministrationTests {
     #expect(try await shop.counterflow("parked").output.contains("No stream is parked"))
     #expect(try await shop.counterflow("verify").status == 0)
     // A slow worker may be missing from the status for a moment.
-    try await eventually("the status is sound, of both workers") {
+    try await eventually("the status is sound, of both projectors and the reactor") {
       let sound = try await shop.counterflow("status", "--json")
-      return try sound.status == 0 && JSON(parsing: Array(sound.output.utf8))["workers"]?.array?.count == 2
+      return try sound.status == 0 && JSON(parsing: Array(sound.output.utf8))["workers"]?.array?.count == 3
     }
   }
 
@@ -172,6 +172,7 @@ struct AdministrationTests {
       let process = try system.run("counterflow", arguments)
       return (try await process.wait(), process.output)
     }
+    try await system.startReady(.reactor)
     let orders = try await system.startReady(.projector, settings: ["PROJECTIONS": "orders"])
     let early = try await counterflow(["status"])
     #expect(early.status == 1 && early.output.contains("No projector has run catalogue yet"), "\(early.output)")
@@ -198,9 +199,8 @@ struct AdministrationTests {
     try await shop.order(["a", "b"])
     for order in ["a", "b"] { _ = try await shop.queries.http.get("/v1/orders/\(order)", until: 200) }
     try await eventually("all is applied") { try await shop.counterflow("verify").status == 0 }
-    // The same change as `counterflow restore-finished` makes after a restore.
-    try await shop.writeStore.query(
-      "update event_store.identity set history_id = gen_random_uuid(), restored_position = 3")
+    // As after a restore.
+    #expect(try await shop.counterflow("restore-finished").status == 0)
     try await eventually("the status says so") {
       let status = try await shop.counterflow("status")
       return status.status == 1 && status.output.contains("16 forked")

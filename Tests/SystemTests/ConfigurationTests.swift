@@ -1,5 +1,4 @@
 import Foundation
-import ProjectorKit
 import RabbitMQFeed
 import ServiceKit
 import TestSupport
@@ -8,6 +7,7 @@ import Testing
 @testable import CommandService
 @testable import Projector
 @testable import QueryService
+@testable import ReactorService
 
 @Suite("Settings")
 struct ConfigurationTests {
@@ -44,9 +44,8 @@ struct ConfigurationTests {
     let text = try String(
       contentsOf: TestEnvironment.root.appendingPathComponent("docs/configuration.md"), encoding: .utf8)
     let rows = text.split(separator: "\n").filter { $0.hasPrefix("| `") }
-    let settings = Set(
-      Role.commerceCommands.settings + Role.relay.settings + Role.commerceProjector.settings
-        + Role.commerceQueries.settings + Role.reactor([]).settings)
+    let roles: [Role] = [.commerceCommands, .relay, .commerceProjector, .commerceQueries, .commerceReactor]
+    let settings = Set(roles.flatMap(\.settings))
     for setting in settings {
       let row = "| `\(setting.name)` | \(setting.defaultText.map { "`\($0)`" } ?? "required") | \(setting.allowed) |"
       #expect(rows.contains { $0.hasPrefix(row) }, "\(row) \(setting.help) |")

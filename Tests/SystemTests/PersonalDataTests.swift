@@ -32,6 +32,7 @@ struct PersonalDataTests {
     let services = [
       try await system.startReady(.commandService), try await system.startReady(.relay),
       try await system.startReady(.projector), try await system.startReady(.queryService),
+      try await system.startReady(.reactor),
     ]
     let (commands, queries) = (services[0].http, services[3].http)
     func counterflow(_ arguments: String...) async throws -> (status: Int32, output: String) {

@@ -15,9 +15,10 @@ struct ProcessMetricsTests {
     try await system.migrate()
     async let relay = system.startReady(.relay)
     async let projector = system.startReady(.projector)
+    async let reactor = system.startReady(.reactor)
     async let queries = system.startReady(.queryService, settings: ["QUERY_CACHE_MB": "1"])
     let commands = try await system.startReady(.commandService)
-    let all = try await [commands, relay, projector, queries]
+    let all = try await [commands, relay, projector, queries, reactor]
     _ = try await commands.http.post("/v1/products", ["sku": "A", "name": "A", "unitPrice": 5, "tracksStock": false])
     let placed = try await commands.http.post(
       "/v1/orders", ["orderId": "o", "lines": [["sku": "A", "quantity": 1]]])
@@ -85,7 +86,7 @@ struct ProcessMetricsTests {
     var configuration = try String(contentsOf: committed.appendingPathComponent("prometheus.yml"), encoding: .utf8)
     configuration.replace("scrape_interval: 5s", with: "scrape_interval: 500ms")
     configuration.replace("scrape_timeout: 4s", with: "scrape_timeout: 500ms")
-    for (name, service) in zip(["command-service", "relay", "projector", "query-service"], services) {
+    for (name, service) in zip(["command-service", "relay", "projector", "query-service", "reactor"], services) {
       let address = service.http.base.dropFirst("http://".count)
       configuration.replace(
         "dns_sd_configs:\n      - { names: [\(name)], type: A, port: 8080, refresh_interval: 5s }",
@@ -110,7 +111,7 @@ struct ProcessMetricsTests {
       let escaped = query.addingPercentEncoding(withAllowedCharacters: .alphanumerics)!
       return try await http.get("/api/v1/query?query=\(escaped)").json["data"]?["result"]?[0]?["value"]?[1]?.string
     }
-    try await eventually("all four are scraped") { try await value("sum(up)") == "4" }
+    try await eventually("all five are scraped") { try await value("sum(up)") == "5" }
     // A process whose last scrape was too late has no current value.
     for query in [
       #"counterflow_commands_total{command="PlaceOrder",outcome="accepted"}"#, "sum(counterflow_relay_active)",

@@ -21,6 +21,7 @@ struct StoreServerTests {
       relay = try await system.startReady(.relay)
       projector = try await system.startReady(.projector)
       queries = try await system.startReady(.queryService)
+      try await system.startReady(.reactor)
       let product: JSON = ["sku": "LANTERN", "name": "Lantern", "unitPrice": 300, "tracksStock": false]
       #expect(try await commands.http.post("/v1/products", product).status == 201)
     }

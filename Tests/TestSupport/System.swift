@@ -10,9 +10,6 @@ public final class System: Sendable {
     case projector
     case queryService = "query-service"
     case reactor
-
-    /// The services of the commerce back end, which has no reactions.
-    public static var allCases: [Service] { [.commandService, .relay, .projector, .queryService] }
   }
 
   /// A store; the raw value is the name of its setting.

@@ -1,5 +1,6 @@
 import Administration
 import ArgumentParser
+import CommerceReactions
 import CommerceReadModels
 import CommerceStore
 import ServiceKit
@@ -15,6 +16,7 @@ struct Counterflow: AsyncParsableCommand {
   static func main() async {
     await Administration(
       program: "counterflow", writeSchemas: [commerceStoreSchema], scopes: Scope.commerce,
+      reactions: (try? CommerceReactions.all(nil)) ?? [],
       readModels: { commerceReadModels($0) }
     ).main(Self.self)
   }

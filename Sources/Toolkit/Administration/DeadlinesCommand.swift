@@ -58,6 +58,15 @@ struct DeadlinesCommand: AsyncParsableCommand {
           }
           print(json.string)
         } else {
+          let late = try await pool.query(
+            """
+            select command, count(*), coalesce(max(error), '') from event_store.deadlines
+            where failed_at is null and due_at < clock_timestamp() - interval '10 seconds' group by command order by command
+            """
+          ).decode((String, Int, String).self)
+          for (command, count, error) in late {
+            print("\(count) of \(command) are overdue\(error.isEmpty ? "" : ": \(error)")")
+          }
           print("\(waiting) scheduled commands wait, \(overdue) of them are due, and \(failed) failed.")
           if !rows.isEmpty {
             var table = Table("id", "command", "due", "failed", "error")
@@ -90,12 +99,16 @@ struct DeadlinesCommand: AsyncParsableCommand {
   }
 
   struct Discard: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "Gives a failed one up for good.")
+    static let configuration = CommandConfiguration(
+      abstract: "Gives one up for good that failed, or has been overdue for a minute.")
     @Argument var id: String
 
     func run() async throws {
       try await DeadlinesCommand.change(id) {
-        "delete from event_store.deadlines where failed_at is not null and id = \(optional: $0)"
+        """
+        delete from event_store.deadlines
+        where id = \(optional: $0) and (failed_at is not null or due_at < clock_timestamp() - interval '1 minute')
+        """
       }
     }
   }
@@ -109,7 +122,7 @@ struct DeadlinesCommand: AsyncParsableCommand {
     }
     try await reportingSettings {
       let count = try await Stores().writeStore.query(query(id)).affectedRows
-      guard count > 0 else { throw ValidationError("no such scheduled command has failed") }
+      guard count > 0 else { throw ValidationError("there is no such scheduled command to settle") }
       print("\(count) done")
     }
   }

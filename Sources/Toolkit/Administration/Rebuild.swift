@@ -33,6 +33,9 @@ struct Rebuild: AsyncParsableCommand {
   func run() async throws {
     try await reportingSettings {
       let stores = try Stores()
+      guard !Projection.isReaction(projection) else {
+        throw ValidationError("a reaction has no tables, and must not react again: only read models are rebuilt")
+      }
       let rebuilding = Rebuilding(stores: stores, projection: try stores.projections([projection])[0])
       if rollback {
         try await rebuilding.rollBack()

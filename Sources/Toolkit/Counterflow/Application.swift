@@ -72,8 +72,7 @@ extension Application {
     if let table = readModels.flatMap({ $0.tableNames }).firstDouble {
       return "two tables of the read models are named \(table)"
     }
-    for reaction in reactions { if let problem = reaction.definition.problem { return problem } }
-    if let reaction = reactions.map(\.name).firstDouble { return "two reactions are named \(reaction)" }
+    if let problem = ReactionDefinition.problem(with: reactions.map(\.definition)) { return problem }
     if let stray = queries.flatMap(\.models).first(where: { !models.contains($0) }) {
       return "a query reads the read model \(stray), which is not among readModels"
     }
@@ -95,7 +94,7 @@ extension Application {
 
   var commandService: Role { commandService(hasDocument: true) }
   var projector: Role { .projector { [readModels] _ in readModels.map { Projection($0) } } }
-  var reactor: Role { .reactor(reactions) }
+  var reactor: Role { .reactor { [reactions] _ in reactions } }
   var queryService: Role { queryService(hasDocument: true) }
 
   /// All parts except the relay, which a single process does not need.

@@ -63,7 +63,10 @@ extension Decision {
   /// - Returns: why it was rejected, and then it has changed nothing; nil where it was accepted.
   public mutating func attempt(_ command: some Command) -> Rejection? {
     var trial = self
-    do throws(Rejection) { try command.decide(&trial) } catch { return error }
+    do throws(Rejection) { try command.decide(&trial) } catch {
+      misuse = misuse ?? trial.misuse
+      return error
+    }
     self = trial
     return nil
   }

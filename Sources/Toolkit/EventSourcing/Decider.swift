@@ -157,7 +157,7 @@ public struct Decision: Sendable {
   /// Commands to carry out later, in the order in which they were scheduled.
   public internal(set) var scheduled: [Scheduled] = []
   /// The first stream that the command used without naming it, if any. The whole decision is then void.
-  public private(set) var misuse: UndeclaredStream?
+  public internal(set) var misuse: UndeclaredStream?
 
   public init(states: [StreamID: StreamState]) { self.states = states }
 

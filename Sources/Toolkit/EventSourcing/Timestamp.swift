@@ -16,6 +16,15 @@ public struct Timestamp: Hashable, Comparable, Sendable, CustomStringConvertible
     Timestamp(microsecondsSince1970: Int64((Date().timeIntervalSince1970 * 1_000_000).rounded(.down)))
   }
 
+  /// Returns the instant so much later, within `range`.
+  public func advanced(by duration: Duration) -> Timestamp {
+    let micros = Double(microsecondsSince1970) + duration / .microseconds(1)
+    let (first, last) = (Self.range.lowerBound, Self.range.upperBound)
+    guard micros < Double(last.microsecondsSince1970) else { return last }
+    guard micros > Double(first.microsecondsSince1970) else { return first }
+    return Timestamp(microsecondsSince1970: microsecondsSince1970 + Int64((duration / .microseconds(1)).rounded()))
+  }
+
   public static func < (a: Timestamp, b: Timestamp) -> Bool { a.microsecondsSince1970 < b.microsecondsSince1970 }
 
   /// RFC 3339 in UTC with as many decimals as the instant needs: none, three or six.

@@ -96,6 +96,15 @@ extension PostgresEventStore {
         returning i.history_id
         """
       ).value(UUID.self)
+      // Checkpoints of reactions are in this store, and went back with it: they are of the new history.
+      if try connection.query("select to_regclass('projections.checkpoints') is not null").value(Bool.self) {
+        try connection.query(
+          """
+          update projections.checkpoints c set history_id = \(historyID)
+          where c.projection like 'reaction/%' and (c.position = 0 or exists (
+            select from event_store.events e where e.position = c.position and e.id = c.event_id))
+          """)
+      }
       let head = try connection.query("select coalesce(max(position), 0) from event_store.events").value(Int64.self)
       return (historyID, Position(head))
     }

@@ -65,13 +65,13 @@ public struct Generations: Sendable {
     }
   }
 
-  /// Lets a newer version of a reaction continue from the checkpoints of the older one.
+  /// Lets another version of a reaction continue from the checkpoints of this one.
   func takeOver(_ generation: Generation, version: Int) async throws {
     try await pool.query(
       """
       update projections.generations set version = \(Int32(version))
       where projection = \(generation.projection) and generation = \(Int32(generation.number))
-        and version < \(Int32(version))
+        and version = \(Int32(generation.version))
       """)
   }
 

@@ -36,7 +36,10 @@ extension ProjectionRunner {
     let owned = try await store.owned(on: readStore)
     let unknown = owned.filter { assignments[$0.partition.index] == nil }
     let takenBack = owned.filter { assignment in
-      stored[assignment.partition.index].map { $0 != assignment.checkpoint } ?? false
+      let known = assignments[assignment.partition.index]
+      return stored[assignment.partition.index].map { $0 != assignment.checkpoint } ?? false
+        // After a restore, reactions are told the new history id.
+        || known.map { $0.historyID != assignment.historyID } ?? false
     }
     let changed = unknown + takenBack
     if !changed.isEmpty {

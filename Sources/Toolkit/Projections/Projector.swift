@@ -191,14 +191,17 @@ public struct Projector: Service {
 
   private func isOwn(_ generation: Generation, _ projection: Projection) -> Bool {
     generation.version == projection.version && generation.partitioning == settings.partitioning
+      // Another generation of a reaction would react again.
+      && (!projection.isReaction || generation.state == .serving)
   }
 
-  /// Lets a new version of a reaction continue from the checkpoints of the older one, so that it does not react again.
+  /// Lets another version of a reaction continue from the checkpoints of the one before, so that it does not react again.
+  /// An older version takes over from a newer one only once no process runs that any more.
   private func takeOver(
-    _ older: Generation, _ projection: Projection, _ table: Generations, _ reminders: inout Reminders
+    _ other: Generation, _ projection: Projection, _ table: Generations, _ reminders: inout Reminders
   ) async throws {
     let place: Logger.Metadata = ["projection": "\(projection.name)", "version": "\(projection.version)"]
-    guard older.partitioning == settings.partitioning else {
+    guard other.partitioning == settings.partitioning else {
       if reminders.isDue("\(projection.name) is ordered otherwise") {
         logger.critical(
           "this reaction was ordered by stream before and is ordered by key now, or the reverse; give it another name",
@@ -206,8 +209,17 @@ public struct Projector: Service {
       }
       return
     }
-    try await table.takeOver(older, version: projection.version)
-    logger.notice("a reaction continues in a new version", metadata: place)
+    if other.version > projection.version {
+      let isLeft = try await !table.hasWorkers(other)
+      guard reminders.lasts("\(projection.name) is left", isLeft, longerThan: settings.leaseDuration * 2) else {
+        if reminders.isDue("\(projection.name) is newer") {
+          logger.error("a newer version of this reaction runs; this process leaves it alone", metadata: place)
+        }
+        return
+      }
+    }
+    try await table.takeOver(other, version: projection.version)
+    logger.notice("a reaction continues in another version", metadata: place)
   }
 
   /// Creates a projection's first generation, or the next one if its version or the number of partitions is new. Lets
@@ -218,6 +230,9 @@ public struct Projector: Service {
     let name: Logger.MetadataValue = "\(projection.name)"
     let own = its.filter { isOwn($0, projection) && $0.state != .past }
     if own.isEmpty {
+      if projection.isReaction, let other = its.first(where: { $0.state == .serving }) {
+        return try await takeOver(other, projection, table, &reminders)
+      }
       if its.contains(where: { $0.version > projection.version }) {
         if reminders.isDue("\(projection.name) is newer") {
           logger.error(
@@ -226,7 +241,6 @@ public struct Projector: Service {
         }
         return
       }
-      if projection.isReaction, let older = its.last { return try await takeOver(older, projection, table, &reminders) }
       let start = projection.startsAtHead ? try await store.heads(of: settings.partitioning) : nil
       let number = try await table.add(
         projection, settings.partitioning, historyID: try await store.historyID(),

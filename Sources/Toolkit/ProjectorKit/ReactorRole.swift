@@ -11,10 +11,14 @@ internal import ServiceLifecycle
 
 extension Role {
   /// Carries out what follows from events, and scheduled commands when they are due. It needs the write store alone.
-  /// - Parameter reactions: all of the application's.
-  public static func reactor(_ reactions: [any Reacting]) -> Role {
-    let definitions = reactions.map(\.definition)
-    let chosen = ReactorSettings.reactions(of: definitions.map(\.name))
+  /// - Parameters:
+  ///   - own: settings that `reactions` reads, besides those of every reactor.
+  ///   - reactions: all of the application's; given no settings, where only names are asked for, it must not throw.
+  public static func reactor(
+    settings own: [SettingDescription] = [],
+    _ reactions: @escaping @Sendable (Settings?) throws(SettingError) -> [any Reacting]
+  ) -> Role {
+    let chosen = ReactorSettings.reactions(of: ((try? reactions(nil)) ?? []).map(\.name))
     return Role(
       "reactor", port: 8085,
       settings: [
@@ -23,9 +27,11 @@ extension Role {
         CommonSettings.leaseDuration.description, ProjectorSettings.headInterval.description,
         ProjectorSettings.haltRetry.description, ProjectorSettings.parkLimit.description,
         ReactorSettings.rate.description, chosen.description,
-      ]
+      ] + own
     ) { settings, logger in
       let names = try settings[chosen]
+      let definitions = try reactions(settings).map(\.definition)
+      if let problem = ReactionDefinition.problem(with: definitions) { throw ProjectionsError(problem) }
       let own = definitions.filter { names.contains($0.name) }
       let leaseDuration = try settings[CommonSettings.leaseDuration]
       let writeStore = try Databases.pool(
@@ -34,7 +40,11 @@ extension Role {
       // A connection for each lane, one for what the lanes share, and one for the worker's row.
       let checkpoints = try Databases.pool(
         CommonSettings.writeDatabaseURL, settings, name: "reactor checkpoints", logger: logger,
-        atLeast: own.count * ReactorSettings.lanes + 3, onConnect: Projector.prepare(leaseDuration: leaseDuration))
+        atLeast: own.count * ReactorSettings.lanes + 3,
+        onConnect: { [prepare = Projector.prepare(leaseDuration: leaseDuration)] connection in
+          try await PostgresEventStore.checkServer(connection)
+          try await prepare(connection)
+        })
       let store = PostgresEventStore(writeStore, appendTimeout: try settings[CommonSettings.statementTimeout])
       let processor = CommandProcessor(store, logger: logger)
       var deadlines = Deadlines.Settings()

@@ -39,15 +39,21 @@ public struct Consequences: Sendable {
 
   private var parts: [Part] = []
   private var others: [ReactionDefinition.Append] = []
+  private var slots: Set<String> = []
+  /// What is wrong with the slots; nil for nothing.
+  private(set) var problem: String?
 
   init() {}
 
   /// Runs a command.
   /// - Parameter fallback: what to do when it is rejected; nil parks the event's stream.
   public mutating func run(_ command: some Command, otherwise fallback: Fallback? = nil) {
+    // What has an id that cannot be one is rejected by itself, so that the fallback decides on it.
+    let isValid = command.streams.allSatisfy(\.isValid)
+    let references = (isValid ? command.streams : []) + (fallback?.references.filter(\.isValid) ?? [])
     parts.append(
-      Part(references: command.streams + (fallback?.references ?? [])) { (decision: inout Decision) throws(Rejection) in
-        guard let rejection = decision.attempt(command) else { return }
+      Part(references: references) { (decision: inout Decision) throws(Rejection) in
+        guard let rejection = isValid ? decision.attempt(command) : .invalidID else { return }
         guard let fallback else { throw rejection }
         try fallback.decide(rejection, &decision)
       })
@@ -84,8 +90,11 @@ public struct Consequences: Sendable {
   /// - Parameter slot: tells them apart in the idempotency keys, now and in later versions: 1 to 100 bytes, not an ordinal. In
   ///   one event each slot stands once.
   public mutating func separately(_ slot: String, _ add: (inout Consequences) throws -> Void) rethrows {
+    if !(1...100).contains(slot.utf8.count) { problem = problem ?? "the slot '\(slot)' must have 1 to 100 bytes" }
+    if !slots.insert(slot).inserted { problem = problem ?? "the slot '\(slot)' is there twice" }
     var own = Consequences()
     try add(&own)
+    problem = problem ?? own.problem
     others += own.appends.map { .init(slot: $0.slot.isEmpty ? slot : "\(slot)/\($0.slot)", command: $0.command) }
   }
 

@@ -26,6 +26,8 @@ package struct Deadlines: Service {
   private static let resolution = Duration.milliseconds(100)
   /// How often those that wait are counted.
   private static let countInterval = Duration.seconds(10)
+  /// Carried out in one pass, at most: they wait in the processor's queue.
+  private static let mostAtOnce = 500
   /// Counted up to here.
   private static let countLimit: Int64 = 1_000_000
 
@@ -52,9 +54,18 @@ package struct Deadlines: Service {
     _ types: [ScheduledType], _ pool: PostgresPool, _ processor: CommandProcessor<PostgresEventStore>,
     _ settings: Settings, logger: Logger
   ) {
-    self.types = Dictionary(types.map { ($0.name, $0) }) { $1 }
+    let known = Dictionary(types.map { ($0.name, $0) }) { $1 }
+    self.types = known
     (self.pool, self.processor, self.settings, self.logger) = (pool, processor, settings, logger)
-    lease = Lease(pool, table: "event_store.leases", name: "deadlines", duration: settings.leaseDuration)
+    lease = Lease(
+      pool, table: "event_store.leases", name: "deadlines/\(Self.hash(known.keys))", duration: settings.leaseDuration)
+  }
+
+  /// Tells builds with other types apart, so that none waits for a lease of one that does not know its commands.
+  private static func hash(_ names: some Collection<String>) -> String {
+    var hash: UInt64 = 0xcbf2_9ce4_8422_2325
+    for byte in names.sorted().joined(separator: "\n").utf8 { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01b3 }
+    return String(hash, radix: 16)
   }
 
   package func run() async throws {
@@ -62,6 +73,7 @@ package struct Deadlines: Service {
       var backoff = Backoff(first: .milliseconds(100))
       var nextRenewal = ContinuousClock.now
       var nextCount = ContinuousClock.now
+      var allowance = 0.0
       while !Task.isCancelled {
         let start = ContinuousClock.now
         do {
@@ -70,11 +82,15 @@ package struct Deadlines: Service {
             nextRenewal = start + settings.leaseDuration / 3
           }
           if await lease.isHeld {
+            allowance = min(allowance + Double(settings.rate) / 10, max(1, Double(settings.rate) / 10))
+            if allowance >= 1 { allowance -= Double(try await fireDue(atMost: min(Int(allowance), Self.mostAtOnce))) }
             if start >= nextCount {
-              try await count()
               nextCount = start + Self.countInterval
+              await count()
             }
-            try await fireDue()
+          } else {
+            // Another reactor counts.
+            for gauge in [outstanding, overdue, waiting] { gauge.record(0) }
           }
           backoff.reset()
           try? await Task.sleep(until: start + Self.resolution)
@@ -88,32 +104,48 @@ package struct Deadlines: Service {
     await Task { await lease.release() }.value
   }
 
-  private func fireDue() async throws {
-    let limit = max(1, settings.rate / 10)
+  /// - Returns: how many were due.
+  private func fireDue(atMost limit: Int) async throws -> Int {
     let due = try await pool.query(
       """
       select id, command, data::text, metadata::text from event_store.deadlines
-      where failed_at is null and due_at <= clock_timestamp() and command = any(\(array: Array(types.keys)))
+      where failed_at is null and due_at <= statement_timestamp()
+        and (retry_at is null or retry_at <= statement_timestamp()) and command = any(\(array: Array(types.keys)))
       order by due_at limit \(limit)
       """
     ).decode((UUID, String, String, String).self).map {
       Row(id: $0.0, command: $0.1, data: Array($0.2.utf8), metadata: Array($0.3.utf8))
     }
-    guard !due.isEmpty else { return }
-    try await withThrowingTaskGroup(of: Void.self) { group in
-      for row in due { group.addTask { try await fire(row) } }
-      try await group.waitForAll()
+    var rest: [(row: Row, command: any Command)] = []
+    for row in due {
+      guard let type = types[row.command] else { continue }
+      do { rest.append((row, try type.decode(row.data))) } catch { try await fail(row, error) }
     }
+    while !rest.isEmpty {
+      // Those that share a stream wait for the older one.
+      var busy: Set<StreamID> = []
+      var now: [(row: Row, command: any Command)] = []
+      var later = now
+      for entry in rest {
+        let streams = entry.command.streams.map(\.stream)
+        if busy.isDisjoint(with: streams) { now.append(entry) } else { later.append(entry) }
+        busy.formUnion(streams)
+      }
+      try await withThrowingTaskGroup(of: Void.self) { group in
+        for (row, command) in now { group.addTask { try await fire(row, command) } }
+        try await group.waitForAll()
+      }
+      rest = later
+    }
+    return due.count
   }
 
-  private func fire(_ row: Row) async throws {
+  private func fire(_ row: Row, _ command: any Command) async throws {
     let id = row.id.uuidString.lowercased()
     let request = CommandRequest(
       key: IdempotencyKey(scope: "deadline", key: id), fingerprint: row.id,
       metadata: EventMetadata(following: row.metadata, causationID: "deadline/\(id)"), firing: row.id)
     do {
-      guard let type = types[row.command] else { return }
-      let command = try type.decode(row.data)
       let outcome = try await processor.execute(command, request) { _ in Array("{}".utf8) }
       // The append has removed the row, unless it was made before, and its response was lost.
       if outcome.receipt == nil { try await pool.query("delete from event_store.deadlines where id = \(row.id)") }
@@ -127,18 +159,37 @@ package struct Deadlines: Service {
       let kind: FailureKind = error is Rejection ? .refused : FailureKind(error)
       switch kind {
       case .retry, .historyChanged: throw error
-      case .refused, .programmingError:
-        failed.increment()
+      case .refused: try await fail(row, error)
+      case .programmingError:
+        // The build, the schema or a right is at fault, and not this command alone: it is tried again.
         logger.critical(
-          "a scheduled command failed; it waits for a person",
+          "a scheduled command cannot be carried out now; it is tried again",
           metadata: ["deadline": "\(id)", "command": "\(row.command)", "error": "\(error)"])
         try await pool.query(
-          "update event_store.deadlines set failed_at = clock_timestamp(), error = \("\(error)") where id = \(row.id)")
+          """
+          update event_store.deadlines set retry_at = clock_timestamp() + interval '30 seconds', error = \("\(error)")
+          where id = \(row.id)
+          """)
       }
     }
   }
 
-  private func count() async throws {
+  private func fail(_ row: Row, _ error: any Error) async throws {
+    failed.increment()
+    logger.critical(
+      "a scheduled command failed; it waits for a person",
+      metadata: ["deadline": "\(row.id)", "command": "\(row.command)", "error": "\(error)"])
+    try await pool.query(
+      "update event_store.deadlines set failed_at = clock_timestamp(), error = \("\(error)") where id = \(row.id)")
+  }
+
+  private func count() async {
+    do { try await countAll() } catch {
+      logger.error("the scheduled commands that wait cannot be counted", metadata: ["error": "\(error)"])
+    }
+  }
+
+  private func countAll() async throws {
     let counts = try await pool.query(
       """
       select

@@ -70,6 +70,7 @@ extension Reaction {
     ) { event in
       var todo = Consequences()
       for trigger in triggers where trigger.category == event.stream.category { try trigger.react(event, &todo) }
+      if let problem = todo.problem { throw ReactionFailure(description: problem) }
       return ReactionDefinition.Answer(key: event.stream.rawValue, appends: todo.appends)
     }
   }
@@ -109,15 +110,32 @@ public struct ReactionDefinition: Sendable {
     guard version > 0 else { return "the version of the reaction \(name) must be 1 or more" }
     return categories.isEmpty ? "the reaction \(name) has no triggers" : nil
   }
+
+  /// Why all of them cannot be run together; nil for nothing.
+  package static func problem(with all: [ReactionDefinition]) -> String? {
+    if let problem = all.lazy.compactMap(\.problem).first { return problem }
+    var names: Set<String> = []
+    if let double = all.first(where: { !names.insert($0.name).inserted }) {
+      return "two reactions are named \(double.name)"
+    }
+    var types: [String: ObjectIdentifier] = [:]
+    for type in all.flatMap(\.schedules) where types.updateValue(type.type, forKey: type.name) ?? type.type != type.type
+    {
+      return "two types of scheduled commands are named \(type.name): rename one, since its name is stored"
+    }
+    return nil
+  }
 }
 
-/// A type of commands that are scheduled, so that a reactor can read them when they are due.
+/// A type of commands that are scheduled, so that a reactor can read them when they are due. Its name is stored: a type that is
+/// renamed cannot read what was scheduled before.
 public struct ScheduledType: Sendable {
   package let name: String
+  let type: ObjectIdentifier
   package let decode: @Sendable ([UInt8]) throws -> any Command
 
   public init<Scheduled: Command & Codable>(_: Scheduled.Type) {
-    name = Scheduled.name
+    (name, type) = (Scheduled.name, ObjectIdentifier(Scheduled.self))
     decode = { try JSONCommand.decode(Scheduled.self, $0) }
   }
 

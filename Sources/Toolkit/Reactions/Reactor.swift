@@ -44,22 +44,34 @@ package struct Reactor<Store: EventStore>: Sendable {
       for (index, key) in order.enumerated() {
         if index >= Self.concurrency { try await group.next() }
         let own = work[key] ?? []
-        group.addTask { for (event, appends) in own { for append in appends { try await carryOut(append, event) } } }
+        group.addTask { for (event, appends) in own { try await carryOut(appends, event) } }
       }
       try await group.waitForAll()
     }
+  }
+
+  /// Each append by itself: one that fails keeps no other from being made.
+  private func carryOut(_ appends: [ReactionDefinition.Append], _ event: RecordedEvent) async throws {
+    var first: (any Error)?
+    for append in appends {
+      do { try await carryOut(append, event) } catch { first = first ?? error }
+    }
+    if let first { throw first }
   }
 
   private func carryOut(_ append: ReactionDefinition.Append, _ event: RecordedEvent) async throws {
     let scope = Projection.name(ofReaction: reaction.name)
     let key = "\(event.id.uuidString.lowercased())\(append.slot.isEmpty ? "" : "/\(append.slot)")"
     guard IdempotencyKey.lengths.contains(key.utf8.count) else {
-      throw ReactionFailure(description: "the slot '\(append.slot)' is too long")
+      throw ReactionFailure(description: "the slots '\(append.slot)' are too long")
     }
     let request = CommandRequest(
       key: IdempotencyKey(scope: scope, key: key), fingerprint: event.id,
       metadata: EventMetadata(following: event.metadata, causationID: "\(scope)/\(key)"))
     for _ in 0..<Self.attempts {
+      guard append.command.streams.allSatisfy(\.isValid) else {
+        throw ReactionFailure(description: "\(Rejection.invalidID)")
+      }
       do {
         let outcome = try await processor.execute(append.command, request) { _ in Array("{}".utf8) }
         if outcome.receipt != nil { appends.increment() }
@@ -71,6 +83,8 @@ package struct Reactor<Store: EventStore>: Sendable {
         }
         if append.command.needsMoreStreams { continue }
         throw ReactionFailure(description: "rejected: \(rejection)")
+      } catch CommandError.unreadable(let error) {
+        throw ReactionFailure(description: "\(error)", failureKind: error.failureKind)
       } catch CommandError.conflict {
         // Others are busy with the same streams; the engine tries again after a pause.
         throw ReactionFailure(description: "others changed the streams at every attempt", failureKind: .retry)

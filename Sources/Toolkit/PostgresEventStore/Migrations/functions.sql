@@ -159,6 +159,8 @@ create or replace function event_store.append_with_deadlines(
   out known_fingerprints uuid[], out known_responses text[], out contended integer[]
 ) language plpgsql volatile security definer
   set search_path = pg_catalog, pg_temp
+  -- Plans made while the tables were empty would scan them. A wait that outlives its client ends.
+  set enable_seqscan = off set jit = off set lock_timeout = '30s'
 as $$
 begin
   select a.first_position, a.recorded, a.history_id, a.history, a.conflict_streams, a.conflict_versions, a.known_commands,
@@ -180,18 +182,24 @@ begin
       deadline_commands, deadline_ids, deadline_dues, deadline_delays, deadline_names, deadline_data, deadline_metadata)
     as u(command, id, due, delay, name, data, metadata)
   where known_commands is null or u.command <> all(known_commands);
-  delete from event_store.deadlines d where d.id = any(fired);
+  if cardinality(fired) > 0 then
+    delete from event_store.deadlines d where d.id = any(fired);
+  end if;
 end
 $$;
 
--- Removes some keys that are older than older_than. Keys of the last day always stay.
+-- Removes some keys that are older than older_than. Keys of the last day always stay, and those of reactions and deadlines
+-- for 30 days: a partition of a reaction that has stopped for long handles some events again.
 create or replace function event_store.forget_keys(older_than timestamptz, at_most integer) returns bigint
 language sql volatile security definer set search_path = pg_catalog, pg_temp as $$
   with gone as (
     delete from event_store.idempotency_keys k
     where k.ctid = any(array(
       select o.ctid from event_store.idempotency_keys o
-      where o.recorded_at < least(older_than, clock_timestamp() - interval '1 day') limit at_most))
+      where o.recorded_at < least(older_than, clock_timestamp() - interval '1 day')
+        and (not (starts_with(o.scope, 'reaction/') or o.scope = 'deadline')
+          or o.recorded_at < clock_timestamp() - interval '30 days')
+      limit at_most))
     returning 1)
   select count(*) from gone
 $$;

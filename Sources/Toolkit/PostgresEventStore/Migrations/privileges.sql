@@ -41,7 +41,8 @@ grant execute on function event_store.bucket_heads, event_store.bucket_page
 -- The relay and the reactor hold leases. The relay saves its cursors; it cannot append.
 grant select, insert, update, delete on event_store.leases to counterflow_relay, counterflow_reactor;
 -- The reactor carries deadlines out. Only the append functions add any.
-grant select, update, delete on event_store.deadlines to counterflow_reactor;
+grant select, delete on event_store.deadlines to counterflow_reactor;
+grant update (retry_at, failed_at, error) on event_store.deadlines to counterflow_reactor;
 grant select, insert, update on event_store.cursors to counterflow_relay;
 grant select on public.counterflow_migrations
   to counterflow_command, counterflow_relay, counterflow_projector, counterflow_query, counterflow_reactor;

@@ -146,8 +146,11 @@ create table event_store.deadlines (
   -- Of the command that scheduled it.
   metadata json not null,
   scheduled_at timestamptz not null,
+  -- When it is tried again after an error that is not its own; null before that.
+  retry_at timestamptz,
   -- Since when and why it waits for a person; null while it waits for its time.
   failed_at timestamptz,
   error text
 );
 create index deadlines_due on event_store.deadlines (due_at) where failed_at is null;
+create index deadlines_failed on event_store.deadlines (failed_at) where failed_at is not null;
