@@ -174,7 +174,7 @@ let package = Package(
       ]),
     service("Relay", "relay", ["RabbitMQFeed", "ServiceKit"]),
     service("Projector", "projector", ["CommerceReadModels", "ProjectorKit", "ServiceKit"]),
-    service("ReactorService", "reactor", ["CommerceReactions", "ProjectorKit", "ServiceKit"]),
+    service("ReactorService", "reactor", ["CommerceReactions", "ProjectorKit", "Reactions", "ServiceKit"]),
     service(
       "QueryService", "query-service",
       [
@@ -247,7 +247,8 @@ let package = Package(
       name: "CommerceTests",
       dependencies: [
         "CommandKit", "Commerce", "CommerceAPI", "CommerceReactions", "CommerceReadModels", "CounterflowTesting",
-        "EventSourcing", "Failures", "JSON", "Postgres", "Projections", "QueryKit", "RetailImport", "TestSupport",
+        "EventSourcing", "Failures", "JSON", "Postgres", "Projections", "QueryKit", "Reactions", "RetailImport",
+        "TestSupport",
       ]),
     .testTarget(
       name: "SystemTests",

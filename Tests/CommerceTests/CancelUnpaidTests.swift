@@ -2,6 +2,7 @@ import Commerce
 import CommerceReactions
 import CounterflowTesting
 import EventSourcing
+import Reactions
 import TestSupport
 import Testing
 
@@ -18,6 +19,9 @@ struct CancelUnpaidTests {
     let recordedAt = try #require(placed.events.last).recordedAt
     try placed.on(CancelUnpaid(after: .seconds(60)))
       .thenScheduled(CancelOverdue(order), .at(recordedAt.advanced(by: .seconds(60))))
+    // It must not conflict with those who write the products.
+    let appends = try CancelUnpaid(after: .seconds(60)).definition.answer(#require(placed.events.last)).appends
+    #expect(appends.flatMap { $0.command.streams.map(\.stream) } == [Order.stream("o")])
     #expect(try placed.on(CancelUnpaid(after: nil)).scheduled.isEmpty)
     let paid = try placed.and(Order.self, id: "o", .paid(OrderPaid(orderID: "o", amount: 10, reference: nil)))
     #expect(try paid.on(CancelUnpaid(after: .seconds(60))).scheduled.isEmpty)

@@ -140,7 +140,7 @@ struct OrderJourneyTests {
     }
   }
 
-  @Test("A command in progress completes when the service is told to stop", .freshStores, .freshVirtualHost)
+  @Test("A command in progress completes when the service gets SIGTERM", .freshStores, .freshVirtualHost)
   func draining() async throws {
     let system = System()
     try await system.migrate()

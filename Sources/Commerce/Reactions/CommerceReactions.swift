@@ -1,16 +1,14 @@
 public import Reactions
 public import ServiceKit
 
-/// What follows from the events of the commerce back end.
-public enum CommerceReactions {
-  public static let settings = [paymentDeadline.description]
+/// Returns all reactions of the commerce back end.
+/// - Parameter paymentDeadline: how long an order may stay unpaid; nil for ever.
+public func commerceReactions(paymentDeadline: Duration? = nil) -> [any Reacting] {
+  [CancelUnpaid(after: paymentDeadline)]
+}
 
-  /// - Parameter settings: nil where only names and types are asked for.
-  public static func all(_ settings: Settings?) throws(SettingError) -> [any Reacting] {
-    [CancelUnpaid(after: try settings.map { settings throws(SettingError) in try settings[paymentDeadline] } ?? nil)]
-  }
-
-  private static let paymentDeadline = Setting<Duration?>(
+extension Setting where Value == Duration? {
+  public static let paymentDeadline = Setting(
     "PAYMENT_DEADLINE", default: "off", allowed: "off, or seconds from 1 to 31536000",
     help: "How long an order may stay unpaid before it is cancelled, in seconds; counts for orders placed from then on."
   ) { text in

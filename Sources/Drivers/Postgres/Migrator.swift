@@ -57,6 +57,7 @@ extension PostgresConnection {
       do { return try migrateOnce(schema) } catch let error as PostgresError {
         attempts += 1
         guard attempts < 20, error.message.contains("tuple concurrently") else { throw error }
+        // On the thread of this connection, which has nothing else to do.
         usleep(UInt32.random(in: 10_000...200_000))
       }
     }

@@ -17,6 +17,7 @@ extension PostgresConnection {
     for attempt in 1... {
       do throws(PostgresError) { return try execute(statement) } catch {
         guard attempt < 20, error.message.contains("concurrently") else { throw error }
+        // On the thread of this connection, which has nothing else to do.
         usleep(UInt32.random(in: 1_000...50_000))
       }
     }

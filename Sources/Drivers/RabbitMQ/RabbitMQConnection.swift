@@ -5,7 +5,7 @@ import Glibc
 /// A connection to RabbitMQ with one channel: an actor on its own thread. Between calls, the thread answers heartbeats
 /// and takes confirms and deliveries.
 ///
-/// Use one connection for publishing and another for consuming: a broker that holds back a publisher stops reading from
+/// Use one connection for publishing and another for consuming: a broker that blocks a publisher stops reading from
 /// the whole connection. A connection that breaks, or whose channel the broker closes, stays broken.
 /// `RabbitMQPublisher` and `RabbitMQConsumer` then make a new one.
 public actor RabbitMQConnection {

@@ -16,7 +16,7 @@ struct Counterflow: AsyncParsableCommand {
   static func main() async {
     await Administration(
       program: "counterflow", writeSchemas: [commerceStoreSchema], scopes: Scope.commerce,
-      reactions: (try? CommerceReactions.all(nil)) ?? [],
+      reactions: commerceReactions(),
       readModels: { commerceReadModels($0) }
     ).main(Self.self)
   }

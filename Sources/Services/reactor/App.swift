@@ -1,5 +1,6 @@
 import CommerceReactions
 import ProjectorKit
+import Reactions
 import ServiceKit
 
 @main
@@ -8,5 +9,7 @@ struct App {
 }
 
 extension Role {
-  static let commerceReactor = Role.reactor(settings: CommerceReactions.settings, CommerceReactions.all)
+  static let commerceReactor = Role.reactor(
+    commerceReactions().map(\.name), settings: [Setting.paymentDeadline.description]
+  ) { settings throws(SettingError) in commerceReactions(paymentDeadline: try settings[.paymentDeadline]) }
 }

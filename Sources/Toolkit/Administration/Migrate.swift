@@ -71,7 +71,7 @@ extension Administration {
   }
 
   /// Revokes rights that PostgreSQL gives everybody in a new database, and that no service needs: temporary tables,
-  /// large objects, and advisory locks, with which a role that only reads could hold up appends.
+  /// large objects, and advisory locks, with which a role that only reads could block appends.
   private static let restrictions = """
     do $$
     declare

@@ -26,8 +26,7 @@ public import ServiceKit
 /// Each part is a subcommand of the executable. `bank command-service`, `bank relay`, `bank projector`,
 /// `bank query-service` and `bank reactor` run as separate processes, as many of each as needed. `bank dev` runs everything as one
 /// process, on one database and without RabbitMQ. `bank migrate`, `status`, `verify`, `rebuild`, `parked`, `deadlines`
-/// and `token`
-/// administer the system.
+/// and `token` administer the system.
 public protocol Application: Sendable {
   init()
 
@@ -94,7 +93,7 @@ extension Application {
 
   var commandService: Role { commandService(hasDocument: true) }
   var projector: Role { .projector { [readModels] _ in readModels.map { Projection($0) } } }
-  var reactor: Role { .reactor { [reactions] _ in reactions } }
+  var reactor: Role { .reactor(reactions.map(\.name)) { [reactions] _ in reactions } }
   var queryService: Role { queryService(hasDocument: true) }
 
   /// All parts except the relay, which a single process does not need.

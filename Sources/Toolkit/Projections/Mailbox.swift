@@ -19,7 +19,7 @@ final class MemoryBudget: Sendable {
 }
 
 /// Batches that wait for one lane, bounded in bytes. A batch that does not fit is dropped, and its events are read
-/// from the store later. So a slow projection holds up neither the feed nor the other projections.
+/// from the store later. So a slow projection delays neither the feed nor the other projections.
 final class Mailbox: Sendable {
   private struct State {
     var batches: Deque<FeedBatch> = []

@@ -31,7 +31,7 @@ final class SharedRounds: Sendable {
 
   private struct State {
     var queue = RoundQueue<Lane, Entry>()
-    /// Lanes that write alone, so that they do not hold up the others.
+    /// Lanes that write alone, so that they do not delay the others.
     var alone: Set<Lane> = []
   }
 

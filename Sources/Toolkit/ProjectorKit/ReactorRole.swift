@@ -12,13 +12,14 @@ internal import ServiceLifecycle
 extension Role {
   /// Carries out what follows from events, and scheduled commands when they are due. It needs the write store alone.
   /// - Parameters:
+  ///   - names: of all reactions of the application.
   ///   - own: settings that `reactions` reads, besides those of every reactor.
-  ///   - reactions: all of the application's; given no settings, where only names are asked for, it must not throw.
+  ///   - reactions: all of the application's.
   public static func reactor(
-    settings own: [SettingDescription] = [],
-    _ reactions: @escaping @Sendable (Settings?) throws(SettingError) -> [any Reacting]
+    _ names: [String], settings own: [SettingDescription] = [],
+    _ reactions: @escaping @Sendable (Settings) throws(SettingError) -> [any Reacting]
   ) -> Role {
-    let chosen = ReactorSettings.reactions(of: ((try? reactions(nil)) ?? []).map(\.name))
+    let chosen = ReactorSettings.reactions(of: names)
     return Role(
       "reactor", port: 8085,
       settings: [

@@ -1,5 +1,4 @@
 public import EventSourcing
-internal import JSON
 
 /// What to do when a command is rejected.
 public struct Fallback: Sendable {
@@ -75,8 +74,9 @@ public struct Consequences: Sendable {
   /// Schedules a command; see `Decision.schedule`.
   public mutating func schedule(_ command: some Command & Codable, _ due: Due) {
     parts.append(
-      // What is scheduled belongs to the command's streams; nothing of them is read or written now.
-      Part(references: command.streams) { (decision: inout Decision) throws(Rejection) in
+      // An append needs a stream. The others that the command names are read when it is due: a version expected of them now
+      // would conflict with those who write them.
+      Part(references: Array(command.streams.prefix(1))) { (decision: inout Decision) throws(Rejection) in
         decision.schedule(command, due)
       })
   }
@@ -133,11 +133,5 @@ extension [AggregateReference] {
   var uniqued: [AggregateReference] {
     var seen: Set<StreamID> = []
     return filter { seen.insert($0.stream).inserted }
-  }
-}
-
-enum JSONCommand {
-  static func decode<Scheduled: Decodable>(_: Scheduled.Type, _ data: [UInt8]) throws -> Scheduled {
-    try JSON(parsing: data).decode(Scheduled.self)
   }
 }

@@ -38,6 +38,8 @@ package struct Deadlines: Service {
     let metadata: [UInt8]
   }
 
+  private typealias Entry = (row: Row, command: any Command)
+
   private let pool: PostgresPool
   private let processor: CommandProcessor<PostgresEventStore>
   private let types: [String: ScheduledType]
@@ -54,18 +56,12 @@ package struct Deadlines: Service {
     _ types: [ScheduledType], _ pool: PostgresPool, _ processor: CommandProcessor<PostgresEventStore>,
     _ settings: Settings, logger: Logger
   ) {
-    let known = Dictionary(types.map { ($0.name, $0) }) { $1 }
-    self.types = known
+    self.types = Dictionary(types.map { ($0.name, $0) }) { $1 }
     (self.pool, self.processor, self.settings, self.logger) = (pool, processor, settings, logger)
+    // Builds with other types have other leases, so that none waits for one that does not know its commands.
+    let names = Set(types.map(\.name)).sorted().joined(separator: " ")
     lease = Lease(
-      pool, table: "event_store.leases", name: "deadlines/\(Self.hash(known.keys))", duration: settings.leaseDuration)
-  }
-
-  /// Tells builds with other types apart, so that none waits for a lease of one that does not know its commands.
-  private static func hash(_ names: some Collection<String>) -> String {
-    var hash: UInt64 = 0xcbf2_9ce4_8422_2325
-    for byte in names.sorted().joined(separator: "\n").utf8 { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01b3 }
-    return String(hash, radix: 16)
+      pool, table: "event_store.leases", name: "deadlines/\(names)", duration: settings.leaseDuration)
   }
 
   package func run() async throws {
@@ -81,16 +77,14 @@ package struct Deadlines: Service {
             _ = try await lease.acquire()
             nextRenewal = start + settings.leaseDuration / 3
           }
-          if await lease.isHeld {
+          let isHeld = await lease.isHeld
+          if isHeld {
             allowance = min(allowance + Double(settings.rate) / 10, max(1, Double(settings.rate) / 10))
             if allowance >= 1 { allowance -= Double(try await fireDue(atMost: min(Int(allowance), Self.mostAtOnce))) }
-            if start >= nextCount {
-              nextCount = start + Self.countInterval
-              await count()
-            }
-          } else {
-            // Another reactor counts.
-            for gauge in [outstanding, overdue, waiting] { gauge.record(0) }
+          }
+          if start >= nextCount {
+            nextCount = start + Self.countInterval
+            await count(isHeld: isHeld)
           }
           backoff.reset()
           try? await Task.sleep(until: start + Self.resolution)
@@ -116,7 +110,7 @@ package struct Deadlines: Service {
     ).decode((UUID, String, String, String).self).map {
       Row(id: $0.0, command: $0.1, data: Array($0.2.utf8), metadata: Array($0.3.utf8))
     }
-    var rest: [(row: Row, command: any Command)] = []
+    var rest: [Entry] = []
     for row in due {
       guard let type = types[row.command] else { continue }
       do { rest.append((row, try type.decode(row.data))) } catch { try await fail(row, error) }
@@ -124,8 +118,7 @@ package struct Deadlines: Service {
     while !rest.isEmpty {
       // Those that share a stream wait for the older one.
       var busy: Set<StreamID> = []
-      var now: [(row: Row, command: any Command)] = []
-      var later = now
+      var (now, later) = ([Entry](), [Entry]())
       for entry in rest {
         let streams = entry.command.streams.map(\.stream)
         if busy.isDisjoint(with: streams) { now.append(entry) } else { later.append(entry) }
@@ -151,10 +144,8 @@ package struct Deadlines: Service {
       if outcome.receipt == nil { try await pool.query("delete from event_store.deadlines where id = \(row.id)") }
       fired.increment()
     } catch {
-      switch error as? CommandError {
-      case .conflict:
+      if case CommandError.conflict = error {
         return logger.warning("others are busy with a deadline's streams", metadata: ["deadline": "\(id)"])
-      default: break
       }
       let kind: FailureKind = error is Rejection ? .refused : FailureKind(error)
       switch kind {
@@ -183,7 +174,12 @@ package struct Deadlines: Service {
       "update event_store.deadlines set failed_at = clock_timestamp(), error = \("\(error)") where id = \(row.id)")
   }
 
-  private func count() async {
+  /// - Parameter isHeld: whether this reactor carries them out; otherwise another one counts.
+  private func count(isHeld: Bool) async {
+    guard isHeld else {
+      for gauge in [outstanding, overdue, waiting] { gauge.record(0) }
+      return
+    }
     do { try await countAll() } catch {
       logger.error("the scheduled commands that wait cannot be counted", metadata: ["error": "\(error)"])
     }

@@ -1,5 +1,6 @@
 public import EventSourcing
 internal import Failures
+internal import JSON
 
 /// Where a reaction begins when it is first run. Afterwards it goes on where it stands.
 public enum ReactionStart: Sendable {
@@ -34,10 +35,10 @@ extension Reacting {
 ///       let triggers = [
 ///         Trigger(Order.self) { event, todo in
 ///           guard case .placed = event.event else { return }
-///           todo.schedule(CancelOverdue(), to: event.id, .at(event.recordedAt + .seconds(900)))
+///           todo.schedule(CancelOverdue(), to: event.id, .at(event.recordedAt.advanced(by: .seconds(900))))
 ///         }
 ///       ]
-///       let schedules = [ScheduledType(Addressed<CancelOverdue>.self)]
+///       let schedules = [ScheduledType(CancelOverdue.self)]
 ///     }
 ///
 /// All that follows from one event is one append, whose idempotency key names the reaction and the event. A command that is
@@ -136,14 +137,14 @@ public struct ScheduledType: Sendable {
 
   public init<Scheduled: Command & Codable>(_: Scheduled.Type) {
     (name, type) = (Scheduled.name, ObjectIdentifier(Scheduled.self))
-    decode = { try JSONCommand.decode(Scheduled.self, $0) }
+    decode = { try JSON(parsing: $0).decode(Scheduled.self) }
   }
 
   /// A command for one stream.
   public init<Scheduled: StreamCommand & Codable>(_: Scheduled.Type) { self.init(Addressed<Scheduled>.self) }
 }
 
-/// Carried out without anything that its caller could change: it is at fault, and fails again.
+/// What follows from an event cannot be carried out.
 struct ReactionFailure: ClassifiedError, CustomStringConvertible {
   let description: String
   var failureKind = FailureKind.refused

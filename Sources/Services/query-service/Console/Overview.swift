@@ -81,7 +81,7 @@ final class Overview: Service {
     tellAll { $0.isOver = true }
   }
 
-  /// - Parameter body: is told whether there are viewers.
+  /// - Parameter body: receives whether there are viewers.
   private func eachSecond(_ body: (_ isWatched: Bool) async -> Void) async {
     while !Task.isCancelled {
       await body(state.withLock { !$0.viewers.isEmpty })

@@ -4,7 +4,7 @@ internal import NIOCore
 internal import NIOHTTPTypes
 internal import Synchronization
 
-/// A body that the client holds back until the server asks for it (`Expect: 100-continue`, RFC 9110, section 10.1.1).
+/// A body that the client sends only once the server asks for it (`Expect: 100-continue`, RFC 9110, section 10.1.1).
 /// The first read asks. If nothing reads the body, as for a request without a right, the client need not send it.
 final class AwaitedBody: AsyncSequence, Sendable {
   typealias Element = ByteBuffer
