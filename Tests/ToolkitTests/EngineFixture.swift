@@ -76,7 +76,7 @@ struct Counting: ReadModel {
     ]
   }
 
-  func prepared(for events: [RecordedEvent], in generation: Generation) async throws -> Self {
+  func prepared(for events: [RecordedEvent], until end: Position?) async throws -> Self {
     try preparing()
     return self
   }

@@ -41,9 +41,7 @@ struct QueryRoutes {
       try Self.check(id, "customer")
       if let moment = try Self.moment(request) {
         return try await responder.answer(request, missing: Self.absent("customer", id)) {
-          try await $0.row(id, of: Customer.stream(id), at: moment) { key in
-            Customers(keys: nil).opening(with: key.map { [id: $0] } ?? [:])
-          }
+          try await $0.row(id, of: Customer.stream(id), at: moment) { Customers(keys: $0) }
         }
       }
       let reads = [Reads("customers", Customer.stream(id)), .orders, .sales]

@@ -135,6 +135,7 @@ extension Application {
     let (commands, queries, routed, document) = (commands, queries, routed, openAPI.encoded)
     return .queryService(readModels.map { Projection($0) }) { service, _, _, parts in
       parts.elsewhere = commands.map { ($0.method.rawValue, $0.path) }
+      parts.healthChecks.append(service.check(queries))
       parts.addRoutes { router in
         if hasDocument { router.addDocument("/openapi.json", "application/json", document) }
         let group = router.group().add(middleware: service.admission)

@@ -42,7 +42,7 @@ public struct Projection: Sendable {
       + totals.map { total in { @Sendable table, _ in total.contents(of: table) } }
     self.totals = totals.map { total in { @Sendable in total.contents(of: $0, partition: $1) } }
     plan = { events, generation in
-      let keyed = try KeyedEvents(events, try await model.prepared(for: events, in: generation).sources)
+      let keyed = try KeyedEvents(events, try await model.prepared(for: events, until: generation.until).sources)
       let (existing, target) = (keyed.existing, generation.table(rows.name))
       return BatchPlan(load: existing.isEmpty ? nil : rows.select(existing, from: target)) { found in
         let changes = try keyed.fold(into: try rows.decode(found))

@@ -69,27 +69,27 @@ public struct Histories: Sendable {
   }
 
   /// Returns a row as it was at a moment, or nil if there was none.
-  /// - Parameter makeModel: makes the read model. It gets the key of the person that the stream's id names; nil if the
-  ///   events are not sealed, or if the key was erased.
+  /// - Parameter makeModel: makes the read model. It gets the keys of personal data as they are now.
   /// - Throws: a `Problem` if more than 100,000 events come before the moment.
   public func row<Model: ReadModel>(
-    _ key: String, of stream: StreamID, at moment: Moment, _ makeModel: (PersonalKey?) -> Model
+    _ key: String, of stream: StreamID, at moment: Moment, _ makeModel: (PersonalKeys) -> Model
   ) async throws -> QueryResult? {
-    let model = makeModel(try await self.key(of: stream))
+    let model = makeModel(keys)
     var (rows, version) = (FoldedRows<Model>(), Version.none)
     func answer() throws -> QueryResult? {
       try rows[key].map { QueryResult(bytes: try Model.document(of: $0), version: version.rawValue) }
     }
     while true {
       let events = try await read(stream, after: version, limit: Self.readSize)
-      let wanted = events.prefix { event in
-        switch moment {
-        case .version(let last): event.version <= last
-        case .time(let time): event.recordedAt <= time
-        case .now: true
-        }
-      }
-      try rows.apply(Array(wanted), by: model)
+      let wanted = Array(
+        events.prefix { event in
+          switch moment {
+          case .version(let last): event.version <= last
+          case .time(let time): event.recordedAt <= time
+          case .now: true
+          }
+        })
+      try rows.apply(wanted, by: try await reading { try await model.prepared(for: wanted, until: nil) })
       version = wanted.last?.version ?? version
       guard wanted.count == events.count else { return try answer() }
       guard events.count == Self.readSize else { break }

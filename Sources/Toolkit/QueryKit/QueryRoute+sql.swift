@@ -26,7 +26,7 @@ extension QueryRoute {
     let own = OwnQuery<Row>(path, sql)
     return QueryRoute(
       path: path, models: models.map(\.name), parameters: [], shape: own.shape, isList: false,
-      summary: "One \(Row.self).", problem: own.problem
+      summary: "One \(Row.self).", problem: own.problem, probe: own.probe
     ) { [reads = models.map { Reads($0.name) }] queries, request, context in
       try QueryParameters(request).finish()
       var conditions = Conditions()
@@ -57,7 +57,8 @@ extension QueryRoute {
       problem: own.problem
         ?? (terms?.isEmpty == false
           ? nil
-          : "\(path) must be sorted by members of \(Row.self), which are texts, numbers, times or ids and always there")
+          : "\(path) must be sorted by members of \(Row.self), which are texts, numbers, times or ids and always there"),
+      probe: own.probe
     ) { [reads = models.map { Reads($0.name) }] queries, request, context in
       var parameters = QueryParameters(request)
       let limit = try parameters.limit(default: 20, atMost: 100)
@@ -104,6 +105,14 @@ private struct OwnQuery<Row: Codable & Sendable>: Sendable {
           ? nil
           : "the SQL of \(path) has {\(part.name)} of the type \(part.type); it can be one of \(columnTypes.joined(separator: ", "))"
       }.first
+  }
+
+  /// Names every column that a row must have. Reads no row.
+  var probe: String {
+    let sql = parts.map { "\($0.sql)null::\($0.type)" }.joined() + end
+    var columns: [String] = []
+    if case .object(let members) = shape { columns = members.filter { !$0.isOptional }.map { "q.\"\($0.name)\"" } }
+    return "select \(columns.joined(separator: ", ")) from (\(sql)\n) q limit 0"
   }
 
   /// - Throws: a `Problem` (404) if a parameter of the path is not a value of its type.

@@ -23,6 +23,8 @@ public struct QueryRoute: Sendable {
   package let summary: String
   /// Why the route cannot work as it is declared; nil if it can.
   package var problem: String?
+  /// SQL that fails if the route's own SQL cannot run or lacks a column; nil if the SQL is generated.
+  var probe: String?
   package let respond: @Sendable (Queries, Request, ServiceContext) async throws -> Response
 
   /// Returns a route for one row of a read model. The only parameter of the path is the row's key.

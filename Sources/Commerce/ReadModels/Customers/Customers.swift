@@ -32,18 +32,13 @@ public struct Customers: ReadModel {
   /// - Parameter keys: with nil, no personal data is opened.
   public init(keys source: PersonalKeys?) { self.source = source }
 
-  /// Loads the current keys of the customers in `events`. A generation that ends in the past gets no keys, because it
-  /// does not apply later erasures.
-  public func prepared(for events: [RecordedEvent], in generation: Generation) async throws -> Self {
-    guard let source, generation.state != .past else { return self }
-    return opening(with: try await source.keys(of: Set(events.map { String($0.stream.id) })))
-  }
-
-  /// Returns the read model with these keys, by customer id.
-  public func opening(with keys: [String: PersonalKey]) -> Self {
-    var opening = self
-    opening.keys = keys
-    return opening
+  /// Loads the current keys of the customers in `events`. Rows as of the past get no keys, because they do not follow
+  /// later erasures.
+  public func prepared(for events: [RecordedEvent], until end: Position?) async throws -> Self {
+    guard let source, end == nil else { return self }
+    var prepared = self
+    prepared.keys = try await source.keys(of: Set(events.map { String($0.stream.id) }))
+    return prepared
   }
 
   public var sources: [RowSource<CustomerRow>] {

@@ -26,7 +26,7 @@ final class Replay<Model: ReadModel> {
 
   /// - Parameter events: each stream's events in order; they continue where the last page ended.
   func apply(_ events: [RecordedEvent], _ generation: Generation) async throws {
-    let model = try await model.prepared(for: events, in: generation)
+    let model = try await model.prepared(for: events, until: generation.until)
     let changes = try rows.apply(events, by: model)
     for change in changes { versions[ExactText(change.key)] = change.version }
     for total in totals {

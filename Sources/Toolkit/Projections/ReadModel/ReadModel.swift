@@ -51,18 +51,20 @@ public protocol ReadModel: Sendable {
   static func decode(_ json: JSON) throws -> Row
 
   /// Returns the read model with other data that it needs to fold these events, such as the keys of personal data.
-  /// The engine calls it before it folds each batch.
+  /// It is called before each batch is folded, and before a strong read.
   ///
+  /// - Parameter end: where a rebuild as of the past ends; otherwise nil. Such rows do not follow later events. So leave
+  ///   out what a later event takes back, such as personal data.
   /// An error is handled by its `FailureKind`, so your own errors should be `ClassifiedError`s. The event is at fault
   /// only if the error says so.
-  func prepared(for events: [RecordedEvent], in generation: Generation) async throws -> Self
+  func prepared(for events: [RecordedEvent], until end: Position?) async throws -> Self
 }
 
 extension ReadModel {
   public var columns: [Column<Row>] { [] }
   public var indexes: [Index] { [] }
   public var totals: [Totals<Row>] { [] }
-  public func prepared(for events: [RecordedEvent], in generation: Generation) async throws -> Self { self }
+  public func prepared(for events: [RecordedEvent], until end: Position?) async throws -> Self { self }
 }
 
 extension ReadModel {
