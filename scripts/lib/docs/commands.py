@@ -8,13 +8,14 @@ SCRIPT = re.compile(r"(?<![\w./-])scripts/(?P<name>[\w./-]*\w)(?P<rest>[^|;&]*)"
 # An executable whose subcommands are those of the administration, and its arguments.
 PROGRAM = re.compile(r"(?:^|swift run |\s)(?P<program>counterflow|items|bank|social|loadtest) (?P<rest>[^|;&]*)")
 OPTION = re.compile(r"(?<!\S)--([a-z][a-z-]+)")
-COMMAND = re.compile(r"struct (\w+)(?:<[^>]*>)?: (?:Async)?ParsableCommand \{(?P<body>.*?)abstract:", re.S)
+COMMAND = re.compile(r"struct (\w+)(?:<[^>]*>)?: (?:Async)?ParsableCommand \{")
 PARAMETER = re.compile(r"@(?:Option|Flag)(?P<arguments>.*?)\n?\s*var (?P<name>\w+)", re.S)
 ADMINISTRATION = ["Sources/Toolkit/Administration", "Sources/Toolkit/Counterflow", "Sources/Services/counterflow"]
+LOAD_TEST = ["Sources/Services/loadtest"]
 
 
 def check(tree):
-    options = {"counterflow": options_in(tree, ADMINISTRATION), "loadtest": options_in(tree, ["Sources/Services/loadtest"])}
+    options = {"counterflow": options_in(tree, ADMINISTRATION), "loadtest": options_in(tree, LOAD_TEST)}
     subcommands = subcommands_in(tree)
     found = []
     for page in tree.pages():
@@ -33,7 +34,8 @@ def script_faults(tree, text):
             found.append(f"there is no {path}")
         elif (tree.root / path).is_file():
             script = tree.read(path)
-            found += [f"{path} has no option --{name}" for name in OPTION.findall(match["rest"]) if f"--{name}" not in script]
+            options = OPTION.findall(match["rest"])
+            found += [f"{path} has no option --{name}" for name in options if f"--{name}" not in script]
     return found
 
 
@@ -45,7 +47,8 @@ def program_faults(text, subcommands, options):
         if word and not is_load_test and word[0] not in subcommands:
             found.append(f"{match['program']} has no subcommand {word[0]}")
         known = options["loadtest" if is_load_test else "counterflow"]
-        found += [f"{match['program']} has no option --{name}" for name in OPTION.findall(match["rest"]) if name not in known]
+        unknown = (name for name in OPTION.findall(match["rest"]) if name not in known)
+        found += [f"{match['program']} has no option --{name}" for name in unknown]
     return found
 
 
@@ -55,13 +58,20 @@ def swift(tree, folders):
 
 def subcommands_in(tree):
     """Returns the names of all subcommands: the given one, or the type's in kebab case."""
-    given = ((re.search(r'commandName: "([\w-]+)"', match["body"]), match[1]) for match in COMMAND.finditer(swift(tree, ADMINISTRATION)))
-    return {name[1] if name else kebab(of_type) for name, of_type in given}
+    _, *parts = COMMAND.split(swift(tree, ADMINISTRATION))
+    return {given(r'commandName: "([\w-]+)"', body) or kebab(of_type) for of_type, body in zip(parts[::2], parts[1::2])}
 
 
 def options_in(tree, folders):
-    given = ((re.search(r'customLong\("([\w-]+)"', match["arguments"]), match["name"]) for match in PARAMETER.finditer(swift(tree, folders)))
-    return {name[1] if name else kebab(variable) for name, variable in given} | {"help", "version"}
+    """Returns the names of all options and flags: the given one, or the variable's in kebab case."""
+    parameters = PARAMETER.finditer(swift(tree, folders))
+    names = {given(r'customLong\("([\w-]+)"', match["arguments"]) or kebab(match["name"]) for match in parameters}
+    return names | {"help", "version"}
+
+
+def given(pattern, text):
+    match = re.search(pattern, text)
+    return match and match[1]
 
 
 def kebab(name):

@@ -36,8 +36,10 @@ def in_page(tree):
 def in_code(tree):
     found = set()
     for text in (uncommented(tree.read(path)) for folder in FOLDERS for path in tree.files(".swift", under=folder)):
-        found |= {(match["name"] or constant(text, match["constant"]), STATUSES[match["status"]]) for match in PROBLEM.finditer(text)}
-        found |= {(name, int(match["status"] or CONFLICT)) for match in REJECTION.finditer(text) for name in names(text, match["name"])}
+        for match in PROBLEM.finditer(text):
+            found.add((match["name"] or constant(text, match["constant"]), STATUSES[match["status"]]))
+        for match in REJECTION.finditer(text):
+            found |= {(name, int(match["status"] or CONFLICT)) for name in names(text, match["name"])}
     return {problem for problem in found if problem[0] not in INTERNAL}
 
 

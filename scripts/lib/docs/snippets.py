@@ -1,7 +1,7 @@
 """A code block below `<!-- snippet: PATH#NAME -->` is a copy of that part of the file.
 
-NAME is a region of the file, from a comment `snippet: NAME` to a comment `end snippet`, or a declaration at the top level of a Swift
-file. `PATH#A,B` joins several parts; `PATH` alone is the whole file.
+NAME is a region of the file, from a comment `snippet: NAME` to a comment `end snippet`, or a declaration at the top level of a
+Swift file. `PATH#A,B` joins several parts; `PATH` alone is the whole file.
 """
 
 import re

@@ -116,7 +116,7 @@ class ChecksTest(unittest.TestCase):
               @Option(name: .customLong("in"), help: "Where.") var parent = "."
             }
             """)
-        self.write("a.md", "`scripts/up --detach`, `counterflow status --only-if-equal`\n```\ncounterflow new shop --in ..\n```\n")
+        self.write("a.md", "`scripts/up --detach`, `counterflow status --only-if-equal`\n```\ncounterflow new a --in .. # counterflow\n```\n")
         self.assert_findings(commands)
         self.write("a.md", "`scripts/gone` `scripts/up --slow`\n\n    counterflow halt\n    bank status --all\n    loadtest --all\n")
         self.assert_findings(
@@ -136,7 +136,7 @@ class ChecksTest(unittest.TestCase):
     def test_the_tables_of_the_api_are_those_of_openapi(self):
         self.assert_findings(api, "is missing")
         self.write(api.DOCUMENT, OPENAPI)
-        self.write(api.PAGE, "<!-- generated: commands -->\n<!-- end generated -->\n<!-- generated: queries -->\n<!-- end generated -->\n")
+        self.write(api.PAGE, "".join(f"<!-- generated: {tag} -->\n<!-- end generated -->\n" for tag in ["commands", "queries"]))
         self.assert_findings(api, "is not as")
         api.write(self.tree)
         self.assert_findings(api)
@@ -155,9 +155,10 @@ class ChecksTest(unittest.TestCase):
             let c = Rejection("no-stock", status: 422, title: "")
             let d = exists("order"), e = Rejection("\\(what)-exists", title: "")
             """)
-        self.write(errors.PAGE, "| `bad-thing` | 400 | |\n| `not-there-yet` | 503 | |\n| `no-stock` | 422 | |\n| `order-exists` | 409 | |\n")
+        others = "| `not-there-yet` | 503 | |\n| `no-stock` | 422 | |\n| `order-exists` | 409 | |\n"
+        self.write(errors.PAGE, "| `bad-thing` | 400 | |\n" + others)
         self.assert_findings(errors)
-        self.write(errors.PAGE, "| `bad-thing` | 404 | |\n| `not-there-yet` | 503 | |\n| `no-stock` | 422 | |\n| `order-exists` | 409 | |\n")
+        self.write(errors.PAGE, "| `bad-thing` | 404 | |\n" + others)
         self.assert_findings(errors, "bad-thing (400) is missing", "no service sends bad-thing (404)")
 
     def test_the_page_of_the_schema_lists_tables_and_columns(self):
