@@ -40,6 +40,7 @@ let package = Package(
     .executable(name: "constant-answer", targets: ["ConstantAnswer"]),
     .library(name: "Postgres", targets: ["Postgres"]),
     .library(name: "RabbitMQ", targets: ["RabbitMQ"]),
+    .library(name: "SMTP", targets: ["SMTP"]),
     .library(name: "Counterflow", targets: ["Counterflow"]),
     .library(name: "CounterflowTesting", targets: ["CounterflowTesting"]),
   ],
@@ -68,6 +69,9 @@ let package = Package(
     .systemLibrary(
       name: "CRabbitMQ", path: "Sources/Drivers/CRabbitMQ", pkgConfig: "librabbitmq",
       providers: [.apt(["librabbitmq-dev"]), .brew(["rabbitmq-c"])]),
+    .systemLibrary(
+      name: "CCurl", path: "Sources/Drivers/CCurl", pkgConfig: "libcurl",
+      providers: [.apt(["libcurl4-openssl-dev"]), .brew(["curl"])]),
     .systemLibrary(name: "CLinux", path: "Sources/Drivers/CLinux"),
     driver("EventLoop"),
     // Classifies errors, for every layer above.
@@ -75,6 +79,7 @@ let package = Package(
     driver("JSON"),
     driver("Postgres", ["CLibPQ", "EventLoop", "Failures", deque, lifecycle, logging, metrics]),
     driver("RabbitMQ", ["CRabbitMQ", "EventLoop", "Failures", deque, lifecycle, logging, metrics]),
+    driver("SMTP", ["CCurl", "EventLoop", "Failures"]),
 
     // The toolkit: it knows no business domain.
     toolkit("EventSourcing", ["Failures", "JSON"]),
@@ -229,6 +234,7 @@ let package = Package(
       path: "Tests/TestSupport"),
     .testTarget(name: "PostgresTests", dependencies: ["EventLoop", "Failures", "Postgres", "TestSupport", logging]),
     .testTarget(name: "RabbitMQTests", dependencies: ["Failures", "RabbitMQ", "TestSupport", logging]),
+    .testTarget(name: "SMTPTests", dependencies: ["Failures", "JSON", "SMTP", "TestSupport"]),
     .testTarget(
       name: "ToolkitTests",
       dependencies: [

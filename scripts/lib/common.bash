@@ -51,7 +51,8 @@ prepare_machine() {
   # Compilers leave files in these folders.
   export TMPDIR=$local_dir/tmp XDG_CACHE_HOME=$root/.build/cache
   chmod 755 "$local_dir"
-  install_packages postgresql postgresql-client rabbitmq-server libpq-dev librabbitmq-dev pkg-config curl openssl procps
+  install_packages postgresql postgresql-client rabbitmq-server libpq-dev librabbitmq-dev libcurl4-openssl-dev pkg-config \
+    curl openssl procps
   command -v swift >/dev/null || fail 'there is no swift: install a Swift 6.3 toolchain or newer (https://swift.org/install)'
 }
 

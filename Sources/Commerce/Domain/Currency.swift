@@ -9,4 +9,13 @@ public enum Currency {
 
   /// Returns the number of decimals of the currency's minor unit: 2 for GBP, 0 for JPY. The console has the same table.
   public static func minorDigits(of code: String) -> Int { digits[code] ?? 2 }
+
+  /// Returns an amount as people read it: `12.50 GBP` for 1250 minor units.
+  public static func text(of minorUnits: Int64, in code: String) -> String {
+    let digits = minorDigits(of: code)
+    let units = String(minorUnits.magnitude)
+    let padded = String(repeating: "0", count: max(0, digits + 1 - units.utf8.count)) + units
+    let whole = (minorUnits < 0 ? "-" : "") + padded.dropLast(digits)
+    return digits == 0 ? "\(whole) \(code)" : "\(whole).\(padded.suffix(digits)) \(code)"
+  }
 }
