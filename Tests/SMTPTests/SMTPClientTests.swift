@@ -7,7 +7,7 @@ import Testing
 @Suite("Sending mail", .tags(.integration, .system), .needsServers, .whenThereIsRoom)
 struct SMTPClientTests {
   private let content = Mail.Content(
-    subject: "Bestellung Größe 42 – «verschickt» 📦, wie es im Betreff auch über mehr als eine Zeile geht",
+    subject: "Größe 42 – «shipped» 📦, in a subject whose encoded words take more than one line",
     text: "Grüße\n.\n..two dots\n\nFrom here on " + String(repeating: "a long line ", count: 200)
       + "\nspaces at the end  \n",
     html: "<p>Grüße &amp; <b>=3D</b></p>\n.\n")
