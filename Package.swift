@@ -207,6 +207,7 @@ let package = Package(
 
     // The examples, for their tests. Users build them with Examples/Package.swift.
     example("items", "Items"), example("bank", "Bank"), example("social", "Social"),
+    example("first-bank", "Guide/First"), example("grown-bank", "Guide/Grown"),
 
     // The template of `counterflow new`, so that it is compiled and tested.
     .executableTarget(
@@ -244,7 +245,8 @@ let package = Package(
         lifecycle, logging, metricsTestKit,
       ]),
     .testTarget(
-      name: "ExampleTests", dependencies: ["Counterflow", "CounterflowTesting", "bank", "items", "social"],
+      name: "ExampleTests",
+      dependencies: ["Counterflow", "CounterflowTesting", "bank", "first-bank", "grown-bank", "items", "social"],
       path: "Examples/Tests"),
     .testTarget(
       name: "NoteTests", dependencies: ["CounterflowTesting", "notebook"],
@@ -263,8 +265,8 @@ let package = Package(
         "CounterflowTool", "EventSourcing", "Failures", "JSON", "LoadTest", "Observability", "Postgres",
         "PostgresEventStore", "Projections", "Projector", "QueryKit", "QueryService", "RabbitMQ",
         "RabbitMQFeed",
-        "ReactorService", "Relay", "ServiceKit", "TestSupport", "bank", "items", "social", crypto, histogram, httpTypes,
-        hummingbird, jwt,
+        "ReactorService", "Relay", "ServiceKit", "TestSupport", "bank", "first-bank", "grown-bank", "items", "social",
+        crypto, histogram, httpTypes, hummingbird, jwt,
         coreMetrics, lifecycle, logging, metricsTestKit,
       ]),
   ],

@@ -7,11 +7,13 @@ let package = Package(
   dependencies: [.package(name: "counterflow", path: "..")],
   targets: [
     example("items", "Items"), example("bank", "Bank"), example("social", "Social"),
+    example("first-bank", "Guide/First"), example("grown-bank", "Guide/Grown"),
     .testTarget(
       name: "ExampleTests",
       dependencies: [
         .product(name: "Counterflow", package: "counterflow"),
-        .product(name: "CounterflowTesting", package: "counterflow"), "bank", "items", "social",
+        .product(name: "CounterflowTesting", package: "counterflow"), "bank", "first-bank", "grown-bank", "items",
+        "social",
       ], path: "Tests"),
   ])
 

@@ -1,8 +1,10 @@
+// snippet: imports
 import Counterflow
 import CounterflowTesting
 import Testing
 
 @testable import bank
+// end snippet
 
 @Suite("Bank, without servers")
 struct BankDecisionTests {

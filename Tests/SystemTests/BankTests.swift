@@ -60,11 +60,7 @@ struct BankTests {
   @Test(
     "In one process balances, statement and months are right, and rejected commands change nothing", .freshDatabase())
   func oneProcess() async throws {
-    let service = try await RunningService(
-      try ChildProcess(
-        TestEnvironment.binaries.appendingPathComponent("bank"), ["dev"],
-        environment: ["DATABASE_URL": try #require(FreshDatabase.current?.url), "HTTP_PORT": "0"]))
-    try await service.becomesReady()
+    let service = try await RunningService.development(of: "bank")
     let http = service.http
     let accounts = try await open(2, at: http)
     let (ada, bob) = ("/v1/accounts/\(accounts[0])", "/v1/accounts/\(accounts[1])")

@@ -8,35 +8,9 @@ import Testing
 struct ItemsTests {
   private func description(_ text: String) -> [UInt8] { (["description": .string(text)] as JSON).encoded }
 
-  /// Starts all roles as one process on the test's database.
-  private func development() async throws -> RunningService {
-    let service = try await RunningService(
-      try ChildProcess(
-        TestEnvironment.binaries.appendingPathComponent("items"), ["dev"],
-        environment: ["DATABASE_URL": try #require(FreshDatabase.current?.url), "HTTP_PORT": "0"]))
-    try await service.becomesReady()
-    return service
-  }
-
-  @Test("The guide shows the program as it is")
-  func guide() throws {
-    let page = try String(
-      contentsOf: TestEnvironment.root.appendingPathComponent("docs/guide/first-domain.md"), encoding: .utf8)
-    let program = try String(
-      contentsOf: TestEnvironment.root.appendingPathComponent("Examples/Items/Items.swift"), encoding: .utf8)
-    let blocks = page.matches(of: /```swift\n((?s).*?)\n```/).map { String($0.output.1) }
-    #expect(blocks.filter { !$0.hasPrefix("//") }.joined(separator: "\n\n") + "\n" == program)
-    let tests = try String(
-      contentsOf: TestEnvironment.root.appendingPathComponent("Examples/Tests/ItemsTests.swift"), encoding: .utf8)
-    let tested = blocks.filter { $0.hasPrefix("// import CounterflowTesting\n") }
-    try #require(tested.count == 1)
-    let lines = tested[0].split(separator: "\n").dropFirst().map { "    " + $0 }.joined(separator: "\n")
-    #expect(tests.contains(lines))
-  }
-
   @Test("In one process items are created, changed, read with and without a token, and listed", .freshDatabase())
   func oneProcess() async throws {
-    let service = try await development()
+    let service = try await RunningService.development(of: "items")
     let http = service.http
 
     let created = try await http.post("/v1/items", ["name": "Lamp", "description": "old"])
@@ -77,7 +51,7 @@ struct ItemsTests {
 
   @Test("A bad request gets all its mistakes with their places, and nothing is stored", .freshDatabase())
   func problems() async throws {
-    let http = try await development().http
+    let http = try await RunningService.development(of: "items").http
 
     let wrong = try await http.post("/v1/items", ["name": 7, "colour": "red"])
     #expect(wrong.status == 422 && wrong.problem == "invalid-request", "\(wrong.text)")
@@ -98,7 +72,7 @@ struct ItemsTests {
 
   @Test("The OpenAPI document lists every route with its request and response types", .freshDatabase())
   func document() async throws {
-    let document = try await development().http.get("/openapi.json").json
+    let document = try await RunningService.development(of: "items").http.get("/openapi.json").json
     let paths = document["paths"]
     #expect(paths?.members?.map(\.name) == ["/v1/items", "/v1/items/{id}/description", "/v1/items/{id}"])
     let body = paths?["/v1/items"]?["post"]?["requestBody"]?["content"]?["application/json"]?["schema"]

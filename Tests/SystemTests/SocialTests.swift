@@ -6,15 +6,6 @@ import Testing
 
 @Suite("Social")
 struct SocialTests {
-  private func development() async throws -> RunningService {
-    let service = try await RunningService(
-      try ChildProcess(
-        TestEnvironment.binaries.appendingPathComponent("social"), ["dev"],
-        environment: ["DATABASE_URL": try #require(FreshDatabase.current?.url), "HTTP_PORT": "0"]))
-    try await service.becomesReady()
-    return service
-  }
-
   private func join(_ people: [String], at http: HTTPProbe) async throws {
     for person in people {
       let name = ["name": .string(person.capitalized)] as JSON
@@ -62,7 +53,7 @@ struct SocialTests {
 
   @Test("In one process profiles with counts, posts, a paged feed and likes work", .freshDatabase())
   func oneProcess() async throws {
-    let service = try await development()
+    let service = try await RunningService.development(of: "social")
     let http = service.http
     try await join(["ada", "bob", "cyd", "10th"], at: http)
     for author in ["ada", "cyd"] {
@@ -117,7 +108,7 @@ struct SocialTests {
 
   @Test("Bad requests get problems, and the OpenAPI document has the types of SQL results", .freshDatabase())
   func problems() async throws {
-    let http = try await development().http
+    let http = try await RunningService.development(of: "social").http
     try await join(["ada"], at: http)
     let refused: [(String, String, JSON?, Int, String)] = [
       ("PUT", "/v1/people/ada", ["name": "Another"], 409, "taken"),

@@ -111,6 +111,16 @@ public struct RunningService: Sendable {
     (self.process, http) = (process, HTTPProbe(url!))
   }
 
+  /// Starts all roles of an application as one process on the test's database, and waits until it is ready.
+  public static func development(of application: String) async throws -> RunningService {
+    let service = try await RunningService(
+      try ChildProcess(
+        TestEnvironment.binaries.appendingPathComponent(application), ["dev"],
+        environment: ["DATABASE_URL": FreshDatabase.current?.url ?? "", "HTTP_PORT": "0"]))
+    try await service.becomesReady()
+    return service
+  }
+
   public func isReady() async -> Bool { (try? await http.get("/readyz"))?.status == 200 }
 
   public func becomesReady() async throws {
