@@ -99,7 +99,7 @@ let package = Package(
       ],
       embedding: [
         "Migrations/v0001_projections.sql", "Migrations/v0001_read_models.sql", "Migrations/functions.sql",
-        "Migrations/privileges.sql",
+        "Migrations/privileges.sql", "Migrations/read_model_privileges.sql", "Migrations/reaction_privileges.sql",
       ]),
     // One backend each for metrics, logs and traces.
     toolkit("Observability", ["JSON", asyncHTTPClient, coreMetrics, logging, nioCore, nioHTTP1, tracing]),

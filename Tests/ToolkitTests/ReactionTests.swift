@@ -169,6 +169,23 @@ struct ReactionTests {
     try await reactors.pool.query("update projections.checkpoints set applied = applied - 1 where applied > 0")
     #expect(try await verify().findingCount > 0)
   }
+
+  @Test(
+    "A projector may not change the checkpoints of reactions, nor a reactor those of read models",
+    .freshDatabase(eventStoreSchema),
+    arguments: [(readModelEngineSchema, "projector", "reactor"), (reactionEngineSchema, "reactor", "projector")])
+  func rights(schema: Schema, runner: String, other: String) async throws {
+    let connection = try await FreshDatabase.current.connect()
+    _ = try await connection.migrate(schema)
+    func mayWrite(_ role: String) async throws -> Bool {
+      try await connection.query(
+        "select has_table_privilege(\("counterflow_" + role), 'projections.checkpoints', 'insert, update, delete')"
+      ).value()
+    }
+    #expect(try await mayWrite(runner))
+    #expect(try await !mayWrite(other))
+    await connection.close()
+  }
 }
 
 private struct Broken: Error {}

@@ -42,10 +42,10 @@ extension Administration {
     }
     try await migrate(
       "write store", try settings[CommonSettings.writeDatabaseURL],
-      [eventStoreSchema, personalSchema, projectionsSchema] + writeSchemas, passwords, wait, say)
+      [eventStoreSchema, personalSchema, reactionEngineSchema] + writeSchemas, passwords, wait, say)
     try await migrate(
       "read store", try settings[CommonSettings.readDatabaseURL],
-      [projectionsSchema, readModelsSchema(readModels(nil))], passwords.filter { $0.0.usesReadStore }, wait, say)
+      [readModelEngineSchema, readModelsSchema(readModels(nil))], passwords.filter { $0.0.usesReadStore }, wait, say)
   }
 
   private func migrate(

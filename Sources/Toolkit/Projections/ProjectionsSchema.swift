@@ -1,18 +1,24 @@
 public import Postgres
 
-/// The engine's own tables in the read store.
-public let projectionsSchema = Schema(
-  name: "projections",
-  migrations: [
-    Migration(
-      version: 1, name: "projections", sql: String(decoding: PackageResources.v0001_projections_sql, as: UTF8.self))
-  ],
-  afterwards: [
-    String(decoding: PackageResources.functions_sql, as: UTF8.self),
-    String(decoding: PackageResources.privileges_sql, as: UTF8.self),
-  ])
+/// The engine's own tables, without rights for those who run projections.
+public let projectionsSchema = enginesSchema(rights: [])
+/// The engine's own tables in the read store. A projector may change them.
+package let readModelEngineSchema = enginesSchema(rights: PackageResources.read_model_privileges_sql)
+/// The engine's own tables in the write store. A reactor may change them.
+package let reactionEngineSchema = enginesSchema(rights: PackageResources.reaction_privileges_sql)
 
-/// The tables of read models, as declared. It needs `projectionsSchema`.
+private func enginesSchema(rights: [UInt8]) -> Schema {
+  Schema(
+    name: "projections",
+    migrations: [
+      Migration(
+        version: 1, name: "projections", sql: String(decoding: PackageResources.v0001_projections_sql, as: UTF8.self))
+    ],
+    afterwards: [PackageResources.functions_sql, PackageResources.privileges_sql, rights]
+      .filter { !$0.isEmpty }.map { String(decoding: $0, as: UTF8.self) })
+}
+
+/// The tables of read models, as declared. It needs the engine's own tables.
 ///
 /// Each time it is applied, it creates missing shapes, and creates shapes again if their declaration changed under a
 /// new version.

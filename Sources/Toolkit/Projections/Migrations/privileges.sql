@@ -1,4 +1,4 @@
--- The rights of each service's role on the engine's tables in the read store. Applied after every migration.
+-- The rights that the services' roles have on the engine's tables in either store. Applied after every migration.
 
 do $$
 declare
@@ -17,11 +17,7 @@ end
 $$;
 
 grant usage on schema projections to counterflow_projector, counterflow_query, counterflow_reactor;
-grant select, insert, update, delete on all tables in schema projections to counterflow_projector, counterflow_reactor;
-revoke insert, update, delete on projections.shapes from counterflow_projector, counterflow_reactor;
 grant select on projections.checkpoints, projections.generations, projections.parked, projections.workers, projections.shapes to counterflow_query;
 revoke all on all functions in schema projections from public;
 grant execute on function projections.retry_parked to counterflow_query;
-grant execute on function projections.add_generation, projections.look, projections.activate, projections.advance
-  to counterflow_projector, counterflow_reactor;
 grant select on public.counterflow_migrations to counterflow_projector, counterflow_query, counterflow_reactor;
