@@ -155,7 +155,12 @@ let package = Package(
         "RabbitMQFeed", "Reactions", "ServiceKit", argumentParser, httpTypes, hummingbird,
       ]),
     // For tests of a domain.
-    toolkit("CounterflowTesting", ["EventSourcing", "JSON", "Projections", "Reactions"]),
+    toolkit(
+      "CounterflowTesting",
+      [
+        "CommandKit", "CommandProcessing", "Counterflow", "EventSourcing", "JSON", "Projections", "QueryKit",
+        "Reactions", "ServiceKit", httpTypes, hummingbird, logging, nioCore, nioEmbedded,
+      ]),
 
     // The commerce back end.
     commerce("Commerce", "Domain", ["EventSourcing", "JSON"]),
@@ -262,7 +267,8 @@ let package = Package(
       name: "SystemTests",
       dependencies: [
         "CommandKit", "CommandProcessing", "CommandService", "CommerceAPI", "CommerceReadModels", "CommerceStore",
-        "CounterflowTool", "EventSourcing", "Failures", "JSON", "LoadTest", "Observability", "Postgres",
+        "Counterflow", "CounterflowTesting", "CounterflowTool", "EventSourcing", "Failures", "JSON", "LoadTest",
+        "Observability", "Postgres",
         "PostgresEventStore", "Projections", "Projector", "QueryKit", "QueryService", "RabbitMQ",
         "RabbitMQFeed",
         "ReactorService", "Relay", "ServiceKit", "TestSupport", "bank", "first-bank", "grown-bank", "items", "social",

@@ -36,3 +36,31 @@ struct AccountTests {
   }
 }
 // end snippet
+
+// snippet: whole
+@Suite("The whole bank, in memory")
+struct BankTests {
+  @Test("A client sees what it paid in, and cannot withdraw more")
+  func payingIn() async throws {
+    let bank = try await InMemory(Bank())
+    _ = try await bank.put("/v1/accounts/ada", #"{"owner":"Ada"}"#)
+    let deposit = try await bank.post("/v1/accounts/ada/deposits", #"{"amount":5,"reference":"gift"}"#)
+    #expect(deposit.status == 200)
+    #expect(try await bank.get("/v1/accounts/ada", after: deposit.token).json["balance"] == 5)
+    let withdrawal = try await bank.post("/v1/accounts/ada/withdrawals", #"{"amount":6,"reference":"cash"}"#)
+    #expect(withdrawal.status == 409 && withdrawal.problem == "overdrawn")
+  }
+
+  @Test("A query with a token waits for the read model")
+  func lagging() async throws {
+    let bank = try await InMemory(Bank())
+    await bank.pause()
+    let opened = try await bank.put("/v1/accounts/ada", #"{"owner":"Ada"}"#)
+    #expect(try await bank.get("/v1/accounts/ada").status == 404)
+    #expect(try await bank.get("/v1/accounts/ada?consistency=strong").json["balance"] == 0)
+    #expect(try await bank.get("/v1/accounts/ada", after: opened.token).problem == "not-caught-up")
+    try await bank.resume()
+    #expect(try await bank.get("/v1/accounts/ada", after: opened.token).json["balance"] == 0)
+  }
+}
+// end snippet

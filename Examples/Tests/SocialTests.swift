@@ -30,4 +30,24 @@ struct SocialDecisionTests {
     let undone = try ada.and(Person.self, id: "ada", .authorUnfollowed(author: "bob"), .postUnliked(post: "bob"))
     #expect(try undone.rows(of: Ties()).keys.isEmpty)
   }
+
+  @Test("In memory people join and follow and are listed; queries in SQL say that they need PostgreSQL")
+  func inMemory() async throws {
+    let social = try await InMemory(Social())
+    for (id, name) in [("bob", "Bob"), ("ada", "Ada")] {
+      #expect(try await social.put("/v1/people/\(id)", #"{"name":"\#(name)"}"#).status == 201)
+    }
+    #expect(try await social.put("/v1/people/ada", #"{"name":"Another"}"#).problem == "taken")
+    #expect(try await social.get("/v1/people").json["items"]?.array?.map { $0["id"] } == ["ada", "bob"])
+    #expect(try await social.put("/v1/people/ada/follows/bob").status == 200)
+    #expect(try await social.put("/v1/people/ada/follows/cyd").problem == "not-found")
+    let post = try await social.post("/v1/people/bob/posts", #"{"text":"Hello"}"#)
+    #expect(post.status == 201)
+    let id = try #require(post.json["id"]?.string)
+    #expect(try await social.events(of: Post.self, id).count == 1)
+    for path in ["/v1/people/ada", try #require(post.location), "/v1/people/ada/feed"] {
+      let answer = try await social.get(path, after: post.token)
+      #expect(answer.status == 501 && answer.problem == "needs-postgresql", "\(path): \(answer)")
+    }
+  }
 }

@@ -265,10 +265,13 @@ private struct FirstPage: Hashable, Sendable {
 extension ReadAccess {
   /// Coalesces first pages that are requested at the same time into one query.
   fileprivate var newestOrders: Coalescer<FirstPage, (joined: [UInt8], next: OrderQueries.Cursor?)> {
-    coalescer("newest orders") { [byKey] in
-      Coalescer(limit: 32) { pages in
-        let found = try await OrderQueries(byKey).newest(of: pages.map { ($0.customerID, $0.limit) })
-        return Dictionary(uniqueKeysWithValues: zip(pages, found))
+    get throws {
+      let byKey = try byKey
+      return coalescer("newest orders") {
+        Coalescer(limit: 32) { pages in
+          let found = try await OrderQueries(byKey).newest(of: pages.map { ($0.customerID, $0.limit) })
+          return Dictionary(uniqueKeysWithValues: zip(pages, found))
+        }
       }
     }
   }

@@ -3,7 +3,6 @@ internal import Foundation
 public import HTTPTypes
 package import Hummingbird
 package import JSON
-package import PostgresEventStore
 package import ServiceKit
 
 /// A route that takes a command.
@@ -72,7 +71,7 @@ public struct CommandRoute: Sendable {
   package let creates: Bool
   /// Why the declaration cannot work; nil if it can.
   package var problem: String?
-  package let respond: @Sendable (Commands<PostgresEventStore>, Request, ServiceContext) async throws -> Response
+  package let respond: @Sendable (any CommandEndpoint, Request, ServiceContext) async throws -> Response
 
   /// A command on one stream. Without `{id}` in the path, each request creates a stream with a UUID as its id.
   public static func post<C: StreamCommand & Decodable>(_ path: String, _: C.Type) -> CommandRoute {
@@ -148,7 +147,7 @@ public struct CommandRoute: Sendable {
       let (command, bytes): (C, [UInt8]) = try await commands.read(request, context, body, names)
       // A command that names no stream fails in the processor, which logs it.
       let id = command.streams.first.map { String($0.stream.id) } ?? ""
-      return try await commands.change(command, id, request, bytes, by: context.caller)
+      return try await commands.change(command, id, request, bytes, by: context.caller, extra: nil)
     }
   }
 
@@ -171,12 +170,12 @@ public struct CommandRoute: Sendable {
           Addressed(command, to: id, isExpectedNew: true), request.uri.path, id, request, bytes, by: context.caller)
       }
       let id = try context.streamID("id", of: C.State.self)
-      return try await commands.change(Addressed(command, to: id), id, request, bytes, by: context.caller)
+      return try await commands.change(Addressed(command, to: id), id, request, bytes, by: context.caller, extra: nil)
     }
   }
 }
 
-extension Commands {
+extension CommandEndpoint {
   /// Decodes the request as a command.
   /// - Parameters:
   ///   - names: The path's parameters that are members of the command.

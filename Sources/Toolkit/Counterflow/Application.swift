@@ -2,7 +2,7 @@ internal import Administration
 public import CommandKit
 internal import Foundation
 internal import HTTPTypes
-internal import Hummingbird
+package import Hummingbird
 public import Projections
 internal import ProjectorKit
 public import QueryKit
@@ -64,7 +64,7 @@ extension Application {
   }
 
   /// Why the declaration cannot work; nil if it can.
-  var problem: String? {
+  package var problem: String? {
     let models = readModels.map(\.name)
     for model in readModels { if let problem = model.problem { return problem } }
     if let model = models.firstDouble { return "two read models are named \(model)" }
@@ -112,42 +112,54 @@ extension Application {
   }
 
   private func commandService(hasDocument: Bool) -> Role {
-    let (commands, queries, routed, document) = (commands, queries, routed, openAPI.encoded)
-    return .commandService { service, _, parts in
+    .commandService { [self] service, _, parts in
       parts.elsewhere = queries.map { ("GET", $0.path) }
       parts.addRoutes { router in
-        if hasDocument { router.addDocument("/openapi.json", "application/json", document) }
-        let group = router.group().add(middleware: service.admission)
-        for route in commands {
-          // `routed` has every route's path.
-          let (path, names) = routed[route.path]!
-          group.on(path, method: route.method) { request, context in
-            var context = context
-            context.parameterNames = names
-            return try await route.respond(service.commands, request, context)
-          }
-        }
+        if hasDocument { addDocument(to: router) }
+        addCommands(service.commands, service.admission, to: router)
       }
     }
   }
 
   private func queryService(hasDocument: Bool) -> Role {
-    let (commands, queries, routed, document) = (commands, queries, routed, openAPI.encoded)
-    return .queryService(readModels.map { Projection($0) }) { service, _, _, parts in
+    .queryService(readModels.map { Projection($0) }) { [self] service, _, _, parts in
       parts.elsewhere = commands.map { ($0.method.rawValue, $0.path) }
       parts.healthChecks.append(service.check(queries))
       parts.addRoutes { router in
-        if hasDocument { router.addDocument("/openapi.json", "application/json", document) }
-        let group = router.group().add(middleware: service.admission)
-        for route in queries {
-          // `routed` has every route's path.
-          let (path, names) = routed[route.path]!
-          group.get(path) { request, context in
-            var context = context
-            context.parameterNames = names
-            return try await route.respond(service, request, context)
-          }
-        }
+        if hasDocument { addDocument(to: router) }
+        addQueries(service, to: router)
+      }
+    }
+  }
+
+  package func addDocument(to router: Router<ServiceContext>) {
+    router.addDocument("/openapi.json", "application/json", openAPI.encoded)
+  }
+
+  package func addCommands(
+    _ endpoint: any CommandEndpoint, _ admission: Admission, to router: Router<ServiceContext>
+  ) {
+    let (group, routed) = (router.group().add(middleware: admission), routed)
+    for route in commands {
+      // `routed` has every route's path.
+      let (path, names) = routed[route.path]!
+      group.on(path, method: route.method) { request, context in
+        var context = context
+        context.parameterNames = names
+        return try await route.respond(endpoint, request, context)
+      }
+    }
+  }
+
+  package func addQueries(_ service: Queries, to router: Router<ServiceContext>) {
+    let (group, routed) = (router.group().add(middleware: service.admission), routed)
+    for route in queries {
+      // `routed` has every route's path.
+      let (path, names) = routed[route.path]!
+      group.get(path) { request, context in
+        var context = context
+        context.parameterNames = names
+        return try await route.respond(service, request, context)
       }
     }
   }

@@ -8,26 +8,28 @@ public import Testing
 ///     func conforms(check: EventStoreCheck) async throws { try await check(MyStore()) }
 public struct EventStoreCheck: Sendable, CustomTestStringConvertible {
   public let testDescription: String
-  private let body: @Sendable (any EventStore) async throws -> Void
+  let body: @Sendable (any EventStore) async throws -> Void
 
   /// Runs the check. Failures are issues of the running test.
   /// - Parameter store: An empty store that nothing else uses.
   public func callAsFunction(_ store: any EventStore) async throws { try await body(store) }
 
-  public static let all = [
-    EventStoreCheck(testDescription: "an event is read back as it was appended", body: roundTrip),
-    EventStoreCheck(testDescription: "positions and versions are dense over batches of several streams", body: density),
-    EventStoreCheck(
-      testDescription: "an expected version that does not match stops the whole batch and tells the actual one",
-      body: conflicts),
-    EventStoreCheck(
-      testDescription: "expected versions are checked without events too, and nothing is taken",
-      body: expectedVersionsAlone),
-    EventStoreCheck(testDescription: "reads begin after a place and end at a limit", body: reads),
-    EventStoreCheck(testDescription: "a page has the categories that are wanted, and its ends", body: pages),
-    EventStoreCheck(
-      testDescription: "many appenders at once: no gap, no lost update, and readers never see one", body: concurrency),
-  ]
+  public static let all =
+    [
+      EventStoreCheck(testDescription: "an event is read back as it was appended", body: roundTrip),
+      EventStoreCheck(
+        testDescription: "positions and versions are dense over batches of several streams", body: density),
+      EventStoreCheck(
+        testDescription: "an expected version that does not match stops the whole batch and tells the actual one",
+        body: conflicts),
+      EventStoreCheck(
+        testDescription: "expected versions are checked without events too, and nothing is taken",
+        body: expectedVersionsAlone),
+      EventStoreCheck(testDescription: "reads begin after a place and end at a limit", body: reads),
+      EventStoreCheck(testDescription: "a page has the categories that are wanted, and its ends", body: pages),
+      EventStoreCheck(
+        testDescription: "many appenders at once: no gap, no lost update, and readers never see one", body: concurrency),
+    ] + ofCommands
 }
 
 /// Returns an event whose type and content do not matter.

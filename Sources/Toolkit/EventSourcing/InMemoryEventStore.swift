@@ -6,15 +6,22 @@ public actor InMemoryEventStore: EventStore {
   private var streams: [StreamID: [RecordedEvent]] = [:]
   private var responses: [IdempotencyKey: StoredResponse] = [:]
   private var snapshots: [StreamID: [Int: Snapshot]] = [:]
-  /// What was scheduled, and has not been carried out.
-  public private(set) var deadlines: [Deadline] = []
+  /// What was scheduled, and has not been carried out; the oldest first.
+  public private(set) var deadlines: [PendingDeadline] = []
   private let id = UUID()
   public nonisolated var knownHistoryID: UUID? { id }
   private let clock: @Sendable () -> Timestamp
 
   public init(clock: @escaping @Sendable () -> Timestamp = { .now }) { self.clock = clock }
 
+  /// A scheduled command that waits.
+  public struct PendingDeadline: Sendable, Hashable {
+    public let deadline: Deadline
+    public let dueAt: Timestamp
+  }
+
   public func append(_ batch: AppendBatch) -> AppendResult {
+    if let historyID = batch.historyID, historyID != id { return .restored() }
     var repeats: [Int: StoredResponse] = [:]
     for (index, command) in batch.commands.enumerated() { repeats[index] = responses[command.key] }
     var conflicts: [StreamID: Version] = [:]
@@ -37,8 +44,8 @@ public actor InMemoryEventStore: EventStore {
     for (index, command) in batch.commands.enumerated() where repeats[index] == nil {
       guard let response = command.response else { continue }
       responses[command.key] = StoredResponse(fingerprint: command.fingerprint, text: response.text(first: first))
-      deadlines.removeAll { $0.id == command.firing }
-      deadlines += command.deadlines
+      if let fired = command.firing { removeDeadline(fired) }
+      for deadline in command.deadlines { add(deadline, recordedAt) }
     }
     return .appended(first: first, recordedAt: recordedAt, repeats: repeats)
   }
@@ -112,6 +119,20 @@ public actor InMemoryEventStore: EventStore {
   }
 
   public func historyID() -> UUID { id }
+
+  /// Removes a scheduled command, as an append does with the one that it carries out.
+  public func removeDeadline(_ id: UUID) { deadlines.removeAll { $0.deadline.id == id } }
+
+  private func add(_ deadline: Deadline, _ recordedAt: Timestamp) {
+    let dueAt =
+      switch deadline.due {
+      case .at(let time): time
+      case .after(let delay): recordedAt.advanced(by: max(delay, .zero))
+      }
+    // After those that are due at the same time.
+    let place = deadlines.firstIndex { $0.dueAt > dueAt } ?? deadlines.endIndex
+    deadlines.insert(PendingDeadline(deadline: deadline, dueAt: dueAt), at: place)
+  }
 
   private func version(of stream: StreamID) -> Version { Version(Int64(streams[stream]?.count ?? 0)) }
 }

@@ -4,6 +4,21 @@ internal import JSON
 internal import Projections
 internal import ServiceKit
 
+/// A column, and the value that it must have.
+struct ColumnFilter: Sendable {
+  let name: String
+  /// The PostgreSQL type.
+  let type: String
+  /// As `columnText` returns it.
+  let value: String
+}
+
+extension Conditions {
+  mutating func add(_ filters: [ColumnFilter]) {
+    for filter in filters { add("\(filter.name) = \(bind(filter.value))::text::\(filter.type)") }
+  }
+}
+
 /// The columns that a query filters by: those that the path names, and those that the request's parameters name.
 struct ColumnFilters: Sendable {
   /// Names and PostgreSQL types.
@@ -20,28 +35,25 @@ struct ColumnFilters: Sendable {
   /// The first filter that is not a column.
   var stray: String? { (ofPath + ofRequest).first { name in !columns.contains { $0.name == name } } }
 
-  /// Adds the filters of a request to the conditions.
+  /// Returns the filters of a request.
   /// - Throws: a `Problem` for a text that is not a value of its column: 404 in the path, 400 in a parameter.
-  func add(
-    _ context: ServiceContext, _ parameters: inout QueryParameters, to conditions: inout Conditions
-  ) throws {
-    for name in ofPath {
-      try require(name, try context.pathParameter(name), &conditions) { _ in
+  func filters(_ context: ServiceContext, _ parameters: inout QueryParameters) throws -> [ColumnFilter] {
+    var filters = try ofPath.map { name in
+      try filter(name, try context.pathParameter(name)) { _ in
         Problem.notFound("What the path names as \(name) is nothing that is here.")
       }
     }
     for name in ofRequest {
       guard let text = try parameters.text(name, problem: { _ in nil }) else { continue }
-      try require(name, text, &conditions) { QueryParameters.wrong(name, "must be \($0)") }
+      filters.append(try filter(name, text) { QueryParameters.wrong(name, "must be \($0)") })
     }
+    return filters
   }
 
-  private func require(
-    _ name: String, _ text: String, _ conditions: inout Conditions, wrong: (String) -> Problem
-  ) throws {
+  private func filter(_ name: String, _ text: String, wrong: (String) -> Problem) throws -> ColumnFilter {
     guard let column = columns.first(where: { $0.name == name }) else { throw Problem.internalError }
     guard let value = columnText(text, column.type) else { throw wrong(kind(of: column.type)) }
-    conditions.add("\(name) = \(conditions.bind(value))::text::\(column.type)")
+    return ColumnFilter(name: name, type: column.type, value: value)
   }
 }
 

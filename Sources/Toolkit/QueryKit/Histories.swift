@@ -44,18 +44,21 @@ public struct Histories: Sendable {
   /// The most events that are folded for one answer.
   private static let longest = 100_000
 
-  private let store: PostgresEventStore
-  private let keys: PersonalKeys
+  private let store: any EventStore
+  /// nil if no events have personal data.
+  private let keys: PersonalKeys?
   private let sealed: [SealedEvents]
 
   /// - Parameters:
   ///   - pool: a pool on the write store.
   ///   - sealed: the events with personal data.
   init(_ pool: PostgresPool, sealed: [SealedEvents]) {
-    store = PostgresEventStore(pool)
-    keys = PersonalKeys(pool)
-    self.sealed = sealed
+    (store, self.sealed) = (PostgresEventStore(pool), sealed)
+    keys = sealed.isEmpty ? nil : PersonalKeys(pool)
   }
+
+  /// Histories without personal data.
+  init(_ store: any EventStore) { (self.store, keys, sealed) = (store, nil, []) }
 
   /// Returns events of a stream in order, and the version after which more follow; nil if the stream does not exist.
   func events(of stream: StreamID, after version: Version, limit: Int) async throws -> (
@@ -121,7 +124,7 @@ public struct Histories: Sendable {
   }
 
   private func key(of stream: StreamID) async throws -> PersonalKey? {
-    guard sealed(stream) != nil else { return nil }
+    guard let keys, sealed(stream) != nil else { return nil }
     let id = String(stream.id)
     return try await reading { try await keys.keys(of: [id])[id] }
   }

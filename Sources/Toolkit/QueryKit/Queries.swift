@@ -16,7 +16,8 @@ public struct Queries: Sendable {
   public let admission: Admission
   package let store: ReadStore
   package let heads: StoreHeads
-  let changes: ChangeRoutes
+  /// nil if the application runs in memory.
+  let changes: ChangeRoutes?
   let eventTypes: [String]?
 
   /// Answers a request for the events of one stream, page by page.
@@ -35,8 +36,8 @@ public struct Queries: Sendable {
   }
 
   /// Adds `/v1/changes`: all changes, or those of the event types that the request names.
-  func addChanges(to router: some RouterMethods<ServiceContext>) {
-    router.get("/v1/changes") { request, _ in try await changes.all(request, types: eventTypes) }
+  package func addChanges(to router: some RouterMethods<ServiceContext>) {
+    router.get("/v1/changes") { request, _ in try await changeRoutes.all(request, types: eventTypes) }
   }
 
   /// Answers a request that follows the changes of one stream.
@@ -46,7 +47,14 @@ public struct Queries: Sendable {
   public func changes(
     _ request: Request, of stream: StreamID, in model: String, missing: String
   ) async throws -> Response {
-    try await changes.one(stream, in: model, request, missing: missing)
+    try await changeRoutes.one(stream, in: model, request, missing: missing)
+  }
+
+  private var changeRoutes: ChangeRoutes {
+    get throws(Problem) {
+      guard let changes else { throw .needsPostgreSQL("A stream of changes") }
+      return changes
+    }
   }
 }
 
@@ -107,7 +115,7 @@ extension Role {
       parts.workers = [log]
       parts.healthChecks =
         [
-          .anyDatabase("readStore", store.servers.map(\.access.byKey), [projectionsSchema]) {
+          .anyDatabase("readStore", try store.servers.map { try $0.access.byKey }, [projectionsSchema]) {
             try await Projection.problem(with: models, on: $0)
           }
         ] + access.healthChecks

@@ -1,6 +1,7 @@
 internal import JSON
 internal import Postgres
 public import Projections
+internal import ServiceKit
 
 /// The order of a list: by columns of its read model, all ascending or all descending, and then by key.
 public struct ListOrder: Sendable {
@@ -35,15 +36,16 @@ extension QueryRoute {
       summary: "Rows of \(model.name).", problem: problem(model, filtering.stray, sorted, search)
     ) { queries, request, context in
       var parameters = QueryParameters(request)
+      let filters = try filtering.filters(context, &parameters)
       var conditions = Conditions()
-      try filtering.add(context, &parameters, to: &conditions)
-      var order = usual
+      conditions.add(filters)
+      var (order, isSearch) = (usual, false)
       if let search, let text = try parameters.search() {
         guard let match = SearchText.match(text, search, &conditions) else {
           throw QueryParameters.wrong("q", "must have a letter or a digit")
         }
         conditions.add(match.condition)
-        order = PageOrder(terms: [(match.rank, "bigint"), ("key", "text")], isDescending: true)
+        (order, isSearch) = (PageOrder(terms: [(match.rank, "bigint"), ("key", "text")], isDescending: true), true)
       }
       let limit = try parameters.limit(default: 20, atMost: 100)
       let cursor = try parameters.cursor { [order] in order.values($0) }
@@ -56,7 +58,14 @@ extension QueryRoute {
         select document, \(order.place) from read_models.\(model.name) where \(conditions.sql)
         \(order.sorting) limit \(count)
         """, conditions.binds)
-      return try await queries.responder.answer(request, [Reads(model.name)]) { [order] access in
+      return try await queries.responder.answer(request, [Reads(model.name)]) { [order, isSearch] access in
+        if let memory = access.memory {
+          guard !isSearch else { throw Problem.needsPostgreSQL("Full-text search") }
+          let rows = try memory.tables(of: model.name).rows()
+          return order.page(
+            of: rows.map { ElementInMemory(json: $0.document, columns: $0.columns) }, sorted, filters: filters,
+            after: cursor, limit, tag)
+        }
         let rows = try await access.lists.query(query).decode((PostgresBytes, PostgresBytes).self)
         return order.page(rows.map { ($0.0.bytes, $0.1.bytes) }, limit, tag)
       }
@@ -98,8 +107,9 @@ extension QueryRoute {
         : "the read model \(model.name) has no totals \(name)"
     ) { queries, request, context in
       var parameters = QueryParameters(request)
+      let filters = try filtering.filters(context, &parameters)
       var conditions = Conditions()
-      try filtering.add(context, &parameters, to: &conditions)
+      conditions.add(filters)
       let limit = try parameters.limit(default: 100, atMost: 1000)
       let cursor = try parameters.cursor { order.values($0) }
       let tag = parameters.tag
@@ -111,6 +121,11 @@ extension QueryRoute {
         "select \(totals.object), \(order.place) from \(totals.groups(where: groups)) where \(after) \(order.sorting) limit \(count)",
         conditions.binds)
       return try await queries.responder.answer(request, [Reads(model.name)]) { access in
+        if let memory = access.memory {
+          return order.page(
+            of: totals.elements(of: try memory.tables(of: model.name)), totals.groups.map(\.name), filters: filters,
+            after: cursor, limit, tag)
+        }
         let rows = try await access.lists.query(query).decode((PostgresBytes, PostgresBytes).self)
         return order.page(rows.map { ($0.0.bytes, $0.1.bytes) }, limit, tag)
       }
@@ -121,9 +136,11 @@ extension QueryRoute {
 /// The SQL of totals.
 struct TotalsQuery: Sendable {
   let groups: [(name: String, type: String)]
-  private let name: String
-  private let sums: [String]
-  private let ranges: [String]
+  let name: String
+  let sums: [String]
+  let ranges: [String]
+  /// The PostgreSQL types of the ranges' values.
+  let rangeTypes: [String: String]
 
   init<Row>(_ name: String, _ totals: [Totals<Row>]) {
     let tables = totals.first { $0.name == name }?.tables.map(\.description) ?? []
@@ -133,6 +150,7 @@ struct TotalsQuery: Sendable {
     // Each range has another table, with the groups' columns and `value`.
     let beside = tables.filter { $0.name != name }
     ranges = beside.map { String($0.name.dropFirst(name.count + 1)) }
+    rangeTypes = Dictionary(zip(ranges, beside.map { $0.keys.last?.type ?? "text" })) { first, _ in first }
     groups = own?.keys ?? beside.first.map { Array($0.keys.dropLast()) } ?? []
   }
 

@@ -1,15 +1,17 @@
 package import EventSourcing
 public import Postgres
 public import Projections
+internal import ServiceKit
 internal import Synchronization
 
 /// The connections of queries to one server of the read store.
 public struct ReadAccess: Sendable {
-  /// For queries that read one row, or a few rows by an index.
-  public let byKey: PostgresPool
-  /// For searches and sums, which take much longer. Their pool is separate, so that no read by key queues behind them.
-  /// It is small: a few at once finish sooner, and more evenly, than many in parallel (docs/performance.md).
-  public let lists: PostgresPool
+  private enum Tables: Sendable {
+    case pools(byKey: PostgresPool, lists: PostgresPool)
+    case memory(any TablesInMemory)
+  }
+
+  private let tables: Tables
   let flights = SingleFlight()
   private let coalescers = Coalescers()
 
@@ -17,11 +19,35 @@ public struct ReadAccess: Sendable {
     let all = Mutex<[String: any Sendable]>([:])
   }
 
-  package init(byKey: PostgresPool, lists: PostgresPool) { (self.byKey, self.lists) = (byKey, lists) }
+  package init(byKey: PostgresPool, lists: PostgresPool) { tables = .pools(byKey: byKey, lists: lists) }
+  init(_ memory: any TablesInMemory) { tables = .memory(memory) }
+
+  /// For queries that read one row, or a few rows by an index.
+  /// - Throws: a `Problem` (501) if the application runs in memory.
+  public var byKey: PostgresPool {
+    get throws {
+      guard case .pools(let byKey, _) = tables else { throw Problem.needsPostgreSQL("SQL") }
+      return byKey
+    }
+  }
+
+  /// For searches and sums, which take much longer. Their pool is separate, so that no read by key queues behind them.
+  /// It is small: a few at once finish sooner, and more evenly, than many in parallel (docs/performance.md).
+  /// - Throws: a `Problem` (501) if the application runs in memory.
+  public var lists: PostgresPool {
+    get throws {
+      guard case .pools(_, let lists) = tables else { throw Problem.needsPostgreSQL("SQL") }
+      return lists
+    }
+  }
+
+  /// The tables of an application that runs in memory; nil with PostgreSQL.
+  var memory: (any TablesInMemory)? { if case .memory(let tables) = tables { tables } else { nil } }
 
   /// Returns the row of a key, or nil if there is none. Reads that arrive together share a query.
   /// - Parameter model: a read model's name.
   public func row(_ model: String, _ key: String) async throws -> ReadRow? {
+    if let memory { return try memory.row(model, key) }
     let access = self
     return try await coalescer(model) { Coalescer<ExactText, ReadRow> { try await access.rows(model, $0) } }
       .value(ExactText(key))

@@ -1,9 +1,6 @@
 package import CommandProcessing
 internal import EventLoop
-internal import EventSourcing
-internal import Failures
 internal import FoundationEssentials
-internal import JSON
 package import Logging
 internal import Metrics
 package import Postgres
@@ -31,23 +28,11 @@ package struct Deadlines: Service {
   /// Counted up to here.
   private static let countLimit: Int64 = 1_000_000
 
-  private struct Row: Sendable {
-    let id: UUID
-    let command: String
-    let data: [UInt8]
-    let metadata: [UInt8]
-  }
-
-  private typealias Entry = (row: Row, command: any Command)
-
   private let pool: PostgresPool
-  private let processor: CommandProcessor<PostgresEventStore>
-  private let types: [String: ScheduledType]
+  private let runner: DeadlineRunner<PostgresEventStore>
   private let settings: Settings
   private let logger: Logger
   private let lease: Lease
-  private let fired = Counter(label: "deadlines_fired_total")
-  private let failed = Counter(label: "deadlines_failed_total")
   private let outstanding = Gauge(label: "deadlines_outstanding")
   private let overdue = Gauge(label: "deadlines_overdue_seconds")
   private let waiting = Gauge(label: "deadlines_stuck")
@@ -56,8 +41,8 @@ package struct Deadlines: Service {
     _ types: [ScheduledType], _ pool: PostgresPool, _ processor: CommandProcessor<PostgresEventStore>,
     _ settings: Settings, logger: Logger
   ) {
-    self.types = Dictionary(types.map { ($0.name, $0) }) { $1 }
-    (self.pool, self.processor, self.settings, self.logger) = (pool, processor, settings, logger)
+    (self.pool, self.settings, self.logger) = (pool, settings, logger)
+    runner = DeadlineRunner(types, DeadlineTable(pool: pool), processor, logger: logger)
     // Builds with other types have other leases, so that none waits for one that does not know its commands.
     let names = Set(types.map(\.name)).sorted().joined(separator: " ")
     lease = Lease(
@@ -80,7 +65,9 @@ package struct Deadlines: Service {
           let isHeld = await lease.isHeld
           if isHeld {
             allowance = min(allowance + Double(settings.rate) / 10, max(1, Double(settings.rate) / 10))
-            if allowance >= 1 { allowance -= Double(try await fireDue(atMost: min(Int(allowance), Self.mostAtOnce))) }
+            if allowance >= 1 {
+              allowance -= Double(try await runner.fireDue(atMost: min(Int(allowance), Self.mostAtOnce)))
+            }
           }
           if start >= nextCount {
             nextCount = start + Self.countInterval
@@ -96,82 +83,6 @@ package struct Deadlines: Service {
       }
     }
     await Task { await lease.release() }.value
-  }
-
-  /// - Returns: how many were due.
-  private func fireDue(atMost limit: Int) async throws -> Int {
-    let due = try await pool.query(
-      """
-      select id, command, data::text, metadata::text from event_store.deadlines
-      where failed_at is null and due_at <= statement_timestamp()
-        and (retry_at is null or retry_at <= statement_timestamp()) and command = any(\(array: Array(types.keys)))
-      order by due_at limit \(limit)
-      """
-    ).decode((UUID, String, String, String).self).map {
-      Row(id: $0.0, command: $0.1, data: Array($0.2.utf8), metadata: Array($0.3.utf8))
-    }
-    var rest: [Entry] = []
-    for row in due {
-      guard let type = types[row.command] else { continue }
-      do { rest.append((row, try type.decode(row.data))) } catch { try await fail(row, error) }
-    }
-    while !rest.isEmpty {
-      // Those that share a stream wait for the older one.
-      var busy: Set<StreamID> = []
-      var (now, later) = ([Entry](), [Entry]())
-      for entry in rest {
-        let streams = entry.command.streams.map(\.stream)
-        if busy.isDisjoint(with: streams) { now.append(entry) } else { later.append(entry) }
-        busy.formUnion(streams)
-      }
-      try await withThrowingTaskGroup(of: Void.self) { group in
-        for (row, command) in now { group.addTask { try await fire(row, command) } }
-        try await group.waitForAll()
-      }
-      rest = later
-    }
-    return due.count
-  }
-
-  private func fire(_ row: Row, _ command: any Command) async throws {
-    let id = row.id.uuidString.lowercased()
-    let request = CommandRequest(
-      key: IdempotencyKey(scope: "deadline", key: id), fingerprint: row.id,
-      metadata: EventMetadata(following: row.metadata, causationID: "deadline/\(id)"), firing: row.id)
-    do {
-      let outcome = try await processor.execute(command, request) { _ in Array("{}".utf8) }
-      // The append has removed the row, unless it was made before, and its response was lost.
-      if outcome.receipt == nil { try await pool.query("delete from event_store.deadlines where id = \(row.id)") }
-      fired.increment()
-    } catch {
-      if case CommandError.conflict = error {
-        return logger.warning("others are busy with a deadline's streams", metadata: ["deadline": "\(id)"])
-      }
-      let kind: FailureKind = error is Rejection ? .refused : FailureKind(error)
-      switch kind {
-      case .retry, .historyChanged: throw error
-      case .refused: try await fail(row, error)
-      case .programmingError:
-        // The build, the schema or a right is at fault, and not this command alone: it is tried again.
-        logger.critical(
-          "a scheduled command cannot be carried out now; it is tried again",
-          metadata: ["deadline": "\(id)", "command": "\(row.command)", "error": "\(error)"])
-        try await pool.query(
-          """
-          update event_store.deadlines set retry_at = clock_timestamp() + interval '30 seconds', error = \("\(error)")
-          where id = \(row.id)
-          """)
-      }
-    }
-  }
-
-  private func fail(_ row: Row, _ error: any Error) async throws {
-    failed.increment()
-    logger.critical(
-      "a scheduled command failed; it waits for a person",
-      metadata: ["deadline": "\(row.id)", "command": "\(row.command)", "error": "\(error)"])
-    try await pool.query(
-      "update event_store.deadlines set failed_at = clock_timestamp(), error = \("\(error)") where id = \(row.id)")
   }
 
   /// - Parameter isHeld: whether this reactor carries them out; otherwise another one counts.
@@ -199,5 +110,40 @@ package struct Deadlines: Service {
     outstanding.record(all)
     waiting.record(stuck)
     overdue.record(max(0, late))
+  }
+}
+
+/// The table of scheduled commands.
+private struct DeadlineTable: DeadlineQueue {
+  let pool: PostgresPool
+
+  func due(_ names: [String], atMost limit: Int) async throws -> [DueDeadline] {
+    try await pool.query(
+      """
+      select id, command, data::text, metadata::text from event_store.deadlines
+      where failed_at is null and due_at <= statement_timestamp()
+        and (retry_at is null or retry_at <= statement_timestamp()) and command = any(\(array: names))
+      order by due_at limit \(limit)
+      """
+    ).decode((UUID, String, String, String).self).map {
+      DueDeadline(id: $0.0, command: $0.1, data: Array($0.2.utf8), metadata: Array($0.3.utf8))
+    }
+  }
+
+  func remove(_ id: UUID) async throws {
+    try await pool.query("delete from event_store.deadlines where id = \(id)")
+  }
+
+  func postpone(_ id: UUID, because error: any Error) async throws {
+    try await pool.query(
+      """
+      update event_store.deadlines set retry_at = clock_timestamp() + interval '30 seconds', error = \("\(error)")
+      where id = \(id)
+      """)
+  }
+
+  func fail(_ id: UUID, because error: any Error) async throws {
+    try await pool.query(
+      "update event_store.deadlines set failed_at = clock_timestamp(), error = \("\(error)") where id = \(id)")
   }
 }

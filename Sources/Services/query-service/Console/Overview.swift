@@ -167,7 +167,7 @@ final class Overview: Service {
   /// Returns the state of the read store, or nil if it does not answer.
   private func read() async -> Picture? {
     do {
-      let pool = readStore.server(for: []).access.byKey
+      let pool = try readStore.server(for: []).access.byKey
       let projections = try await ProjectionOverview.read(pool)
       let (parked, count) = try await ParkedStreams(pool).first(Self.parkedLimit)
       return Picture(projections: projections, parked: parked, parkedCount: count)

@@ -1,9 +1,7 @@
 internal import EventLoop
 internal import EventSourcing
-internal import FoundationEssentials
 internal import Logging
 internal import Metrics
-internal import Postgres
 internal import ServiceLifecycle
 internal import Synchronization
 
@@ -57,7 +55,14 @@ extension ReadProgress {
     }
   }
 
-  private func keepTime() async {
+  /// Looks once, and answers the requests whose result is known then. For an owner that does not call `run`.
+  package func refresh() async {
+    await look()
+    settle()
+  }
+
+  /// Answers waiting requests at their deadlines, until it is cancelled.
+  package func keepTime() async {
     while !Task.isCancelled {
       try? await Task.sleep(for: .milliseconds(20))
       if state.withLock({ !$0.waiters.isEmpty }) { settle() }
@@ -84,36 +89,16 @@ extension ReadProgress {
   private func look() async {
     let (known, begun) = (heads.known, ContinuousClock.now)
     do {
-      let rows = try await pool.query(
-        """
-        select g.projection, g.generation, g.partition_count,
-          case when min(i.history_id) = max(i.history_id) then min(i.history_id) end,
-          string_agg((case when \(optional: known.historyID) is null or c.history_id = \(optional: known.historyID)
-            then c.position else -1 end)::text, ' ' order by c.partition)
-        from projections.generations g
-        join projections.checkpoints c on c.projection = g.projection and c.generation = g.generation
-        cross join lateral (select case when \(optional: known.historyID) is null then c.history_id::text end) i(history_id)
-        where g.state = 'serving' group by g.projection, g.generation, g.partition_count
-        """
-      ).decode((String, Int, Int, String?, String).self)
-      let parked = try await pool.query(
-        """
-        select p.projection, p.stream, p.position from projections.parked p
-        join projections.generations g on g.projection = p.projection and g.generation = p.generation
-        where g.state = 'serving'
-        """
-      ).decode((String, String, Int64).self)
+      let reading = try await read(known.historyID)
       state.withLock { state in
         var serving: [String: ServingProgress] = [:]
-        for (name, generation, count, only, text) in rows {
-          guard let partitioning = Partitioning(count: count) else { continue }
-          let positions = text.utf8.split(separator: UInt8(ascii: " ")).map { Int64(Substring($0)) ?? -1 }
-          guard positions.count == count else { continue }
-          let own = parked.filter { $0.0 == name }.map { (StreamID(rawValue: $0.1).wideHash, $0.2) }
-          serving[name] = ServingProgress(
-            generation: generation, partitioning: partitioning,
-            historyID: known.historyID ?? only.flatMap { UUID(uuidString: $0) }, positions: positions,
-            parked: Dictionary(own) { first, _ in first }, heads: known.heads, before: state.serving[name])
+        for one in reading.serving {
+          let own = reading.parked.filter { $0.projection == one.projection }
+            .map { ($0.stream.wideHash, $0.position.rawValue) }
+          serving[one.projection] = ServingProgress(
+            generation: one.generation, partitioning: one.partitioning,
+            historyID: known.historyID ?? one.historyID, positions: one.positions,
+            parked: Dictionary(own) { first, _ in first }, heads: known.heads, before: state.serving[one.projection])
         }
         state.serving = serving
         state.readAt = begun

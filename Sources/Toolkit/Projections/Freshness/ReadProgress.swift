@@ -57,7 +57,7 @@ public final class ReadProgress: Service {
   /// The maximum number of requests that wait at once.
   static let crowd = 10_000
 
-  let pool: PostgresPool
+  let read: @Sendable (_ historyID: UUID?) async throws -> ProgressReading
   let heads: StoreHeads
   let activity: Activity
   let logger: Logger
@@ -71,8 +71,21 @@ public final class ReadProgress: Service {
   /// - Parameters:
   ///   - pool: connections to one server of the read store; one is used at a time.
   ///   - host: the server's name in metrics.
-  public init(_ pool: PostgresPool, host: String, heads: StoreHeads, activity: Activity, logger: Logger) {
-    self.pool = pool
+  public convenience init(
+    _ pool: PostgresPool, host: String, heads: StoreHeads, activity: Activity, logger: Logger
+  ) {
+    self.init(host: host, heads: heads, activity: activity, logger: logger) {
+      try await ProgressReading(pool, of: $0)
+    }
+  }
+
+  /// - Parameter read: reads how far the serving projections have come in the history with this id; nil while that is
+  ///   not known.
+  package init(
+    host: String, heads: StoreHeads, activity: Activity, logger: Logger,
+    read: @escaping @Sendable (_ historyID: UUID?) async throws -> ProgressReading
+  ) {
+    self.read = read
     self.heads = heads
     self.activity = activity
     self.logger = logger

@@ -31,14 +31,18 @@ public final class StoreHeads: Service {
   /// The number of looks that are kept: those of the last seconds.
   private static let memory = 40
 
-  private let store: PostgresEventStore
+  private let store: any EventStore
   private let activity: Activity
   private let logger: Logger
   private let state = Mutex(State())
 
   /// - Parameter writeStore: one of its connections is used at a time.
-  public init(_ writeStore: PostgresPool, activity: Activity, logger: Logger) {
-    store = PostgresEventStore(writeStore)
+  public convenience init(_ writeStore: PostgresPool, activity: Activity, logger: Logger) {
+    self.init(PostgresEventStore(writeStore), activity: activity, logger: logger)
+  }
+
+  package init(_ store: any EventStore, activity: Activity, logger: Logger) {
+    self.store = store
     self.activity = activity
     self.logger = logger
   }
@@ -86,7 +90,7 @@ public final class StoreHeads: Service {
     }
   }
 
-  private func look() async {
+  package func look() async {
     let now = ContinuousClock.now
     do throws(EventStoreError) {
       let historyID = try await store.historyID()

@@ -152,10 +152,17 @@ public struct FoldedRows<Model: ReadModel>: Sendable {
   /// - Returns: the rows that the events change.
   @discardableResult
   public mutating func apply(_ events: [RecordedEvent], by model: Model) throws -> [RowChange<Model.Row>] {
-    let changes = try model.fold(events) { keys in
-      keys.reduce(into: [:]) { $0[ExactText($1)] = stored[ExactText($1)] }
-    }
-    for change in changes { stored[ExactText(change.key)] = change.after.map { StoredRow($0, owner: change.owner) } }
+    let changes = try changes(of: events, by: model)
+    keep(changes)
     return changes
+  }
+
+  /// Returns the changes of `apply` without making them.
+  func changes(of events: [RecordedEvent], by model: Model) throws -> [RowChange<Model.Row>] {
+    try model.fold(events) { keys in keys.reduce(into: [:]) { $0[ExactText($1)] = stored[ExactText($1)] } }
+  }
+
+  mutating func keep(_ changes: [RowChange<Model.Row>]) {
+    for change in changes { stored[ExactText(change.key)] = change.after.map { StoredRow($0, owner: change.owner) } }
   }
 }

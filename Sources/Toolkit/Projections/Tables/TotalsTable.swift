@@ -91,7 +91,7 @@ package struct TotalsTable<Row: Sendable>: Sendable {
     return totals.filter { $0.value.contains { $0 != 0 } }
   }
 
-  private func combine(
+  func combine(
     _ sums: inout [Int64], _ amounts: [Int64], _ operation: (Int64, Int64) -> (partialValue: Int64, overflow: Bool)
   ) throws(ProjectionFault) {
     for index in sums.indices {

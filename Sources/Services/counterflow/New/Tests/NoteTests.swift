@@ -19,4 +19,14 @@ struct NoteTests {
     let row = try given(Note.self, .written(text: "Hello"), .revised(to: "Bye")).rows(of: Notes())["1"]
     #expect(row?.text == "Bye" && row?.revisions == 1)
   }
+
+  @Test("the whole application runs in memory: a note is written, revised and read")
+  func application() async throws {
+    let notes = try await InMemory(NotesApplication())
+    let written = try await notes.post("/v1/notes", #"{"text":"Hello"}"#)
+    let path = try #require(written.location)
+    let revised = try await notes.put(path, #"{"text":"Bye"}"#)
+    #expect(try await notes.get(path, after: revised.token).json["text"] == "Bye")
+    #expect(try await notes.get("/v1/notes").json["items"]?.array?.count == 1)
+  }
 }

@@ -1,0 +1,20 @@
+package import EventSourcing
+package import Hummingbird
+package import JSON
+package import ServiceKit
+
+/// What command routes use of `Commands`, whatever the store.
+package protocol CommandEndpoint: Sendable {
+  func body(of request: Request, isOptional: Bool) async throws -> (JSON, [UInt8])
+
+  func create(
+    _ command: some Command, _ path: String, _ id: String, _ request: Request, _ body: [UInt8], by caller: Caller
+  ) async throws -> Response
+
+  func change(
+    _ command: some Command, _ id: String, _ request: Request, _ body: [UInt8], by caller: Caller,
+    extra: (@Sendable (inout JSONWriter) -> Void)?
+  ) async throws -> Response
+}
+
+extension Commands: CommandEndpoint {}
