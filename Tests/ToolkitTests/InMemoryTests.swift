@@ -51,6 +51,20 @@ private struct Reminders: Reaction {
   ]
 }
 
+/// Asks a carrier to fetch each parcel.
+private struct Fetching: Effect {
+  struct Call: Equatable { var parcel: String, by: String }
+
+  let name = "fetching"
+  let triggers = [
+    EffectTrigger<Call>(Parcel.self) { event, calls in
+      if case .sent(_, let carrier, _) = event.event { calls.make(Call(parcel: event.id, by: carrier)) }
+    }
+  ]
+
+  func perform(_ call: Call, _ context: EffectContext) { Issue.record("\(context.key) is called") }
+}
+
 private struct Parcels: ReadModel {
   struct Row: Codable { var id: String, weight: Int64, by: String, note: String?, reminders: Int, at: Timestamp }
 
@@ -129,6 +143,15 @@ struct InMemoryTests {
     let failure = await #expect(throws: Mismatch.self) { try await post.advance(by: .seconds(60)) }
     #expect(failure?.description.contains("It has arrived") == true, "\(failure?.description ?? "")")
     try await post.advance(by: .seconds(60))
+  }
+
+  @Test("An effect makes no calls, and the test may ask for those that follow")
+  func effects() async throws {
+    let post = try await InMemory(Post(reactions: [Reminders(), Fetching()]))
+    try await send(post, "a", 10)
+    try await send(post, "b", 10, by: "cow")
+    #expect(try await post.delete("/v1/parcels/a").status == 200)
+    #expect(try await post.calls(of: Fetching()) == [.init(parcel: "a", by: "ox"), .init(parcel: "b", by: "cow")])
   }
 
   @Test("A scheduled command that no reaction names is an error")

@@ -119,8 +119,18 @@ struct Gathered: Aggregate {
 
 /// Reactors on the test's own database.
 struct Reactors: Sendable {
-  let pool = FreshDatabase.current.pool(.init(size: 24, acquireTimeout: .seconds(60)))
+  private static let limits = PostgresPool.Limits(size: 24, acquireTimeout: .seconds(60))
+
+  var pool = FreshDatabase.current.pool(Reactors.limits)
   var store: PostgresEventStore { PostgresEventStore(pool) }
+
+  /// With the rights of a reactor, and no others.
+  static var restricted: Reactors {
+    Reactors(
+      pool: PostgresPool(FreshDatabase.current.configuration, limits: limits, logger: .quiet) {
+        try await $0.execute("set role counterflow_reactor")
+      })
+  }
 
   /// What one reactor process runs.
   func services(
@@ -137,9 +147,11 @@ struct Reactors: Sendable {
       let own = reactions.map(\.definition).filter { $0.isCorrelated == isCorrelated }
       guard !own.isEmpty else { continue }
       settings.partitioning = partitioning
+      let running = own.map { $0.running(processor, pool, logger: .quiet) }
+      services += running.compactMap(\.caller)
       services.append(
         Projector(
-          own.map { Reactor($0, processor).projection }, readStore: pool, writeStore: pool,
+          running.map(\.projection), readStore: pool, writeStore: pool,
           feed: PostgresFeed(pool, pollInterval: .milliseconds(100), logger: .quiet), settings: settings,
           logger: .quiet))
     }

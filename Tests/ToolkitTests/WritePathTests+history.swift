@@ -98,6 +98,9 @@ extension WriteStoreTests {
       ("relay", "select response from event_store.idempotency_keys"), ("projector", "delete from event_store.leases"),
       ("projector", "insert into event_store.snapshots values ('x-1',1,1,1,gen_random_uuid(),'{}')"),
       ("query", "delete from event_store.events"), ("query", "select event_store.take_contention_locks(array[1])"),
+      ("query", "select * from event_store.effect_attempts"), ("reactor", "delete from event_store.effect_attempts"),
+      ("reactor", "insert into event_store.effect_attempts values ('k', 1, 'e', 'x-1', 1, now())"),
+      ("reactor", "update event_store.effect_attempts set attempt = 1"),
     ]
     for (role, sql) in refused {
       try await connection.execute("set role counterflow_\(role)")

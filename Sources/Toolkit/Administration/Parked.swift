@@ -4,6 +4,7 @@ internal import Foundation
 internal import JSON
 internal import PostgresEventStore
 internal import Projections
+internal import Reactions
 
 /// Lists, retries and discards streams that are parked in a projection.
 struct Parked: AsyncParsableCommand {
@@ -11,7 +12,8 @@ struct Parked: AsyncParsableCommand {
     abstract: "Streams that wait, in one projection, at an event that was refused.",
     discussion: """
       The stream's later events wait in the store, and all other streams go on. Once the cause is repaired, retry: the \
-      stream goes on in order. discard gives one event up, which is recorded, and goes on behind it.
+      stream goes on in order. discard gives one event up, which is recorded, and goes on behind it. A call of an effect is tried \
+      several times without you: "next" says when.
       """, subcommands: [List.self, Show.self, Retry.self, Discard.self], defaultSubcommand: List.self)
 
   struct List: AsyncParsableCommand {
@@ -24,11 +26,12 @@ struct Parked: AsyncParsableCommand {
         let streams = try await Stores().parked(projection)
         if json { return print(Parked.json(streams)) }
         guard !streams.isEmpty else { return print("No stream is parked.") }
-        var table = Table("projection", "gen", "stream", "version", "position", "type", "tries", "since", "error")
+        var table = Table(
+          "projection", "gen", "stream", "version", "position", "type", "tries", "since", "next", "error")
         for stream in streams {
           table.add(
             stream.projection, "\(stream.generation)", "\(stream.stream)", "\(stream.version)", "\(stream.position)",
-            stream.eventType, "\(stream.attempts)", "\(stream.parkedAt)",
+            stream.eventType, "\(stream.attempts)", "\(stream.parkedAt)", stream.next,
             stream.error.split(separator: "\n").first.map { String($0.prefix(100)) } ?? "")
         }
         print(table.text)
@@ -37,7 +40,8 @@ struct Parked: AsyncParsableCommand {
   }
 
   struct Show: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "Shows one of them, with the event that was refused.")
+    static let configuration = CommandConfiguration(
+      abstract: "Shows one of them, with the event that was refused, and the attempts at its calls.")
     @Argument var projection: String
     @Argument var stream: String
 
@@ -50,13 +54,13 @@ struct Parked: AsyncParsableCommand {
           print(
             "\(parked.projection), generation \(parked.generation): \(parked.stream) waits at version \(parked.version)"
           )
-          print(
-            "since \(parked.parkedAt), tried \(parked.attempts) times\(parked.request.map { ", \($0) is asked for" } ?? "")"
-          )
+          print("since \(parked.parkedAt), tried \(parked.attempts) times, next: \(parked.next)")
           print("\n\(parked.error)\n")
           if let event = try await stores.events.events(after: Position(parked.position.rawValue - 1), limit: 1).first {
             print("position \(event.position), \(event.type) version \(event.schemaVersion), \(event.recordedAt)")
             print(String(decoding: event.data, as: UTF8.self))
+            let attempts = try await EffectAttempts.all(of: event.id, in: parked.projection, stores.writeStore)
+            if !attempts.isEmpty { print("\n\(Parked.table(attempts))") }
           }
         }
       }
@@ -103,10 +107,22 @@ struct Parked: AsyncParsableCommand {
       }
       let asked = left.filter { $0.request != nil }
       print("\(count - left.count) of \(count) streams go on")
-      for stream in left where stream.request == nil { print("\(stream.stream) is refused again: \(stream.error)") }
+      for stream in left where stream.request == nil {
+        print("\(stream.stream) is refused again: \(stream.error); next: \(stream.next)")
+      }
       if !asked.isEmpty { print("\(asked.count) are still to be tried: is a projector, or a reactor, running?") }
       if !left.isEmpty { throw ExitCode(1) }
     }
+  }
+
+  private static func table(_ attempts: [EffectAttempts.Entry]) -> String {
+    var table = Table("call", "attempt", "started", "finished", "outcome", "error")
+    for attempt in attempts {
+      table.add(
+        attempt.key, "\(attempt.number)", "\(attempt.startedAt)", attempt.finishedAt?.description ?? "",
+        attempt.outcome ?? "none yet", attempt.error ?? "")
+    }
+    return table.text
   }
 
   private static func json(_ streams: [ParkedStream]) -> String {
@@ -122,8 +138,14 @@ struct Parked: AsyncParsableCommand {
         json.member("error", stream.error)
         json.member("attempts", Int64(stream.attempts))
         json.member("parkedAt", stream.parkedAt.description)
+        json.member("retryAt", ifPresent: stream.retryAt?.description)
       }
     }
     return json.string
   }
+}
+
+extension ParkedStream {
+  /// What happens next to it, for people.
+  fileprivate var next: String { request ?? retryAt.map { "retry at \($0)" } ?? "a person" }
 }

@@ -37,7 +37,7 @@ struct Stores {
   func projections(_ names: [String]) throws -> [Projection] {
     let administration = Administration.current
     let all =
-      administration.readModels(PersonalKeys(writeStore)) + administration.reactions.map { $0.projection { _ in } }
+      administration.readModels(PersonalKeys(writeStore)) + administration.reactions.map { $0.projection { _ in [] } }
     for name in names where !all.contains(where: { $0.name == name }) {
       throw ValidationError(
         "there is no projection '\(name)'; there are: \(all.map(\.name).joined(separator: ", "))")

@@ -25,6 +25,31 @@ extension Given {
   }
 }
 
+extension Given {
+  /// Asks an effect which calls follow from the last event. None is made.
+  ///
+  ///     try given(Account.self, .deposited(amount: 5)).on(SendReceipt())
+  ///       .thenCalls(SendReceipt.Call(account: "1", amount: 5))
+  /// - Throws: `Mismatch` if nothing has happened; what the effect throws.
+  public func on<E: Effect>(_ effect: E) throws -> FollowingCalls<E.Call> {
+    guard let event = events.last else { throw Mismatch(description: "nothing has happened that it could react to") }
+    return FollowingCalls(all: try effect.calls(on: event))
+  }
+}
+
+/// The calls of an effect that follow from an event.
+public struct FollowingCalls<Call: Equatable & Sendable>: Sendable {
+  /// In the order in which they are made.
+  public let all: [(slot: String, call: Call)]
+
+  /// Expects exactly these calls, in this order; none for none.
+  /// - Throws: `Mismatch` for anything else.
+  public func thenCalls(_ expected: Call...) throws {
+    let found = all.map(\.call)
+    guard found == expected else { throw Mismatch(description: "expected the calls \(expected), found \(found)") }
+  }
+}
+
 extension Outcome {
   /// Expects that exactly this command was scheduled.
   /// - Throws: `Mismatch` for anything else.

@@ -175,35 +175,45 @@ extension AssignmentStore {
     let stream: StreamID
     let partition: Int
     let version: Version
+    /// What is to be done now: an operator asks for it, or the time of the next retry has come.
     let request: Request?
+    /// Whether it waits for an operator.
+    let needsAPerson: Bool
   }
 
   func parked(_ partitions: [Partition], on pool: PostgresPool) async throws -> [Parked] {
     try await pool.query(
       """
-      select stream, partition, version, request from projections.parked
+      select stream, partition, version,
+        coalesce(request, case when retry_at <= clock_timestamp() then 'retry' end), request is null and retry_at is null
+      from projections.parked
       where projection = \(projection) and generation = \(number)
         and partition = any(\(array: partitions.map { Int32($0.index) }))
       """
-    ).decode((String, Int, Int64, String?).self).map {
+    ).decode((String, Int, Int64, String?, Bool).self).map {
       Parked(
         stream: StreamID(rawValue: $0.0), partition: $0.1, version: Version($0.2),
-        request: $0.3.flatMap { Parked.Request(rawValue: $0) })
+        request: $0.3.flatMap { Parked.Request(rawValue: $0) }, needsAPerson: $0.4)
     }
   }
 
   /// Parks the event's stream, or stores why it stays parked.
-  func park(_ event: RecordedEvent, _ partition: Partition, error: String) -> Query {
-    """
-    insert into projections.parked as p
-      (projection, generation, stream, partition, version, position, event_id, event_type, error)
-    values (\(projection), \(number), \(event.stream.rawValue), \(Int32(partition.index)), \(event.version.rawValue),
-      \(event.position.rawValue), \(event.id), \(event.type), \(error))
-    on conflict (projection, generation, stream) do update
-    set version = excluded.version, position = excluded.position, event_id = excluded.event_id,
-      event_type = excluded.event_type, error = excluded.error, attempts = p.attempts + 1, request = null,
-      tried_at = clock_timestamp()
-    """
+  func park(_ refusal: Refusal, _ partition: Partition) -> Query {
+    let (event, isUnderWay) = (refusal.event, refusal.next == .underWay)
+    let request: String? = isUnderWay ? Parked.Request.retry.rawValue : nil
+    var delay: Double?
+    if case .retry(let after) = refusal.next { delay = after / .seconds(1) }
+    return """
+      insert into projections.parked as p
+        (projection, generation, stream, partition, version, position, event_id, event_type, error, attempts, request, retry_at)
+      values (\(projection), \(number), \(event.stream.rawValue), \(Int32(partition.index)), \(event.version.rawValue),
+        \(event.position.rawValue), \(event.id), \(event.type), \(refusal.error), \(Int32(isUnderWay ? 0 : 1)),
+        \(optional: request), clock_timestamp() + make_interval(secs => \(optional: delay)))
+      on conflict (projection, generation, stream) do update
+      set version = excluded.version, position = excluded.position, event_id = excluded.event_id,
+        event_type = excluded.event_type, error = excluded.error, attempts = p.attempts + excluded.attempts,
+        request = excluded.request, retry_at = excluded.retry_at, tried_at = clock_timestamp()
+      """
   }
 
   /// Discards the event that the stream waits at. The stream continues after it.
@@ -222,7 +232,7 @@ extension AssignmentStore {
     """
     update projections.parked
     set version = \(event.version.rawValue), position = \(event.position.rawValue), event_id = \(event.id),
-      event_type = \(event.type), request = 'retry'
+      event_type = \(event.type), request = 'retry', retry_at = null
     where projection = \(projection) and generation = \(number) and stream = \(event.stream.rawValue)
     """
   }

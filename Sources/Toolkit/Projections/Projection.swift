@@ -13,6 +13,8 @@ public struct Projection: Sendable {
   package let isReaction: Bool
   /// Whether its first generation leaves out the events that exist when it is created.
   let startsAtHead: Bool
+  /// The number of events in one batch, at most, where it is less than the projector's own; nil for that one.
+  let batchLimit: Int?
   /// The table of the rows first, then the tables of the totals; qualified with the schema.
   public let tables: [String]
   /// SQL that creates the tables' shapes.
@@ -32,7 +34,7 @@ public struct Projection: Sendable {
     name = model.name
     version = model.version
     categories = Set(model.sources.map(\.category))
-    (isReaction, startsAtHead) = (false, false)
+    (isReaction, startsAtHead, batchLimit) = (false, false, nil)
     let rows = RowTable(model)
     let totals = model.totals.flatMap(\.tables)
     tables = [rows.name] + totals.map(\.name)
@@ -59,18 +61,19 @@ public struct Projection: Sendable {
   /// A reaction, which has no tables. The engine gives it every event at least once, and those of a stream in order.
   /// - Parameters:
   ///   - startsAtHead: whether it leaves out the events that are there when it is first run.
-  ///   - react: returns once everything that follows from the events is durable. The engine treats its errors as it treats
-  ///     those of a read model: by their `FailureKind`.
+  ///   - batchLimit: the number of events that it is given at once, at most; nil for the projector's own limit.
+  ///   - react: returns once everything that follows from the events is durable, except for those that it returns and those
+  ///     behind them in their streams. The engine treats its errors as it treats those of a read model: by their
+  ///     `FailureKind`.
   package init(
-    reaction name: String, version: Int, categories: Set<String>, startsAtHead: Bool,
-    _ react: @escaping @Sendable ([RecordedEvent]) async throws -> Void
+    reaction name: String, version: Int, categories: Set<String>, startsAtHead: Bool, batchLimit: Int?,
+    _ react: @escaping @Sendable ([RecordedEvent]) async throws -> [Refusal]
   ) {
     (self.name, self.version, self.categories) = (Self.name(ofReaction: name), version, categories)
-    self.startsAtHead = startsAtHead
+    (self.startsAtHead, self.batchLimit) = (startsAtHead, batchLimit)
     (isReaction, tables, definition, contents, totals) = (true, [], "", [], [])
     plan = { events, _ in
-      try await react(events)
-      return BatchPlan(load: nil) { _ in [] }
+      BatchPlan(load: nil, refusals: try await react(events)) { _ in [] }
     }
     replaying = { _ in preconditionFailure("a reaction has no rows") }
   }
@@ -90,6 +93,13 @@ public struct Projection: Sendable {
 struct BatchPlan: Sendable {
   /// nil if no stored row is needed.
   let load: Query?
+  /// The first event of each stream that is not handled.
+  var refusals: [Refusal] = []
   /// - Parameter rows: the result of `load`.
   let statements: @Sendable (_ rows: ResultSet?) throws -> [Statement]
+
+  /// Whether the batch handles an event: it is neither refused nor behind a refused one of its stream.
+  func handles(_ event: RecordedEvent) -> Bool {
+    !refusals.contains { $0.event.stream == event.stream && $0.event.version <= event.version }
+  }
 }

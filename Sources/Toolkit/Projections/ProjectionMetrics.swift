@@ -12,6 +12,7 @@ struct ProjectionMetrics {
   let age: Gauge
   let owned: Gauge
   let parked: Gauge
+  let retrying: Gauge
   let stopped: Gauge
   let suspended: Counter
   let batchSize: Recorder
@@ -34,6 +35,7 @@ struct ProjectionMetrics {
     age = Gauge(label: "projection_lag_seconds", dimensions: ofLane)
     owned = Gauge(label: "projection_assignments_owned", dimensions: ofLane)
     parked = Gauge(label: "projection_streams_parked", dimensions: ofLane)
+    retrying = Gauge(label: "projection_streams_retrying", dimensions: ofLane)
     stopped = Gauge(label: "projection_assignments_stopped", dimensions: ofLane)
     batchSize = Recorder(label: "projection_batch_size", dimensions: dimensions)
     batchTime = Metrics.Timer(label: "projection_batch_seconds", dimensions: dimensions)
@@ -44,5 +46,5 @@ struct ProjectionMetrics {
   }
 
   /// Removes the lane's gauges, so that nobody reads old values.
-  func end() { for gauge in [lag, age, owned, parked, stopped] { gauge.destroy() } }
+  func end() { for gauge in [lag, age, owned, parked, retrying, stopped] { gauge.destroy() } }
 }

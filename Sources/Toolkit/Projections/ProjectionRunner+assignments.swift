@@ -123,7 +123,6 @@ extension ProjectionRunner {
     }
     metrics.lag.record(lag)
     try await recordAge(heads)
-    metrics.parked.record(parked.values.reduce(0) { $0 + $1.count })
     metrics.stopped.record(
       assignments.values.count { assignment in
         if case .halted = assignment.mode { true } else { assignment.mode == .forked }

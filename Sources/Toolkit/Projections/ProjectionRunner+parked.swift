@@ -5,20 +5,28 @@ internal import Metrics
 internal import Postgres
 internal import PostgresEventStore
 
-// Handles the operators' requests for parked streams.
+// Handles the operators' requests for parked streams, and retries those whose time has come.
 extension ProjectionRunner {
   func handleRequests() async throws {
-    guard parked.values.contains(where: { !$0.isEmpty }) else { return }
+    guard parked.values.contains(where: { !$0.isEmpty }) else { return countParked([]) }
     // Events of these streams that arrived so far must lie before the checkpoints, or a retry would skip them.
     try await flush(now: true)
     var waiting: [Int: Set<StreamID>] = [:]
-    for stream in try await store.parked(assignments.values.map(\.partition), on: readStore) {
+    let streams = try await store.parked(assignments.values.map(\.partition), on: readStore)
+    countParked(streams)
+    for stream in streams {
       waiting[stream.partition, default: []].insert(stream.stream)
       guard let request = stream.request, let assignment = assignments[stream.partition], assignment.trouble == nil
       else { continue }
       if try await resume(stream, request) { waiting[stream.partition]?.remove(stream.stream) }
     }
     parked = waiting
+  }
+
+  private func countParked(_ streams: [AssignmentStore.Parked]) {
+    let stuck = streams.count(where: \.needsAPerson)
+    metrics.parked.record(stuck)
+    metrics.retrying.record(streams.count - stuck)
   }
 
   /// Applies the events that have waited, in order, up to the assignment's checkpoint.
@@ -39,12 +47,22 @@ extension ProjectionRunner {
       let due = found.filter { $0.position <= checkpoint.position }
       let page = due.prefix(limit)
       let next = due.dropFirst(limit).first
-      let applied = Array(page.dropFirst(discards ? 1 : 0)).filter(projection.takes)
-      let advance = AssignmentStore.Advance(partition: partition, from: checkpoint, to: checkpoint, applied: applied)
+      let taken = Array(page.dropFirst(discards ? 1 : 0)).filter(projection.takes)
+      var applied: [RecordedEvent] = []
       do {
+        let plan = try await planned(taken)
+        let refusal = plan?.refusals.first
+        applied = taken.filter { plan?.handles($0) ?? true }
         let given = [AssignmentStore.durably] + (discards ? [store.discard(stream.stream)] : [])
-        let last = next.map { store.resume(at: $0) } ?? store.unpark(stream.stream)
-        try await write(applied, and: given + [last], moving: [advance])
+        let last =
+          refusal.map { store.park($0, partition) } ?? next.map { store.resume(at: $0) } ?? store.unpark(stream.stream)
+        let advance = AssignmentStore.Advance(partition: partition, from: checkpoint, to: checkpoint, applied: applied)
+        try await write(plan, and: given + [last], moving: [advance])
+        if let refusal {
+          metrics.events.increment(by: applied.count)
+          if refusal.next != .underWay { logRefusal(stream.stream, refusal.error) }
+          return false
+        }
       } catch {
         switch FailureKind(error) {
         case .retry, .historyChanged: throw error
@@ -61,8 +79,9 @@ extension ProjectionRunner {
         let given =
           [AssignmentStore.durably]
           + (discards && refused.version != first.version ? [store.discard(stream.stream)] : [])
-        try await write([], and: given + [store.park(refused, partition, error: "\(error)")], moving: [stay])
-        logger.error("a parked stream is refused again", metadata: ["stream": "\(stream.stream)", "error": "\(error)"])
+        let refusal = Refusal(refused, error: "\(error)", .person)
+        try await write(nil, and: given + [store.park(refusal, partition)], moving: [stay])
+        logRefusal(stream.stream, refusal.error)
         return false
       }
       metrics.events.increment(by: applied.count)
@@ -73,5 +92,9 @@ extension ProjectionRunner {
       }
       version = next.version
     }
+  }
+
+  private func logRefusal(_ stream: StreamID, _ error: String) {
+    logger.error("a parked stream is refused again", metadata: ["stream": "\(stream)", "error": "\(error)"])
   }
 }

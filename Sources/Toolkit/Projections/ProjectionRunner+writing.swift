@@ -46,23 +46,34 @@ extension ProjectionRunner {
 
   /// - Parameter isUrgent: whether a query may wait for rows; if false, at most for checkpoints.
   func write(_ work: [Work], isUrgent: Bool = true) async throws {
-    var applied: [RecordedEvent] = []
+    var taken: [Int: [RecordedEvent]] = [:]
+    for work in work {
+      let waiting = parked[work.assignment.partition.index] ?? []
+      taken[work.assignment.partition.index] = work.events.filter {
+        projection.takes($0) && !waiting.contains($0.stream)
+      }
+    }
+    let (start, begun) = (ContinuousClock.now, DefaultTracerClock.now)
+    let plan = try await planned(work.flatMap { taken[$0.assignment.partition.index] ?? [] })
+    // What a reaction refuses is known by event: nothing is bisected, and nothing is handled twice.
+    let halted = haltWhereCrowded(plan?.refusals ?? [], work)
+    let work = work.filter { !halted.contains($0.assignment.partition.index) }
+    let refusals = (plan?.refusals ?? []).filter { !halted.contains(partition(of: $0).index) }
     let advances = work.map { work in
       let index = work.assignment.partition.index
-      let waiting = parked[index] ?? []
-      let events = work.events.filter { projection.takes($0) && !waiting.contains($0.stream) }
-      applied += events
       return AssignmentStore.Advance(
         partition: work.assignment.partition, from: stored[index] ?? .start, to: work.assignment.checkpoint,
-        applied: events)
+        applied: (taken[index] ?? []).filter { plan?.handles($0) ?? true })
     }
-    let events = applied
-    let (start, begun) = (ContinuousClock.now, DefaultTracerClock.now)
-    try await write(events, moving: advances, isUrgent: isUrgent)
+    guard !advances.isEmpty else { return }
+    let parking = refusals.map { store.park($0, partition(of: $0)) }
+    try await write(plan, and: parking, moving: advances, isUrgent: isUrgent)
     for work in work {
       assignments[work.assignment.partition.index] = work.assignment
       stored[work.assignment.partition.index] = work.assignment.checkpoint
     }
+    for refusal in refusals { noteParked(refusal) }
+    let events = advances.flatMap(\.applied)
     metrics.events.increment(by: events.count)
     metrics.batchSize.record(events.count)
     metrics.batchTime.record(duration: ContinuousClock.now - start)
@@ -70,14 +81,18 @@ extension ProjectionRunner {
       "apply", events, kind: .consumer, since: begun, attributes: ["counterflow.projection": projection.name])
   }
 
-  /// Writes the rows that the events change, other statements and checkpoints in one transaction.
+  /// - Returns: nil if there are no events.
+  func planned(_ events: [RecordedEvent]) async throws -> BatchPlan? {
+    events.isEmpty ? nil : try await projection.plan(events, generation)
+  }
+
+  /// Writes the rows that a batch changes, other statements and checkpoints in one transaction.
   func write(
-    _ events: [RecordedEvent], and others: [Query] = [], moving advances: [AssignmentStore.Advance],
-    isUrgent: Bool = true
+    _ plan: BatchPlan?, and others: [Query] = [], moving advances: [AssignmentStore.Advance], isUrgent: Bool = true
   ) async throws {
-    let plan = events.isEmpty ? nil : try await projection.plan(events, generation)
     let (moves, ledger) = store.advance(advances)
-    let part = RoundPart(load: plan?.load, isLarge: events.count > Self.largePart, moves: moves) { rows in
+    let isLarge = advances.reduce(0) { $0 + $1.applied.count } > Self.largePart
+    let part = RoundPart(load: plan?.load, isLarge: isLarge, moves: moves) { rows in
       try (plan?.statements(rows) ?? []) + (others + ledger).map(Statement.query)
     }
     do { try await rounds.write(part, of: lane, isUrgent: isUrgent) } catch let error as PostgresError
@@ -91,25 +106,65 @@ extension ProjectionRunner {
   /// Parks the stream of an event that failed. If that happens to many streams, halts the assignment instead.
   private func park(_ event: RecordedEvent, _ assignment: PartitionAssignment, _ error: any Error) async throws {
     let index = assignment.partition.index
-    let minuteAgo = ContinuousClock.now - .seconds(60)
-    recentlyParked[index, default: []].removeAll { $0 < minuteAgo }
-    guard recentlyParked[index]!.count < settings.parkLimit else {
-      return halt(event, assignment, "many streams were parked within a minute; the last: \(error)")
-    }
+    let refusal = Refusal(event, error: "\(error)", .person)
+    guard !isCrowded(index) else { return halt(refusal, assignment) }
     let advance = AssignmentStore.Advance(
       partition: assignment.partition, from: stored[index]!, to: assignment.checkpoint, applied: [])
-    try await write([], and: [store.park(event, assignment.partition, error: "\(error)")], moving: [advance])
-    parked[index, default: []].insert(event.stream)
-    recentlyParked[index]!.append(.now)
+    try await write(nil, and: [store.park(refusal, assignment.partition)], moving: [advance])
     assignments[index] = assignment
     stored[index] = assignment.checkpoint
-    logger.critical(
-      "an event was refused; its stream is parked, all others go on", metadata: place(event, assignment, "\(error)"))
+    noteParked(refusal)
+  }
+
+  /// Whether so many streams of a partition were parked within a minute that they have one cause.
+  private func isCrowded(_ index: Int) -> Bool {
+    let minuteAgo = ContinuousClock.now - .seconds(60)
+    recentlyParked[index, default: []].removeAll { $0 < minuteAgo }
+    return recentlyParked[index]!.count >= settings.parkLimit
+  }
+
+  /// Halts the assignments with refused events of which too many streams were parked before.
+  /// - Returns: the indexes of their partitions.
+  private func haltWhereCrowded(_ refusals: [Refusal], _ work: [Work]) -> Set<Int> {
+    var halted: Set<Int> = []
+    for refusal in refusals where refusal.next != .underWay {
+      metrics.refused.increment()
+      let index = partition(of: refusal).index
+      guard isCrowded(index), halted.insert(index).inserted,
+        let own = work.first(where: { $0.assignment.partition.index == index })
+      else { continue }
+      halt(refusal, own.assignment)
+    }
+    return halted
+  }
+
+  private func partition(of refusal: Refusal) -> Partition {
+    generation.partitioning.partition(of: refusal.event.stream)
+  }
+
+  /// Records that a stream is parked now.
+  private func noteParked(_ refusal: Refusal) {
+    let own = partition(of: refusal)
+    parked[own.index, default: []].insert(refusal.event.stream)
+    // Events that are still being handled are few, and have not failed.
+    guard refusal.next != .underWay else { return }
+    recentlyParked[own.index, default: []].append(.now)
+    let metadata = place(refusal.event, own, refusal.error)
+    if refusal.next == .person {
+      logger.critical("an event was refused; its stream is parked, all others go on", metadata: metadata)
+    } else {
+      logger.warning("an event was refused; its stream waits for a retry, all others go on", metadata: metadata)
+    }
+  }
+
+  private func halt(_ refusal: Refusal, _ assignment: PartitionAssignment) {
+    halt(refusal.event, assignment, "many streams were parked within a minute; the last: \(refusal.error)")
   }
 
   /// Halts an assignment at an event: either the event is not at fault, or other events fail too.
   private func halt(_ event: RecordedEvent, _ assignment: PartitionAssignment, _ reason: String) {
-    logger.critical("this partition stops here and is tried again later", metadata: place(event, assignment, reason))
+    logger.critical(
+      "this partition stops here and is tried again later", metadata: place(event, assignment.partition, reason))
     let index = assignment.partition.index
     var halted = assignments[index]!
     halted.halt(at: event.position, reason, retryAt: .now + settings.haltRetry)
@@ -118,9 +173,9 @@ extension ProjectionRunner {
     nextHeadCheck = .now
   }
 
-  private func place(_ event: RecordedEvent, _ assignment: PartitionAssignment, _ reason: String) -> Logger.Metadata {
+  private func place(_ event: RecordedEvent, _ partition: Partition, _ reason: String) -> Logger.Metadata {
     [
-      "partition": "\(assignment.partition)", "position": "\(event.position)", "stream": "\(event.stream)",
+      "partition": "\(partition)", "position": "\(event.position)", "stream": "\(event.stream)",
       "type": "\(event.type)", "error": "\(reason)",
     ]
   }

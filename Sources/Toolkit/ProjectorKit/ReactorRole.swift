@@ -10,7 +10,8 @@ public import ServiceKit
 internal import ServiceLifecycle
 
 extension Role {
-  /// Carries out what follows from events, and scheduled commands when they are due. It needs the write store alone.
+  /// Carries out what follows from events, and scheduled commands when they are due. Apart from what effects call, it needs the
+  /// write store alone.
   /// - Parameters:
   ///   - names: of all reactions of the application.
   ///   - own: settings that `reactions` reads, besides those of every reactor.
@@ -27,7 +28,7 @@ extension Role {
         CommonSettings.statementTimeout.description, CommonSettings.acquireTimeout.description,
         CommonSettings.leaseDuration.description, ProjectorSettings.headInterval.description,
         ProjectorSettings.haltRetry.description, ProjectorSettings.parkLimit.description,
-        ReactorSettings.rate.description, chosen.description,
+        ReactorSettings.rate.description, ReactorSettings.retention.description, chosen.description,
       ] + own
     ) { settings, logger in
       let names = try settings[chosen]
@@ -55,16 +56,23 @@ extension Role {
       parts.workers = [
         Deadlines(definitions.flatMap(\.schedules), writeStore, processor, deadlines, logger: logger)
       ]
+      if own.contains(where: \.isEffect) {
+        let retention = Duration.seconds(try settings[ReactorSettings.retention] * 86_400)
+        parts.workers.append(AttemptForgetting(writeStore, olderThan: retention, logger: logger))
+      }
       for (isCorrelated, partitioning) in [(false, Partitioning.standard), (true, Partitioning.single)] {
         let some = own.filter { $0.isCorrelated == isCorrelated }
         guard !some.isEmpty else { continue }
+        let running = some.map { $0.running(processor, writeStore, logger: logger) }
+        // They stop after the engine, which waits for them.
+        parts.workers += running.compactMap(\.caller)
         parts.workers.append(
           Projector(
-            some.map { Reactor($0, processor).projection }, readStore: checkpoints, writeStore: writeStore,
+            running.map(\.projection), readStore: checkpoints, writeStore: writeStore,
             feed: PostgresFeed(writeStore, logger: logger),
             settings: try ReactorSettings.engine(settings, partitioning), logger: logger))
       }
-      parts.healthChecks = [.database("writeStore", writeStore, [eventStoreSchema, projectionsSchema])]
+      parts.healthChecks = [.database("writeStore", writeStore, [eventStoreSchema, personalSchema, projectionsSchema])]
       return parts
     }
   }
@@ -79,6 +87,12 @@ private enum ReactorSettings {
   static let rate = Setting.integer(
     "DEADLINE_RATE", default: 500, in: 1...100_000,
     help: "Scheduled commands carried out in a second, at most, so that a backlog of them leaves room for others.")
+
+  static let retention = Setting.integer(
+    "EFFECT_RETENTION", default: 30, in: 1...3_650,
+    help:
+      "Days that the record of attempts at calls is kept. A call is not made again while the record says that it has succeeded."
+  )
 
   /// - Parameter names: all that there are.
   static func reactions(of names: [String]) -> Setting<Set<String>> {

@@ -10,7 +10,7 @@ public enum ReactionStart: Sendable {
   case beginning
 }
 
-/// What follows from events: a `Reaction` or a `ProcessManager`.
+/// What follows from events: a `Reaction`, a `ProcessManager` or an `Effect`.
 public protocol Reacting: Sendable {
   /// Names it for good, in lower case: it is part of its commands' keys. At most 100 bytes.
   var name: String { get }
@@ -100,8 +100,12 @@ public struct ReactionDefinition: Sendable {
   package let categories: Set<String>
   /// Whether keys decide the order, and not the streams.
   package let isCorrelated: Bool
+  /// The calls of an effect; nil for what appends.
+  var effect: EffectDefinition?
   /// - Throws: what the reaction throws, and `EventDecodingError`.
   package let answer: @Sendable (RecordedEvent) throws -> Answer
+
+  package var isEffect: Bool { effect != nil }
 
   /// Why it cannot be run; nil for nothing.
   package var problem: String? {
@@ -109,6 +113,7 @@ public struct ReactionDefinition: Sendable {
       return "the name of the reaction '\(name)' must have 1 to 100 lower-case letters, digits, '.', '-' and '_'"
     }
     guard version > 0 else { return "the version of the reaction \(name) must be 1 or more" }
+    if let problem = effect?.limits.problem { return "the limits of the effect \(name): \(problem)" }
     return categories.isEmpty ? "the reaction \(name) has no triggers" : nil
   }
 

@@ -3,8 +3,12 @@ package import EventSourcing
 internal import Failures
 internal import FoundationEssentials
 internal import JSON
+package import Logging
 internal import Metrics
+package import Postgres
+package import PostgresEventStore
 package import Projections
+package import ServiceLifecycle
 
 /// Carries out what follows from events, through a command processor.
 package struct Reactor<Store: EventStore>: Sendable {
@@ -24,7 +28,10 @@ package struct Reactor<Store: EventStore>: Sendable {
 
   /// The reaction as the projection engine runs it.
   package var projection: Projection {
-    reaction.projection { try await react(to: $0) }
+    reaction.projection {
+      try await react(to: $0)
+      return []
+    }
   }
 
   /// Returns once everything that follows from the events is durable.
@@ -96,10 +103,26 @@ package struct Reactor<Store: EventStore>: Sendable {
 }
 
 extension ReactionDefinition {
-  /// - Parameter react: does nothing where only checkpoints and ledgers are asked for.
-  package func projection(_ react: @escaping @Sendable ([RecordedEvent]) async throws -> Void) -> Projection {
+  /// - Parameters:
+  ///   - batchLimit: see `Projection`.
+  ///   - react: does nothing where only checkpoints and ledgers are asked for.
+  package func projection(
+    batchLimit: Int? = nil, _ react: @escaping @Sendable ([RecordedEvent]) async throws -> [Refusal]
+  ) -> Projection {
     Projection(
-      reaction: name, version: version, categories: categories, startsAtHead: start == .head, react)
+      reaction: name, version: version, categories: categories, startsAtHead: start == .head, batchLimit: batchLimit,
+      react)
+  }
+
+  /// What the projection engine runs, and for an effect the service that makes its calls.
+  /// - Parameter pool: a pool on the write store whose transactions wait for the disk.
+  package func running(
+    _ processor: CommandProcessor<PostgresEventStore>, _ pool: PostgresPool, logger: Logger
+  ) -> (projection: Projection, caller: (any Service)?) {
+    guard let effect else { return (Reactor(self, processor).projection, nil) }
+    let caller = EffectRunner(name, effect, pool, logger: logger)
+    // A batch is handled once its slowest call is, so it has no more events than are soon begun.
+    return (projection(batchLimit: 2 * effect.limits.concurrency) { try await caller.react(to: $0) }, caller)
   }
 }
 

@@ -11,7 +11,7 @@ internal import NIOCore
 internal import NIOEmbedded
 internal import Projections
 internal import QueryKit
-internal import Reactions
+public import Reactions
 internal import ServiceKit
 
 /// A whole application in memory, for tests without servers: its own commands, read models, queries and reactions.
@@ -26,7 +26,8 @@ internal import ServiceKit
 /// no cache, and no stream of changes.
 ///
 /// When a request returns, everything that follows from it has happened: reactions have run until nothing followed any
-/// more, and rows show it. `pause` shows what clients see before that. Scheduled commands wait for `advance`.
+/// more, and rows show it. `pause` shows what clients see before that. Scheduled commands wait for `advance`. Effects make
+/// no calls.
 ///
 /// What needs PostgreSQL (SQL of the application's own, full-text search) answers the problem 501 `needs-postgresql`.
 public final class InMemory: Sendable {
@@ -155,6 +156,12 @@ public final class InMemory: Sendable {
   /// - Throws: `EventDecodingError`
   public func events<State: Aggregate>(of _: State.Type, _ id: String) async throws -> [State.Event] {
     try await store.events(in: State.stream(id), after: .none, limit: .max).map { try State.Event($0) }
+  }
+
+  /// Returns the calls of an effect that follow from all events so far, in order. An application in memory makes none.
+  /// - Throws: what the effect's triggers throw.
+  public func calls<E: Effect>(of effect: E) async throws -> [E.Call] {
+    try await store.events(after: .start, limit: .max).flatMap { try effect.calls(on: $0) }.map(\.call)
   }
 
   /// Stops read models: rows stay as they are until `resume`.

@@ -217,6 +217,73 @@ language sql volatile security definer set search_path = pg_catalog, pg_temp as 
   select count(*) from gone
 $$;
 
+-- Begins an attempt at a call (perform), unless it has succeeded, is under way, or has failed and nobody has been told.
+-- over_after: seconds after which an attempt without an outcome is over. rate: attempts of the effect that begin in a second,
+-- at most; null for no limit.
+create or replace function event_store.begin_attempt(
+  of_key text, of_effect text, of_stream text, of_position bigint, over_after double precision, rate double precision,
+  out verdict text, out number integer,
+  -- The attempt's number since the last time that the call was given up.
+  out series integer,
+  -- When it starts, and in how many seconds. For a failure: the seconds until the next attempt.
+  out starts timestamptz, out delay double precision, out reason text
+) language plpgsql volatile security definer
+  set search_path = pg_catalog, pg_temp
+  -- Plans made while the table was empty would scan it. A wait that outlives its client ends.
+  set enable_seqscan = off set jit = off set lock_timeout = '30s'
+as $$
+declare
+  last event_store.effect_attempts;
+begin
+  select a.* into last from event_store.effect_attempts a where a.key = of_key order by a.attempt desc limit 1 for update;
+  number := coalesce(last.attempt, 0);
+  series := 0;
+  starts := clock_timestamp();
+  delay := 0;
+  reason := '';
+  if last.outcome = 'succeeded' then
+    verdict := last.outcome;
+    return;
+  end if;
+  if last.outcome is null and last.started_at > starts - make_interval(secs => over_after) then
+    verdict := 'under way';
+    return;
+  end if;
+  if last.outcome in ('failed', 'gave up') and not last.is_noted then
+    update event_store.effect_attempts a set is_noted = true where a.key = of_key and a.attempt = last.attempt;
+    verdict := last.outcome;
+    reason := last.error;
+    delay := coalesce(greatest(0, extract(epoch from last.retry_at - starts)), 0);
+    return;
+  end if;
+  number := number + 1;
+  select number - coalesce(max(a.attempt), 0) into series
+  from event_store.effect_attempts a where a.key = of_key and a.outcome = 'gave up';
+  if rate is not null then
+    perform pg_advisory_xact_lock(731002922, hashtext(of_effect));
+    select greatest(clock_timestamp(), max(a.started_at) + make_interval(secs => 1 / rate)) into starts
+    from event_store.effect_attempts a where a.effect = of_effect;
+    delay := greatest(0, extract(epoch from starts - clock_timestamp()));
+  end if;
+  insert into event_store.effect_attempts (key, attempt, effect, stream, position, started_at)
+  values (of_key, number, of_effect, of_stream, of_position, starts)
+  on conflict do nothing;
+  -- Another process has just begun it.
+  verdict := case when found then 'perform' else 'under way' end;
+end
+$$;
+
+-- Removes some attempts that began before older_than.
+create or replace function event_store.forget_attempts(older_than timestamptz, at_most integer) returns bigint
+language sql volatile security definer set search_path = pg_catalog, pg_temp as $$
+  with gone as (
+    delete from event_store.effect_attempts a
+    where a.ctid = any(array(
+      select o.ctid from event_store.effect_attempts o where o.started_at < older_than limit at_most))
+    returning 1)
+  select count(*) from gone
+$$;
+
 -- Locks streams that several replicas write at once. A lock is 32 bits of a stream's hash. The replica that holds the
 -- locks reads new events and decides; meanwhile the others do not decide in vain. The locks are a hint: the result is
 -- false if they are not free in time, and nothing depends on them. They must be in ascending order, so that replicas do

@@ -43,6 +43,10 @@ grant select, insert, update, delete on event_store.leases to counterflow_relay,
 -- The reactor carries deadlines out. Only the append functions add any.
 grant select, delete on event_store.deadlines to counterflow_reactor;
 grant update (retry_at, failed_at, error) on event_store.deadlines to counterflow_reactor;
+-- It makes the calls of effects, and records what becomes of each attempt.
+grant execute on function event_store.begin_attempt, event_store.forget_attempts to counterflow_reactor;
+grant select on event_store.effect_attempts to counterflow_reactor;
+grant update (finished_at, outcome, error, retry_at, is_noted) on event_store.effect_attempts to counterflow_reactor;
 grant select, insert, update on event_store.cursors to counterflow_relay;
 grant select on public.counterflow_migrations
   to counterflow_command, counterflow_relay, counterflow_projector, counterflow_query, counterflow_reactor;

@@ -154,3 +154,29 @@ create table event_store.deadlines (
 );
 create index deadlines_due on event_store.deadlines (due_at) where failed_at is null;
 create index deadlines_failed on event_store.deadlines (failed_at) where failed_at is not null;
+
+-- Every attempt at a call of an effect. event_store.begin_attempt adds the rows.
+create table event_store.effect_attempts (
+  -- The idempotency key that the call hands on.
+  key text collate "C" not null check (octet_length(key) between 1 and 255),
+  attempt integer not null check (attempt > 0),
+  effect text collate "C" not null,
+  stream text collate "C" not null,
+  position bigint not null check (position > 0),
+  -- When the call begins. With a limit of the rate this may lie ahead.
+  started_at timestamptz not null,
+  -- null while it runs, and for good if its process died.
+  finished_at timestamptz,
+  outcome text check (outcome in ('succeeded', 'failed', 'gave up', 'interrupted')),
+  error text,
+  -- When the next attempt is due; null if there is none.
+  retry_at timestamptz,
+  -- Whether the engine knows the outcome.
+  is_noted boolean not null default false,
+  primary key (key, attempt),
+  check ((finished_at is null) = (outcome is null))
+);
+-- For the limit of an effect's rate.
+create index effect_attempts_by_effect on event_store.effect_attempts (effect, started_at);
+-- For the removal of old attempts.
+create index effect_attempts_by_time on event_store.effect_attempts using brin (started_at);

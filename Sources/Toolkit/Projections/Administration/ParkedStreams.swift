@@ -14,6 +14,8 @@ public struct ParkedStream: Sendable {
   public let parkedAt: Timestamp
   /// `retry` or `discard`, once an operator has asked for it; otherwise nil.
   public let request: String?
+  /// When it is tried again without an operator; nil if it waits for one.
+  public let retryAt: Timestamp?
 }
 
 /// The parked streams, for operators to inspect. Operators request a retry or a discard; a worker carries it out.
@@ -42,7 +44,7 @@ public struct ParkedStreams: Sendable {
   ) async throws -> [ParkedStream] {
     try await pool.query(
       """
-      select projection, generation, stream, version, position, event_type, error, attempts, parked_at, request
+      select projection, generation, stream, version, position, event_type, error, attempts, parked_at, request, retry_at
       from projections.parked
       where (\(optional: projection)::text is null or projection = \(optional: projection))
         and (\(optional: stream)::text is null or stream = \(optional: stream))
@@ -50,11 +52,14 @@ public struct ParkedStreams: Sendable {
           or starts_with(projection, 'reaction/') = \(optional: isOfReactions))
       order by parked_at, stream limit \(optional: limit.map(Int64.init))
       """
-    ).decode((String, Int, String, Int64, Int64, String, String, Int, PostgresTimestamp, String?).self).map {
+    ).decode(
+      (String, Int, String, Int64, Int64, String, String, Int, PostgresTimestamp, String?, PostgresTimestamp?).self
+    ).map {
       ParkedStream(
         projection: $0.0, generation: $0.1, stream: StreamID(rawValue: $0.2), version: Version($0.3),
         position: Position($0.4), eventType: $0.5, error: $0.6, attempts: $0.7,
-        parkedAt: Timestamp(microsecondsSince1970: $0.8.microsecondsSince1970), request: $0.9)
+        parkedAt: Timestamp(microsecondsSince1970: $0.8.microsecondsSince1970), request: $0.9,
+        retryAt: $0.10.map { Timestamp(microsecondsSince1970: $0.microsecondsSince1970) })
     }
   }
 

@@ -92,8 +92,11 @@ create table projections.parked (
   event_type text not null,
   error text not null,
   attempts integer not null default 1,
-  -- An operator's request: null, 'retry', or 'discard' of this one event.
+  -- An operator's request: null, 'retry', or 'discard' of this one event. A worker asks for a retry by itself while the event
+  -- is still being handled, and where a retry takes several transactions.
   request text check (request in ('retry', 'discard')),
+  -- When a worker tries again by itself. Without a request and without this time the stream waits for a person.
+  retry_at timestamptz,
   parked_at timestamptz not null default clock_timestamp(),
   tried_at timestamptz not null default clock_timestamp(),
   primary key (projection, generation, stream)

@@ -69,7 +69,10 @@ public enum MetricCatalogue {
         "counterflow_projection_assignments_stopped", .gauge,
         "Assignments of a lane that stand still: halted or forked."),
       .init("counterflow_projection_assignments_unowned", .gauge, "Assignments that no projector has."),
-      .init("counterflow_projection_streams_parked", .gauge, "Streams of a lane that wait at a refused event."),
+      .init(
+        "counterflow_projection_streams_parked", .gauge,
+        "Streams of a lane that wait for a person, at an event that was refused."),
+      .init("counterflow_projection_streams_retrying", .gauge, "Streams of a lane that wait for the next attempt."),
       .init(
         "counterflow_projector_round_parts", .histogram,
         "Parts in one transaction: each is what one lane of one projection writes."),
@@ -82,6 +85,8 @@ public enum MetricCatalogue {
         "Deliveries that found no room, and are read from the store."),
       // reactor
       .init("counterflow_reaction_appends_total", .counter, "Appends that reactions have made."),
+      .init("counterflow_effect_attempts_total", .counter, "Attempts at calls of effects, by what came of them."),
+      .init("counterflow_effect_attempt_seconds", .histogram, "One attempt at a call."),
       .init("counterflow_deadlines_fired_total", .counter, "Scheduled commands that were carried out."),
       .init("counterflow_deadlines_failed_total", .counter, "Scheduled commands that failed and wait for a person."),
       .init("counterflow_deadlines_outstanding", .gauge, "Scheduled commands that wait, counted up to 1,000,000."),

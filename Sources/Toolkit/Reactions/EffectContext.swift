@@ -1,0 +1,57 @@
+public import EventSourcing
+public import Logging
+internal import PostgresEventStore
+
+/// What a call knows besides its own value.
+public struct EffectContext: Sendable {
+  /// The same at each attempt: `reaction/NAME/EVENT-ID`, and `/SLOT`. Hand it on, so that the receiver can tell a repeated call
+  /// from a new one.
+  public let key: String
+  /// 1 for the first attempt.
+  public let attempt: Int
+  /// When the attempt began, on the write store's clock.
+  public let time: Timestamp
+  /// When the event was recorded, on the same clock.
+  public let recordedAt: Timestamp
+  /// Its entries name the effect, the stream and the key.
+  public let logger: Logger
+  let store: PostgresEventStore
+  let keys: PersonalKeys
+
+  /// Events that are read at a time.
+  private static let readSize = 1_000
+
+  /// Returns the present state of an aggregate, which may be newer than the event; its initial state if there is no stream.
+  /// - Throws: `PermanentFailure` for an invalid id, `EventStoreError`, and `EventDecodingError`.
+  public func load<State: Aggregate>(_: State.Type, _ id: String) async throws -> State {
+    let reference = AggregateReference(State.self, id)
+    guard reference.isValid else { throw PermanentFailure("'\(id)' is no id of a stream") }
+    var state = try await start(of: reference)
+    while true {
+      let page =
+        try await store.events(in: [reference.stream: state.cursor], limit: Self.readSize)[reference.stream] ?? []
+      try state.apply(page)
+      guard page.count == Self.readSize else { break }
+    }
+    // A reference makes a state of its own type.
+    return state.state as! State
+  }
+
+  private func start(of reference: AggregateReference) async throws -> StreamState {
+    guard let version = reference.snapshotPolicy?.schemaVersion,
+      let snapshot = try await store.snapshots(of: [reference.stream: version])[reference.stream]
+    else { return StreamState(new: reference) }
+    do { return try StreamState(snapshot, of: reference) } catch {
+      // The events give the same state, but more slowly.
+      logger.warning("a snapshot cannot be read", metadata: ["stream": "\(reference.stream)", "error": "\(error)"])
+      return StreamState(new: reference)
+    }
+  }
+
+  /// Opens sealed personal data.
+  /// - Returns: nil if the person has been erased.
+  /// - Throws: `SealError`, which is permanent, and the errors of the write store.
+  public func open(_ sealed: String, of person: String) async throws -> [UInt8]? {
+    try await keys.keys(of: [person])[person]?.open(sealed, of: person)
+  }
+}

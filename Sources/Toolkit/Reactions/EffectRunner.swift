@@ -1,0 +1,283 @@
+internal import EventLoop
+package import EventSourcing
+internal import Failures
+internal import FoundationEssentials
+package import Logging
+internal import Metrics
+package import Postgres
+internal import PostgresEventStore
+package import Projections
+internal import ServiceLifecycle
+internal import Synchronization
+
+/// Makes the calls of one effect, for the projection engine: `limits.concurrency` at once, each with a record of its attempt.
+///
+/// The engine waits for a first attempt, but not for long. A call that takes longer, and each later attempt, goes on by itself
+/// while its stream is parked, so that it holds no other stream up. The record tells the engine what has become of it.
+package final class EffectRunner: Service {
+  /// How long the engine waits for a first attempt.
+  private static let patience = Duration.seconds(5)
+  /// The length of an error in the record, in characters.
+  private static let longestError = 2_000
+
+  private struct Queue {
+    var jobs: [EffectJob] = []
+    var isOpen = true
+  }
+
+  private let effect: String
+  private let definition: EffectDefinition
+  private let attempts: EffectAttempts
+  private let store: PostgresEventStore
+  private let keys: PersonalKeys
+  private let logger: Logger
+  private let queue = Mutex(Queue())
+  private let arrival = Wakeup()
+  private let outcomes: [EffectAttempts.Outcome: Counter]
+  private let time: Metrics.Timer
+
+  /// - Parameter pool: a pool on the write store whose transactions wait for the disk.
+  package init(_ effect: String, _ definition: EffectDefinition, _ pool: PostgresPool, logger: Logger) {
+    (self.effect, self.definition) = (effect, definition)
+    (attempts, store, keys) = (EffectAttempts(pool: pool), PostgresEventStore(pool), PersonalKeys(pool))
+    var logger = logger
+    logger[metadataKey: "effect"] = "\(effect)"
+    self.logger = logger
+    outcomes = Dictionary(
+      uniqueKeysWithValues: EffectAttempts.Outcome.allCases.map {
+        ($0, Counter(label: "effect_attempts_total", dimensions: [("effect", effect), ("outcome", $0.rawValue)]))
+      })
+    time = Metrics.Timer(label: "effect_attempt_seconds", dimensions: [("effect", effect)])
+  }
+
+  /// The idempotency key of a call.
+  /// - Parameter reaction: the effect as the engine names it.
+  static func key(_ event: UUID, in reaction: String, slot: String) -> String {
+    "\(reaction)/\(event.uuidString.lowercased())\(slot.isEmpty ? "" : "/\(slot)")"
+  }
+
+  private func key(_ call: EffectDefinition.Call, _ event: RecordedEvent) -> String {
+    Self.key(event.id, in: Projection.name(ofReaction: effect), slot: call.slot)
+  }
+}
+
+// MARK: For the engine
+extension EffectRunner {
+  /// An event, and its calls or the reason why they are not known.
+  private struct Step {
+    let event: RecordedEvent
+    var calls: [EffectDefinition.Call] = []
+    var failure: ReactionFailure?
+  }
+
+  /// Returns once the calls of each event have succeeded, or one of its stream's has not.
+  /// - Returns: the events with such a call.
+  package func react(to events: [RecordedEvent]) async throws -> [Refusal] {
+    // Nothing is called before everything is known: an event type of another build stops all of them.
+    let steps = try events.map { try step($0) }
+    let keys = steps.flatMap { step in step.calls.map { key($0, step.event) } }
+    let done = keys.isEmpty ? [] : try await attempts.succeeded(keys)
+    return try await withThrowingTaskGroup(of: Refusal?.self) { group in
+      for own in Dictionary(grouping: steps, by: \.event.stream).values {
+        group.addTask { try await self.handle(own, except: done) }
+      }
+      return try await group.reduce(into: [Refusal]()) { refusals, refusal in
+        if let refusal { refusals.append(refusal) }
+      }
+    }
+  }
+
+  /// - Throws: if this build cannot know what follows from the event.
+  private func step(_ event: RecordedEvent) throws -> Step {
+    do { return Step(event: event, calls: try definition.calls(event)) } catch let error as any ClassifiedError
+      where error.failureKind != .refused
+    { throw error } catch { return Step(event: event, failure: ReactionFailure(description: "\(error)")) }
+  }
+
+  /// Makes the calls of one stream's events in order, up to one that does not succeed.
+  private func handle(_ steps: [Step], except done: Set<String>) async throws -> Refusal? {
+    for step in steps {
+      if let failure = step.failure { return Refusal(step.event, error: "\(failure)", .person) }
+      for call in step.calls where !done.contains(key(call, step.event)) {
+        if let refusal = try await answer(to: call, step.event) { return refusal }
+      }
+    }
+    return nil
+  }
+
+  /// - Returns: nil if the call has succeeded.
+  private func answer(to call: EffectDefinition.Call, _ event: RecordedEvent) async throws -> Refusal? {
+    let (answers, continuation) = AsyncStream.makeStream(of: EffectJob.Answer.self)
+    let job = EffectJob(call: call, event: event, key: key(call, event), continuation: continuation)
+    let isQueued = queue.withLock { queue in
+      if queue.isOpen { queue.jobs.append(job) }
+      return queue.isOpen
+    }
+    guard isQueued else { throw CancellationError() }
+    arrival.signal()
+    for await answer in answers { return try answer.get() }
+    // The task was cancelled.
+    _ = job.claim()
+    throw CancellationError()
+  }
+}
+
+// MARK: The calls
+extension EffectRunner {
+  /// At shutdown, calls that have begun may end.
+  package func run() async throws {
+    await withGracefulShutdownHandler {
+      await withTaskGroup(of: Void.self) { group in
+        var running = 0
+        while let job = await nextJob() {
+          if running == definition.limits.concurrency {
+            await group.next()
+            running -= 1
+          }
+          group.addTask { await self.carryOut(job) }
+          running += 1
+        }
+      }
+    } onGracefulShutdown: {
+      self.close()
+    }
+    close()
+  }
+
+  /// - Returns: nil once no more are taken.
+  private func nextJob() async -> EffectJob? {
+    while !Task.isCancelled {
+      let (job, isOpen) = queue.withLock { ($0.jobs.isEmpty ? nil : $0.jobs.removeFirst(), $0.isOpen) }
+      if let job { return job }
+      guard isOpen else { return nil }
+      await arrival.wait(upTo: .seconds(1))
+    }
+    return nil
+  }
+
+  private func close() {
+    let left = queue.withLock { queue in
+      defer { queue = Queue(jobs: [], isOpen: false) }
+      return queue.jobs
+    }
+    for job in left { job.answer(.failure(CancellationError())) }
+    arrival.signal()
+  }
+
+  private func carryOut(_ job: EffectJob) async {
+    guard !job.isClaimed else { return }
+    do {
+      switch try await attempts.begin(job.key, of: effect, job.event, definition.limits) {
+      case .hasSucceeded: job.answer(.success(nil))
+      case .isUnderWay(let number): job.answer(.success(job.underWay(number)))
+      case .hasFailed(let error, let delay): job.answer(.success(job.refusal(error, delay)))
+      case .perform(let attempt):
+        await withTaskGroup(of: Void.self) { group in
+          // Only a parked stream is tried again.
+          let patience = attempt.number == 1 ? attempt.wait + Self.patience : .zero
+          group.addTask {
+            try? await Task.sleep(for: patience)
+            job.answer(.success(job.underWay(attempt.number)))
+          }
+          await self.perform(job, attempt)
+          group.cancelAll()
+        }
+      }
+    } catch { job.answer(.failure(error)) }
+  }
+
+  private func perform(_ job: EffectJob, _ attempt: EffectAttempts.Begun) async {
+    let (start, limit) = (ContinuousClock.now + attempt.wait, definition.limits.attempts)
+    // An attempt without an outcome counts: a call that ends its process is not repeated for ever.
+    let result: Result<Void, any Error> =
+      attempt.series <= limit
+      ? await made(job, attempt)
+      : .failure(PermanentFailure("none of \(limit) attempts has an outcome: the process ended"))
+    time.record(duration: max(.zero, ContinuousClock.now - start))
+    let end = ended(attempt, result)
+    outcomes[end.outcome]?.increment()
+    log(job, attempt, end)
+    await record(end, of: job, attempt)
+  }
+
+  private func ended(_ attempt: EffectAttempts.Begun, _ result: Result<Void, any Error>) -> EffectAttempts.End {
+    guard case .failure(let failure) = result else { return EffectAttempts.End(outcome: .succeeded) }
+    // PostgreSQL refuses text with a zero byte.
+    let error = String("\(failure)".replacing("\0", with: "").prefix(Self.longestError))
+    guard !Task.isCancelled else { return EffectAttempts.End(outcome: .interrupted, error: error) }
+    let delay = pause(after: attempt.series, failure)
+    return EffectAttempts.End(outcome: delay == nil ? .gaveUp : .failed, error: error, delay: delay)
+  }
+
+  /// Records an attempt's end, and tells the engine if it still waits.
+  private func record(_ end: EffectAttempts.End, of job: EffectJob, _ attempt: EffectAttempts.Begun) async {
+    let isAwaited = job.claim()
+    do {
+      // In a task of its own, since what was done must be recorded even if this task is cancelled.
+      try await Task { [attempts] in
+        try await attempts.finish(job.key, attempt.number, end, isNoted: isAwaited)
+      }.value
+      guard isAwaited else { return }
+      if end.outcome == .interrupted { return job.give(.failure(CancellationError())) }
+      job.give(.success(end.error.map { job.refusal($0, end.delay) }))
+    } catch {
+      logger.error("an attempt at a call cannot be recorded", metadata: job.place(attempt.number, "\(error)"))
+      if isAwaited { job.give(.failure(error)) }
+    }
+  }
+
+  /// The pause before the next attempt; nil if there is none.
+  private func pause(after series: Int, _ error: any Error) -> Duration? {
+    switch FailureKind(error) {
+    case .refused: return nil
+    case .retry, .historyChanged, .programmingError:
+      guard series < definition.limits.attempts else { return nil }
+      var backoff = Backoff(first: definition.limits.firstDelay, limit: definition.limits.longestDelay)
+      for _ in 1..<series { _ = backoff.next() }
+      return backoff.next()
+    }
+  }
+
+  /// Makes one attempt. It waits for its time, and no longer than the time limit.
+  private func made(_ job: EffectJob, _ attempt: EffectAttempts.Begun) async -> Result<Void, any Error> {
+    if attempt.wait > .zero {
+      do { try await Task.sleep(for: attempt.wait) } catch { return .failure(error) }
+    }
+    var logger = self.logger
+    logger[metadataKey: "stream"] = "\(job.event.stream)"
+    logger[metadataKey: "key"] = "\(job.key)"
+    let context = EffectContext(
+      key: job.key, attempt: attempt.number, time: attempt.at, recordedAt: job.event.recordedAt, logger: logger,
+      store: store, keys: keys)
+    let limit = definition.limits.timeLimit
+    let (results, continuation) = AsyncStream.makeStream(
+      of: Result<Void, any Error>.self, bufferingPolicy: .bufferingOldest(1))
+    // Unstructured, so that a call which goes on after it was cancelled holds nothing up.
+    let call = Task {
+      do {
+        try await job.call.perform(context)
+        continuation.yield(.success(()))
+      } catch { continuation.yield(.failure(error)) }
+    }
+    let alarm = Task {
+      try? await Task.sleep(for: limit)
+      continuation.yield(.failure(ReactionFailure(description: "no end within \(limit)", failureKind: .retry)))
+    }
+    defer {
+      call.cancel()
+      alarm.cancel()
+    }
+    for await result in results { return result }
+    return .failure(CancellationError())
+  }
+
+  private func log(_ job: EffectJob, _ attempt: EffectAttempts.Begun, _ end: EffectAttempts.End) {
+    let place = job.place(attempt.number, end.error ?? "")
+    switch end.outcome {
+    case .succeeded: break
+    case .failed: logger.warning("a call failed; it is tried again", metadata: place)
+    case .gaveUp: logger.critical("a call failed; it waits for a person", metadata: place)
+    case .interrupted: logger.warning("a call was interrupted by the end of the process", metadata: place)
+    }
+  }
+}
