@@ -124,7 +124,7 @@ extension Application {
   private func queryService(hasDocument: Bool) -> Role {
     .queryService(readModels.map { Projection($0) }) { [self] service, _, _, parts in
       parts.elsewhere = commands.map { ($0.method.rawValue, $0.path) }
-      parts.healthChecks.append(service.check(queries))
+      parts.healthChecks.append(try service.check(queries))
       parts.addRoutes { router in
         if hasDocument { addDocument(to: router) }
         addQueries(service, to: router)

@@ -72,10 +72,10 @@ public struct Histories: Sendable {
   }
 
   /// Returns a row as it was at a moment, or nil if there was none.
-  /// - Parameter makeModel: makes the read model. It gets the keys of personal data as they are now.
+  /// - Parameter makeModel: makes the read model. It gets the store of the keys that open personal data; nil if no events have any.
   /// - Throws: a `Problem` if more than 100,000 events come before the moment.
   public func row<Model: ReadModel>(
-    _ key: String, of stream: StreamID, at moment: Moment, _ makeModel: (PersonalKeys) -> Model
+    _ key: String, of stream: StreamID, at moment: Moment, _ makeModel: (PersonalKeys?) -> Model
   ) async throws -> QueryResult? {
     let model = makeModel(keys)
     var (rows, version) = (FoldedRows<Model>(), Version.none)

@@ -6,9 +6,9 @@ internal import Synchronization
 extension Queries {
   /// Checks once that PostgreSQL accepts the hand-written SQL of the routes, and that it returns the columns of their rows. So
   /// a mistake shows at the start, and not in the first answer.
-  package func check(_ routes: [QueryRoute]) -> HealthCheck {
+  package func check(_ routes: [QueryRoute]) throws -> HealthCheck {
     let check = OwnQueryCheck(routes.compactMap { route in route.probe.map { (route.path, $0) } })
-    return .anyDatabase("queries", store.servers.map(\.access.lists), []) { try await check.problem(on: $0) }
+    return .anyDatabase("queries", try store.servers.map { try $0.access.lists }, []) { try await check.problem(on: $0) }
   }
 }
 

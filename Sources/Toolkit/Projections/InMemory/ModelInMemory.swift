@@ -66,10 +66,7 @@ package struct TablesOfModel<Model: ReadModel>: ModelInMemory {
 
   package func apply(_ event: RecordedEvent) async throws {
     guard categories.contains(String(event.stream.category)) else { return }
-    let generation = Generation(
-      projection: model.name, number: 1, version: model.version, partitioning: .single, state: .serving, from: .start,
-      until: nil, activates: true)
-    let prepared = try await model.prepared(for: [event], in: generation)
+    let prepared = try await model.prepared(for: [event], until: nil)
     try stored.state.withLock { state in
       let step = try step(from: state, by: event, prepared)
       state.folded.keep(step.changes)
