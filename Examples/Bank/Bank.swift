@@ -10,7 +10,7 @@ enum AccountEvent: DomainEvent, Codable {
   case returned(amount: Int64, balance: Int64, reference: String, reason: String)
   case closed
 
-  enum CodingKeys: String, CodingKey {
+  enum CodingKeys: String, CodingKey, CaseIterable {
     case opened = "AccountOpened", deposited = "MoneyDeposited", withdrawn = "MoneyWithdrawn"
     case sent = "MoneySent", received = "MoneyReceived", dispatched = "PaymentDispatched"
     case returned = "PaymentReturned", closed = "AccountClosed"

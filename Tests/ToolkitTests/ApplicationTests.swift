@@ -18,6 +18,17 @@ private struct Switch: StreamCommand, Codable {
   func decide(_ light: Light) -> [Light.Event] { light.isOn == on ? [] : [.switched(on: on)] }
 }
 
+private struct Listed: Aggregate {
+  enum Event: DomainEvent, Codable {
+    case moved(to: String), kept
+
+    enum CodingKeys: String, CodingKey, CaseIterable { case moved = "ListedMoved", kept = "ListedKept" }
+  }
+
+  static let category = "listed"
+  mutating func apply(_: Event) {}
+}
+
 private struct Dashed: Aggregate {
   static let category = "light-bulb"
   mutating func apply(_: Light.Event) {}
@@ -146,6 +157,15 @@ struct ApplicationTests {
     expect("/v1/{room}/{id} needs a parameter, and no other") { $0.queries += [.row("/v1/{room}/{id}", Lights())] }
     expect("has no totals rooms") { $0.queries += [.totals("/v1/all", "rooms", of: Lights())] }
     expect("are not formed by house") { $0.queries += [.totals("/v1/{house}/rooms", "light_counts", of: Lights())] }
+  }
+
+  @Test("The names of events are known, and listed if the coding keys list them")
+  func eventNames() {
+    let some = EventNames([Light.self])
+    #expect(some.contains("switched") && !some.contains("lost") && some.all == nil)
+    let all = EventNames([Listed.self, Listed.self])
+    #expect(all.contains("ListedMoved") && !all.contains("moved") && all.all == ["ListedKept", "ListedMoved"])
+    #expect(EventNames([Light.self, Listed.self]).all == nil && EventNames([]).all == [])
   }
 
   @Test("Custom SQL sorts by texts, numbers, times and ids, and braces without a name stay as they are")

@@ -9,7 +9,7 @@ import ServiceKit
 
 extension Role {
   static let commerceQueries = Role.queryService(
-    commerceReadModels(), eventTypes: commerceEventTypes, sealed: [personalData],
+    commerceReadModels(), events: commerceEvents, sealed: [personalData],
     settings: [ProcessWatch.processes.description, ClientTLS.authorities.description]
   ) { queries, settings, logger, parts in
     let overview = Overview(

@@ -1,5 +1,6 @@
 internal import Administration
 public import CommandKit
+internal import EventSourcing
 internal import Foundation
 internal import HTTPTypes
 internal import Hummingbird
@@ -131,9 +132,16 @@ extension Application {
     }
   }
 
+  /// The events of all aggregates that a route, a read model or a reaction names.
+  private var events: EventNames {
+    EventNames(
+      readModels.flatMap { $0.aggregates } + commands.compactMap(\.aggregate) + queries.compactMap(\.aggregate)
+        + reactions.flatMap { $0.definition.aggregates })
+  }
+
   private func queryService(hasDocument: Bool) -> Role {
     let (commands, queries, routed, document) = (commands, queries, routed, openAPI.encoded)
-    return .queryService(readModels.map { Projection($0) }) { service, _, _, parts in
+    return .queryService(readModels.map { Projection($0) }, events: events) { service, _, _, parts in
       parts.elsewhere = commands.map { ($0.method.rawValue, $0.path) }
       parts.addRoutes { router in
         if hasDocument { router.addDocument("/openapi.json", "application/json", document) }

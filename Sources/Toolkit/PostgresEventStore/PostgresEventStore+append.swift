@@ -113,7 +113,7 @@ extension PostgresEventStore {
         return .restored()
       }
       throw EventStoreError.historyChanged(
-        change + "; was it restored? Nothing is appended until counterflow restore-finished has been run")
+        change + "; was it restored? Nothing is appended until restore-finished has been run")
     }
     let (streams, versions, indices, fingerprints, responses) = (
       try row.column(4, as: PostgresArray<String>?.self)?.elements ?? [],

@@ -21,6 +21,8 @@ public struct QueryRoute: Sendable {
   package let shape: JSONShape?
   package let isList: Bool
   package let summary: String
+  /// The aggregate whose events the route returns.
+  package var aggregate: (any Aggregate.Type)?
   /// Why the route cannot work as it is declared; nil if it can.
   package var problem: String?
   package let respond: @Sendable (Queries, Request, ServiceContext) async throws -> Response
@@ -77,7 +79,7 @@ public struct QueryRoute: Sendable {
     let name = pathParameters(of: path).last
     return QueryRoute(
       path: path, models: [], parameters: page, shape: nil, isList: true,
-      summary: "What happened to one \(State.category).",
+      summary: "What happened to one \(State.category).", aggregate: State.self,
       problem: pathParameters(of: path).count == 1 ? nil : noParameter(path)
     ) { queries, request, context in
       let id = try context.streamID(name ?? "", of: State.self)
