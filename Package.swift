@@ -137,6 +137,13 @@ let package = Package(
         crypto, httpTypes, hummingbird, lifecycle, logging, metrics, nioCore,
       ]),
     toolkit(
+      "ConsoleKit",
+      [
+        "EventLoop", "EventSourcing", "JSON", "Observability", "Postgres", "Projections", "QueryKit", "ServiceKit",
+        httpTypes, hummingbird, lifecycle, logging, nioCore,
+      ],
+      embedding: ["console.html", "app.js", "style.css"]),
+    toolkit(
       "Administration",
       [
         "EventSourcing", "Failures", "JSON", "Observability", "Postgres", "PostgresEventStore", "Projections",
@@ -146,8 +153,8 @@ let package = Package(
     toolkit(
       "Counterflow",
       [
-        "Administration", "CommandKit", "EventSourcing", "JSON", "Projections", "ProjectorKit", "QueryKit",
-        "RabbitMQFeed", "Reactions", "ServiceKit", argumentParser, httpTypes, hummingbird,
+        "Administration", "CommandKit", "ConsoleKit", "EventSourcing", "JSON", "Projections", "ProjectorKit",
+        "QueryKit", "RabbitMQFeed", "Reactions", "ServiceKit", argumentParser, httpTypes, hummingbird,
       ]),
     // For tests of a domain.
     toolkit("CounterflowTesting", ["EventSourcing", "JSON", "Projections", "Reactions"]),
@@ -178,11 +185,9 @@ let package = Package(
     service(
       "QueryService", "query-service",
       [
-        "Commerce", "CommerceAPI", "CommerceReadModels", "EventLoop", "EventSourcing", "Failures", "JSON",
-        "Observability", "Postgres", "Projections", "QueryKit", "ServiceKit", httpTypes, hummingbird, lifecycle,
-        logging,
-      ],
-      embedding: ["Console/console.html", "Console/app.js", "Console/style.css"]),
+        "Commerce", "CommerceAPI", "CommerceReadModels", "ConsoleKit", "EventSourcing", "JSON", "Projections",
+        "QueryKit", "ServiceKit", httpTypes, hummingbird,
+      ]),
     service(
       "CounterflowTool", "counterflow",
       [
@@ -254,7 +259,7 @@ let package = Package(
       name: "SystemTests",
       dependencies: [
         "CommandKit", "CommandProcessing", "CommandService", "CommerceAPI", "CommerceReadModels", "CommerceStore",
-        "CounterflowTool", "EventSourcing", "Failures", "JSON", "LoadTest", "Observability", "Postgres",
+        "ConsoleKit", "CounterflowTool", "EventSourcing", "Failures", "JSON", "LoadTest", "Observability", "Postgres",
         "PostgresEventStore", "Projections", "Projector", "QueryKit", "QueryService", "RabbitMQ",
         "RabbitMQFeed",
         "ReactorService", "Relay", "ServiceKit", "TestSupport", "bank", "items", "social", crypto, histogram, httpTypes,

@@ -228,4 +228,9 @@ struct Bank: Application {
     .totals("/v1/accounts/{account}/months", "statement_months", of: Statement()),
     .history("/v1/accounts/{id}/history", of: Account.self),
   ]
+  let console = Console(
+    .init(
+      "Accounts", .init(list: "/v1/accounts", row: "/v1/accounts/{id}", history: "/v1/accounts/{id}/history"), id: "id",
+      columns: ["\("owner")", "\(number: "balance")", "\("id")"]
+    ).headed("\("owner"): \(number: "balance")").finding("Find an account", "An account's id"))
 }

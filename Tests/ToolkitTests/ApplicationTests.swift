@@ -79,8 +79,13 @@ private struct House: Application {
   var readModels: [any ReadModel] = [Lights()]
   var queries: [QueryRoute] = [
     .row("/v1/lights/{id}", Lights()), .list("/v1/lights", Lights(), filters: ["room"], order: .descending("is_on")),
-    .totals("/v1/rooms", "light_counts", of: Lights()),
+    .totals("/v1/rooms", "light_counts", of: Lights()), .history("/v1/lights/{id}/history", of: Light.self),
   ]
+  var console = Console()
+
+  static func console(_ routes: Console.Newest.Routes) -> Console.Newest {
+    Console.Newest("Lights", routes, id: "id", columns: ["\("id")"])
+  }
 }
 
 @Suite("Applications")
@@ -155,8 +160,45 @@ struct ApplicationTests {
     expect("the totals light_counts are called room") { $0.readModels = [Lights(groups: ["room", "room"])] }
     expect("has a source of the category 'light-bulb'") { $0.readModels = [Bulbs()] }
     expect("/v1/{room}/{id} needs a parameter, and no other") { $0.queries += [.row("/v1/{room}/{id}", Lights())] }
+    expect("the console lists /v1/lamps, which is no list") {
+      $0.console = Console(House.console(.init(list: "/v1/lamps", row: "/v1/lights/{id}")))
+    }
+    expect("the console opens /v1/lights, which is no row") {
+      $0.console = Console(House.console(.init(list: "/v1/lights", row: "/v1/lights")))
+    }
+    expect("the console opens /v1/rooms, which is no history") {
+      $0.console = Console(House.console(.init(list: "/v1/lights", row: "/v1/lights/{id}", history: "/v1/rooms")))
+    }
+    expect("the console searches /v1/lights for words, which has no parameter q") {
+      let lights = House.console(.init(list: "/v1/lights", row: "/v1/lights/{id}"))
+      $0.console = Console(lights.finding("Find a light", "A word", isByText: true))
+    }
     expect("has no totals rooms") { $0.queries += [.totals("/v1/all", "rooms", of: Lights())] }
     expect("are not formed by house") { $0.queries += [.totals("/v1/{house}/rooms", "light_counts", of: Lights())] }
+  }
+
+  @Test("A console whose routes are there is valid, however their parameters are named")
+  func console() {
+    let routes = Console.Newest.Routes(
+      list: "/v1/lights", row: "/v1/lights/{light}", history: "/v1/lights/{light}/history")
+    #expect(House(console: Console(House.console(routes))).problem == nil)
+  }
+
+  @Test("A row's text names its members and their formats")
+  func rowText() {
+    let text: RowText =
+      "\("id"): \(money: "total", in: "currency") · \(each: "lines", "\(number: "quantity") × \("name", or: "sku")")"
+    #expect(
+      text.json == [
+        ["as": "text", "member": "id", "or": nil], ": ", ["as": "money", "member": "total", "currency": "currency"],
+        " · ",
+        [
+          "as": "each", "member": "lines",
+          "element": [
+            ["as": "number", "member": "quantity"], " × ", ["as": "text", "member": "name", "or": "sku"],
+          ],
+        ],
+      ])
   }
 
   @Test("The names of events are known, and listed if the coding keys list them")

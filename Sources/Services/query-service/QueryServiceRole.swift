@@ -1,31 +1,22 @@
 import Commerce
 import CommerceAPI
 import CommerceReadModels
+import ConsoleKit
 import Hummingbird
 import JSON
-import Observability
 import QueryKit
 import ServiceKit
 
 extension Role {
   static let commerceQueries = Role.queryService(
-    commerceReadModels(), events: commerceEvents, sealed: [personalData],
-    settings: [ProcessWatch.processes.description, ClientTLS.authorities.description]
+    commerceReadModels(), events: commerceEvents, sealed: [personalData], settings: Console.settings
   ) { queries, settings, logger, parts in
-    let overview = Overview(
-      ProcessWatch(
-        try settings[ProcessWatch.processes], token: try settings[Observing.metricsToken],
-        client: try ProcessClient(settings)), queries.store, heads: queries.heads, logger: logger)
-    let access = queries.admission.access
-    parts.workers.append(overview)
     parts.elsewhere = CommerceRoutes.commands
     parts.addRoutes { router in
       router.addDocument("/openapi.yaml", "application/yaml", CommerceRoutes.openAPI)
       QueryRoutes(queries: queries).add(to: router.group().add(middleware: queries.admission))
-      ConsoleRoutes.addPage(to: router)
-      ConsoleRoutes(overview: overview, readStore: queries.store).add(
-        to: router.group().add(middleware: Admission(access, scope: .admin)))
     }
+    try console.add(to: &parts, queries, settings, logger: logger)
   }
 
   private static let personalData = SealedEvents(Customer.category, member: "sealed") { bytes in
@@ -33,4 +24,16 @@ extension Role {
     let members = [("name", personal.name), ("email", personal.email)]
     return members.compactMap { name, value in value.map { JSON.Member(name, .string($0)) } }
   }
+
+  private static let console = Console(
+    .init(
+      "Newest orders", .init(list: "/v1/orders", row: "/v1/orders/{id}", history: "/v1/orders/{id}/history"),
+      id: "orderId",
+      columns: [
+        "\("orderId")", "\(money: "total", in: "currency")",
+        "\("status") · \(each: "lines", "\("quantity") × \("name", or: "sku")")", "\(time: "placedAt")",
+      ]
+    ).headed("\("orderId"): \("status"), \(money: "total", in: "currency")")
+      .empty("No order has been placed yet.")
+      .finding("Find an order", "An order's id, a customer's or a product's name", isByText: true))
 }

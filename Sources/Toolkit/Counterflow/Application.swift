@@ -1,5 +1,6 @@
 internal import Administration
 public import CommandKit
+public import ConsoleKit
 internal import EventSourcing
 internal import Foundation
 internal import HTTPTypes
@@ -45,6 +46,10 @@ public protocol Application: Sendable {
 
   /// All scopes that tokens may have.
   var scopes: [Scope] { get }
+
+  /// What the console shows of the application, besides its processes, rates, projections and parked streams. The
+  /// console is at `/console` of `query-service` and of `dev`.
+  var console: Console { get }
 }
 
 extension Application {
@@ -52,6 +57,7 @@ extension Application {
 
   public var scopes: [Scope] { Scope.common }
   public var reactions: [any Reacting] { [] }
+  public var console: Console { Console() }
 
   /// Runs the subcommand that the arguments name.
   public static func main() async {
@@ -80,10 +86,11 @@ extension Application {
     for (_, path) in routes {
       if let name = pathParameters(of: path).firstDouble { return "\(path) has two parameters named \(name)" }
     }
-    let own = ["/healthz", "/readyz", "/metrics", "/openapi.json", "/v1/changes"].map { ("GET", $0) }
+    let own = ["/healthz", "/readyz", "/metrics", "/openapi.json", "/v1/changes", "/console"].map { ("GET", $0) }
     let plain = (own + routes).map { "\($0.0) \($0.1.replacing(/{[^\/]*}/, with: "{…}"))" }
     if let route = plain.firstDouble { return "the route \(route) is there twice" }
     return commands.lazy.compactMap(\.problem).first ?? queries.lazy.compactMap(\.problem).first
+      ?? console.problem(with: queries)
   }
 
   var administration: Administration {
@@ -141,7 +148,8 @@ extension Application {
 
   private func queryService(hasDocument: Bool) -> Role {
     let (commands, queries, routed, document) = (commands, queries, routed, openAPI.encoded)
-    return .queryService(readModels.map { Projection($0) }, events: events) { service, _, _, parts in
+    return .queryService(readModels.map { Projection($0) }, events: events, settings: Console.settings) {
+      [console] service, settings, logger, parts in
       parts.elsewhere = commands.map { ($0.method.rawValue, $0.path) }
       parts.addRoutes { router in
         if hasDocument { router.addDocument("/openapi.json", "application/json", document) }
@@ -156,7 +164,34 @@ extension Application {
           }
         }
       }
+      try console.add(to: &parts, service, settings, logger: logger)
     }
+  }
+}
+
+extension Console {
+  /// Why it cannot work with these queries; nil if it can.
+  fileprivate func problem(with queries: [QueryRoute]) -> String? {
+    func query(_ path: String) -> QueryRoute? {
+      let form = { (path: String) in path.replacing(/{[^\/]*}/, with: "{}") }
+      return queries.first { form($0.path) == form(path) }
+    }
+    for list in newest {
+      let routes = list.routes
+      guard let rows = query(routes.list), rows.isList else {
+        return "the console lists \(routes.list), which is no list"
+      }
+      if list.isSearched, !rows.parameters.contains(where: { $0.name == "q" }) {
+        return "the console searches \(routes.list) for words, which has no parameter q"
+      }
+      guard query(routes.row).map({ !$0.isList }) ?? false else {
+        return "the console opens \(routes.row), which is no row"
+      }
+      if let history = routes.history, query(history).map({ !$0.isList || $0.aggregate == nil }) ?? true {
+        return "the console opens \(history), which is no history"
+      }
+    }
+    return nil
   }
 }
 

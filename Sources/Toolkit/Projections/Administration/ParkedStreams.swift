@@ -47,7 +47,7 @@ public struct ParkedStreams: Sendable {
       where (\(optional: projection)::text is null or projection = \(optional: projection))
         and (\(optional: stream)::text is null or stream = \(optional: stream))
         and (\(optional: isOfReactions)::boolean is null
-          or starts_with(projection, 'reaction/') = \(optional: isOfReactions))
+          or starts_with(projection, \(Projection.reactionPrefix)) = \(optional: isOfReactions))
       order by parked_at, stream limit \(optional: limit.map(Int64.init))
       """
     ).decode((String, Int, String, Int64, Int64, String, String, Int, PostgresTimestamp, String?).self).map {
@@ -60,7 +60,13 @@ public struct ParkedStreams: Sendable {
 
   /// Returns the oldest parked streams and the number of all.
   public func first(_ limit: Int) async throws -> ([ParkedStream], count: Int) {
-    let count = try await pool.query("select count(*) from projections.parked").value(Int.self)
+    let count = try await pool.query(
+      """
+      select count(*) from projections.parked
+      where \(optional: isOfReactions)::boolean is null
+        or starts_with(projection, \(Projection.reactionPrefix)) = \(optional: isOfReactions)
+      """
+    ).value(Int.self)
     return (count == 0 ? [] : try await list(limit: limit), count)
   }
 
@@ -79,7 +85,7 @@ public struct ParkedStreams: Sendable {
       where (\(optional: projection)::text is null or projection = \(optional: projection))
         and (\(optional: stream)::text is null or stream = \(optional: stream))
         and (\(optional: isOfReactions)::boolean is null
-          or starts_with(projection, 'reaction/') = \(optional: isOfReactions))
+          or starts_with(projection, \(Projection.reactionPrefix)) = \(optional: isOfReactions))
       """
     ).affectedRows
   }
