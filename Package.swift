@@ -170,24 +170,26 @@ let package = Package(
     commerce("CommerceReactions", "Reactions", ["Commerce", "EventSourcing", "Reactions", "ServiceKit"]),
     commerce("CommerceAPI", "API", ["Commerce", "EventSourcing", "JSON"], embedding: ["openapi.yaml"]),
     commerce(
-      "RetailImport", "Import", ["Commerce", "CommerceAPI", "EventSourcing", "JSON", "ServiceKit", crypto, csv]),
-
-    // One executable each.
-    service(
-      "CommandService", "command-service",
+      "CommerceCommands", "Commands",
       [
         "CommandKit", "CommandProcessing", "Commerce", "CommerceAPI", "CommerceStore", "EventSourcing", "Failures",
         "JSON", "Postgres", "PostgresEventStore", "ServiceKit", httpTypes, hummingbird, lifecycle, logging,
       ]),
-    service("Relay", "relay", ["RabbitMQFeed", "ServiceKit"]),
-    service("Projector", "projector", ["CommerceReadModels", "ProjectorKit", "ServiceKit"]),
-    service("ReactorService", "reactor", ["CommerceReactions", "ProjectorKit", "Reactions", "ServiceKit"]),
-    service(
-      "QueryService", "query-service",
+    commerce(
+      "CommerceQueries", "Queries",
       [
         "Commerce", "CommerceAPI", "CommerceReadModels", "ConsoleKit", "EventSourcing", "JSON", "Projections",
         "QueryKit", "ServiceKit", httpTypes, hummingbird,
       ]),
+    commerce(
+      "RetailImport", "Import", ["Commerce", "CommerceAPI", "EventSourcing", "JSON", "ServiceKit", crypto, csv]),
+
+    // One executable each.
+    service("CommandService", "command-service", ["CommerceCommands", "ServiceKit"]),
+    service("Relay", "relay", ["RabbitMQFeed", "ServiceKit"]),
+    service("Projector", "projector", ["CommerceReadModels", "ProjectorKit", "ServiceKit"]),
+    service("ReactorService", "reactor", ["CommerceReactions", "ProjectorKit", "Reactions", "ServiceKit"]),
+    service("QueryService", "query-service", ["CommerceQueries", "ServiceKit"]),
     service(
       "CounterflowTool", "counterflow",
       [
@@ -258,10 +260,10 @@ let package = Package(
     .testTarget(
       name: "SystemTests",
       dependencies: [
-        "CommandKit", "CommandProcessing", "CommandService", "CommerceAPI", "CommerceReadModels", "CommerceStore",
-        "ConsoleKit", "CounterflowTool", "EventSourcing", "Failures", "JSON", "LoadTest", "Observability", "Postgres",
-        "PostgresEventStore", "Projections", "Projector", "QueryKit", "QueryService", "RabbitMQ",
-        "RabbitMQFeed",
+        "CommandKit", "CommandProcessing", "CommandService", "CommerceAPI", "CommerceCommands", "CommerceQueries",
+        "CommerceReadModels", "CommerceStore", "ConsoleKit", "CounterflowTool", "EventSourcing", "Failures", "JSON",
+        "LoadTest", "Observability", "Postgres", "PostgresEventStore", "Projections", "Projector", "QueryKit",
+        "QueryService", "RabbitMQ", "RabbitMQFeed",
         "ReactorService", "Relay", "ServiceKit", "TestSupport", "bank", "items", "social", crypto, histogram, httpTypes,
         hummingbird, jwt,
         coreMetrics, lifecycle, logging, metricsTestKit,

@@ -13,9 +13,9 @@ import ServiceKit
 import TestSupport
 import Testing
 
-@testable import CommandService
+@testable import CommerceCommands
+@testable import CommerceQueries
 @testable import QueryKit
-@testable import QueryService
 
 @Suite("Routes")
 struct RouteTests {

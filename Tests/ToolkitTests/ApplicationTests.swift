@@ -115,6 +115,10 @@ struct ApplicationTests {
     expect("GET /v1/changes is there twice") { $0.queries += [.list("/v1/changes", Lights())] }
     expect("PUT /v1/switch needs {id}") { $0.commands += [.put("/v1/switch", Switch.self)] }
     expect("/v1/light needs a parameter") { $0.queries += [.row("/v1/light", Lights())] }
+    expect("/v1/now needs a parameter") { $0.queries += [.changes("/v1/now", of: Light.self, in: Lights())] }
+    expect("lights has no row for each light-bulb, which /v1/{id}/now follows") {
+      $0.queries += [.changes("/v1/{id}/now", of: Dashed.self, in: Lights())]
+    }
     expect("/v1/past needs a parameter") { $0.queries += [.history("/v1/past", of: Light.self)] }
     expect("has two parameters named id") { $0.commands += [.post("/v1/{id}/{id}", Switch.self)] }
     expect("has no column colour") { $0.queries += [.list("/v1/all", Lights(), filters: ["colour"])] }

@@ -157,11 +157,7 @@ extension Application {
         for route in queries {
           // `routed` has every route's path.
           let (path, names) = routed[route.path]!
-          group.get(path) { request, context in
-            var context = context
-            context.parameterNames = names
-            return try await route.respond(service, request, context)
-          }
+          service.add(route, at: path, names: names, to: group)
         }
       }
       try console.add(to: &parts, service, settings, logger: logger)
@@ -184,7 +180,7 @@ extension Console {
       if list.isSearched, !rows.parameters.contains(where: { $0.name == "q" }) {
         return "the console searches \(routes.list) for words, which has no parameter q"
       }
-      guard query(routes.row).map({ !$0.isList }) ?? false else {
+      guard query(routes.row).map({ !$0.isList && !$0.isStream }) ?? false else {
         return "the console opens \(routes.row), which is no row"
       }
       if let history = routes.history, query(history).map({ !$0.isList || $0.aggregate == nil }) ?? true {

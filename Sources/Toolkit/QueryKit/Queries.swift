@@ -39,6 +39,21 @@ public struct Queries: Sendable {
     router.get("/v1/changes") { request, _ in try await changes.all(request, events) }
   }
 
+  /// Adds a route.
+  /// - Parameters:
+  ///   - path: the router's path; nil for the route's own.
+  ///   - names: the router's names of the path's parameters, where they differ.
+  package func add(
+    _ route: QueryRoute, at path: RouterPath? = nil, names: [String: String] = [:],
+    to router: some RouterMethods<ServiceContext>
+  ) {
+    router.get(path ?? RouterPath(route.path)) { request, context in
+      var context = context
+      context.parameterNames = names
+      return try await route.respond(self, request, context)
+    }
+  }
+
   /// Answers a request that follows the changes of one stream.
   /// - Parameters:
   ///   - model: the name of the read model that has a row for the stream's id.

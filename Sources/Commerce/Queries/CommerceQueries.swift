@@ -1,14 +1,15 @@
-import Commerce
-import CommerceAPI
-import CommerceReadModels
-import ConsoleKit
-import Hummingbird
-import JSON
-import QueryKit
-import ServiceKit
+internal import Commerce
+internal import CommerceAPI
+internal import CommerceReadModels
+internal import ConsoleKit
+internal import Hummingbird
+internal import JSON
+internal import QueryKit
+public import ServiceKit
 
 extension Role {
-  static let commerceQueries = Role.queryService(
+  /// Answers the queries of the commerce back end, and shows the console.
+  public static let commerceQueries = Role.queryService(
     commerceReadModels(), events: commerceEvents, sealed: [personalData], settings: Console.settings
   ) { queries, settings, logger, parts in
     parts.elsewhere = CommerceRoutes.commands
