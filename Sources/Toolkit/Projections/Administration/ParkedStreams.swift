@@ -1,5 +1,6 @@
 public import EventSourcing
 public import Postgres
+internal import PostgresEventStore
 
 /// A stream that is parked in one projection, since one of its events failed.
 public struct ParkedStream: Sendable {
@@ -54,7 +55,7 @@ public struct ParkedStreams: Sendable {
       ParkedStream(
         projection: $0.0, generation: $0.1, stream: StreamID(rawValue: $0.2), version: Version($0.3),
         position: Position($0.4), eventType: $0.5, error: $0.6, attempts: $0.7,
-        parkedAt: Timestamp(microsecondsSince1970: $0.8.microsecondsSince1970), request: $0.9)
+        parkedAt: Timestamp($0.8), request: $0.9)
     }
   }
 
