@@ -102,7 +102,7 @@ public struct EventMetadata: Sendable, Hashable {
 ///     }
 public protocol DomainEvent: Sendable {
   /// Writes the event's data as a JSON object.
-  /// - Returns: The wire name, such as `OrderPlaced`.
+  /// - Returns: The wire name, such as `AccountOpened`.
   func encode(into json: inout JSONWriter) throws -> String
   /// Reads an event from its wire name and data.
   /// - Parameter data: The data in the newest schema version.

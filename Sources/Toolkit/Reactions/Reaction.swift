@@ -30,15 +30,15 @@ extension Reacting {
 
 /// Causes commands when events happen: exactly once for each event, and in the order of each stream's events.
 ///
-///     struct CancelUnpaid: Reaction {
-///       let name = "cancel-unpaid"
+///     struct CloseUnused: Reaction {
+///       let name = "close-unused"
 ///       let triggers = [
-///         Trigger(Order.self) { event, todo in
-///           guard case .placed = event.event else { return }
-///           todo.schedule(CancelOverdue(), to: event.id, .at(event.recordedAt.advanced(by: .seconds(900))))
+///         Trigger(Account.self) { event, todo in
+///           guard case .opened = event.event else { return }
+///           todo.schedule(CloseEmpty(), to: event.id, .at(event.recordedAt.advanced(by: .seconds(900))))
 ///         }
 ///       ]
-///       let schedules = [ScheduledType(CancelOverdue.self)]
+///       let schedules = [ScheduledType(CloseEmpty.self)]
 ///     }
 ///
 /// All that follows from one event is one append, whose idempotency key names the reaction and the event. A command that is

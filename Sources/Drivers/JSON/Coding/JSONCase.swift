@@ -1,8 +1,8 @@
 // An enum with associated values is coded as a name and data. The name is the case's, or the raw value of its
 // `CodingKeys`. The data are the labels and values, or the one value without a label.
 //
-//     case paid(orderId: String, amount: Int64)     paid, {"orderId":…,"amount":…}
-//     case placed(OrderPlaced)                      placed, the JSON of OrderPlaced
+//     case sent(to: String, amount: Int64)          sent, {"to":…,"amount":…}
+//     case opened(AccountOpened)                    opened, the JSON of AccountOpened
 //     case closed                                   closed, {}
 
 extension JSONWriter {
