@@ -142,6 +142,13 @@ let package = Package(
         crypto, httpTypes, hummingbird, lifecycle, logging, metrics, nioCore,
       ]),
     toolkit(
+      "ConsoleKit",
+      [
+        "EventLoop", "EventSourcing", "JSON", "Observability", "Postgres", "Projections", "QueryKit", "ServiceKit",
+        httpTypes, hummingbird, lifecycle, logging, nioCore,
+      ],
+      embedding: ["console.html", "app.js", "style.css"]),
+    toolkit(
       "Administration",
       [
         "EventSourcing", "Failures", "JSON", "Observability", "Postgres", "PostgresEventStore", "Projections",
@@ -151,8 +158,8 @@ let package = Package(
     toolkit(
       "Counterflow",
       [
-        "Administration", "CommandKit", "EventSourcing", "JSON", "Projections", "ProjectorKit", "QueryKit",
-        "RabbitMQFeed", "Reactions", "ServiceKit", argumentParser, httpTypes, hummingbird,
+        "Administration", "CommandKit", "ConsoleKit", "EventSourcing", "JSON", "Projections", "ProjectorKit",
+        "QueryKit", "RabbitMQFeed", "Reactions", "ServiceKit", argumentParser, httpTypes, hummingbird,
       ]),
     // For tests of a domain.
     toolkit(
@@ -173,26 +180,26 @@ let package = Package(
     commerce("CommerceReactions", "Reactions", ["Commerce", "EventSourcing", "Reactions", "ServiceKit"]),
     commerce("CommerceAPI", "API", ["Commerce", "EventSourcing", "JSON"], embedding: ["openapi.yaml"]),
     commerce(
-      "RetailImport", "Import", ["Commerce", "CommerceAPI", "EventSourcing", "JSON", "ServiceKit", crypto, csv]),
-
-    // One executable each.
-    service(
-      "CommandService", "command-service",
+      "CommerceCommands", "Commands",
       [
         "CommandKit", "CommandProcessing", "Commerce", "CommerceAPI", "CommerceStore", "EventSourcing", "Failures",
         "JSON", "Postgres", "PostgresEventStore", "ServiceKit", httpTypes, hummingbird, lifecycle, logging,
       ]),
+    commerce(
+      "CommerceQueries", "Queries",
+      [
+        "Commerce", "CommerceAPI", "CommerceReadModels", "ConsoleKit", "EventSourcing", "JSON", "Projections",
+        "QueryKit", "ServiceKit", httpTypes, hummingbird,
+      ]),
+    commerce(
+      "RetailImport", "Import", ["Commerce", "CommerceAPI", "EventSourcing", "JSON", "ServiceKit", crypto, csv]),
+
+    // One executable each.
+    service("CommandService", "command-service", ["CommerceCommands", "ServiceKit"]),
     service("Relay", "relay", ["RabbitMQFeed", "ServiceKit"]),
     service("Projector", "projector", ["CommerceReadModels", "ProjectorKit", "ServiceKit"]),
     service("ReactorService", "reactor", ["CommerceReactions", "ProjectorKit", "Reactions", "ServiceKit"]),
-    service(
-      "QueryService", "query-service",
-      [
-        "Commerce", "CommerceAPI", "CommerceReadModels", "EventLoop", "EventSourcing", "Failures", "JSON",
-        "Observability", "Postgres", "Projections", "QueryKit", "ServiceKit", httpTypes, hummingbird, lifecycle,
-        logging,
-      ],
-      embedding: ["Console/console.html", "Console/app.js", "Console/style.css"]),
+    service("QueryService", "query-service", ["CommerceQueries", "ServiceKit"]),
     service(
       "CounterflowTool", "counterflow",
       [
@@ -266,13 +273,13 @@ let package = Package(
     .testTarget(
       name: "SystemTests",
       dependencies: [
-        "CommandKit", "CommandProcessing", "CommandService", "CommerceAPI", "CommerceReadModels", "CommerceStore",
-        "Counterflow", "CounterflowTesting", "CounterflowTool", "EventSourcing", "Failures", "JSON", "LoadTest",
-        "Observability", "Postgres",
-        "PostgresEventStore", "Projections", "Projector", "QueryKit", "QueryService", "RabbitMQ",
-        "RabbitMQFeed",
-        "ReactorService", "Relay", "ServiceKit", "TestSupport", "bank", "first-bank", "grown-bank", "items", "social",
-        crypto, histogram, httpTypes, hummingbird, jwt,
+        "CommandKit", "CommandProcessing", "CommandService", "CommerceAPI", "CommerceCommands", "CommerceQueries",
+        "CommerceReadModels", "CommerceStore", "ConsoleKit", "Counterflow", "CounterflowTesting", "CounterflowTool",
+        "EventSourcing", "Failures", "JSON", "LoadTest", "Observability", "Postgres", "PostgresEventStore",
+        "Projections",
+        "Projector", "QueryKit", "QueryService", "RabbitMQ", "RabbitMQFeed", "ReactorService", "Relay", "ServiceKit",
+        "TestSupport", "bank", "first-bank", "grown-bank", "items", "social", crypto, histogram, httpTypes, hummingbird,
+        jwt,
         coreMetrics, lifecycle, logging, metricsTestKit,
       ]),
   ],

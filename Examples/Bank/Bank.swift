@@ -10,7 +10,7 @@ enum AccountEvent: DomainEvent, Codable {
   case returned(amount: Int64, balance: Int64, reference: String, reason: String)
   case closed
 
-  enum CodingKeys: String, CodingKey {
+  enum CodingKeys: String, CodingKey, CaseIterable {
     case opened = "AccountOpened", deposited = "MoneyDeposited", withdrawn = "MoneyWithdrawn"
     case sent = "MoneySent", received = "MoneyReceived", dispatched = "PaymentDispatched"
     case returned = "PaymentReturned", closed = "AccountClosed"
@@ -228,4 +228,9 @@ struct Bank: Application {
     .totals("/v1/accounts/{account}/months", "statement_months", of: Statement()),
     .history("/v1/accounts/{id}/history", of: Account.self),
   ]
+  let console = Console(
+    .init(
+      "Accounts", .init(list: "/v1/accounts", row: "/v1/accounts/{id}", history: "/v1/accounts/{id}/history"), id: "id",
+      columns: ["\("owner")", "\(number: "balance")", "\("id")"]
+    ).headed("\("owner"): \(number: "balance")").finding("Find an account", "An account's id"))
 }

@@ -4,7 +4,7 @@ enum ItemEvent: DomainEvent, Codable {
   case created(name: String, description: String)
   case descriptionChanged(to: String)
 
-  enum CodingKeys: String, CodingKey {
+  enum CodingKeys: String, CodingKey, CaseIterable {
     case created = "ItemCreated", descriptionChanged = "ItemDescriptionChanged"
   }
 }

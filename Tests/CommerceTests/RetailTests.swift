@@ -75,7 +75,7 @@ struct RetailTests {
   @Test("The console has the same minor units")
   func console() throws {
     let script = try String(
-      contentsOf: TestEnvironment.root.appendingPathComponent("Sources/Services/query-service/Console/app.js"),
+      contentsOf: TestEnvironment.root.appendingPathComponent("Sources/Toolkit/ConsoleKit/app.js"),
       encoding: .utf8)
     let table = try #require(script.firstMatch(of: /const minorDigits = \{([^}]+)\}/)).1
     let entries = table.matches(of: /([A-Z]{3}): (\d)/).map { (String($0.1), Int($0.2)) }

@@ -125,7 +125,18 @@ struct BankTests {
     #expect(
       try await http.get(bob + "/history").json["items"]?.array?.map { $0["type"] }
         == ["AccountOpened", "MoneyDeposited", "MoneyReceived", "MoneyWithdrawn"])
+    let wrong = try await http.get("/v1/changes?types=MoneySent,MoneyLost")
+    #expect(wrong.status == 400 && wrong.problem == "invalid-parameter", "\(wrong.text)")
+    #expect(wrong.json["detail"]?.string?.contains("of these: AccountClosed, AccountOpened, MoneyDeposited") == true)
     #expect(!service.process.output.contains(#""level":"error""#), "\(service.process.output)")
+  }
+
+  @Test("A process that lacks a schema names the application's own program", .freshDatabase())
+  func notMigrated() async throws {
+    let service = try await RunningService(
+      try System(of: "bank").run("bank", ["query-service"], settings: ["HTTP_PORT": "0"]))
+    let answer = try await service.http.get("/readyz")
+    #expect(answer.status == 503 && answer.text.contains("run bank migrate"), "\(answer.text)")
   }
 
   @Test(

@@ -4,9 +4,9 @@ import ServiceKit
 import TestSupport
 import Testing
 
-@testable import CommandService
+@testable import CommerceCommands
+@testable import CommerceQueries
 @testable import Projector
-@testable import QueryService
 @testable import ReactorService
 
 @Suite("Settings")

@@ -6,7 +6,7 @@ import ServiceKit
 import TestSupport
 import Testing
 
-@testable import QueryService
+@testable import ConsoleKit
 
 @Suite("Rates of the console")
 struct ConsoleFiguresTests {
@@ -59,8 +59,11 @@ struct ConsoleTests {
     try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
     let commands = try await system.startReady(.commandService)
     let queries = try await system.startReady(.queryService, settings: ["CONSOLE_PROCESSES": folder.path])
+    let owner = try await FreshDatabase.current.connect()
+    if !isSecured { try await retryReaction(queries.http, owner) }
     let services = [
       commands, try await system.startReady(.relay), try await system.startReady(.projector), queries,
+      try await system.startReady(.reactor),
     ]
     for (index, service) in services.enumerated() {
       try Data("\(service.http.base)\n".utf8).write(to: folder.appendingPathComponent("\(index).url"))
@@ -93,7 +96,8 @@ struct ConsoleTests {
     }
     let script = TestEnvironment.root.appendingPathComponent("Tests/SystemTests/console.py").path
     let browser = try ChildProcess(
-      URL(fileURLWithPath: "/usr/bin/python3"), [script] + arguments, environment: ["HOME": folder.path],
+      URL(fileURLWithPath: "/usr/bin/python3"), [script] + arguments,
+      environment: ["HOME": folder.path, "PYTHONDONTWRITEBYTECODE": "1"],
       takesInput: true)
     func goesOn() throws {
       guard browser.isRunning else { throw NeverHappened(description: "the browser ended: \(browser.output)") }
@@ -102,8 +106,8 @@ struct ConsoleTests {
       try goesOn()
       return browser.output.contains("ready to park")
     }
-    let owner = try await FreshDatabase.readStore.connect()
-    try await owner.execute("alter table read_models.orders_g1 add constraint refuse check (key <> 'refused')")
+    let reader = try await FreshDatabase.readStore.connect()
+    try await reader.execute("alter table read_models.orders_g1 add constraint refuse check (key <> 'refused')")
     var writer = commands.http
     if isSecured { writer.headers = ["Authorization": "Bearer \(arguments[3])"] }
     #expect(
@@ -114,7 +118,7 @@ struct ConsoleTests {
       try goesOn()
       return browser.output.contains("\nparked")
     }
-    try await owner.execute("alter table read_models.orders_g1 drop constraint refuse")
+    try await reader.execute("alter table read_models.orders_g1 drop constraint refuse")
     browser.say("go")
     try await eventually("it has tried again", within: .seconds(600)) {
       try goesOn()
@@ -126,5 +130,37 @@ struct ConsoleTests {
     for picture in ["console", "console-phone", "console-dark", "console-parked"] {
       #expect(FileManager.default.fileExists(atPath: folder.appendingPathComponent("\(picture).png").path))
     }
+  }
+
+  /// Inserts a parked stream of a reaction, which no command can cause, and retries it with the role of query-service.
+  private func retryReaction(_ queries: HTTPProbe, _ owner: PostgresConnection) async throws {
+    try await owner.execute(
+      """
+      insert into projections.parked (projection, generation, stream, partition, version, position, event_id, event_type, error)
+      values ('reaction/cancel-unpaid', 1, 'order-1', 0, 1, 1, gen_random_uuid(), 'OrderPlaced', 'for this test')
+      """)
+    let body: JSON = ["projection": "reaction/cancel-unpaid", "stream": "order-1"]
+    #expect(try await queries.post("/console/parked/retry", body).status == 202)
+    #expect(try await owner.query("select request from projections.parked").value(String.self) == "retry")
+    try await owner.execute("delete from projections.parked")
+  }
+
+  @Test(
+    "The console of an application in one process shows its reactions, its accounts and what led to an event",
+    .freshDatabase())
+  func application() async throws {
+    let service = try await RunningService(
+      try ChildProcess(
+        TestEnvironment.binaries.appendingPathComponent("bank"), ["dev"],
+        environment: ["DATABASE_URL": try #require(FreshDatabase.current?.url), "HTTP_PORT": "0"]))
+    try await service.becomesReady()
+    #expect(service.process.output.components(separatedBy: "authentication is off").count == 2)
+    let script = TestEnvironment.root.appendingPathComponent("Tests/SystemTests/bank_console.py").path
+    let browser = try ChildProcess(
+      URL(fileURLWithPath: "/usr/bin/python3"), [script, service.http.base],
+      environment: [
+        "HOME": service.process.log.deletingLastPathComponent().path, "PYTHONDONTWRITEBYTECODE": "1",
+      ])
+    #expect(try await browser.wait(within: .seconds(600)) == 0, "\(browser.output)")
   }
 }

@@ -13,9 +13,9 @@ import ServiceKit
 import TestSupport
 import Testing
 
-@testable import CommandService
+@testable import CommerceCommands
+@testable import CommerceQueries
 @testable import QueryKit
-@testable import QueryService
 
 @Suite("Routes")
 struct RouteTests {
@@ -40,7 +40,7 @@ struct RouteTests {
       newest: pool, older: pool, readStore, reads: [], heads: heads, activity: activity, logger: .quiet)
     let all = Queries(
       responder: responder, admission: Admission(.open, scope: .queriesRead), store: readStore, heads: heads,
-      changes: ChangeRoutes(log: log, responder: responder, limit: 1, heartbeat: .seconds(15)), eventTypes: [])
+      changes: ChangeRoutes(log: log, responder: responder, limit: 1, heartbeat: .seconds(15)), events: EventNames([]))
     all.addChanges(to: queries)
     QueryRoutes(queries: all).add(to: queries)
     for (router, table) in [(commands, CommerceRoutes.commands), (queries, CommerceRoutes.queries)] {

@@ -5,57 +5,26 @@ Prints one finding per line, and exits with 1 if there is any.
 
 import json
 import sys
-import time
-import urllib.request
 
-from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.chrome.options import Options
-from selenium.webdriver.chrome.service import Service
+
+from browsing import eventually, expect, finish, readers, send, start
 
 queries, commands, folder = sys.argv[1:4]
 token = sys.argv[4] if len(sys.argv) > 4 else None
-findings = []
-
-
-def expect(is_so, what):
-    if not is_so:
-        findings.append(what)
-
-
-def eventually(what, condition, seconds=150):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        try:
-            if condition():
-                return True
-        except Exception as error:
-            last = error
-        time.sleep(0.1)
-    findings.append(f"never: {what}")
-    return False
 
 
 def post(path, body):
-    headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
-    request = urllib.request.Request(commands + path, json.dumps(body).encode(), headers)
-    return urllib.request.urlopen(request, timeout=30).status
+    return send(commands + path, body, token)[0]
 
 
 def get(path):
-    request = urllib.request.Request(queries + path, headers={"Authorization": f"Bearer {token}"} if token else {})
-    return json.load(urllib.request.urlopen(request, timeout=30))
+    return send(queries + path, token=token)[1]
 
 
-options = Options()
-for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--window-size=1280,1400"):
-    options.add_argument(argument)
-options.binary_location = "/usr/bin/chromium"
-options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-browser = webdriver.Chrome(service=Service("/usr/bin/chromedriver"), options=options)
-text = lambda id: browser.find_element(By.ID, id).text
-all_of = lambda selector: browser.find_elements(By.CSS_SELECTOR, selector)
+browser = start("--window-size=1280,1400")
+text, text_of, all_of = readers(browser)
 
 try:
     browser.get(queries + "/console")
@@ -67,32 +36,33 @@ try:
         box.send_keys("not-a-token" + Keys.ENTER)
         eventually("a wrong token is not taken", lambda: "not taken" in text("sign-in-problem"))
         browser.find_element(By.ID, "token").send_keys(token + Keys.ENTER)
-    eventually("the grid is there", lambda: len(all_of(".cells button")) == 5 * 16)
+    eventually("the grid is there", lambda: len(all_of(".cells button")) == 6 * 16)
     eventually("all partitions are live", lambda: all(cell.get_attribute("data-mode") == "live" for cell in all_of(".cells button")))
     eventually("all is well", lambda: text("state") == "all is well")
-    eventually("the processes are there", lambda: len(all_of("#processes tbody tr")) == 4 and "active, " in text("processes"))
+    expect(all_of(".generation h3")[-1].text == "reaction/cancel-unpaid", text("grid"))
+    eventually("the processes are there", lambda: len(all_of("#processes tbody tr")) == 5 and "active, " in text("processes"))
     browser.save_screenshot(f"{folder}/console.png")
 
     # A new order appears by itself and shows in the rate.
     expect(post("/v1/products", {"sku": "LAMP", "name": "Brass lamp", "unitPrice": 1250, "tracksStock": False}) == 201, "product")
     for number in range(30):
         expect(post("/v1/orders", {"orderId": f"lamp-{number}", "customerId": "ada", "lines": [{"sku": "LAMP", "quantity": 2}]}) == 201, "order")
-    eventually("the newest order is first", lambda: all_of("#orders .id")[0].text == "lamp-29")
-    expect("£25.00" in text("orders"), f"no amount in {text('orders')}")
+    eventually("the newest order is first", lambda: all_of(".newest .id")[0].text == "lamp-29")
+    expect("£25.00" in text_of(".newest"), f"no amount in {text_of('.newest')}")
     expect(post("/v1/orders/lamp-3/payment", {"amount": 2500}) == 200, "payment")
     eventually("it is paid", lambda: get("/v1/orders/lamp-3")["status"] == "paid")
 
     # Search by keyboard alone.
-    query = browser.find_element(By.ID, "query")
+    query = browser.find_element(By.CSS_SELECTOR, ".query")
     query.send_keys("lamp-3" + Keys.ENTER)
     eventually("its events are shown", lambda: [e.text for e in all_of(".timeline strong")] == ["Order Placed", "Order Paid"])
-    expect("paid" in text("order"), text("order"))
+    expect(text_of(".one h3") == "lamp-3: paid, £25.00", text_of(".one h3"))
     query.clear()
     query.send_keys("brass" + Keys.ENTER)
-    eventually("orders with a product are found", lambda: len(all_of("#found li")) == 10)
+    eventually("orders with a product are found", lambda: len(all_of(".found li")) == 10)
     query.clear()
     query.send_keys("<img src=x onerror=alert(1)>" + Keys.ENTER)
-    eventually("nothing is found, and nothing runs", lambda: "Nothing was found for" in text("found-state"))
+    eventually("nothing is found, and nothing runs", lambda: "Nothing was found for" in text_of(".found-state"))
     cell = all_of(".cells button")[0]
     cell.send_keys(Keys.ARROW_RIGHT)
     cell.parent.switch_to.active_element.send_keys(Keys.ARROW_RIGHT)
@@ -104,19 +74,19 @@ try:
         (25000, "CLF", "CLF\u00a02.5000"), (2500, "MGA", "MGA\u00a025.00"),
     ):
         found = browser.execute_async_script(
-            "const done = arguments[2]; import('/console/app.js').then(page => done(page.money({ total: arguments[0], currency: arguments[1] })), done)",
+            "const done = arguments[2]; import('/console/app.js').then(page => done(page.money(arguments[0], arguments[1])), done)",
             total, currency)
         expect(found == shown, f"{total} of {currency} is shown as {found}")
     edges = browser.execute_script(
-        "return [...document.querySelectorAll('#orders button > :nth-child(even)')].map(e => Math.round(e.getBoundingClientRect().right))")
+        "return [...document.querySelectorAll('.newest button > :nth-child(even)')].map(e => Math.round(e.getBoundingClientRect().right))")
     expect(len(edges) > 4 and len(set(edges)) == 1, f"prices and dates end at {edges}")
 
     # The focused order keeps the focus while orders arrive.
-    browser.execute_script("document.querySelector('#orders button').focus()")
+    browser.execute_script("document.querySelector('.newest button').focus()")
     held = browser.switch_to.active_element.text
     for number in range(3):
         expect(post("/v1/orders", {"orderId": f"late-{number}", "lines": [{"sku": "LAMP", "quantity": 1}]}) == 201, "order")
-        eventually("it has come", lambda: any(e.text == f"late-{number}" for e in all_of("#orders .id")))
+        eventually("it has come", lambda: any(e.text == f"late-{number}" for e in all_of(".newest .id")))
     expect(browser.switch_to.active_element.text == held, f"the focus went to {browser.switch_to.active_element.text}")
 
     # After a reload the charts still show the earlier values.
@@ -126,7 +96,7 @@ try:
     browser.refresh()
     eventually("the charts are drawn", lambda: points() > 0)
     expect(points() >= before, f"the chart begins with {points()} seconds, and had {before}")
-    eventually("all is there again", lambda: text("state") == "all is well" and len(all_of("#orders li")) > 4)
+    eventually("all is there again", lambda: text("state") == "all is well" and len(all_of(".newest li")) > 4)
 
     # All requests went to this host, no errors occurred, and every control has a name.
     hosts = set()
@@ -185,5 +155,4 @@ try:
     eventually("a lost connection is said", lambda: "connection lost" in text("state"))
 finally:
     browser.quit()
-print("\n".join(findings), flush=True)
-sys.exit(1 if findings else 0)
+finish()

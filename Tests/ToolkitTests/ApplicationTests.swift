@@ -18,6 +18,17 @@ private struct Switch: StreamCommand, Codable {
   func decide(_ light: Light) -> [Light.Event] { light.isOn == on ? [] : [.switched(on: on)] }
 }
 
+private struct Listed: Aggregate {
+  enum Event: DomainEvent, Codable {
+    case moved(to: String), kept
+
+    enum CodingKeys: String, CodingKey, CaseIterable { case moved = "ListedMoved", kept = "ListedKept" }
+  }
+
+  static let category = "listed"
+  mutating func apply(_: Event) {}
+}
+
 private struct Dashed: Aggregate {
   static let category = "light-bulb"
   mutating func apply(_: Light.Event) {}
@@ -68,8 +79,13 @@ private struct House: Application {
   var readModels: [any ReadModel] = [Lights()]
   var queries: [QueryRoute] = [
     .row("/v1/lights/{id}", Lights()), .list("/v1/lights", Lights(), filters: ["room"], order: .descending("is_on")),
-    .totals("/v1/rooms", "light_counts", of: Lights()),
+    .totals("/v1/rooms", "light_counts", of: Lights()), .history("/v1/lights/{id}/history", of: Light.self),
   ]
+  var console = Console()
+
+  static func console(_ routes: Console.Newest.Routes) -> Console.Newest {
+    Console.Newest("Lights", routes, id: "id", columns: ["\("id")"])
+  }
 }
 
 @Suite("Applications")
@@ -99,6 +115,10 @@ struct ApplicationTests {
     expect("GET /v1/changes is there twice") { $0.queries += [.list("/v1/changes", Lights())] }
     expect("PUT /v1/switch needs {id}") { $0.commands += [.put("/v1/switch", Switch.self)] }
     expect("/v1/light needs a parameter") { $0.queries += [.row("/v1/light", Lights())] }
+    expect("/v1/now needs a parameter") { $0.queries += [.changes("/v1/now", of: Light.self, in: Lights())] }
+    expect("lights has no row for each light-bulb, which /v1/{id}/now follows") {
+      $0.queries += [.changes("/v1/{id}/now", of: Dashed.self, in: Lights())]
+    }
     expect("/v1/past needs a parameter") { $0.queries += [.history("/v1/past", of: Light.self)] }
     expect("has two parameters named id") { $0.commands += [.post("/v1/{id}/{id}", Switch.self)] }
     expect("has no column colour") { $0.queries += [.list("/v1/all", Lights(), filters: ["colour"])] }
@@ -144,8 +164,54 @@ struct ApplicationTests {
     expect("the totals light_counts are called room") { $0.readModels = [Lights(groups: ["room", "room"])] }
     expect("has a source of the category 'light-bulb'") { $0.readModels = [Bulbs()] }
     expect("/v1/{room}/{id} needs a parameter, and no other") { $0.queries += [.row("/v1/{room}/{id}", Lights())] }
+    expect("the console lists /v1/lamps, which is no list") {
+      $0.console = Console(House.console(.init(list: "/v1/lamps", row: "/v1/lights/{id}")))
+    }
+    expect("the console opens /v1/lights, which is no row") {
+      $0.console = Console(House.console(.init(list: "/v1/lights", row: "/v1/lights")))
+    }
+    expect("the console opens /v1/rooms, which is no history") {
+      $0.console = Console(House.console(.init(list: "/v1/lights", row: "/v1/lights/{id}", history: "/v1/rooms")))
+    }
+    expect("the console searches /v1/lights for words, which has no parameter q") {
+      let lights = House.console(.init(list: "/v1/lights", row: "/v1/lights/{id}"))
+      $0.console = Console(lights.finding("Find a light", "A word", isByText: true))
+    }
     expect("has no totals rooms") { $0.queries += [.totals("/v1/all", "rooms", of: Lights())] }
     expect("are not formed by house") { $0.queries += [.totals("/v1/{house}/rooms", "light_counts", of: Lights())] }
+  }
+
+  @Test("A console whose routes are there is valid, however their parameters are named")
+  func console() {
+    let routes = Console.Newest.Routes(
+      list: "/v1/lights", row: "/v1/lights/{light}", history: "/v1/lights/{light}/history")
+    #expect(House(console: Console(House.console(routes))).problem == nil)
+  }
+
+  @Test("A row's text names its members and their formats")
+  func rowText() {
+    let text: RowText =
+      "\("id"): \(money: "total", in: "currency") · \(each: "lines", "\(number: "quantity") × \("name", or: "sku")")"
+    #expect(
+      text.json == [
+        ["as": "text", "member": "id", "or": nil], ": ", ["as": "money", "member": "total", "currency": "currency"],
+        " · ",
+        [
+          "as": "each", "member": "lines",
+          "element": [
+            ["as": "number", "member": "quantity"], " × ", ["as": "text", "member": "name", "or": "sku"],
+          ],
+        ],
+      ])
+  }
+
+  @Test("The names of events are known, and listed if the coding keys list them")
+  func eventNames() {
+    let some = EventNames([Light.self])
+    #expect(some.contains("switched") && !some.contains("lost") && some.all == nil)
+    let all = EventNames([Listed.self, Listed.self])
+    #expect(all.contains("ListedMoved") && !all.contains("moved") && all.all == ["ListedKept", "ListedMoved"])
+    #expect(EventNames([Light.self, Listed.self]).all == nil && EventNames([]).all == [])
   }
 
   @Test("Custom SQL sorts by texts, numbers, times and ids, and braces without a name stay as they are")

@@ -212,7 +212,7 @@ struct ReadModelTests {
     // The indexes of the key, the tags and the trip.
     #expect(try await indexes() == 3)
     #expect(try await Projection.problem(with: [Projection(Legs())], on: pool) == nil)
-    #expect(try await Projection.problem(with: [Projection(plain)], on: pool)?.contains("counterflow migrate") == true)
+    #expect(try await Projection.problem(with: [Projection(plain)], on: pool)?.contains("run migrate") == true)
     // Nothing is built yet, so the tables are recreated.
     _ = try await admin.migrate(Self.schema(plain))
     #expect(try await indexes() == 2)

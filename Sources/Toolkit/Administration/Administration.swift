@@ -50,7 +50,9 @@ public struct Administration: Sendable {
   /// Runs the subcommand that the arguments name, and ends the process.
   /// - Parameter root: the root command, with `commands` among its subcommands.
   public func main(_ root: (some AsyncParsableCommand).Type) async -> Never {
-    await Self.$ofProcess.withValue(self) { await root.main(nil) }
+    await Self.$ofProcess.withValue(self) {
+      await OperatorProgram.$name.withValue(program) { await root.main(nil) }
+    }
     ServiceMain.exit(0)
   }
 }

@@ -4,11 +4,11 @@ package import JSON
 /// response without the protocol version and the reason:
 ///
 ///     201
-///     Location: /v1/orders/order-1
+///     Location: /v1/accounts/1
 ///     ETag: "1"
 ///     Streams: 42 9ae16a3b2f90404f+0
 ///
-///     {"id":"order-1","version":1,"position":42}
+///     {"id":"1","version":1,"position":42}
 package struct CommandResponse: Sendable, Hashable {
   package var status: Int
   /// The path of the resource, if the command created it.

@@ -67,6 +67,8 @@ public struct CommandRoute: Sendable {
   public let path: String
   package let body: Body
   package let command: String
+  /// The aggregate of a command on one stream; nil for a command on several, whose streams are known only once it is read.
+  package var aggregate: (any Aggregate.Type)?
   /// Whether each request creates something new.
   package let creates: Bool
   /// Why the declaration cannot work; nil if it can.
@@ -158,7 +160,7 @@ public struct CommandRoute: Sendable {
     let names = pathParameters(of: path).filter { $0 != "id" }
     let body = Body(C.self, given: names, path, isOfStream: !creates)
     return CommandRoute(
-      method: method, path: path, body: body, command: Addressed<C>.name, creates: creates,
+      method: method, path: path, body: body, command: Addressed<C>.name, aggregate: C.State.self, creates: creates,
       problem: StreamID.isValid(category: C.State.category, id: "1")
         ? (creates && method != .post ? "\(method) \(path) needs {id}, which names what is changed" : body.problem)
         : "the category '\(C.State.category)' of \(C.State.self) is empty, has a -, or is too long"

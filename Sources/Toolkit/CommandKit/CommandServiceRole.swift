@@ -37,8 +37,8 @@ extension Role {
         CommandSettings.patience.description, CommandSettings.cacheSize.description,
         CommandSettings.resendPatience.description, CommandSettings.keyRetention.description,
         CommandSettings.generatedKeyRetention.description, CommonSettings.consistencyTokenKey.description,
-      ] + AccessSettings.all + own
-    ) { settings, logger in
+      ] + own
+    ) { settings, logger, access in
       let pool = try Databases.pool(
         CommonSettings.writeDatabaseURL, settings, name: "command-service", logger: logger,
         onConnect: PostgresEventStore.checkServer)
@@ -54,9 +54,6 @@ extension Role {
       parts.healthChecks =
         [.database("writeStore", pool, [eventStoreSchema, personalSchema] + needed.schemas)] + needed.healthChecks
       parts.translate = commandProblem
-      let access = try await Access(settings, logger: logger)
-      parts.services += access.services
-      parts.healthChecks += access.healthChecks
       let service = CommandService(
         commands: Commands(
           processor, store, tokenKey: ConsistencyToken.Key(try settings[CommonSettings.consistencyTokenKey].utf8),

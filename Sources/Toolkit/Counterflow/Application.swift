@@ -1,5 +1,7 @@
 internal import Administration
 public import CommandKit
+public import ConsoleKit
+internal import EventSourcing
 internal import Foundation
 internal import HTTPTypes
 package import Hummingbird
@@ -44,6 +46,10 @@ public protocol Application: Sendable {
 
   /// All scopes that tokens may have.
   var scopes: [Scope] { get }
+
+  /// What the console shows of the application, besides its processes, rates, projections and parked streams. The
+  /// console is at `/console` of `query-service` and of `dev`.
+  var console: Console { get }
 }
 
 extension Application {
@@ -51,6 +57,7 @@ extension Application {
 
   public var scopes: [Scope] { Scope.common }
   public var reactions: [any Reacting] { [] }
+  public var console: Console { Console() }
 
   /// Runs the subcommand that the arguments name.
   public static func main() async {
@@ -79,10 +86,11 @@ extension Application {
     for (_, path) in routes {
       if let name = pathParameters(of: path).firstDouble { return "\(path) has two parameters named \(name)" }
     }
-    let own = ["/healthz", "/readyz", "/metrics", "/openapi.json", "/v1/changes"].map { ("GET", $0) }
+    let own = ["/healthz", "/readyz", "/metrics", "/openapi.json", "/v1/changes", "/console"].map { ("GET", $0) }
     let plain = (own + routes).map { "\($0.0) \($0.1.replacing(/{[^\/]*}/, with: "{…}"))" }
     if let route = plain.firstDouble { return "the route \(route) is there twice" }
     return commands.lazy.compactMap(\.problem).first ?? queries.lazy.compactMap(\.problem).first
+      ?? console.problem(with: queries)
   }
 
   var administration: Administration {
@@ -121,14 +129,23 @@ extension Application {
     }
   }
 
+  /// The events of all aggregates that a route, a read model or a reaction names.
+  private var events: EventNames {
+    EventNames(
+      readModels.flatMap { $0.aggregates } + commands.compactMap(\.aggregate) + queries.compactMap(\.aggregate)
+        + reactions.flatMap { $0.definition.aggregates })
+  }
+
   private func queryService(hasDocument: Bool) -> Role {
-    .queryService(readModels.map { Projection($0) }) { [self] service, _, _, parts in
+    .queryService(readModels.map { Projection($0) }, events: events, settings: Console.settings) {
+      [self] service, settings, logger, parts in
       parts.elsewhere = commands.map { ($0.method.rawValue, $0.path) }
       parts.healthChecks.append(try service.check(queries))
       parts.addRoutes { router in
         if hasDocument { addDocument(to: router) }
         addQueries(service, to: router)
       }
+      try console.add(to: &parts, service, settings, logger: logger)
     }
   }
 
@@ -156,12 +173,34 @@ extension Application {
     for route in queries {
       // `routed` has every route's path.
       let (path, names) = routed[route.path]!
-      group.get(path) { request, context in
-        var context = context
-        context.parameterNames = names
-        return try await route.respond(service, request, context)
+      service.add(route, at: path, names: names, to: group)
+    }
+  }
+}
+
+extension Console {
+  /// Why it cannot work with these queries; nil if it can.
+  fileprivate func problem(with queries: [QueryRoute]) -> String? {
+    func query(_ path: String) -> QueryRoute? {
+      let form = { (path: String) in path.replacing(/{[^\/]*}/, with: "{}") }
+      return queries.first { form($0.path) == form(path) }
+    }
+    for list in newest {
+      let routes = list.routes
+      guard let rows = query(routes.list), rows.isList else {
+        return "the console lists \(routes.list), which is no list"
+      }
+      if list.isSearched, !rows.parameters.contains(where: { $0.name == "q" }) {
+        return "the console searches \(routes.list) for words, which has no parameter q"
+      }
+      guard query(routes.row).map({ !$0.isList && !$0.isStream }) ?? false else {
+        return "the console opens \(routes.row), which is no row"
+      }
+      if let history = routes.history, query(history).map({ !$0.isList || $0.aggregate == nil }) ?? true {
+        return "the console opens \(history), which is no history"
       }
     }
+    return nil
   }
 }
 

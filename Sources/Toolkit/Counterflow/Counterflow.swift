@@ -1,5 +1,6 @@
 // One import for a domain and an application.
 @_exported public import CommandKit
+@_exported public import ConsoleKit
 @_exported public import EventSourcing
 @_exported public import JSON
 @_exported public import Projections

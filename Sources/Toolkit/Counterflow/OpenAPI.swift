@@ -134,6 +134,8 @@ extension QueryRoute {
           "items": ["type": "array", "items": element], "nextCursor": ["type": .array(["string", "null"])],
         ],
       ] : element
+    let media: JSON =
+      isStream ? ["text/event-stream": ["schema": ["type": "string"]]] : ["application/json": ["schema": content]]
     let asked: [JSON] = parameters.map {
       [
         "name": .string($0.name), "in": "query", "required": false, "description": .string($0.help),
@@ -150,7 +152,7 @@ extension QueryRoute {
       "responses": [
         "200": [
           "description": "Found.", "headers": ["ETag": answered("Of this answer.")],
-          "content": ["application/json": ["schema": content]],
+          "content": media,
         ],
         "304": ["description": "It is what one has."], "default": anyProblem,
       ],

@@ -83,6 +83,7 @@ private struct Dev<System: Application>: AsyncParsableCommand {
       // There is only one process, so no other process needs the key.
       setIfUnset("CONSISTENCY_TOKEN_KEY", UUID().uuidString)
       setIfUnset("AUTH", "off")
+      setIfUnset("CONSOLE_PROCESSES", "self")
       variables["EVENT_FEED"] = "postgres"
       let settings = Settings(variables)
       try await application.administration.migrate(settings, wait: .seconds(30)) { _ in }

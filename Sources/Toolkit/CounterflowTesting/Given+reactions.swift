@@ -5,8 +5,8 @@ public import Reactions
 extension Given {
   /// Lets a reaction or a process manager react to the last event.
   ///
-  ///     try given(Order.self, .placed(amount: 5)).on(CancelUnpaid())
-  ///       .thenScheduled(CancelOverdue(), to: "1", .after(.seconds(900)))
+  ///     try given(Account.self, .opened(owner: "Ada")).on(CloseUnused())
+  ///       .thenScheduled(CloseEmpty(), to: "1", .after(.seconds(900)))
   /// - Throws: `Mismatch` if nothing has happened; what the reaction throws; the errors of deciding its commands.
   public func on(_ reaction: some Reacting) throws -> Outcome {
     guard let event = events.last else { throw Mismatch(description: "nothing has happened that it could react to") }

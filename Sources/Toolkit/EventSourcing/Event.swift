@@ -102,7 +102,7 @@ public struct EventMetadata: Sendable, Hashable {
 ///     }
 public protocol DomainEvent: Sendable {
   /// Writes the event's data as a JSON object.
-  /// - Returns: The wire name, such as `OrderPlaced`.
+  /// - Returns: The wire name, such as `AccountOpened`.
   func encode(into json: inout JSONWriter) throws -> String
   /// Reads an event from its wire name and data.
   /// - Parameter data: The data in the newest schema version.
@@ -111,6 +111,10 @@ public protocol DomainEvent: Sendable {
 
   /// Each upcaster turns data of one schema version into the next. The stored events do not change.
   static var upcasters: [Upcaster] { get }
+
+  /// The wire names of all events; nil if they cannot be listed. A `Codable` enum lists them if its `CodingKeys` are
+  /// `CaseIterable`.
+  static var names: [String]? { get }
 }
 
 extension DomainEvent where Self: Codable {
@@ -119,6 +123,8 @@ extension DomainEvent where Self: Codable {
   public static func decode(_ name: String, _ data: JSON) throws(EventDecodingError) -> Self? {
     do { return try data.decode(case: name) } catch { throw .malformed("\(error)") }
   }
+
+  public static var names: [String]? { JSON.caseNames(of: Self.self) }
 }
 
 /// Turns data of one schema version of an event type into the next version.
@@ -163,6 +169,7 @@ public enum EventDecodingError: ClassifiedError, Sendable, Hashable, CustomStrin
 
 extension DomainEvent {
   public static var upcasters: [Upcaster] { [] }
+  public static var names: [String]? { nil }
 
   /// The schema version for new events: one more than the newest version that an upcaster reads.
   static func schemaVersion(of name: String) -> Int {

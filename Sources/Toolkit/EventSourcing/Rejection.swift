@@ -13,7 +13,7 @@ public struct Rejection: Error, Sendable, Hashable, CustomStringConvertible {
     }
   }
 
-  /// Stable, so that clients can switch on it: lower-case words with `-` between them, such as `order-not-paid`.
+  /// Stable, so that clients can switch on it: lower-case words with `-` between them, such as `account-closed`.
   public let code: String
   /// The HTTP status: 404 if something does not exist, 409 if its state does not allow the command, 422 if the request
   /// is wrong.

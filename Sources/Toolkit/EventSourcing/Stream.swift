@@ -1,4 +1,4 @@
-/// The name of a stream: `category-id`, for instance `order-1042`.
+/// The name of a stream: `category-id`, for instance `account-1042`.
 public struct StreamID: Hashable, Sendable, CustomStringConvertible {
   /// The allowed length of a name, in bytes of UTF-8. The store has the same bounds.
   public static let lengths = 3...255

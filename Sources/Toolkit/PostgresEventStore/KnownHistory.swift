@@ -69,7 +69,7 @@ extension PostgresEventStore {
         description:
           "the write store is on another server or timeline than before (now \(system)/\(timeline), before "
           + "\(knownSystem.map(String.init) ?? "unknown")/\(knownTimeline ?? "unknown")): was it restored, or did a "
-          + "standby take over? Nothing is appended until counterflow restore-finished has been run")
+          + "standby take over? Nothing is appended until restore-finished has been run")
     }
   }
 

@@ -113,7 +113,7 @@ extension PostgresEventStore {
         return .restored()
       }
       throw EventStoreError.historyChanged(
-        change + "; was it restored? Nothing is appended until counterflow restore-finished has been run")
+        change + "; was it restored? Nothing is appended until restore-finished has been run")
     }
     let (streams, versions, indices, fingerprints, responses) = (
       try row.column(4, as: PostgresArray<String>?.self)?.elements ?? [],
@@ -139,7 +139,7 @@ extension PostgresEventStore {
     let held = Set(try row.column(9, as: PostgresArray<Int32>?.self)?.elements ?? [])
     let contended: Set = held.isEmpty ? [] : Self.continued(batch).filter { held.contains(Self.contentionLock(of: $0)) }
     return .appended(
-      first: first, recordedAt: Timestamp(microsecondsSince1970: recordedAt.microsecondsSince1970), repeats: repeats,
+      first: first, recordedAt: Timestamp(recordedAt), repeats: repeats,
       contended: contended)
   }
 }
@@ -169,7 +169,7 @@ extension Query.Interpolation {
     guard !deadlines.isEmpty || !fired.isEmpty else { return }
     let dues: [(PostgresTimestamp?, Double)] = deadlines.map {
       switch $0.1.due {
-      case .at(let time): (PostgresTimestamp(microsecondsSince1970: time.microsecondsSince1970), 0)
+      case .at(let time): (PostgresTimestamp(time), 0)
       case .after(let duration): (nil, max(0, duration / .seconds(1)))
       }
     }

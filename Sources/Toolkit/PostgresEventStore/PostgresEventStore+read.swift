@@ -84,6 +84,6 @@ extension RecordedEvent {
       version: Version(try row.column(2)), hash: UInt16(truncatingIfNeeded: try row.column(3, as: Int.self)),
       id: try row.column(4, as: UUID.self), type: try row.column(5), schemaVersion: try row.column(6),
       data: try row.column(7, as: PostgresBytes.self).bytes, metadata: try row.column(8, as: PostgresBytes.self).bytes,
-      recordedAt: Timestamp(microsecondsSince1970: recordedAt.microsecondsSince1970))
+      recordedAt: Timestamp(recordedAt))
   }
 }

@@ -54,7 +54,7 @@ extension PostgresEventStore {
         """
       ).decode((Int64, PostgresTimestamp?).self)
       return rows.map { row in
-        Backlog(events: row.0, since: row.1.map { Timestamp(microsecondsSince1970: $0.microsecondsSince1970) })
+        Backlog(events: row.0, since: row.1.map { Timestamp($0) })
       }
     }
   }

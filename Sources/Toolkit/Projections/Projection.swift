@@ -78,7 +78,7 @@ public struct Projection: Sendable {
     replaying = { _ in preconditionFailure("a reaction has no rows") }
   }
 
-  private static let reactionPrefix = "reaction/"
+  static let reactionPrefix = "reaction/"
 
   /// Returns the name under which the engine runs a reaction. No read model has such a name.
   package static func name(ofReaction name: String) -> String { reactionPrefix + name }

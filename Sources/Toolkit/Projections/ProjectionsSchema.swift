@@ -50,7 +50,7 @@ extension Projection {
       // A newer build has migrated already. This build's generations still exist.
       if let shape, shape.0 > projection.version { continue }
       guard let shape, shape == (projection.version, projection.definition) else {
-        return "the tables of read model \(projection.name) are not those of this build; run counterflow migrate"
+        return "the tables of read model \(projection.name) are not those of this build; run migrate"
       }
     }
     return nil

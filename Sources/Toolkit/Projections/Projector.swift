@@ -253,7 +253,7 @@ public struct Projector: Service {
           "another generation is being built; this version waits until it serves, or somebody discards it",
           metadata: [
             "projection": name, "version": "\(projection.version)", "builds": "generation \(other.number)",
-            "command": "counterflow rebuild \(projection.name) --discard \(other.number)",
+            "command": "rebuild \(projection.name) --discard \(other.number)",
           ])
       }
       return

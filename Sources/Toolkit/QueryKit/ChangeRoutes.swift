@@ -30,17 +30,16 @@ package struct ChangeRoutes: Sendable {
   let heartbeat: Duration
 
   /// Follows all events, or those of the types that the request names.
-  /// - Parameter known: all event types; nil if they are not known, and then any name is allowed.
-  func all(_ request: Request, types known: [String]?) async throws -> Response {
+  /// - Parameter known: all events.
+  func all(_ request: Request, _ known: EventNames) async throws -> Response {
     var parameters = QueryParameters(request)
     let types = try parameters.text("types") { text in
-      guard let known else { return nil }
       let unknown = text.split(separator: ",", omittingEmptySubsequences: false).first {
         !known.contains(String($0))
       }
-      return unknown.map { _ in
-        "must be types of events with commas between them, of these: \(known.joined(separator: ", "))"
-      }
+      guard let unknown else { return nil }
+      let rule = "must be types of events with commas between them"
+      return known.all.map { "\(rule), of these: \($0.joined(separator: ", "))" } ?? "\(rule); '\(unknown)' is none"
     }
     try parameters.finish()
     let wanted = types.map { Set($0.split(separator: ",").map(String.init)) }

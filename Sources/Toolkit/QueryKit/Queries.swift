@@ -18,7 +18,7 @@ public struct Queries: Sendable {
   package let heads: StoreHeads
   /// nil if the application runs in memory.
   let changes: ChangeRoutes?
-  let eventTypes: [String]?
+  let events: EventNames
 
   /// Answers a request for the events of one stream, page by page.
   /// - Parameter missing: the detail of the 404 problem if the stream does not exist.
@@ -37,7 +37,22 @@ public struct Queries: Sendable {
 
   /// Adds `/v1/changes`: all changes, or those of the event types that the request names.
   package func addChanges(to router: some RouterMethods<ServiceContext>) {
-    router.get("/v1/changes") { request, _ in try await changeRoutes.all(request, types: eventTypes) }
+    router.get("/v1/changes") { request, _ in try await changeRoutes.all(request, events) }
+  }
+
+  /// Adds a route.
+  /// - Parameters:
+  ///   - path: the router's path; nil for the route's own.
+  ///   - names: the router's names of the path's parameters, where they differ.
+  package func add(
+    _ route: QueryRoute, at path: RouterPath? = nil, names: [String: String] = [:],
+    to router: some RouterMethods<ServiceContext>
+  ) {
+    router.get(path ?? RouterPath(route.path)) { request, context in
+      var context = context
+      context.parameterNames = names
+      return try await route.respond(self, request, context)
+    }
   }
 
   /// Answers a request that follows the changes of one stream.
@@ -62,13 +77,12 @@ extension Role {
   /// Returns the role that answers queries.
   /// - Parameters:
   ///   - models: all read models.
-  ///   - eventTypes: the wire names of all events. Clients that follow changes may name only these; nil allows any
-  ///     name.
+  ///   - known: all events. Clients that follow changes may name only these.
   ///   - sealed: the events with personal data.
   ///   - settings: the settings that `extend` reads, besides those that every query-service has.
   ///   - extend: adds the routes.
   public static func queryService(
-    _ models: [Projection], eventTypes: [String]? = nil, sealed: [SealedEvents] = [],
+    _ models: [Projection], events known: EventNames, sealed: [SealedEvents] = [],
     settings own: [SettingDescription] = [],
     _ extend: @escaping @Sendable (Queries, Settings, Logger, inout RoleParts) throws -> Void
   ) -> Role {
@@ -80,8 +94,8 @@ extension Role {
         CommonSettings.poolSize.description, QuerySettings.writePoolSize.description,
         CommonSettings.statementTimeout.description, CommonSettings.acquireTimeout.description,
         CommonSettings.consistencyTokenKey.description,
-      ] + AccessSettings.all + own
-    ) { settings, logger in
+      ] + own
+    ) { settings, logger, access in
       // The cache is only as fresh as the known progress of the read models. Reading it 40 times a second takes 16 ms
       // of a core of PostgreSQL (docs/performance.md).
       let cacheBytes = try settings[QuerySettings.cacheSize] * 1_000_000
@@ -102,23 +116,21 @@ extension Role {
       let log = ChangeLog(
         newest: newest, older: older, store, reads: models.map { Reads($0.name) }, heads: heads, activity: activity,
         logger: logger)
-      let access = try await Access(settings, logger: logger)
       let queries = Queries(
         responder: responder, admission: Admission(access, scope: .queriesRead),
         store: store, heads: heads,
         changes: ChangeRoutes(
           log: log, responder: responder, limit: try settings[QuerySettings.followers],
-          heartbeat: try settings[QuerySettings.heartbeat]), eventTypes: eventTypes)
+          heartbeat: try settings[QuerySettings.heartbeat]), events: known)
       var parts = RoleParts()
-      parts.services = [headsPool, heads, events, newest, older] + readers + access.services
+      parts.services = [headsPool, heads, events, newest, older] + readers
       // The log disconnects its followers before the server waits for open responses.
       parts.workers = [log]
-      parts.healthChecks =
-        [
-          .anyDatabase("readStore", try store.servers.map { try $0.access.byKey }, [projectionsSchema]) {
-            try await Projection.problem(with: models, on: $0)
-          }
-        ] + access.healthChecks
+      parts.healthChecks = [
+        .anyDatabase("readStore", try store.servers.map { try $0.access.byKey }, [projectionsSchema]) {
+          try await Projection.problem(with: models, on: $0)
+        }
+      ]
       parts.translate = queryProblem
       parts.addRoutes { router in
         queries.addChanges(to: router.group().add(middleware: queries.admission))

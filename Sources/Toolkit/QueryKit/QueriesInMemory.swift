@@ -28,7 +28,7 @@ extension Queries {
     responder = QueryResponder(
       store: servers, heads: heads, tokenKey: tokenKey, histories: Histories(store), cache: nil)
     admission = Admission(.open, scope: .queriesRead)
-    (self.store, self.heads, changes, eventTypes) = (servers, heads, nil, nil)
+    (self.store, self.heads, changes, events) = (servers, heads, nil, EventNames([]))
   }
 }
 

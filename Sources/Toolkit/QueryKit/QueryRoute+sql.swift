@@ -142,9 +142,7 @@ private struct OwnQuery<Row: Codable & Sendable>: Sendable {
   /// Returns the row as it is sent. Decodes it as `Row` first, since the SQL may return something else.
   func encoded(_ row: [UInt8]) throws -> [UInt8] {
     let row: Row = try JSON(parsing: row).decode()
-    var json = JSONWriter()
-    try json.write(encoding: row, absentAsNull: true)
-    return json.bytes
+    return try JSONWriter.bytes(encoding: row, absentAsNull: true)
   }
 }
 

@@ -20,7 +20,11 @@ public struct QueryRoute: Sendable {
   /// The shape of the answer, or of each element of a list; nil if it is not known.
   package let shape: JSONShape?
   package let isList: Bool
+  /// Whether the answer is a stream of Server-Sent Events.
+  package var isStream = false
   package let summary: String
+  /// The aggregate whose events the route returns.
+  package var aggregate: (any Aggregate.Type)?
   /// Why the route cannot work as it is declared; nil if it can.
   package var problem: String?
   /// SQL that fails if the route's own SQL cannot run or lacks a column; nil if the SQL is generated.
@@ -75,15 +79,39 @@ public struct QueryRoute: Sendable {
   }
 
   /// Returns a route for the events of one stream, page by page from the first one.
-  public static func history<State: Aggregate>(_ path: String, of _: State.Type) -> QueryRoute {
+  /// - Parameter naming: the rule for ids; nil if every valid id of a stream is one.
+  public static func history<State: Aggregate>(
+    _ path: String, of _: State.Type, named naming: Naming? = nil
+  ) -> QueryRoute {
     let name = pathParameters(of: path).last
     return QueryRoute(
       path: path, models: [], parameters: page, shape: nil, isList: true,
-      summary: "What happened to one \(State.category).",
+      summary: "What happened to one \(State.category).", aggregate: State.self,
       problem: pathParameters(of: path).count == 1 ? nil : noParameter(path)
     ) { queries, request, context in
-      let id = try context.streamID(name ?? "", of: State.self)
-      return try await queries.history(request, of: State.stream(id), missing: "There is no \(State.category) \(id).")
+      let (stream, missing) = try context.stream(name ?? "", of: State.self, naming)
+      return try await queries.history(request, of: stream, missing: missing)
+    }
+  }
+
+  /// Returns a route that follows the changes of one stream, as Server-Sent Events.
+  /// - Parameters:
+  ///   - model: has a row for each stream, with the stream's id as its key.
+  ///   - naming: the rule for ids; nil if every valid id of a stream is one.
+  public static func changes<State: Aggregate, Model: ReadModel>(
+    _ path: String, of _: State.Type, in model: Model, named naming: Naming? = nil
+  ) -> QueryRoute {
+    let name = pathParameters(of: path).last
+    let hasRows = model.sources.contains { $0.isByStreamID && $0.category == State.category }
+    return QueryRoute(
+      path: path, models: [model.name], parameters: [], shape: nil, isList: false, isStream: true,
+      summary: "Follows one \(State.category).", aggregate: State.self,
+      problem: pathParameters(of: path).count != 1
+        ? noParameter(path)
+        : hasRows ? nil : "\(model.name) has no row for each \(State.category), which \(path) follows"
+    ) { queries, request, context in
+      let (stream, missing) = try context.stream(name ?? "", of: State.self, naming)
+      return try await queries.changes(request, of: stream, in: model.name, missing: missing)
     }
   }
 

@@ -11,7 +11,7 @@ public enum IntegrationFeed {
   public static let exchange = Exchange("counterflow.events", .topic, isDurable: true)
   public static let contentType = "application/cloudevents+json"
 
-  /// Returns `category.EventType`, such as `order.OrderPlaced`. Bind `order.*`, or `#` for all events.
+  /// Returns `category.EventType`, such as `account.AccountOpened`. Bind `account.*`, or `#` for all events.
   public static func routingKey(_ event: RecordedEvent) -> String { "\(event.stream.category).\(event.type)" }
 
   /// - Parameter source: the CloudEvents source, a URI reference.

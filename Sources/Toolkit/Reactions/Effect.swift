@@ -91,6 +91,7 @@ public struct Calls<Call: Equatable & Sendable>: Sendable {
 
 /// The events of one aggregate, and the calls that follow from each.
 public struct EffectTrigger<Call: Equatable & Sendable>: Sendable {
+  let aggregate: any Aggregate.Type
   let category: String
   let react: @Sendable (RecordedEvent, inout Calls<Call>) throws -> Void
 
@@ -99,7 +100,7 @@ public struct EffectTrigger<Call: Equatable & Sendable>: Sendable {
   public init<State: Aggregate>(
     _: State.Type, _ react: @escaping @Sendable (Recorded<State.Event>, inout Calls<Call>) throws -> Void
   ) {
-    category = State.category
+    (aggregate, category) = (State.self, State.category)
     self.react = { event, calls in try react(try Recorded(event), &calls) }
   }
 }
@@ -108,9 +109,10 @@ extension Effect {
   public var limits: EffectLimits { EffectLimits() }
 
   public var definition: ReactionDefinition {
-    ReactionDefinition(
+    let triggers = triggers
+    return ReactionDefinition(
       name: name, version: version, start: start, schedules: schedules, categories: Set(triggers.map(\.category)),
-      isCorrelated: false,
+      aggregates: triggers.map(\.aggregate), isCorrelated: false,
       effect: EffectDefinition(limits: limits) { event in
         try calls(on: event).map { made in
           EffectDefinition.Call(slot: made.slot) { try await perform(made.call, $0) }

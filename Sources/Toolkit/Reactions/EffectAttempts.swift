@@ -3,6 +3,7 @@ internal import Failures
 package import FoundationEssentials
 package import Logging
 package import Postgres
+internal import PostgresEventStore
 internal import ServiceLifecycle
 
 /// The record of all attempts at the calls of effects, in the write store. It says whether a call may be made now.
@@ -83,7 +84,7 @@ package struct EffectAttempts: Sendable {
       return .perform(
         Begun(
           number: number, series: series,
-          at: Timestamp(microsecondsSince1970: starts.microsecondsSince1970), wait: .seconds(delay)))
+          at: Timestamp(starts), wait: .seconds(delay)))
     case Outcome.succeeded.rawValue: return .hasSucceeded
     case Outcome.failed.rawValue: return .hasFailed(error: reason, delay: .seconds(delay))
     case Outcome.gaveUp.rawValue: return .hasFailed(error: reason, delay: nil)
@@ -115,8 +116,8 @@ package struct EffectAttempts: Sendable {
       """
     ).decode((String, Int, PostgresTimestamp, PostgresTimestamp?, String?, String?).self).map {
       Entry(
-        key: $0.0, number: $0.1, startedAt: Timestamp(microsecondsSince1970: $0.2.microsecondsSince1970),
-        finishedAt: $0.3.map { Timestamp(microsecondsSince1970: $0.microsecondsSince1970) }, outcome: $0.4, error: $0.5)
+        key: $0.0, number: $0.1, startedAt: Timestamp($0.2),
+        finishedAt: $0.3.map { Timestamp($0) }, outcome: $0.4, error: $0.5)
     }
   }
 }

@@ -12,6 +12,7 @@ public protocol ProcessManager: Reacting {
 
 /// The events of one aggregate, and what follows from each for a process.
 public struct ProcessTrigger<State: Aggregate>: Sendable {
+  let aggregate: any Aggregate.Type
   let category: String
   /// - Returns: nil where the event concerns no process.
   let prepare: @Sendable (RecordedEvent) throws -> (key: String, react: @Sendable (State) throws -> Consequences)?
@@ -24,7 +25,7 @@ public struct ProcessTrigger<State: Aggregate>: Sendable {
     _: Source.Type, key: @escaping @Sendable (Recorded<Source.Event>) throws -> String?,
     _ react: @escaping @Sendable (Recorded<Source.Event>, State, inout Consequences) throws -> Void
   ) {
-    category = Source.category
+    (aggregate, category) = (Source.self, Source.category)
     prepare = { event in
       let recorded = try Recorded<Source.Event>(event)
       guard let key = try key(recorded) else { return nil }
@@ -45,7 +46,7 @@ extension ProcessManager {
     let triggers = triggers
     return ReactionDefinition(
       name: name, version: version, start: start, schedules: schedules, categories: Set(triggers.map(\.category)),
-      isCorrelated: true
+      aggregates: triggers.map(\.aggregate) + [State.self], isCorrelated: true
     ) { event in
       let found = try triggers.filter { $0.category == event.stream.category }.compactMap { try $0.prepare(event) }
       guard let first = found.first else { return .init(key: event.stream.rawValue, appends: []) }

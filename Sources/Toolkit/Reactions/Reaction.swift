@@ -30,15 +30,15 @@ extension Reacting {
 
 /// Causes commands when events happen: exactly once for each event, and in the order of each stream's events.
 ///
-///     struct CancelUnpaid: Reaction {
-///       let name = "cancel-unpaid"
+///     struct CloseUnused: Reaction {
+///       let name = "close-unused"
 ///       let triggers = [
-///         Trigger(Order.self) { event, todo in
-///           guard case .placed = event.event else { return }
-///           todo.schedule(CancelOverdue(), to: event.id, .at(event.recordedAt.advanced(by: .seconds(900))))
+///         Trigger(Account.self) { event, todo in
+///           guard case .opened = event.event else { return }
+///           todo.schedule(CloseEmpty(), to: event.id, .at(event.recordedAt.advanced(by: .seconds(900))))
 ///         }
 ///       ]
-///       let schedules = [ScheduledType(CancelOverdue.self)]
+///       let schedules = [ScheduledType(CloseEmpty.self)]
 ///     }
 ///
 /// All that follows from one event is one append, whose idempotency key names the reaction and the event. A command that is
@@ -49,6 +49,7 @@ public protocol Reaction: Reacting {
 
 /// The events of one aggregate, and what follows from each.
 public struct Trigger: Sendable {
+  let aggregate: any Aggregate.Type
   let category: String
   let react: @Sendable (RecordedEvent, inout Consequences) throws -> Void
 
@@ -57,7 +58,7 @@ public struct Trigger: Sendable {
   public init<State: Aggregate>(
     _: State.Type, _ react: @escaping @Sendable (Recorded<State.Event>, inout Consequences) throws -> Void
   ) {
-    category = State.category
+    (aggregate, category) = (State.self, State.category)
     self.react = { event, todo in try react(try Recorded(event), &todo) }
   }
 }
@@ -67,7 +68,7 @@ extension Reaction {
     let triggers = triggers
     return ReactionDefinition(
       name: name, version: version, start: start, schedules: schedules, categories: Set(triggers.map(\.category)),
-      isCorrelated: false
+      aggregates: triggers.map(\.aggregate), isCorrelated: false
     ) { event in
       var todo = Consequences()
       for trigger in triggers where trigger.category == event.stream.category { try trigger.react(event, &todo) }
@@ -98,6 +99,8 @@ public struct ReactionDefinition: Sendable {
   package let start: ReactionStart
   package let schedules: [ScheduledType]
   package let categories: Set<String>
+  /// The aggregates whose events it handles, and a process manager's own.
+  package let aggregates: [any Aggregate.Type]
   /// Whether keys decide the order, and not the streams.
   package let isCorrelated: Bool
   /// The calls of an effect; nil for what appends.

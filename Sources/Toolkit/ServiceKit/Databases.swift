@@ -44,12 +44,12 @@ extension HealthCheck {
     _ name: String, _ pool: PostgresPool, _ schemas: [Schema],
     problem: @escaping @Sendable (PostgresPool) async throws -> String? = { _ in nil }
   ) -> HealthCheck {
-    HealthCheck(name) {
+    HealthCheck(name) { [program = OperatorProgram.name] in
       for schema in schemas {
         let version = try await pool.withConnection { try await $0.version(of: schema) }
         guard version >= schema.version else {
           throw NotReady(
-            "the schema \(schema.name) is at version \(version) and \(schema.version) is needed; run counterflow migrate"
+            "the schema \(schema.name) is at version \(version) and \(schema.version) is needed; run \(program) migrate"
           )
         }
       }
@@ -62,10 +62,11 @@ extension HealthCheck {
     _ name: String, _ pools: [PostgresPool], _ schemas: [Schema],
     problem: @escaping @Sendable (PostgresPool) async throws -> String? = { _ in nil }
   ) -> HealthCheck {
-    HealthCheck(name) {
+    let checks = pools.map { HealthCheck.database(name, $0, schemas, problem: problem) }
+    return HealthCheck(name) {
       var failure: (any Error)?
-      for pool in pools {
-        do { return try await HealthCheck.database(name, pool, schemas, problem: problem).check() } catch {
+      for check in checks {
+        do { return try await check.check() } catch {
           failure = error
         }
       }

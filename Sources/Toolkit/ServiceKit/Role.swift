@@ -2,14 +2,16 @@ public import Hummingbird
 public import Logging
 public import ServiceLifecycle
 
-/// A part of an application that can run as its own process: command-service, relay, projector, query-service.
+/// A part of an application that can run as its own process: command-service, relay, projector, query-service, reactor.
 public struct Role: Sendable {
   /// The name of the process in logs and traces.
   public let name: String
   private let port: Setting<Int>
   /// All settings that the role reads from the environment.
   public let settings: [SettingDescription]
-  private let parts: @Sendable (Settings, Logger) async throws -> RoleParts
+  /// Whether its requests need admission.
+  private let admits: Bool
+  private let parts: @Sendable (Settings, Logger, Access) async throws -> RoleParts
 
   /// - Parameters:
   ///   - port: the default port of its HTTP server.
@@ -18,10 +20,31 @@ public struct Role: Sendable {
     _ name: String, port: Int, settings: [SettingDescription],
     parts: @escaping @Sendable (Settings, Logger) async throws -> RoleParts
   ) {
+    self.init(name, port: port, settings: settings, admits: false) { settings, logger, _ in
+      try await parts(settings, logger)
+    }
+  }
+
+  /// A role whose requests need admission.
+  /// - Parameters:
+  ///   - port: the default port of its HTTP server.
+  ///   - settings: the settings other than those of every process and those of authentication.
+  ///   - parts: gets the process's one access, which all its roles share.
+  public init(
+    _ name: String, port: Int, settings: [SettingDescription],
+    admitting parts: @escaping @Sendable (Settings, Logger, Access) async throws -> RoleParts
+  ) {
+    self.init(name, port: port, settings: settings + AccessSettings.all, admits: true, parts: parts)
+  }
+
+  private init(
+    _ name: String, port: Int, settings: [SettingDescription], admits: Bool,
+    parts: @escaping @Sendable (Settings, Logger, Access) async throws -> RoleParts
+  ) {
     self.name = name
     self.port = CommonSettings.httpPort(default: port)
     self.settings = settings + [self.port.description] + CommonSettings.ofEveryProcess
-    self.parts = parts
+    (self.admits, self.parts) = (admits, parts)
   }
 
   /// Combines several roles into one process with one HTTP server.
@@ -29,11 +52,12 @@ public struct Role: Sendable {
     let settings: [SettingDescription] = roles.flatMap(\.settings).reduce(into: []) {
       if !$0.contains($1) { $0.append($1) }
     }
-    return Role(name, port: port, settings: settings) { settings, logger in
+    return Role(name, port: port, settings: settings, admits: roles.contains(where: \.admits)) {
+      settings, logger, access in
       var all = RoleParts()
       var translations: [@Sendable (any Error) -> Problem?] = []
       for role in roles {
-        let parts = try await role.parts(settings, logger)
+        let parts = try await role.parts(settings, logger, access)
         all.services += parts.services
         all.workers += parts.workers
         all.healthChecks += parts.healthChecks.map { HealthCheck("\(role.name) \($0.name)", $0.check) }
@@ -49,13 +73,14 @@ public struct Role: Sendable {
   public func main(_ settings: Settings = Settings()) async { await ServiceMain.run(name, settings, services) }
 
   private func services(_ settings: Settings, _ logger: Logger) async throws -> [any Service] {
-    let parts = try await parts(settings, logger)
+    let access = admits ? try await Access(settings, logger: logger) : .open
+    let parts = try await parts(settings, logger, access)
     let router = ServiceMain.router()
-    try router.addHealth(parts.healthChecks, settings)
+    try router.addHealth(parts.healthChecks + access.healthChecks, settings)
     for add in parts.routes { add(router) }
     let responder = ProblemResponder(router, elsewhere: parts.elsewhere, translate: parts.translate)
     let server = try ServiceMain.httpServer(responder, settings, port: port, logger: logger)
-    return parts.services + [server] + parts.workers
+    return parts.services + access.services + [server] + parts.workers
   }
 }
 

@@ -6,7 +6,7 @@ public enum CustomerEvent: DomainEvent, Codable, Hashable {
   case changed(CustomerChanged)
   case personalDataErased(PersonalDataErased)
 
-  enum CodingKeys: String, CodingKey {
+  enum CodingKeys: String, CodingKey, CaseIterable {
     case registered = "CustomerRegistered", changed = "CustomerChanged", personalDataErased = "PersonalDataErased"
   }
 }

@@ -10,7 +10,7 @@ public enum OrderEvent: DomainEvent, Codable, Hashable {
   case cancelled(OrderCancelled)
   case itemsReturned(OrderItemsReturned)
 
-  enum CodingKeys: String, CodingKey {
+  enum CodingKeys: String, CodingKey, CaseIterable {
     case placed = "OrderPlaced", paid = "OrderPaid", shipped = "OrderShipped", delivered = "OrderDelivered"
     case cancelled = "OrderCancelled", itemsReturned = "OrderItemsReturned"
   }

@@ -15,7 +15,7 @@ public enum ProductEvent: DomainEvent, Codable, Hashable {
   case stockShipped(StockMoved)
   case stockReturned(sku: SKU, returnID: String, quantity: Int64)
 
-  enum CodingKeys: String, CodingKey {
+  enum CodingKeys: String, CodingKey, CaseIterable {
     case registered = "ProductRegistered", detailsChanged = "ProductDetailsChanged"
     case priceChanged = "ProductPriceChanged", discontinued = "ProductDiscontinued", reinstated = "ProductReinstated"
     case stockReceived = "StockReceived", stockAdjusted = "StockAdjusted", stockReserved = "StockReserved"

@@ -4,7 +4,7 @@ public import EventSourcing
 public enum ReturnEvent: DomainEvent, Codable, Hashable {
   case recorded(ReturnRecorded)
 
-  enum CodingKeys: String, CodingKey { case recorded = "ReturnRecorded" }
+  enum CodingKeys: String, CodingKey, CaseIterable { case recorded = "ReturnRecorded" }
 }
 
 /// Goods that came back: from an order, or as a credit note with its own prices.

@@ -1,6 +1,7 @@
 internal import EventSourcing
 internal import JSON
 public import Postgres
+internal import PostgresEventStore
 public import Projections
 
 /// Queries on the customers' read table. They return JSON that is ready to send.
@@ -79,21 +80,19 @@ public struct CustomerQueries: Sendable {
         order by \(order)
         """, conditions.binds)
     ).decode((PostgresBytes, String, Int64, Int64, Int64, Int64, PostgresTimestamp?, PostgresTimestamp?, Int64).self)
-    return rows.map { row in
-      var json = JSONWriter()
-      json.object { json in
-        json.member("orders", row.3)
-        json.member("spent", row.4)
-        json.member("returned", row.5)
-        json.member("firstOrderAt", orNull: Self.time(row.6))
-        json.member("lastOrderAt", orNull: Self.time(row.7))
-      }
+    return try rows.map { row in
+      let orders = try JSONWriter.bytes(
+        encoding: Figures(
+          orders: row.3, spent: row.4, returned: row.5, firstOrderAt: row.6.map { Timestamp($0) },
+          lastOrderAt: row.7.map { Timestamp($0) }),
+        absentAsNull: true)
       // Merges the two JSON objects.
-      return (row.0.bytes.dropLast() + [UInt8(ascii: ",")] + json.bytes.dropFirst(), row.1, row.2, row.8)
+      return (row.0.bytes.dropLast() + [UInt8(ascii: ",")] + orders.dropFirst(), row.1, row.2, row.8)
     }
   }
 
-  private static func time(_ time: PostgresTimestamp?) -> String? {
-    time.map { Timestamp(microsecondsSince1970: $0.microsecondsSince1970).description }
+  /// What queries add to a customer's row.
+  private struct Figures: Encodable {
+    let orders, spent, returned: Int64, firstOrderAt, lastOrderAt: Timestamp?
   }
 }

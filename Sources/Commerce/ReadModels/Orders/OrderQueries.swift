@@ -1,5 +1,6 @@
 public import EventSourcing
 public import Postgres
+internal import PostgresEventStore
 internal import Projections
 
 /// Queries on the orders' read table. They return JSON that is ready to send.
@@ -32,7 +33,7 @@ public struct OrderQueries: Sendable {
     return rows.map { row in
       let next = row.2.flatMap { time in
         row.3.map {
-          Cursor(placedAt: Timestamp(microsecondsSince1970: time.microsecondsSince1970), orderID: $0)
+          Cursor(placedAt: Timestamp(time), orderID: $0)
         }
       }
       return (row.1.bytes, next)
@@ -79,8 +80,8 @@ public struct OrderQueries: Sendable {
     if let id = filter.customerID { conditions.add("customer_id = \(conditions.bind(id))") }
     if let status = filter.status { conditions.add("status = \(conditions.bind(status))") }
     if let country = filter.country { conditions.add("country = \(conditions.bind(country))") }
-    if let from = filter.from { conditions.add("placed_at >= \(conditions.bind(time(from)))") }
-    if let to = filter.to { conditions.add("placed_at < \(conditions.bind(time(to)))") }
+    if let from = filter.from { conditions.add("placed_at >= \(conditions.bind(PostgresTimestamp(from)))") }
+    if let to = filter.to { conditions.add("placed_at < \(conditions.bind(PostgresTimestamp(to)))") }
     if let text = filter.text {
       let id = conditions.bind(
         text.replacing("\\", with: "\\\\").replacing("%", with: "\\%").replacing("_", with: "\\_") + "%")
@@ -88,7 +89,7 @@ public struct OrderQueries: Sendable {
       conditions.add("(\(either.joined(separator: " or ")))")
     }
     if let cursor {
-      let place = "(\(conditions.bind(time(cursor.placedAt))), \(conditions.bind(cursor.orderID)))"
+      let place = "(\(conditions.bind(PostgresTimestamp(cursor.placedAt))), \(conditions.bind(cursor.orderID)))"
       conditions.add("(placed_at, key) \(filter.isOldestFirst ? ">" : "<") \(place)")
     }
     let order = filter.isOldestFirst ? "placed_at, key" : "placed_at desc, key desc"
@@ -104,7 +105,7 @@ public struct OrderQueries: Sendable {
     return Page(
       items: rows.prefix(limit).map(\.0.bytes),
       next: next.map {
-        Cursor(placedAt: Timestamp(microsecondsSince1970: $0.1.microsecondsSince1970), orderID: $0.2)
+        Cursor(placedAt: Timestamp($0.1), orderID: $0.2)
       })
   }
 
@@ -136,9 +137,5 @@ public struct OrderQueries: Sendable {
     let skus = keys(true, in: "catalogue").map { "\(tagsExpression("skus")) && \($0)" }
     let customers = keys(false, in: "customers").map { "customer_id = any(\($0))" }
     return [skus, customers].compactMap { $0 }
-  }
-
-  private func time(_ time: Timestamp) -> PostgresTimestamp {
-    PostgresTimestamp(microsecondsSince1970: time.microsecondsSince1970)
   }
 }

@@ -60,18 +60,11 @@ public struct SalesQueries: Sendable {
         from \(table) where \(conditions.sql) group by \(period) order by \(period) limit \(count)
         """, conditions.binds)
     ).decode((String, Int64, Int64, Int64, Int64, Int64).self)
-    let items = rows.prefix(limit).map { row in
-      var json = JSONWriter()
-      json.object { json in
-        json.member("from", row.0)
-        json.member("orders", row.1)
-        json.member("units", row.2)
-        json.member("gross", row.3)
-        json.member("cancelled", row.4)
-        json.member("returned", row.5)
-        json.member("net", row.3 - row.5)
-      }
-      return json.bytes
+    let items = try rows.prefix(limit).map { row in
+      try JSONWriter.bytes(
+        encoding: Period(
+          from: row.0, orders: row.1, units: row.2, gross: row.3, cancelled: row.4, returned: row.5, net: row.3 - row.5)
+      )
     }
     return (items, rows.count > limit ? rows[limit - 1].0 : nil)
   }
@@ -93,17 +86,10 @@ public struct SalesQueries: Sendable {
         order by s.\(measure.rawValue) desc, s.sku
         """, conditions.binds)
     ).decode((String, String, Int64, Int64, Int64).self)
-    return rows.map { row in
-      var json = JSONWriter()
-      json.object { json in
-        json.member("sku", row.0)
-        json.member("name", row.1)
-        json.member("units", row.2)
-        json.member("gross", row.3)
-        json.member("returned", row.4)
-        json.member("net", row.3 - row.4)
-      }
-      return json.bytes
+    return try rows.map { row in
+      try JSONWriter.bytes(
+        encoding: ProductSales(
+          sku: row.0, name: row.1, units: row.2, gross: row.3, returned: row.4, net: row.3 - row.4))
     }
   }
 
@@ -119,10 +105,11 @@ public struct SalesQueries: Sendable {
         group by country order by sum(gross - returned) desc, country
         """, conditions.binds)
     ).decode((String, Int64, Int64, Int64).self)
-    return rows.map { row in
-      Self.figures(orders: row.1, gross: row.2, returned: row.3) { json in
-        json.member("country", orNull: row.0.isEmpty ? nil : row.0)
-      }
+    return try rows.map { row in
+      try JSONWriter.bytes(
+        encoding: CountrySales(
+          country: row.0.isEmpty ? nil : row.0, orders: row.1, gross: row.2, returned: row.3, net: row.2 - row.3),
+        absentAsNull: true)
     }
   }
 
@@ -137,22 +124,16 @@ public struct SalesQueries: Sendable {
       order by \(unescaped: order) desc, customer_id limit \(limit)
       """
     ).decode((String, Int64, Int64, Int64).self)
-    return rows.map { row in
-      Self.figures(orders: row.1, gross: row.2, returned: row.3) { $0.member("customerId", row.0) }
+    return try rows.map { row in
+      try JSONWriter.bytes(
+        encoding: CustomerSales(
+          customerId: row.0, orders: row.1, gross: row.2, returned: row.3, net: row.2 - row.3))
     }
-  }
-
-  private static func figures(
-    orders: Int64, gross: Int64, returned: Int64, _ name: (inout JSONWriter) -> Void
-  ) -> [UInt8] {
-    var json = JSONWriter()
-    json.object { json in
-      name(&json)
-      json.member("orders", orders)
-      json.member("gross", gross)
-      json.member("returned", returned)
-      json.member("net", gross - returned)
-    }
-    return json.bytes
   }
 }
+
+// The elements of the answers, with their members in this order.
+private struct Period: Encodable { let from: String, orders, units, gross, cancelled, returned, net: Int64 }
+private struct ProductSales: Encodable { let sku, name: String, units, gross, returned, net: Int64 }
+private struct CountrySales: Encodable { let country: String?, orders, gross, returned, net: Int64 }
+private struct CustomerSales: Encodable { let customerId: String, orders, gross, returned, net: Int64 }

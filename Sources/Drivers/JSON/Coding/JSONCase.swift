@@ -1,8 +1,8 @@
 // An enum with associated values is coded as a name and data. The name is the case's, or the raw value of its
 // `CodingKeys`. The data are the labels and values, or the one value without a label.
 //
-//     case paid(orderId: String, amount: Int64)     paid, {"orderId":…,"amount":…}
-//     case placed(OrderPlaced)                      placed, the JSON of OrderPlaced
+//     case sent(to: String, amount: Int64)          sent, {"to":…,"amount":…}
+//     case opened(AccountOpened)                    opened, the JSON of AccountOpened
 //     case closed                                   closed, {}
 
 extension JSONWriter {
@@ -32,7 +32,35 @@ extension JSON {
   }
 }
 
+extension JSON {
+  /// Returns the names of an enum's cases; nil if its `CodingKeys` are not `CaseIterable`.
+  public static func caseNames<Value: Decodable>(of _: Value.Type) -> [String]? {
+    let names = JSONCaseNames()
+    // Always throws: it only asks for the keys.
+    _ = try? Value(from: names)
+    return names.found
+  }
+}
+
 private struct NoSuchCase: Error {}
+
+private final class JSONCaseNames: Decoder {
+  private(set) var found: [String]?
+
+  var codingPath: [any CodingKey] { [] }
+  var userInfo: [CodingUserInfoKey: Any] { [:] }
+
+  func container<Key>(keyedBy _: Key.Type) throws -> KeyedDecodingContainer<Key> {
+    found = (Key.self as? any CaseIterable.Type).map { Self.names($0) }
+    throw NoSuchCase()
+  }
+  func unkeyedContainer() throws -> any UnkeyedDecodingContainer { throw NoSuchCase() }
+  func singleValueContainer() throws -> any SingleValueDecodingContainer { throw NoSuchCase() }
+
+  private static func names<Keys: CaseIterable>(_: Keys.Type) -> [String] {
+    Keys.allCases.compactMap { ($0 as? any CodingKey)?.stringValue }
+  }
+}
 
 private final class JSONCaseEncoder: Encoder {
   let stream = JSONStream(absentAsNull: false)

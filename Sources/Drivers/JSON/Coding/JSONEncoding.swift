@@ -11,6 +11,13 @@ extension JSONWriter {
     try stream.write(value)
     try stream.end()
   }
+
+  /// Returns a value as JSON; see `write(encoding:absentAsNull:)`.
+  public static func bytes(encoding value: some Encodable, absentAsNull: Bool = false) throws -> [UInt8] {
+    var json = JSONWriter()
+    try json.write(encoding: value, absentAsNull: absentAsNull)
+    return json.bytes
+  }
 }
 
 /// The output of encoders and their containers, without a tree. Open containers close when a container around them

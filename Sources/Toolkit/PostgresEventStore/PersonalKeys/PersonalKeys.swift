@@ -45,6 +45,9 @@ public struct SealError: ClassifiedError, CustomStringConvertible {
 }
 
 /// The keys of all persons. A person whose key was erased never gets another one.
+///
+/// An event of the type `PersonalDataErased`, in a stream of any category, erases the key of the person that the
+/// stream's id names, in the transaction that appends the event.
 public struct PersonalKeys: Sendable {
   private let pool: PostgresPool
 

@@ -1,5 +1,6 @@
 public import EventSourcing
 public import Postgres
+internal import PostgresEventStore
 
 /// A stream that is parked in one projection, since one of its events failed.
 public struct ParkedStream: Sendable {
@@ -49,7 +50,7 @@ public struct ParkedStreams: Sendable {
       where (\(optional: projection)::text is null or projection = \(optional: projection))
         and (\(optional: stream)::text is null or stream = \(optional: stream))
         and (\(optional: isOfReactions)::boolean is null
-          or starts_with(projection, 'reaction/') = \(optional: isOfReactions))
+          or starts_with(projection, \(Projection.reactionPrefix)) = \(optional: isOfReactions))
       order by parked_at, stream limit \(optional: limit.map(Int64.init))
       """
     ).decode(
@@ -58,14 +59,19 @@ public struct ParkedStreams: Sendable {
       ParkedStream(
         projection: $0.0, generation: $0.1, stream: StreamID(rawValue: $0.2), version: Version($0.3),
         position: Position($0.4), eventType: $0.5, error: $0.6, attempts: $0.7,
-        parkedAt: Timestamp(microsecondsSince1970: $0.8.microsecondsSince1970), request: $0.9,
-        retryAt: $0.10.map { Timestamp(microsecondsSince1970: $0.microsecondsSince1970) })
+        parkedAt: Timestamp($0.8), request: $0.9, retryAt: $0.10.map { Timestamp($0) })
     }
   }
 
   /// Returns the oldest parked streams and the number of all.
   public func first(_ limit: Int) async throws -> ([ParkedStream], count: Int) {
-    let count = try await pool.query("select count(*) from projections.parked").value(Int.self)
+    let count = try await pool.query(
+      """
+      select count(*) from projections.parked
+      where \(optional: isOfReactions)::boolean is null
+        or starts_with(projection, \(Projection.reactionPrefix)) = \(optional: isOfReactions)
+      """
+    ).value(Int.self)
     return (count == 0 ? [] : try await list(limit: limit), count)
   }
 
@@ -84,7 +90,7 @@ public struct ParkedStreams: Sendable {
       where (\(optional: projection)::text is null or projection = \(optional: projection))
         and (\(optional: stream)::text is null or stream = \(optional: stream))
         and (\(optional: isOfReactions)::boolean is null
-          or starts_with(projection, 'reaction/') = \(optional: isOfReactions))
+          or starts_with(projection, \(Projection.reactionPrefix)) = \(optional: isOfReactions))
       """
     ).affectedRows
   }

@@ -23,17 +23,21 @@ public struct ProjectionOverview: Sendable {
 
   public init(entries: [Entry]) { self.entries = entries }
 
-  public static func read(_ readStore: PostgresPool) async throws -> ProjectionOverview {
-    let rows = try await readStore.query(
+  /// - Parameters:
+  ///   - store: the read store; for reactions the write store.
+  ///   - isOfReactions: whether to read the reactions, or the read models. Both kinds may be in one database.
+  public static func read(_ store: PostgresPool, ofReactions isOfReactions: Bool) async throws -> ProjectionOverview {
+    let rows = try await store.query(
       """
       select c.projection, c.generation, w.name, c.mode, c.position, c.error
       from projections.checkpoints c
       left join projections.workers w on w.id = c.owner and w.expires_at > clock_timestamp()
+      where starts_with(c.projection, \(Projection.reactionPrefix)) = \(isOfReactions)
       order by c.projection, c.generation, c.partition
       """
     ).decode((String, Int, String?, String, Int64, String?).self)
     let names = Array(Set(rows.map(\.0)))
-    let entries = try await Generations(readStore).all(of: names).map { generation in
+    let entries = try await Generations(store).all(of: names).map { generation in
       Entry(
         generation: generation,
         assignments: rows.lazy.filter { $0.0 == generation.projection && $0.1 == generation.number }.map {

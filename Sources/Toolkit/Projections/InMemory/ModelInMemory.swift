@@ -1,6 +1,7 @@
 package import EventSourcing
 internal import FoundationEssentials
 internal import Postgres
+internal import PostgresEventStore
 internal import Synchronization
 
 /// A read model's tables in memory, for tests. Rows and totals come from the functions that the engine uses.
@@ -130,9 +131,7 @@ extension Column {
     case "double precision": return try first(Double.self).map { "\($0)" }
     case "uuid": return try first(UUID.self)?.uuidString.lowercased()
     case "timestamptz":
-      return try first(PostgresTimestamp.self).map {
-        Timestamp(microsecondsSince1970: $0.microsecondsSince1970).fullDescription
-      }
+      return try first(PostgresTimestamp.self).map { Timestamp($0).fullDescription }
     default: throw ProjectionsError("the column \(name) is of the type \(type), which no table in memory has")
     }
   }

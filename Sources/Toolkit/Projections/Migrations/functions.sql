@@ -27,7 +27,7 @@ begin
   end if;
   if cardinality(of_tables) > 0 and not exists (
     select from projections.shapes s where s.projection = name and s.version = code_version and s.tables = of_tables) then
-    raise exception 'the tables of read model % are not those of version %; run counterflow migrate of the build that has it',
+    raise exception 'the tables of read model % are not those of version %; run migrate of the build that has it',
       name, code_version using errcode = 'object_not_in_prerequisite_state';
   end if;
   insert into projections.numbers as n (projection, last) values (name, 1)

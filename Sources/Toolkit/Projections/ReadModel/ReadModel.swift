@@ -68,6 +68,8 @@ extension ReadModel {
 }
 
 extension ReadModel {
+  package var aggregates: [any Aggregate.Type] { sources.map(\.aggregate) }
+
   /// The names of its tables, without the schema.
   package var tableNames: [String] { [name] + totals.flatMap(\.tables).map(\.description.name) }
 

@@ -12,6 +12,8 @@ public struct RowSource<Row: Sendable>: Sendable {
       @Sendable (RecordedEvent) throws -> (keys: [String], apply: @Sendable (String, inout Row?) throws -> Void))
   }
 
+  /// Folds the streams.
+  package let aggregate: any Aggregate.Type
   /// The streams' category. This build must know all its events.
   package let category: String
   let rows: Rows
@@ -19,8 +21,9 @@ public struct RowSource<Row: Sendable>: Sendable {
   package let isByStreamID: Bool
 
   @usableFromInline
-  init(category: String, isByStreamID: Bool = false, _ rows: Rows) {
-    self.category = category
+  init(_ aggregate: any Aggregate.Type, isByStreamID: Bool = false, _ rows: Rows) {
+    self.aggregate = aggregate
+    category = aggregate.category
     self.isByStreamID = isByStreamID
     self.rows = rows
   }
@@ -34,7 +37,7 @@ public struct RowSource<Row: Sendable>: Sendable {
     _: State.Type, _ apply: @escaping @Sendable (Recorded<State.Event>, inout Row?) throws -> Void
   ) {
     self.init(
-      category: State.category, isByStreamID: true,
+      State.self, isByStreamID: true,
       .ofStreams(key: { String($0.id) }) { try apply(Recorded($0), &$1) })
   }
 
@@ -47,7 +50,7 @@ public struct RowSource<Row: Sendable>: Sendable {
     _: State.Type, key: @escaping @Sendable (StreamID) -> String,
     _ apply: @escaping @Sendable (Recorded<State.Event>, inout Row?) throws -> Void
   ) {
-    self.init(category: State.category, .ofStreams(key: key) { try apply(Recorded($0), &$1) })
+    self.init(State.self, .ofStreams(key: key) { try apply(Recorded($0), &$1) })
   }
 
   /// Creates a source whose events determine the keys of their rows.
@@ -61,7 +64,7 @@ public struct RowSource<Row: Sendable>: Sendable {
     _ apply: @escaping @Sendable (Recorded<State.Event>, _ key: String, inout Row?) throws -> Void
   ) {
     self.init(
-      category: State.category,
+      State.self,
       .ofEvents { event in
         let recorded = try Recorded<State.Event>(event)
         return (keys(recorded), { try apply(recorded, $0, &$1) })

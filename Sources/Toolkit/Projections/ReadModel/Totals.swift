@@ -3,8 +3,8 @@ public import EventSourcing
 /// Sums, counts, minima and maxima over the rows of all streams, for each group.
 ///
 ///     Totals(
-///       "sales_days", by: [.day("day", \.placedAt)],
-///       [.count("orders"), .sum("gross", \.total), .range("largest", \.total)])
+///       "statement_days", by: [.day("day", \.at)],
+///       [.count("entries"), .sum("paid_in", \.amount), .range("balance", \.balance)])
 ///
 /// The table has one row per partition and group, so that workers do not wait for one another; queries add up over
 /// the partitions. Its columns are the groups' columns, `partition`, and a bigint column for each sum and count.
@@ -23,7 +23,7 @@ public struct Totals<Row: Sendable>: Sendable {
     self.init(name, of: { [$0] }, by: groups, measures)
   }
 
-  /// Creates totals over elements of the rows, such as the lines of orders.
+  /// Creates totals over elements of the rows, such as the entries of a statement.
   /// - Parameters:
   ///   - name: has the same form as a read model's name.
   ///   - elements: returns a row's elements; empty if the row does not count.

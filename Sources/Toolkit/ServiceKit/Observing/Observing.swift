@@ -65,7 +65,8 @@ public enum Observing {
     func run() async { await cancelWhenGracefulShutdown { await self.exporter.run() } }
   }
 
-  static var text: String { metrics.text + ProcessStatistics.text }
+  /// What `/metrics` says.
+  package static var text: String { metrics.text + ProcessStatistics.text }
 }
 
 extension Router {

@@ -5,7 +5,7 @@ enum NoteEvent: DomainEvent, Codable {
   case written(text: String)
   case revised(to: String)
 
-  enum CodingKeys: String, CodingKey { case written = "NoteWritten", revised = "NoteRevised" }
+  enum CodingKeys: String, CodingKey, CaseIterable { case written = "NoteWritten", revised = "NoteRevised" }
 }
 
 /// The state of a note, for decisions.

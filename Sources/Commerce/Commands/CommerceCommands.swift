@@ -1,11 +1,12 @@
-import CommandKit
-import CommerceAPI
-import CommerceStore
-import Hummingbird
-import ServiceKit
+internal import CommandKit
+internal import CommerceAPI
+internal import CommerceStore
+internal import Hummingbird
+public import ServiceKit
 
 extension Role {
-  static let commerceCommands = Role.commandService(
+  /// Takes the commands of the commerce back end.
+  public static let commerceCommands = Role.commandService(
     settings: [StoreCurrency.setting.description],
     begin: { pool, settings, logger in
       let currency = CurrencyCheck(try settings[StoreCurrency.setting], pool, logger: logger)

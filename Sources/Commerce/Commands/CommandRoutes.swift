@@ -1,15 +1,15 @@
-import CommandKit
-import CommandProcessing
-import Commerce
-import CommerceAPI
-import CommerceStore
-import EventSourcing
-import Foundation
-import HTTPTypes
-import Hummingbird
-import JSON
-import PostgresEventStore
-import ServiceKit
+internal import CommandKit
+internal import CommandProcessing
+internal import Commerce
+internal import CommerceAPI
+internal import CommerceStore
+internal import EventSourcing
+internal import Foundation
+internal import HTTPTypes
+internal import Hummingbird
+internal import JSON
+internal import PostgresEventStore
+internal import ServiceKit
 
 /// The HTTP routes of all commands.
 struct CommandRoutes<Store: EventStore> {

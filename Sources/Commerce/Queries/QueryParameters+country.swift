@@ -1,5 +1,5 @@
-import Commerce
-import QueryKit
+internal import Commerce
+internal import QueryKit
 
 extension QueryParameters {
   mutating func country() throws -> String? {

@@ -1,9 +1,9 @@
-import CommerceStore
-import Logging
-import Postgres
-import ServiceKit
-import ServiceLifecycle
-import Synchronization
+internal import CommerceStore
+internal import Logging
+internal import Postgres
+internal import ServiceKit
+internal import ServiceLifecycle
+internal import Synchronization
 
 /// Compares CURRENCY with the store's currency, which the first start stores. If they differ, the process ends, because
 /// sums would mix currencies. Commands get 503 until the comparison is done.

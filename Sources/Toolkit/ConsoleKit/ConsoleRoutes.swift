@@ -1,29 +1,32 @@
-import EventLoop
-import Foundation
-import HTTPTypes
-import Hummingbird
-import JSON
-import NIOCore
-import Projections
-import QueryKit
-import ServiceKit
+internal import EventLoop
+internal import Foundation
+internal import HTTPTypes
+internal import Hummingbird
+internal import JSON
+internal import NIOCore
+internal import QueryKit
+internal import ServiceKit
 
-/// The console: a page for operators. The page itself is public and has no data. Its data needs the scope admin.
+/// The console: a page for operators. The page itself is public and has no data, only what the application declares of
+/// it. Its data needs the scope admin.
 struct ConsoleRoutes {
   let overview: Overview
-  let readStore: ReadStore
+  let projections: ProjectionWatch
 
   /// The maximum number of viewers at once.
   static let limit = 20
 
-  private static let files: [(path: RouterPath, type: String, bytes: [UInt8])] = [
-    ("/console", "text/html; charset=utf-8", PackageResources.console_html),
-    ("/console/app.js", "text/javascript; charset=utf-8", PackageResources.app_js),
-    ("/console/style.css", "text/css; charset=utf-8", PackageResources.style_css),
-  ]
+  private static func files(of console: Console) -> [(path: RouterPath, type: String, bytes: [UInt8])] {
+    [
+      ("/console", "text/html; charset=utf-8", PackageResources.console_html),
+      ("/console/app.js", "text/javascript; charset=utf-8", PackageResources.app_js),
+      ("/console/style.css", "text/css; charset=utf-8", PackageResources.style_css),
+      ("/console/application.json", "application/json", console.json.encoded),
+    ]
+  }
 
-  static func addPage(to router: Router<ServiceContext>) {
-    for file in files {
+  static func addPage(of console: Console, to router: Router<ServiceContext>) {
+    for file in files(of: console) {
       router.get(file.path) { _, _ in
         Response(
           status: .ok,
@@ -78,18 +81,9 @@ struct ConsoleRoutes {
         .badRequest, "invalid-body", title: "The body is not valid",
         detail: #"It must be {"projection":…,"stream":…}, of a parked stream."#)
     }
-    var failure: (any Error)?
-    // Standbys reject writes, so try the servers until one accepts it.
-    for server in readStore.servers {
-      do {
-        guard try await ParkedStreams(server.access.byKey).retry(projection, stream) > 0 else {
-          throw Problem.notFound("\(stream) does not wait in \(projection).")
-        }
-        return .json(
-          JSON.object([.init("stream", .string(stream)), .init("request", "retry")]).encoded, status: .accepted)
-      } catch let problem as Problem { throw problem } catch { failure = error }
-    }
-    throw failure ?? Problem.unavailable("No read server takes writes.")
+    try await projections.retry(projection, stream)
+    return .json(
+      JSON.object([.init("stream", .string(stream)), .init("request", "retry")]).encoded, status: .accepted)
   }
 }
 

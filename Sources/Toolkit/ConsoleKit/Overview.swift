@@ -1,43 +1,44 @@
-import EventLoop
-import EventSourcing
-import Foundation
-import JSON
-import Logging
-import Observability
-import Postgres
-import Projections
-import QueryKit
-import ServiceKit
-import ServiceLifecycle
-import Synchronization
+internal import EventLoop
+internal import EventSourcing
+internal import Foundation
+internal import JSON
+internal import Observability
+internal import Projections
+internal import ServiceLifecycle
+internal import Synchronization
 
 /// The state of the whole system, once a second while there are viewers. Rates are measured without viewers too.
 final class Overview: Service {
+  /// The last look at a store. `seen` is nil if the store did not answer.
+  private struct Look {
+    let seen: ProjectionWatch.Picture?
+    let at: ContinuousClock.Instant
+
+    /// The console says that the store does not answer when its last answer is older than this.
+    private static let patience = Duration.seconds(4)
+    var answer: ProjectionWatch.Picture? { ContinuousClock.now - at < Self.patience ? seen : nil }
+  }
+
   private struct State {
     var viewers: [ObjectIdentifier: Wakeup] = [:]
     var latest: (number: Int, text: [UInt8])?
     var isOver = false
-    /// The read store's last state, and when it was read. `seen` is nil if the read store did not answer.
-    var picture: (seen: Picture?, at: ContinuousClock.Instant)?
+    var models: Look?
+    var reactions: Look?
     var history = RateHistory()
   }
 
   private static let interval = Duration.seconds(1)
   /// Without viewers, the processes are polled once in this many intervals.
   private static let idleIntervals = 5
-  /// The console says that the read store does not answer when its last state is older than this.
-  private static let patience = Duration.seconds(4)
-  /// The maximum number of parked streams that are shown.
-  private static let parkedLimit = 50
 
   private let processes: ProcessWatch
-  private let readStore: ReadStore
+  private let projections: ProjectionWatch
   private let heads: StoreHeads
-  private let logger: Logger
   private let state = Mutex(State())
 
-  init(_ processes: ProcessWatch, _ readStore: ReadStore, heads: StoreHeads, logger: Logger) {
-    (self.processes, self.readStore, self.heads, self.logger) = (processes, readStore, heads, logger)
+  init(_ processes: ProcessWatch, _ projections: ProjectionWatch, heads: StoreHeads) {
+    (self.processes, self.projections, self.heads) = (processes, projections, heads)
   }
 
   var latest: (number: Int, text: [UInt8])? { state.withLock { $0.latest } }
@@ -49,7 +50,7 @@ final class Overview: Service {
     return state.withLock { state in
       guard !state.isOver, state.viewers.count < limit else { return nil }
       // The last overview is old by now.
-      if state.viewers.isEmpty { (state.latest, state.picture) = (nil, nil) }
+      if state.viewers.isEmpty { (state.latest, state.models, state.reactions) = (nil, nil, nil) }
       state.viewers[ObjectIdentifier(wakeup)] = wakeup
       return wakeup
     }
@@ -59,11 +60,16 @@ final class Overview: Service {
 
   func run() async {
     await cancelWhenGracefulShutdown {
-      // A separate task, so that a hanging server does not delay the rest.
-      async let reading: Void = self.eachSecond { isWatched in
+      // Separate tasks, so that a hanging server does not delay the rest.
+      async let models: Void = self.eachSecond { isWatched in
         guard isWatched else { return }
-        let picture = await self.read()
-        self.state.withLock { $0.picture = (picture, .now) }
+        let seen = await self.projections.read(ofReactions: false)
+        self.state.withLock { $0.models = Look(seen: seen, at: .now) }
+      }
+      async let reactions: Void = self.eachSecond { isWatched in
+        guard isWatched else { return }
+        let seen = await self.projections.read(ofReactions: true)
+        self.state.withLock { $0.reactions = Look(seen: seen, at: .now) }
       }
       var (number, idle) = (0, 0)
       await self.eachSecond { isWatched in
@@ -76,7 +82,7 @@ final class Overview: Service {
         number += 1
         self.tellAll { $0.latest = (number, text) }
       }
-      await reading
+      _ = await (models, reactions)
     }
     tellAll { $0.isOver = true }
   }
@@ -108,28 +114,26 @@ final class Overview: Service {
   /// - Returns: the overview as JSON, or nil before the read store was first read.
   private func text(_ looks: ProcessWatch.Looks) -> [UInt8]? {
     let (before, now) = (looks.before, looks.now)
-    let (picture, history) = state.withLock { ($0.picture, $0.history) }
-    guard let last = picture else { return nil }
+    let (models, reactions, history) = state.withLock { ($0.models, $0.reactions, $0.history) }
+    guard let models else { return nil }
     var troubles: [String] = []
-    var projections = ProjectionOverview(entries: [])
-    var (parked, parkedCount): ([ParkedStream], Int) = ([], 0)
-    if let picture = last.seen, ContinuousClock.now - last.at < Self.patience {
-      projections = picture.projections
-      (parked, parkedCount) = (picture.parked, picture.parkedCount)
-    } else {
-      troubles.append("the read store does not answer")
-    }
-    if !heads.isAnswering { troubles.append("the write store does not answer") }
+    if models.answer == nil { troubles.append("the read store does not answer") }
+    let isWriteStoreSilent = !heads.isAnswering || reactions.map { $0.answer == nil } ?? false
+    if isWriteStoreSilent { troubles.append("the write store does not answer") }
+    let known = [models.answer, reactions?.answer].compactMap { $0 }
+    let projections = known.flatMap(\.projections)
+    let parkedCount = known.reduce(0) { $0 + $1.parkedCount }
     let rates = Rates(before, now)
     let down = now.values.filter { $0.metrics == nil }.count
     if down > 0 { troubles.append("\(down) \(down == 1 ? "process does" : "processes do") not answer") }
     let relays = now.values.filter { $0.service == "relay" }
     let active = relays.compactMap { $0.metrics?.sum("counterflow_relay_active") }.reduce(0, +)
     if !relays.isEmpty, active < 1 { troubles.append("no relay is active") }
-    for entry in projections.entries where [.serving, .building].contains(entry.generation.state) {
+    for entry in projections where [.serving, .building].contains(entry.generation.state) {
       let unowned = entry.assignments.count { $0.owner == nil }
       let stopped = entry.assignments.count { ["halted", "forked"].contains($0.mode) }
-      if unowned > 0 { troubles.append("\(entry.generation.projection): \(unowned) partitions without a projector") }
+      let owner = Projection.isReaction(entry.generation.projection) ? "reactor" : "projector"
+      if unowned > 0 { troubles.append("\(entry.generation.projection): \(unowned) partitions without a \(owner)") }
       if stopped > 0 { troubles.append("\(entry.generation.projection): \(stopped) partitions stand still") }
     }
     if parkedCount > 0 { troubles.append("\(parkedCount) parked \(parkedCount == 1 ? "stream" : "streams")") }
@@ -148,33 +152,14 @@ final class Overview: Service {
           ProcessLine(seen, before: before[seen.address]).write(to: &json)
         }
       }
-      json.member("generations") { $0.array(projections.entries) { self.write($1, to: &$0) } }
+      json.member("generations") { $0.array(projections) { self.write($1, to: &$0) } }
       json.member("rebuilds") { json in
-        json.array(projections.entries.filter { $0.generation.state == .building }) { self.writeRebuild($1, to: &$0) }
+        json.array(projections.filter { $0.generation.state == .building }) { self.writeRebuild($1, to: &$0) }
       }
       json.member("parkedCount", parkedCount)
-      json.member("parked") { $0.array(parked) { Self.write($1, to: &$0) } }
+      json.member("parked") { $0.array(known.flatMap(\.parked)) { Self.write($1, to: &$0) } }
     }
     return json.bytes
-  }
-
-  private struct Picture: Sendable {
-    let projections: ProjectionOverview
-    let parked: [ParkedStream]
-    let parkedCount: Int
-  }
-
-  /// Returns the state of the read store, or nil if it does not answer.
-  private func read() async -> Picture? {
-    do {
-      let pool = try readStore.server(for: []).access.byKey
-      let projections = try await ProjectionOverview.read(pool)
-      let (parked, count) = try await ParkedStreams(pool).first(Self.parkedLimit)
-      return Picture(projections: projections, parked: parked, parkedCount: count)
-    } catch {
-      logger.warning("the console cannot read the projections", metadata: ["error": "\(error)"])
-      return nil
-    }
   }
 
   private func write(_ entry: ProjectionOverview.Entry, to json: inout JSONWriter) {

@@ -1,6 +1,6 @@
-import Foundation
-import JSON
-import Observability
+internal import Foundation
+internal import JSON
+internal import Observability
 
 /// Rates per second, from two successive polls of the processes.
 struct Rates {
@@ -19,8 +19,8 @@ struct Rates {
       add("writes", "counterflow_commands_total") { ["accepted", "repeated"].contains($0["outcome"]) }
       add("rejected", "counterflow_commands_total") { $0["outcome"] == "rejected" }
       add("failed", "counterflow_commands_total") { ["failed", "overloaded", "unknown"].contains($0["outcome"]) }
-      if seen.service == "query-service" {
-        add("reads", "counterflow_http_requests_total") { $0["route"]?.hasPrefix("/v1/") ?? false }
+      add("reads", "counterflow_http_requests_total") { labels in
+        ["GET", "HEAD"].contains(labels["method"]) && labels["route"]?.hasPrefix("/v1/") ?? false
       }
     }
     values["waiting"] = now.values.compactMap { $0.metrics?.sum("counterflow_command_queue") }.reduce(0, +)
@@ -61,8 +61,11 @@ struct ProcessLine {
     case "relay":
       return count("counterflow_relay_active") == 1
         ? "active, \(count("counterflow_relay_lag_positions")) events behind" : "standing by"
-    case "projector":
+    case "projector", "reactor":
       return "\(count("counterflow_projection_assignments_owned")) assignments"
+    case "dev":
+      return
+        "\(count("counterflow_command_queue")) commands under way, \(count("counterflow_projection_assignments_owned")) assignments"
     case "query-service":
       return
         "\(count("counterflow_query_waiters")) wait for a token, \(count("counterflow_query_followers")) follow changes"

@@ -2,6 +2,8 @@
 const $ = id => document.getElementById(id);
 let token = sessionStorage.getItem('token');
 let latest = null, chosen = null, connection = null;
+// What the application declares: lists of its newest things.
+let lists = null;
 
 function make(name, attributes = {}, ...children) {
   const element = document.createElement(name);
@@ -25,9 +27,10 @@ const minorDigits = {
   BIF: 0, CLP: 0, DJF: 0, GNF: 0, ISK: 0, JPY: 0, KMF: 0, KRW: 0, PYG: 0, RWF: 0, UGX: 0, UYI: 0, VND: 0, VUV: 0, XAF: 0, XOF: 0, XPF: 0,
   BHD: 3, IQD: 3, JOD: 3, KWD: 3, LYD: 3, OMR: 3, TND: 3, CLF: 4, UYW: 4,
 };
-export function money({ total, currency = 'GBP' }) {
+export function money(amount, currency) {
+  if (amount == null || !currency) return number(amount);
   const digits = minorDigits[currency] ?? 2;
-  return (total / 10 ** digits).toLocaleString('en', { style: 'currency', currency, minimumFractionDigits: digits, maximumFractionDigits: digits });
+  return (amount / 10 ** digits).toLocaleString('en', { style: 'currency', currency, minimumFractionDigits: digits, maximumFractionDigits: digits });
 }
 
 // Sends the token, if there is one.
@@ -76,6 +79,7 @@ async function connect() {
   connection = new AbortController();
   const own = connection;
   try {
+    await showLists();
     const answer = await ask('console/stream', { signal: own.signal });
     if (!answer.ok) throw new Error(await problem(answer));
     $('content').hidden = false;
@@ -125,7 +129,7 @@ function show(overview) {
   showRebuilds(overview.rebuilds);
   showParked(overview.parked, overview.parkedCount);
   showProcesses(overview.processes);
-  if (!document.hidden) showOrders();
+  if (!document.hidden) lists.forEach(list => list.show());
 }
 
 // One value per second, the newest at the right; null where there was no measurement.
@@ -275,74 +279,134 @@ function showProcesses(processes) {
   });
 }
 
-let newest = [], asking = false;
-async function showOrders() {
-  if (asking) return;
-  asking = true;
-  try {
-    const answer = await ask('v1/orders?limit=8');
-    if (!answer.ok) return;
-    const orders = (await answer.json()).items;
-    const ids = orders.map(order => order.orderId + order.status).join();
-    if (ids === newest.join()) return;
-    const known = new Set(newest.map(id => id));
-    const isFirst = !newest.length;
-    newest = orders.map(order => order.orderId + order.status);
-    // Items that are already there stay, so that a focused item keeps the focus.
-    const list = $('orders'), there = new Map([...list.children].map(item => [item.dataset.key, item]));
-    const items = orders.map(order => {
-      const key = order.orderId + order.status;
-      if (there.has(key)) return there.get(key);
-      const item = entry(order);
-      item.dataset.key = key;
-      if (!isFirst && !known.has(key)) item.className = 'new';
-      return item;
-    });
-    for (const item of [...list.children]) if (!items.includes(item) && !item.contains(document.activeElement)) item.remove();
-    items.reverse().forEach(item => { if (!item.contains(document.activeElement)) list.prepend(item); });
-    while (list.children.length > 9) list.lastElementChild.remove();
-    if (!orders.length) $('orders').replaceChildren(make('li', { class: 'quiet' }, 'No order has been placed yet.'));
-  } catch { /* The state line says what is wrong with the connection. */ } finally { asking = false; }
-}
-function entry(order) {
-  return make('li', {}, make('button', { type: 'button', onclick: () => showOrder(order.orderId) },
-    make('span', { class: 'id' }, order.orderId), make('span', {}, money(order)),
-    make('small', {}, `${order.status} · ${order.lines.map(line => `${line.quantity} × ${line.name || line.sku}`).join(', ').slice(0, 80)}`),
-    make('small', {}, new Date(order.placedAt).toLocaleString([], { dateStyle: 'short', timeStyle: 'short' }))));
+// The formats of a row's text. `part` names the member.
+const formats = {
+  text: (row, part) => row[part.member] || (part.or ? row[part.or] : row[part.member]) || '',
+  number: (row, part) => number(row[part.member]),
+  money: (row, part) => money(row[part.member], row[part.currency]),
+  time: (row, part) => row[part.member] ? new Date(row[part.member]).toLocaleString([], { dateStyle: 'short', timeStyle: 'short' }) : '–',
+  each: (row, part) => (row[part.member] ?? []).map(element => text(element, part.element)).join(', ').slice(0, 80),
+};
+const text = (row, parts) => parts.map(part => typeof part === 'string' ? part : formats[part.as](row, part)).join('');
+
+// Makes the sections of the application's lists, once.
+async function showLists() {
+  if (lists) return;
+  const answer = await fetch('console/application.json');
+  if (!answer.ok) throw new Error(await problem(answer));
+  lists = (await answer.json()).newest.map((declared, index) => new List(declared, index));
+  $('own').replaceChildren(...lists.map(list => list.element));
 }
 
-$('find').addEventListener('submit', async event => {
-  event.preventDefault();
-  const text = $('query').value.trim();
-  $('found').replaceChildren();
-  $('order').replaceChildren();
-  if (!text) return;
-  $('found-state').textContent = 'Looking…';
-  try {
-    const one = await ask(`v1/orders/${encodeURIComponent(text)}`);
-    if (one.ok) { $('found-state').textContent = ''; return showOrder(text); }
-    const answer = await ask(`v1/orders?limit=10&q=${encodeURIComponent(text)}`);
-    if (!answer.ok) { $('found-state').textContent = await problem(answer); return; }
-    const orders = (await answer.json()).items;
-    $('found-state').textContent = orders.length ? `${orders.length === 10 ? 'The newest 10' : orders.length} of those with “${text}”` : `Nothing was found for “${text}”.`;
-    $('found').replaceChildren(...orders.map(entry));
-  } catch (error) { if (error.message !== 'not signed in') $('found-state').textContent = error.message; }
-});
+// The newest rows of one list, a search, and one row with its events.
+class List {
+  known = [];
+  isAsking = false;
 
-async function showOrder(id) {
-  const path = `v1/orders/${encodeURIComponent(id)}`;
-  try {
-    const [one, past] = await Promise.all([ask(path), ask(`${path}/history?limit=100`)]);
-    if (!one.ok || !past.ok) { $('found-state').textContent = await problem(one.ok ? past : one); return; }
-    const order = await one.json(), events = (await past.json()).items;
-    $('order').replaceChildren(make('h3', {}, `${order.orderId}: ${order.status}, ${money(order)}`),
-      make('ol', { class: 'timeline', 'aria-label': `Events of ${order.orderId}` }, ...events.map(event => make('li', {},
-        make('strong', {}, event.type.replace(/(?<=[a-z])(?=[A-Z])/g, ' ')), ' ', make('small', { class: 'quiet' },
-          `version ${event.version} · ${new Date(event.at).toLocaleString()}${event.actor ? ` · ${event.actor}` : ''}`),
-        make('code', {}, JSON.stringify(event.data, null, 1).replace(/\n\s*/g, ' '))))));
-    $('order').focus();
-  } catch (error) { if (error.message !== 'not signed in') $('found-state').textContent = error.message; }
+  constructor(declared, index) {
+    this.declared = declared;
+    this.items = make('ul', { class: 'entries newest' });
+    this.one = make('div', { class: 'one', tabindex: '-1' });
+    const newest = make('section', {}, make('h2', {}, declared.title), this.items);
+    this.element = make('div', { class: 'two' }, newest);
+    this.state = make('p', { class: 'found-state quiet', role: 'status' });
+    this.found = make('ul', { class: 'entries found' });
+    if (!declared.find) { newest.append(this.state, this.one); return; }
+    const id = `query-${index}`;
+    this.query = make('input', { id, class: 'query', type: 'search', autocomplete: 'off' });
+    const form = make('form', { role: 'search', onsubmit: event => { event.preventDefault(); this.search(this.query.value.trim()); } },
+      make('label', { for: id }, declared.find.label), make('div', { class: 'row' }, this.query, make('button', {}, 'Find')));
+    this.element.append(make('section', {}, make('h2', {}, declared.find.title), form, this.state, this.found, this.one));
+  }
+
+  // Paths are relative to the page's, so that a proxy may serve all of it below another path.
+  path(template, id) { return template.slice(1).replace(/\{[^}]*\}/, encodeURIComponent(id)); }
+  rows(parameters) { return ask(`${this.path(this.declared.list)}?${parameters}`); }
+
+  entry(row) {
+    const [first, second, ...rest] = this.declared.columns.map(column => text(row, column));
+    return make('li', {}, make('button', { type: 'button', onclick: () => this.open(row[this.declared.id]) },
+      make('span', { class: 'id' }, first), make('span', {}, second ?? ''), ...rest.map(part => make('small', {}, part))));
+  }
+
+  async show() {
+    if (this.isAsking) return;
+    this.isAsking = true;
+    try {
+      const answer = await this.rows('limit=8');
+      if (!answer.ok) return;
+      const rows = (await answer.json()).items;
+      const key = row => [row[this.declared.id], ...this.declared.columns.map(column => text(row, column))].join('\n');
+      const keys = rows.map(key), before = new Set(this.known), isFirst = !this.known.length;
+      if (rows.length && keys.join() === this.known.join()) return;
+      this.known = keys;
+      // Items that are already there stay, so that a focused item keeps the focus.
+      const there = new Map([...this.items.children].map(item => [item.dataset.key, item]));
+      const items = rows.map((row, index) => {
+        if (there.has(keys[index])) return there.get(keys[index]);
+        const item = this.entry(row);
+        item.dataset.key = keys[index];
+        if (!isFirst && !before.has(keys[index])) item.className = 'new';
+        return item;
+      });
+      for (const item of [...this.items.children]) if (!items.includes(item) && !item.contains(document.activeElement)) item.remove();
+      items.reverse().forEach(item => { if (!item.contains(document.activeElement)) this.items.prepend(item); });
+      while (this.items.children.length > 9) this.items.lastElementChild.remove();
+      if (!rows.length) this.items.replaceChildren(make('li', { class: 'quiet' }, this.declared.none));
+    } catch { /* The state line says what is wrong with the connection. */ } finally { this.isAsking = false; }
+  }
+
+  async search(words) {
+    this.found.replaceChildren();
+    this.one.replaceChildren();
+    if (!words) return;
+    this.state.textContent = 'Looking…';
+    try {
+      const one = await ask(this.path(this.declared.row, words));
+      if (one.ok) { this.state.textContent = ''; return this.open(words); }
+      if (!this.declared.find.byText) { this.state.textContent = await problem(one); return; }
+      const answer = await this.rows(`limit=10&q=${encodeURIComponent(words)}`);
+      if (!answer.ok) { this.state.textContent = await problem(answer); return; }
+      const rows = (await answer.json()).items;
+      this.state.textContent = rows.length ? `${rows.length === 10 ? 'The newest 10' : rows.length} of those with “${words}”` : `Nothing was found for “${words}”.`;
+      this.found.replaceChildren(...rows.map(row => this.entry(row)));
+    } catch (error) { this.fail(error); }
+  }
+
+  async open(id) {
+    try {
+      const { row, history, heading } = this.declared;
+      const [one, past] = await Promise.all([ask(this.path(row, id)), history ? ask(`${this.path(history, id)}?limit=100`) : null]);
+      if (!one.ok || past && !past.ok) { this.state.textContent = await problem(one.ok ? past : one); return; }
+      this.one.replaceChildren(make('h3', {}, text(await one.json(), heading)));
+      if (past) this.one.append(timeline(id, (await past.json()).items));
+      this.one.focus();
+    } catch (error) { this.fail(error); }
+  }
+
+  fail(error) { if (error.message !== 'not signed in') this.state.textContent = error.message; }
 }
 
-document.addEventListener('visibilitychange', () => { if (!document.hidden && latest) showOrders(); });
+const words = type => type.replace(/(?<=[a-z])(?=[A-Z])/g, ' ');
+function timeline(id, events) {
+  return make('ol', { class: 'timeline', 'aria-label': `Events of ${id}` }, ...events.map(event => make('li', {},
+    make('strong', {}, words(event.type)), ' ', make('small', { class: 'quiet' },
+      `version ${event.version} · ${new Date(event.at).toLocaleString()}${event.actor ? ` · ${event.actor}` : ''}${cause(event, events)}`),
+    make('code', {}, JSON.stringify(event.data, null, 1).replace(/\n\s*/g, ' ')))));
+}
+// What led to an event, unless a client's request did. A reaction names the event that it followed. A deadline only has
+// the request in common with the events before it.
+export function cause({ causationId, correlationId, version }, events) {
+  const [, reaction, id] = causationId?.match(/^reaction\/([^/]+)\/([0-9a-f-]{36})/) ?? [];
+  const name = event => `${words(event.type)} (version ${event.version})`;
+  if (reaction) {
+    const event = events.find(event => event.id === id);
+    return ` · because of ${event ? name(event) : 'an event of another stream'}, by reaction ${reaction}`;
+  }
+  if (!causationId?.startsWith('deadline/')) return '';
+  const event = events.find(event => event.correlationId === correlationId && event.version < version);
+  return ` · because a deadline passed${event ? `, set by the request of ${name(event)}` : ''}`;
+}
+
+document.addEventListener('visibilitychange', () => { if (!document.hidden && latest) lists.forEach(list => list.show()); });
 connect();

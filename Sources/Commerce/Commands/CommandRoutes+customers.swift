@@ -1,18 +1,18 @@
-import CommandKit
-import CommandProcessing
-import Commerce
-import CommerceAPI
-import CommerceStore
-import EventSourcing
-import Failures
-import Foundation
-import HTTPTypes
-import Hummingbird
-import JSON
-import Logging
-import Postgres
-import PostgresEventStore
-import ServiceKit
+internal import CommandKit
+internal import CommandProcessing
+internal import Commerce
+internal import CommerceAPI
+internal import CommerceStore
+internal import EventSourcing
+internal import Failures
+internal import Foundation
+internal import HTTPTypes
+internal import Hummingbird
+internal import JSON
+internal import Logging
+internal import Postgres
+internal import PostgresEventStore
+internal import ServiceKit
 
 extension CommandRoutes {
   func addCustomers(to router: some RouterMethods<ServiceContext>) {

@@ -1,7 +1,7 @@
-import Commerce
-import CommerceReadModels
-import EventSourcing
-import QueryKit
+internal import Commerce
+internal import CommerceReadModels
+internal import EventSourcing
+internal import QueryKit
 
 extension OrderQueries.Cursor {
   /// `microseconds:order id`.

@@ -1,12 +1,12 @@
-import Commerce
-import CommerceReadModels
-import EventSourcing
-import HTTPTypes
-import Hummingbird
-import JSON
-import Projections
-import QueryKit
-import ServiceKit
+internal import Commerce
+internal import CommerceReadModels
+internal import EventSourcing
+internal import HTTPTypes
+internal import Hummingbird
+internal import JSON
+internal import Projections
+internal import QueryKit
+internal import ServiceKit
 
 /// The HTTP routes of all queries.
 struct QueryRoutes {
@@ -91,29 +91,21 @@ struct QueryRoutes {
         try await access.row("returns", id).map { QueryResult($0) }
       }
     }
-    router.get("/v1/orders/{id}/history") { request, context in
-      let id = try context.pathParameter("id")
-      try Self.check(id, "order")
-      return try await queries.history(request, of: Order.stream(id), missing: Self.missing("order", id))
-    }
-    router.get("/v1/customers/{id}/history") { request, context in
-      let id = try context.pathParameter("id")
-      try Self.check(id, "customer")
-      return try await queries.history(request, of: Customer.stream(id), missing: Self.missing("customer", id))
-    }
-    router.get("/v1/products/{sku}/history") { request, context in
-      let text = try context.pathParameter("sku")
-      guard let sku = SKU(text) else { throw Problem.notFound(Self.missing("product", text)) }
-      return try await queries.history(
-        request, of: Product.stream(sku.rawValue), missing: Self.missing("product", text))
-    }
-    router.get("/v1/orders/{id}/changes") { request, context in
-      let id = try context.pathParameter("id")
-      try Self.check(id, "order")
-      return try await queries.changes(
-        request, of: Order.stream(id), in: "orders", missing: Self.missing("order", id))
-    }
+    for route in Self.ofStreams { queries.add(route, to: router) }
     addSales(to: router)
+  }
+
+  private static let ofStreams: [QueryRoute] = [
+    .history("/v1/orders/{id}/history", of: Order.self, named: named("order")),
+    .history("/v1/customers/{id}/history", of: Customer.self, named: named("customer")),
+    .history(
+      "/v1/products/{sku}/history", of: Product.self,
+      named: Naming(missing: { missing("product", $0) }, id: { SKU($0)?.rawValue })),
+    .changes("/v1/orders/{id}/changes", of: Order.self, in: Orders(), named: named("order")),
+  ]
+
+  private static func named(_ what: String) -> Naming {
+    Naming(missing: { missing(what, $0) }, id: { Identifier.problem($0) == nil ? $0 : nil })
   }
 
   private static func moment(_ request: Request) throws -> Histories.Moment? {

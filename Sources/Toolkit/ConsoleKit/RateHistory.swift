@@ -1,4 +1,4 @@
-import JSON
+internal import JSON
 
 /// The rates of the last two minutes, one value per second. A new console shows them at once.
 struct RateHistory {

@@ -1,7 +1,6 @@
-import Foundation
-import JSON
-import Observability
-import ServiceKit
+internal import Foundation
+internal import Observability
+internal import ServiceKit
 
 /// Polls the metrics of the processes.
 actor ProcessWatch {
@@ -9,16 +8,20 @@ actor ProcessWatch {
   /// `….url` per process.
   static let processes = Setting<[String]>(
     "CONSOLE_PROCESSES", default: "none",
-    allowed: "none, or http and https URLs and folders of files that end in .url, with commas between",
+    allowed: "none, self, or http and https URLs and folders of files that end in .url, with commas between",
     help: "The processes that the console shows, by their HTTP ports; each address of a name is one."
   ) { text in
-    guard text != "none" else { return [] }
+    if text == "none" { return [] }
+    if text == ownProcess { return [ownProcess] }
     let places = text.split(separator: ",").map { $0.trimmingCharacters(in: .whitespaces) }
     let isFine = places.allSatisfy { place in
       place.hasPrefix("/") || isURL(place)
     }
     return isFine && !places.isEmpty ? places : nil
   }
+
+  /// Stands for the process that shows the console, whose metrics need no request.
+  private static let ownProcess = "self"
 
   private static func isURL(_ text: String) -> Bool {
     URL(string: text).map { ["http", "https"].contains($0.scheme) && $0.host != nil } ?? false
@@ -68,6 +71,7 @@ actor ProcessWatch {
     let targets = await targets
     let known = looks.now
     var found: [String: Seen] = [:]
+    if places == [Self.ownProcess] { found[Self.ownProcess] = lookAtOwn() }
     await withTaskGroup(of: Seen.self) { group in
       for target in Set(targets) { group.addTask { await self.look(at: target) } }
       for await var seen in group {
@@ -82,6 +86,11 @@ actor ProcessWatch {
     return looks
   }
 
+  private nonisolated func lookAtOwn() -> Seen {
+    let metrics = Exposition(Observing.text)
+    return Seen(address: Self.ownProcess, metrics: metrics, why: nil, at: .now, service: metrics.service)
+  }
+
   private nonisolated func look(at target: Target) async -> Seen {
     let start = ContinuousClock.now
     func silent(_ why: String) -> Seen { Seen(address: target.name, metrics: nil, why: why, at: start) }
@@ -90,8 +99,7 @@ actor ProcessWatch {
         "GET", target.url.appendingPathComponent("metrics"), at: target.address, token: token, within: .seconds(2))
       guard answer.status == 200 else { return silent("refuses its metrics") }
       let metrics = Exposition(String(decoding: answer.body, as: UTF8.self))
-      let service = metrics.samples.first { $0.name == "counterflow_process_info" }?.labels["service"]
-      return Seen(address: target.name, metrics: metrics, why: nil, at: start, service: service)
+      return Seen(address: target.name, metrics: metrics, why: nil, at: start, service: metrics.service)
     } catch {
       return silent(error.isAboutTrust ? error.description : "does not answer")
     }
@@ -110,6 +118,7 @@ actor ProcessWatch {
   }
 
   private static func targets(at place: String) -> [Target] {
+    guard place != ownProcess else { return [] }
     guard place.hasPrefix("/") else { return targets(ofURL: place) }
     let files = (try? FileManager.default.contentsOfDirectory(atPath: place)) ?? []
     return files.filter { $0.hasSuffix(".url") }.compactMap { file in
@@ -140,4 +149,9 @@ actor ProcessWatch {
     }
     return found
   }
+}
+
+extension Exposition {
+  /// The name of the process.
+  fileprivate var service: String? { samples.first { $0.name == "counterflow_process_info" }?.labels["service"] }
 }

@@ -1,0 +1,29 @@
+internal import Hummingbird
+package import Logging
+package import QueryKit
+package import ServiceKit
+
+extension Console {
+  /// The settings that the console reads, besides those of every query-service.
+  package static let settings = [ProcessWatch.processes.description, ClientTLS.authorities.description]
+
+  /// Adds the console to a query-service.
+  package func add(to parts: inout RoleParts, _ queries: Queries, _ settings: Settings, logger: Logger) throws {
+    let writeStore = Databases.watch(
+      url: try settings[CommonSettings.writeDatabaseURL], name: "query-service console", timeout: .seconds(5),
+      logger: logger)
+    let watch = ProcessWatch(
+      try settings[ProcessWatch.processes], token: try settings[Observing.metricsToken],
+      client: try ProcessClient(settings))
+    let projections = ProjectionWatch(queries.store, writeStore: writeStore, logger: logger)
+    let overview = Overview(watch, projections, heads: queries.heads)
+    parts.services.append(writeStore)
+    parts.workers.append(overview)
+    let access = queries.admission.access
+    parts.addRoutes { router in
+      ConsoleRoutes.addPage(of: self, to: router)
+      ConsoleRoutes(overview: overview, projections: projections).add(
+        to: router.group().add(middleware: Admission(access, scope: .admin)))
+    }
+  }
+}

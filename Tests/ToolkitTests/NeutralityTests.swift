@@ -1,0 +1,51 @@
+import Foundation
+import TestSupport
+import Testing
+
+@Suite("The toolkit's words")
+struct NeutralityTests {
+  /// Words of trade, in any spelling of an identifier or a comment.
+  ///
+  /// `currency` and money are not among them: ISO 4217 is a standard like RFC 3339, and the console shows amounts of any
+  /// domain. `delivery`, `catalogue` and `stock` are words of brokers, metrics and speech.
+  private static let words: Set<String> = [
+    "buyer", "cart", "carts", "commerce", "customer", "customers", "invoice", "invoices", "orders", "price", "prices",
+    "product", "products", "purchase", "refund", "retail", "sale", "sales", "shipment", "shipments", "shipped", "shop",
+    "sku", "skus", "unpaid", "warehouse",
+  ]
+
+  /// Returns what a line has of trade.
+  private static func trade(in line: String) -> [String] {
+    let words = line.matches(of: /[A-Z]?[a-z]+|[A-Z]+(?![a-z])/).map { $0.output.lowercased() }
+    // "order" alone is mostly a sequence: it counts as a type, an event, a stream or an id.
+    let order = /\bOrder\b(?=[.:(<])|\bOrder[A-Z][a-z]+|\border-[0-9]|\border_?[iI][dD]\b/.wordBoundaryKind(.simple)
+    let orders = line.matches(of: order)
+    return words.filter(Self.words.contains) + orders.map { String($0.output) }
+  }
+
+  @Test("No source of the drivers and the toolkit has a word of trade")
+  func sources() throws {
+    var found: [String] = []
+    for folder in ["Sources/Drivers", "Sources/Toolkit"] {
+      let root = TestEnvironment.root.appendingPathComponent(folder)
+      let files = FileManager.default.enumerator(at: root, includingPropertiesForKeys: nil)
+      while let file = files?.nextObject() as? URL {
+        guard ["swift", "sql", "js", "html", "css", "h"].contains(file.pathExtension) else { continue }
+        for line in try String(contentsOf: file, encoding: .utf8).split(separator: "\n") {
+          let words = Self.trade(in: String(line))
+          if !words.isEmpty { found.append("\(file.lastPathComponent): \(words): \(line)") }
+        }
+      }
+    }
+    #expect(found.isEmpty, "\(found.joined(separator: "\n"))")
+  }
+
+  @Test(
+    "A word of trade is found in every spelling, and a sequence is none",
+    arguments: [
+      ("case placed(OrderPlaced)", 1), ("let unitPrice: Int64", 1), ("select orders from t", 1), ("order-1001", 1),
+      ("orderId: String", 1), ("Trigger(Order.self)", 1), ("CustomerID", 1), ("in the order of their positions", 0),
+      ("order by position", 0), ("ListOrder.ascending()", 0), ("produces", 0),
+    ])
+  func finding(line: String, count: Int) { #expect(Self.trade(in: line).count == count, "\(Self.trade(in: line))") }
+}
