@@ -69,7 +69,7 @@ struct AdministrationTests {
     let show = try await shop.counterflow("parked", "show", "orders", "order-bad")
     #expect(show.output.contains("poison") && show.output.contains("OrderPlaced"), "\(show.output)")
     let vain = try await shop.counterflow("parked", "retry", "orders")
-    #expect(vain.status == 1 && vain.output.contains("refused again"), "\(vain.output)")
+    #expect(vain.status == 1 && vain.output.contains("failed again"), "\(vain.output)")
     // Verification accounts for the waiting events.
     let waiting = try await shop.counterflow("verify")
     #expect(waiting.status == 0 && waiting.output.contains("Everything is there"), "\(waiting.output)")

@@ -82,7 +82,7 @@ extension CommandRoutes {
 
   private func discardKey(of id: String, _ logger: Logger) async {
     do { try await keys.discard(of: id, events: "\(Customer.stream(id))") } catch {
-      logger.warning("an unused personal key stays", metadata: ["person": "\(id)", "error": "\(error)"])
+      logger.warning("an unused personal key was not deleted", metadata: ["person": "\(id)", "error": "\(error)"])
     }
   }
 

@@ -39,7 +39,8 @@ extension Rejection {
 
   public static func orderIsCancelled(_ id: String) -> Rejection {
     Rejection(
-      "order-cancelled", title: "The order is cancelled", detail: "\(id) is cancelled, and stays so.")
+      "order-cancelled", title: "The order is cancelled", detail: "\(id) is cancelled; a cancelled order cannot change."
+    )
   }
 
   public static func orderNotPaid(_ id: String) -> Rejection {
@@ -50,7 +51,7 @@ extension Rejection {
   public static func orderNotShipped(_ id: String) -> Rejection {
     Rejection(
       "order-not-shipped", title: "The order is not shipped",
-      detail: "\(id) was not shipped, so that nothing of it can be delivered or come back; cancel it instead.")
+      detail: "\(id) is not shipped, so it can be neither delivered nor returned; cancel it instead.")
   }
 
   public static func orderIsShipped(_ id: String) -> Rejection {
@@ -70,8 +71,8 @@ extension Rejection {
   /// The data that was read for the command had changed when the command was decided. The client can try again.
   public static func changedMeanwhile(_ id: String) -> Rejection {
     Rejection(
-      "changed-meanwhile", title: "Others changed the same thing",
-      detail: "\(id) was changed while the command was under way, again and again; nothing was stored. Try again.")
+      "changed-meanwhile", title: "The stream was changed by others",
+      detail: "\(id) was changed at every attempt; nothing was stored. Try again.")
   }
 
   /// The order that a return names does not exist.
@@ -86,21 +87,21 @@ extension Rejection {
   public static func productsNotOnSale(_ lines: [UnsaleableLine]) -> Rejection {
     Rejection(
       "product-not-on-sale", status: 422, title: "A product is not on sale",
-      detail: "Take these lines out or change their sku; the order was not placed.", errors: unsaleable(lines))
+      detail: "Remove these lines or change their sku; the order was not placed.", errors: unsaleable(lines))
   }
 
   /// Some lines of a credit note name an unknown product.
   public static func productsUnknown(_ lines: [UnsaleableLine]) -> Rejection {
     Rejection(
       "product-unknown", status: 422, title: "A product is not known",
-      detail: "Take these lines out or change their sku; nothing was recorded.", errors: unsaleable(lines))
+      detail: "Remove these lines or change their sku; nothing was recorded.", errors: unsaleable(lines))
   }
 
   /// Some lines need more stock than is available.
   public static func stockLacking(_ shortages: [Shortage]) -> Rejection {
     Rejection(
-      "stock-lacking", status: 422, title: "There is not enough stock",
-      detail: "Order less of these, or wait for more; nothing was reserved.",
+      "stock-lacking", status: 422, title: "Not enough stock",
+      detail: "Order fewer of these, or wait for new stock; nothing was reserved.",
       errors: shortages.map {
         .init(
           pointer: "/lines/\($0.index)/quantity",
@@ -111,12 +112,12 @@ extension Rejection {
   /// A return has more items than the order has left to return.
   public static func returnExceedsOrder(order: String, _ shortages: [Shortage]) -> Rejection {
     Rejection(
-      "return-exceeds-order", status: 422, title: "More comes back than was ordered",
-      detail: "Of \(order) less can come back than these lines say; nothing was recorded.",
+      "return-exceeds-order", status: 422, title: "More is returned than was ordered",
+      detail: "These lines return more of \(order) than can be returned; nothing was recorded.",
       errors: shortages.map {
         .init(
           pointer: "/lines/\($0.index)/quantity",
-          detail: "\($0.ordered) of \($0.sku), and \($0.available) can still come back")
+          detail: "\($0.ordered) of \($0.sku), and \($0.available) can still be returned")
       })
   }
 
@@ -129,7 +130,7 @@ extension Rejection {
   /// An adjustment would leave less stock than is reserved for orders.
   public static func stockBelowReserved(_ sku: SKU, onHand: Int64, reserved: Int64) -> Rejection {
     Rejection(
-      "stock-below-reserved", status: 422, title: "The stock would not cover what is reserved",
+      "stock-below-reserved", status: 422, title: "The stock would not cover the reservations",
       detail:
         "Of \(onHand) \(sku) on hand \(reserved) are reserved for orders; take away \(onHand - reserved) at most.",
       errors: [.init(pointer: "/quantity", detail: "must be \(reserved - onHand) or more")])

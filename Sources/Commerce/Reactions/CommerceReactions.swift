@@ -10,7 +10,8 @@ public func commerceReactions(paymentDeadline: Duration? = nil) -> [any Reacting
 extension Setting where Value == Duration? {
   public static let paymentDeadline = Setting(
     "PAYMENT_DEADLINE", default: "off", allowed: "off, or seconds from 1 to 31536000",
-    help: "How long an order may stay unpaid before it is cancelled, in seconds; counts for orders placed from then on."
+    help:
+      "How long an order may stay unpaid until it is cancelled, in seconds. It applies to orders that are placed from then on."
   ) { text in
     if text == "off" { return .some(nil) }
     return Int(text).flatMap { (1...31_536_000).contains($0) ? .some(.seconds($0)) : nil }

@@ -66,7 +66,7 @@ public struct RabbitMQConsumer: Sendable {
       } catch {
         guard !Task.isCancelled else { break }
         lost.increment()
-        logger.warning("not consuming; trying again", metadata: ["error": "\(error)"])
+        logger.warning("cannot consume; trying again", metadata: ["error": "\(error)"])
       }
       isConnected(false)
       try? await Task.sleep(for: backoff.next())

@@ -37,7 +37,7 @@ public actor RabbitMQPublisher {
   /// Counts and drops a broken connection, once.
   private func lose(_ connection: RabbitMQConnection, _ reason: String) {
     guard self.connection === connection else { return }
-    logger.warning("lost the broker", metadata: ["error": "\(reason)"])
+    logger.warning("lost the connection to the broker", metadata: ["error": "\(reason)"])
     lost.increment()
     self.connection = nil
   }

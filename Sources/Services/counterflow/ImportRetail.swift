@@ -32,13 +32,13 @@ struct ImportRetail: AsyncParsableCommand {
 
   @Argument(help: "The CSV file.", completion: .file(extensions: ["csv"])) var file: String
   @Option(help: "Where command-service answers.") var commands = "http://127.0.0.1:8081"
-  @Option(help: "Requests under way at once.") var concurrency = 16
+  @Option(help: "The number of concurrent requests.") var concurrency = 16
   @Option(help: "Invoices from this day on, such as 2010-12-01.") var from: String?
   @Option(help: "Invoices before this day.") var to: String?
   @Flag(help: "Print the summary as JSON.") var json = false
 
   private static let token = Setting.optional(
-    "COUNTERFLOW_TOKEN", allowed: "a token", help: "Sent with each request.", isSecret: true
+    "COUNTERFLOW_TOKEN", allowed: "a token", help: "The token that is sent with each request.", isSecret: true
   )
 
   func validate() throws {

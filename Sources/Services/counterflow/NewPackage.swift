@@ -5,15 +5,17 @@ import Foundation
 struct NewPackage: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "new",
-    abstract: "Writes a package with a first domain: an aggregate, a read model, tests, and what runs them.",
+    abstract:
+      "Creates a package with a first domain: an aggregate, a read model, tests, a Dockerfile and compose.yaml.",
     discussion: """
       It lies beside the folder that holds Counterflow, on which it depends. Its README says how it is tested and run.
       """)
 
-  @Argument(help: "What it is called: a lower-case letter, then lower-case letters, digits and _, 40 at most.")
+  @Argument(help: "The name: a lower-case letter, then lower-case letters, digits and _, at most 40 characters.")
   var name: String
-  @Option(name: .customLong("in"), help: "The folder that it is made in.", completion: .directory) var parent = "."
-  @Option(help: "What the folder is called, in the same one, that holds Counterflow.") var counterflow = "counterflow"
+  @Option(name: .customLong("in"), help: "The folder in which the package is created.", completion: .directory)
+  var parent = "."
+  @Option(help: "The name of the folder beside the package that holds Counterflow.") var counterflow = "counterflow"
 
   func validate() throws {
     guard name.wholeMatch(of: /[a-z][a-z0-9_]{0,39}/) != nil else {

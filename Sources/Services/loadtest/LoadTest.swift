@@ -15,7 +15,7 @@ struct LoadTest: AsyncParsableCommand {
 
   static let configuration = CommandConfiguration(
     commandName: "loadtest",
-    abstract: "Puts load on the write path, the read path, or both, and says how they took it.",
+    abstract: "Load-tests the write path, the read path, or both.",
     discussion: """
       Requests are sent when they are due, whether the ones before were answered or not, and each latency counts from when \
       its request should have been sent: a stall shows as what it costs those who come meanwhile. --closed waits for \
@@ -35,24 +35,24 @@ struct LoadTest: AsyncParsableCommand {
       """)
 
   @Argument(help: "What to do: \(Profile.allCases.map(\.rawValue).joined(separator: ", ")).") var profile: Profile?
-  @Flag(help: "Runs write, read and mixed one after the other, and puts them side by side.") var compare = false
+  @Flag(help: "Runs write, read and mixed one after the other, and compares them.") var compare = false
   @Option(help: "Where command-service answers; several with commas between.") var commands = "http://127.0.0.1:8081"
   @Option(help: "Where query-service answers; several with commas between.") var queries = "http://127.0.0.1:8082"
   @Option(help: "Where query-service shows its metrics, for the projections' lag; as --queries unless given.")
   var metrics: String?
   @Option(help: "Requests a second, or of checkout journeys; 100..1000 rises evenly.") var rate = "100"
-  @Flag(help: "Each connection sends its next request when it has its answer; no rate.") var closed = false
-  @Option(help: "Searches the highest rate that keeps this, such as \"p99<50ms\".") var findMax: Objective?
-  @Option(help: "Seconds that are measured.") var duration = 10.0
-  @Option(help: "Seconds before those.") var warmUp = 2.0
+  @Flag(help: "Each connection sends its next request when it has the answer; --rate is ignored.") var closed = false
+  @Option(help: "Finds the highest rate that meets this objective, such as \"p99<50ms\".") var findMax: Objective?
+  @Option(help: "The length of the measurement, in seconds.") var duration = 10.0
+  @Option(help: "Seconds of warm-up before the measurement.") var warmUp = 2.0
   @Option(help: "Connections to each side.") var connections = 64
-  @Option(help: "Seconds that an answer may take.") var timeout = 30.0
+  @Option(help: "The time-out of a request, in seconds.") var timeout = 30.0
   @Option(help: "Mixed: reads for each write.") var ratio = 9.0
   @Option(help: "Read: kinds by weight, of order, page, product, search and sales.") var reads =
     "order=17,page=2,product=1"
   @Option(help: "Read: this path and nothing else, for comparing with other tools.") var path: String?
   @Option(help: "Orders that reads choose from.") var orders = 5_000
-  @Option(help: "Writes a second of which is looked at how soon they are visible; 0 for none.") var visibility = 5.0
+  @Option(help: "Writes per second whose visibility is measured; 0 for none.") var visibility = 5.0
   @Option(help: "Writes everything as JSON to this file; - for standard output.") var json: String?
   @Option(help: "Writes a page with charts to this file; - for standard output.") var report: String?
   @Option(
@@ -62,7 +62,7 @@ struct LoadTest: AsyncParsableCommand {
   var marks: String?
 
   private static let token = Setting.optional(
-    "COUNTERFLOW_TOKEN", allowed: "a token", help: "Sent with each request.", isSecret: true)
+    "COUNTERFLOW_TOKEN", allowed: "a token", help: "The token that is sent with each request.", isSecret: true)
 
   mutating func validate() throws {
     guard compare != (profile != nil) else { throw ValidationError("give a profile, or --compare") }

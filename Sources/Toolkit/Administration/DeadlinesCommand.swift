@@ -7,7 +7,7 @@ internal import PostgresEventStore
 /// Commands that are scheduled for later.
 struct DeadlinesCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "deadlines", abstract: "Scheduled commands: how many wait, and those that failed.",
+    commandName: "deadlines", abstract: "Lists, retries and discards scheduled commands.",
     discussion: """
       A scheduled command that is rejected, or cannot be carried out, waits for a person. Repair the cause, then retry it; \
       discard gives it up for good.
@@ -15,8 +15,9 @@ struct DeadlinesCommand: AsyncParsableCommand {
 
   struct List: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-      abstract: "Shows how many wait, and lists those that failed.", discussion: "Exit status 1 when any has failed.")
-    @Option(help: "Failed ones to list, at most.") var limit = 100
+      abstract: "Counts the scheduled commands, and lists those that failed.",
+      discussion: "The exit status is 1 if any has failed.")
+    @Option(help: "The maximum number of failed ones to list.") var limit = 100
     @Flag(help: "As JSON.") var json = false
 
     func run() async throws {
@@ -80,8 +81,8 @@ struct DeadlinesCommand: AsyncParsableCommand {
   }
 
   struct Retry: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "Lets failed ones be carried out again, at once.")
-    @Argument(help: "This one alone.") var id: String?
+    static let configuration = CommandConfiguration(abstract: "Runs failed ones again, now.")
+    @Argument(help: "Only this one.") var id: String?
     @Flag(help: "Every one that failed.") var all = false
 
     func validate() throws {
@@ -100,7 +101,7 @@ struct DeadlinesCommand: AsyncParsableCommand {
 
   struct Discard: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-      abstract: "Gives one up for good that failed, or has been overdue for a minute.")
+      abstract: "Discards one that failed or has been overdue for a minute.")
     @Argument var id: String
 
     func run() async throws {

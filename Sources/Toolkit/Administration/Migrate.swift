@@ -5,10 +5,10 @@ internal import PostgresEventStore
 internal import Projections
 public import ServiceKit
 
-/// Brings both databases' schemas to this build's version.
+/// Creates or updates the schemas of both databases.
 struct Migrate: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "Brings both databases' schemas to this build's version.",
+    abstract: "Creates or updates the schemas of both databases.",
     discussion: """
       Safe to run again, and from several processes at once. Run it before new services start.
 
@@ -17,7 +17,7 @@ struct Migrate: AsyncParsableCommand {
       PROJECTOR_DATABASE_PASSWORD, QUERY_DATABASE_PASSWORD, REACTOR_DATABASE_PASSWORD. It needs a user that may create roles.
       """)
 
-  @Option(help: "How long to wait for a database that does not answer yet, in seconds.")
+  @Option(help: "Seconds to wait for a database that does not answer yet.")
   var wait = 30
 
   func validate() throws {
@@ -103,7 +103,7 @@ enum ServiceRole: String, CaseIterable {
   var password: Setting<String?> {
     Setting(
       "\(rawValue.uppercased())_DATABASE_PASSWORD", default: "", allowed: "a password",
-      help: "Lets the role \(name) log in with it; without, the role is left as it is.", isSecret: true
+      help: "The password of the role \(name); without it, the role is not changed.", isSecret: true
     ) { $0.isEmpty ? .some(nil) : $0 }
   }
 }

@@ -9,7 +9,7 @@ internal import Reactions
 /// Lists, retries and discards streams that are parked in a projection.
 struct Parked: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "Streams that wait, in one projection, at an event that was refused.",
+    abstract: "Lists, shows, retries and discards parked streams.",
     discussion: """
       The stream's later events wait in the store, and all other streams go on. Once the cause is repaired, retry: the \
       stream goes on in order. discard gives one event up, which is recorded, and goes on behind it. A call of an effect is tried \
@@ -18,7 +18,7 @@ struct Parked: AsyncParsableCommand {
 
   struct List: AsyncParsableCommand {
     static let configuration = CommandConfiguration(abstract: "Lists them.")
-    @Argument(help: "Of this projection alone.") var projection: String?
+    @Argument(help: "Only of this projection.") var projection: String?
     @Flag(help: "As JSON.") var json = false
 
     func run() async throws {
@@ -41,7 +41,7 @@ struct Parked: AsyncParsableCommand {
 
   struct Show: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-      abstract: "Shows one of them, with the event that was refused, and the attempts at its calls.")
+      abstract: "Shows one of them, with the event that failed and the attempts at its calls.")
     @Argument var projection: String
     @Argument var stream: String
 
@@ -68,11 +68,11 @@ struct Parked: AsyncParsableCommand {
   }
 
   struct Retry: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "Tries again, from the event that was refused.")
+    static let configuration = CommandConfiguration(abstract: "Retries from the event that failed.")
     @Argument(help: "Of this projection.") var projection: String?
-    @Argument(help: "This stream alone.") var stream: String?
+    @Argument(help: "Only this stream.") var stream: String?
     @Flag(help: "Every parked stream.") var all = false
-    @Option(help: "Seconds to wait for a projector to do it.") var wait = 30
+    @Option(help: "Seconds to wait until a projector has done it.") var wait = 30
 
     func validate() throws {
       guard projection != nil || all else { throw ValidationError("name a projection, or say --all") }
@@ -83,10 +83,10 @@ struct Parked: AsyncParsableCommand {
 
   struct Discard: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-      abstract: "Gives up the event that a stream waits at, for one projection, and goes on behind it.")
+      abstract: "Skips the event that failed, for one projection, and continues with the next event of the stream.")
     @Argument var projection: String
     @Argument var stream: String
-    @Option(help: "Seconds to wait for a projector to do it.") var wait = 30
+    @Option(help: "Seconds to wait until a projector has done it.") var wait = 30
 
     func run() async throws { try await Parked.ask(for: .discard, projection, stream, wait) }
   }
@@ -108,7 +108,7 @@ struct Parked: AsyncParsableCommand {
       let asked = left.filter { $0.request != nil }
       print("\(count - left.count) of \(count) streams go on")
       for stream in left where stream.request == nil {
-        print("\(stream.stream) is refused again: \(stream.error); next: \(stream.next)")
+        print("\(stream.stream) failed again: \(stream.error); next: \(stream.next)")
       }
       if !asked.isEmpty { print("\(asked.count) are still to be tried: is a projector, or a reactor, running?") }
       if !left.isEmpty { throw ExitCode(1) }

@@ -8,7 +8,7 @@ internal import Projections
 /// Rebuilds a projection's tables beside those that serve.
 struct Rebuild: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "Fills a projection's tables anew, beside those that serve, compares both, and lets the new ones serve.",
+    abstract: "Rebuilds a projection's tables beside the serving ones, compares both, and activates the new ones.",
     discussion: """
       The running projectors do the work, and share it; queries are served from the old tables meanwhile. Interrupted, \
       it goes on by itself; run the command again to see it through. The old generation is kept, and kept up, so that \
@@ -21,8 +21,8 @@ struct Rebuild: AsyncParsableCommand {
   @Argument(help: "The projection.") var projection: String
   @Flag(help: "Let the generation that served before serve again.") var rollback = false
   @Option(help: "A position, or a time such as 2026-11-21T09:30:00Z: fill a generation up to there.") var until: String?
-  @Option(help: "Throw this generation away.") var discard: Int?
-  @Flag(help: "Keep the old one serving when anything differs.") var onlyIfEqual = false
+  @Option(help: "Discard this generation.") var discard: Int?
+  @Flag(help: "Keep the old generation serving if any row differs.") var onlyIfEqual = false
 
   func validate() throws {
     guard [rollback, until != nil, discard != nil].count(where: { $0 }) <= 1 else {

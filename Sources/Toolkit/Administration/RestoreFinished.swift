@@ -5,11 +5,11 @@ internal import Postgres
 internal import PostgresEventStore
 internal import ServiceKit
 
-/// Declares that the write store was restored, or moved, and may be used again.
+/// Declares that a restore or move of the write store is finished.
 struct RestoreFinished: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "restore-finished",
-    abstract: "Declares that the write store was restored, or moved, and may be used again.",
+    abstract: "Declares that a restore or move of the write store is finished.",
     discussion: """
       After a restore to an earlier time the same positions will be given to other events. Services that find the \
       write store on another server or timeline, or without an event that they have seen, append nothing until \
@@ -20,7 +20,7 @@ struct RestoreFinished: AsyncParsableCommand {
       """)
 
   @Flag(
-    help: "Every acknowledged event is there, as after a switch to a synchronous standby: keep the history id.")
+    help: "Keep the history id: no acknowledged event was lost, as after a failover to a synchronous standby.")
   var nothingLost = false
 
   func run() async throws {

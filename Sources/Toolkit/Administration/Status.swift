@@ -8,7 +8,7 @@ internal import Projections
 /// Shows the state of every projection.
 struct Status: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "Shows how every projection is doing: owners, states, checkpoints, lags, parked streams, generations.",
+    abstract: "Shows the state of every projection: owners, checkpoints, lags, parked streams, generations.",
     discussion: """
       Assignments that are live and have nothing to do are summed up in one line per generation; --assignments shows each. Lags are \
       counted up to 100,000 events a partition. Exit status 1 when an assignment that is needed has no owner, has stopped or \
@@ -16,7 +16,7 @@ struct Status: AsyncParsableCommand {
       """)
 
   @Flag(help: "As JSON, with every assignment.") var json = false
-  @Flag(help: "Again every second, until it is interrupted.") var watch = false
+  @Flag(help: "Repeats every second until it is interrupted.") var watch = false
   @Flag(help: "Every assignment.") var assignments = false
 
   func run() async throws {

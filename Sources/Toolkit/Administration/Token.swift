@@ -4,7 +4,7 @@ internal import ServiceKit
 /// Makes a token for development.
 struct Token: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "Makes a token for development, signed with AUTH_KEY.",
+    abstract: "Creates a token for development, signed with AUTH_KEY.",
     discussion: """
       AUTH_KEY, or the file that AUTH_KEY_FILE names, is the secret (HS256) that the services have too; AUTH_ISSUER and \
       AUTH_AUDIENCE are as theirs. In production an identity provider makes tokens, and the services have its public keys.
@@ -12,11 +12,11 @@ struct Token: AsyncParsableCommand {
       Scopes: \(Administration.current.scopes.map(\.rawValue).joined(separator: ", ")).
       """)
 
-  @Option(help: "Whom the token is for.") var subject = "developer"
-  @Option(parsing: .upToNextOption, help: "What it allows; all of it without this option.") var scope = Administration
+  @Option(help: "The subject of the token.") var subject = "developer"
+  @Option(parsing: .upToNextOption, help: "The scopes of the token; the default is all.") var scope = Administration
     .current.scopes
     .map(\.rawValue)
-  @Option(help: "Seconds until it expires.") var lifetime = 3600
+  @Option(help: "The lifetime in seconds.") var lifetime = 3600
 
   func validate() throws {
     guard (1...31_536_000).contains(lifetime) else { throw ValidationError("--lifetime takes 1 to 31536000 seconds") }

@@ -9,7 +9,7 @@ internal import Projections
 /// Proves that the read tables include every event, and match the events.
 struct Verify: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "Proves that the read tables hold every event, and are what the events come to.",
+    abstract: "Compares every row of the read tables with the events.",
     discussion: """
       Completeness: for each partition and block of 65,536 positions the number and the ids of the events that were \
       applied, wait with a parked stream, or were given up, against the store's. Correctness: the events are folded \
@@ -17,9 +17,9 @@ struct Verify: AsyncParsableCommand {
       began. Exit status 1 when anything differs.
       """)
 
-  @Argument(help: "These projections alone.") var projections: [String] = []
-  @Option(help: "Fold anew this many partitions, chosen at random, instead of all.") var sample: Int?
-  @Flag(help: "Not only what serves: every generation.") var allGenerations = false
+  @Argument(help: "Only these projections.") var projections: [String] = []
+  @Option(help: "Check this many random partitions instead of all.") var sample: Int?
+  @Flag(help: "Check every generation, not only the serving one.") var allGenerations = false
   @Flag(help: "As JSON.") var json = false
 
   func validate() throws {

@@ -40,12 +40,12 @@ private func failure(_ error: CommandError) -> Problem {
       headers: [.retryAfter: "2"])
   case .conflict(let stream, let current):
     return Problem(
-      .conflict, "version-conflict", title: "Others changed the same thing",
+      .conflict, "version-conflict", title: "The stream was changed by others",
       detail: "\(stream) was changed at every attempt; nothing was stored. Try again.",
       extensions: [.init("currentVersion", .integer(current.rawValue))])
   case .preconditionFailed(let stream, let current):
     return Problem(
-      .preconditionFailed, "precondition-failed", title: "The version is another",
+      .preconditionFailed, "precondition-failed", title: "The version does not match",
       detail: current > .none
         ? "\(stream) is at version \(current), which If-Match does not name; read it again, and decide anew."
         : "\(stream) is not there, while If-Match asks that it be; make it first.",
@@ -57,8 +57,8 @@ private func failure(_ error: CommandError) -> Problem {
   case .historyChanged: return .historyChanged
   case .refused:
     return Problem(
-      .unprocessableContent, "value-refused", title: "A value is refused",
-      detail: "The store does not take one of the values; nothing was stored. The log of the service names it.")
+      .unprocessableContent, "value-refused", title: "A value was rejected",
+      detail: "The database rejects one of the values; nothing was stored. The service's log names it.")
   case .unreadable:
     return Problem(
       .internalServerError, "unreadable-history", title: "The history cannot be read",

@@ -78,19 +78,19 @@ public struct CommandPrerequisites {
 
 private enum CommandSettings {
   static let batchSize = Setting.integer(
-    "COMMAND_BATCH_SIZE", default: 100, in: 1...1_000, help: "Commands that are appended together, at most.")
+    "COMMAND_BATCH_SIZE", default: 100, in: 1...1_000, help: "The maximum number of commands in one append.")
 
   static let queueSize = Setting.integer(
     "COMMAND_QUEUE_SIZE", default: 5_000, in: 1...1_000_000,
-    help: "Commands that may wait or be under way; more are answered with 503.")
+    help: "The maximum number of commands that wait or run; others get 503.")
 
   static let patience = Setting.seconds(
     "COMMAND_PATIENCE", default: 5, in: 0.1...60,
-    help: "How long a command may wait to be decided, in seconds; past it the response is 503.")
+    help: "How long a command may wait for its decision, in seconds; then the response is 503.")
 
   static let cacheSize = Setting.integer(
     "COMMAND_CACHE_MB", default: 32, in: 1...100_000,
-    help: "Megabytes of streams' states that are kept in memory, by estimate.")
+    help: "The size of the state cache in megabytes, by estimate.")
 
   static let resendPatience = Setting.seconds(
     "COMMAND_RESEND_PATIENCE", default: 10, in: 0.1...300,
@@ -102,7 +102,7 @@ private enum CommandSettings {
 
   static let generatedKeyRetention = retention(
     "IDEMPOTENCY_RETENTION_GENERATED", default: "1",
-    help: "The same for commands that came without an Idempotency-Key and were given one; never longer than the others."
+    help: "The same for commands without an Idempotency-Key, which get a generated one; at most IDEMPOTENCY_RETENTION."
   )
 
   private static func retention(_ name: String, default value: String, help: String) -> Setting<KeyRetention> {

@@ -38,7 +38,8 @@ struct DurabilityCheck: Service {
             synchronous_commit \(commit); set them to on
             """)
       }
-      logger.info("the write store is durable", metadata: ["synchronous_commit": "\(commit)"])
+      logger.info(
+        "the write store confirms that its commits are durable", metadata: ["synchronous_commit": "\(commit)"])
       return
     }
   }
@@ -78,6 +79,6 @@ struct KeyForgetting: Service {
     do {
       let count = try await store.forgetKeys(olderThan: .seconds(days * 86_400), generated: generated)
       Counter(label: "idempotency_keys_forgotten_total").increment(by: count)
-    } catch { logger.warning("old idempotency keys were not removed", metadata: ["error": "\(error)"]) }
+    } catch { logger.warning("cannot remove expired idempotency keys", metadata: ["error": "\(error)"]) }
   }
 }

@@ -175,7 +175,7 @@ extension CommandProcessor {
       guard ContinuousClock.now + pause < end, !Task.isCancelled else { throw lost ?? failure }
       metrics.resent.increment()
       logger.warning(
-        "sending a batch again", metadata: ["error": "\(failure)", "commands": "\(decided.commands.count)"])
+        "appends a batch again", metadata: ["error": "\(failure)", "commands": "\(decided.commands.count)"])
       try? await Task.sleep(for: pause)
       pause = min(pause * 2, .seconds(1))
     }

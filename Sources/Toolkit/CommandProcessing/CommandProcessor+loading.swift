@@ -117,7 +117,7 @@ extension CommandProcessor {
       case .restored: forgetHistory()
       }
     } catch {
-      logger.error("cannot look a key up", metadata: ["error": "\(error)"])
+      logger.error("cannot look up an idempotency key", metadata: ["error": "\(error)"])
     }
     fail([pending], .unreadable(error))
   }

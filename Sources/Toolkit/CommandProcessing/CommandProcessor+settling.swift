@@ -29,7 +29,7 @@ extension CommandProcessor {
   /// Discards everything that belongs to the old history after the store was restored.
   func forgetHistory() {
     guard historyID != store.knownHistoryID else { return }
-    logger.error("the store was restored: what was known of it is forgotten")
+    logger.error("the write store was restored; drops everything cached from it")
     historyID = store.knownHistoryID
     cache = StateCache(capacity: limits.cacheBytes)
     contention.forget()
@@ -83,7 +83,7 @@ extension CommandProcessor {
     do {
       guard let snapshot = try state.dueSnapshot(stream), case .dropped = snapshotSink.yield(snapshot) else { return }
     } catch {
-      logger.error("a snapshot cannot be made", metadata: ["stream": "\(stream)", "error": "\(error)"])
+      logger.error("a snapshot cannot be taken", metadata: ["stream": "\(stream)", "error": "\(error)"])
     }
     metrics.failedSnapshots.increment()
   }

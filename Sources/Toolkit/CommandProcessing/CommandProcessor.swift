@@ -91,7 +91,7 @@ public actor CommandProcessor<Store: EventStore>: Service {
 
   /// Logs the reason. The client learns only that an internal error occurred.
   func defect(_ reason: String) -> CommandError {
-    logger.error("a command is not as it should be; it failed alone", metadata: ["error": "\(reason)"])
+    logger.error("a command is invalid; only this command fails", metadata: ["error": "\(reason)"])
     return .defect(reason)
   }
 
@@ -199,7 +199,7 @@ public actor CommandProcessor<Store: EventStore>: Service {
         metrics.snapshots.increment()
       } catch {
         metrics.failedSnapshots.increment()
-        logger.warning("a snapshot was not kept", metadata: ["stream": "\(snapshot.stream)", "error": "\(error)"])
+        logger.warning("a snapshot was not stored", metadata: ["stream": "\(snapshot.stream)", "error": "\(error)"])
       }
     }
   }

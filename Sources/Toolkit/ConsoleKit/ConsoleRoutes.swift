@@ -78,7 +78,7 @@ struct ConsoleRoutes {
     let json = try JSON(requestBody: try await request.jsonBytes())
     guard let projection = json["projection"]?.string, let stream = json["stream"]?.string else {
       throw Problem(
-        .badRequest, "invalid-body", title: "The body is not valid",
+        .badRequest, "invalid-body", title: "Invalid body",
         detail: #"It must be {"projection":…,"stream":…}, of a parked stream."#)
     }
     try await projections.retry(projection, stream)

@@ -9,7 +9,7 @@ actor ProcessWatch {
   static let processes = Setting<[String]>(
     "CONSOLE_PROCESSES", default: "none",
     allowed: "none, self, or http and https URLs and folders of files that end in .url, with commas between",
-    help: "The processes that the console shows, by their HTTP ports; each address of a name is one."
+    help: "The URLs of the processes that the console shows. Each address of a host name is one process."
   ) { text in
     if text == "none" { return [] }
     if text == ownProcess { return [ownProcess] }

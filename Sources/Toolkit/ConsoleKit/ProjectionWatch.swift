@@ -40,7 +40,8 @@ final class ProjectionWatch: Sendable {
     } catch {
       // It is asked each second: the log has the first failure.
       if failing.withLock({ $0.insert(store).inserted }) {
-        logger.warning("the console cannot read the projections", metadata: ["store": "\(store)", "error": "\(error)"])
+        logger.warning(
+          "the console cannot read the state of the projections", metadata: ["store": "\(store)", "error": "\(error)"])
       }
       return nil
     }

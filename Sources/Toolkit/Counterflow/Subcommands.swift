@@ -51,7 +51,7 @@ private struct QueryServiceCommand<System: Application>: AsyncParsableCommand {
 private struct ReactorCommand<System: Application>: AsyncParsableCommand {
   static var configuration: CommandConfiguration {
     CommandConfiguration(
-      commandName: "reactor", abstract: "Carries out what follows from events, and scheduled commands.")
+      commandName: "reactor", abstract: "Runs reactions and scheduled commands.")
   }
 
   func run() async { await System().reactor.main() }

@@ -48,12 +48,13 @@ extension ProjectionRunner {
       try await loadParked(changed.map(\.partition))
     }
     if !unknown.isEmpty {
-      logger.warning("assignments are this worker's without its knowing", metadata: ["assignments": "\(unknown.count)"])
+      logger.warning(
+        "this worker owns assignments that it did not know of", metadata: ["assignments": "\(unknown.count)"])
     }
     if !takenBack.isEmpty {
       metrics.takenBack.increment(by: takenBack.count)
       logger.warning(
-        "the read store has lost its last transactions; they are applied again",
+        "the read store lost its last transactions; applies their events again",
         metadata: ["assignments": "\(takenBack.count)"])
     }
     let mine = Set(owned.map(\.partition.index))
@@ -63,7 +64,7 @@ extension ProjectionRunner {
     adopt([], replacing: false)
     metrics.fenced.increment()
     logger.warning(
-      "others have taken assignments over", metadata: ["assignments": "\(lost.count)", "left": "\(assignments.count)"])
+      "other workers took over assignments", metadata: ["assignments": "\(lost.count)", "left": "\(assignments.count)"])
   }
 
   private func forget(_ index: Int) {
@@ -80,7 +81,7 @@ extension ProjectionRunner {
       try await store.release(given, on: readStore)
       for partition in given { forget(partition.index) }
       adopt([], replacing: false)
-      logger.info("gave assignments up", metadata: ["assignments": "\(given.count)", "left": "\(assignments.count)"])
+      logger.info("released assignments", metadata: ["assignments": "\(given.count)", "left": "\(assignments.count)"])
     } else if assignments.count < share {
       let taken = try await store.claim(share - assignments.count, on: readStore)
       guard !taken.isEmpty else { return true }
@@ -157,10 +158,11 @@ extension ProjectionRunner {
     case .duplicate, .notLive, .apply: break
     case .gap:
       metrics.gaps.increment()
-      logger.debug("deliveries are missing; reading the store", metadata: ["partition": "\(assignment.partition)"])
+      logger.debug(
+        "deliveries are missing; reads the events from the store", metadata: ["partition": "\(assignment.partition)"])
     case .forked(let reason):
       logger.critical(
-        "this partition's history has forked; it stops until the projection is rebuilt",
+        "this partition was projected from another history; it stops until the projection is rebuilt",
         metadata: ["partition": "\(assignment.partition)", "reason": "\(reason)"])
     }
   }

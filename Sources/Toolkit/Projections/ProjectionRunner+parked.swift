@@ -87,7 +87,7 @@ extension ProjectionRunner {
       metrics.events.increment(by: applied.count)
       discards = false
       guard let next else {
-        logger.notice("a parked stream goes on", metadata: ["stream": "\(stream.stream)"])
+        logger.notice("a parked stream continues", metadata: ["stream": "\(stream.stream)"])
         return true
       }
       version = next.version
@@ -95,6 +95,6 @@ extension ProjectionRunner {
   }
 
   private func logRefusal(_ stream: StreamID, _ error: String) {
-    logger.error("a parked stream is refused again", metadata: ["stream": "\(stream)", "error": "\(error)"])
+    logger.error("an event of a parked stream failed again", metadata: ["stream": "\(stream)", "error": "\(error)"])
   }
 }

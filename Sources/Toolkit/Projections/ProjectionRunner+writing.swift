@@ -151,7 +151,7 @@ extension ProjectionRunner {
     recentlyParked[own.index, default: []].append(.now)
     let metadata = place(refusal.event, own, refusal.error)
     if refusal.next == .person {
-      logger.critical("an event was refused; its stream is parked, all others go on", metadata: metadata)
+      logger.critical("an event failed; its stream is parked, all other streams continue", metadata: metadata)
     } else {
       logger.warning("an event was refused; its stream waits for a retry, all others go on", metadata: metadata)
     }
@@ -164,7 +164,8 @@ extension ProjectionRunner {
   /// Halts an assignment at an event: either the event is not at fault, or other events fail too.
   private func halt(_ event: RecordedEvent, _ assignment: PartitionAssignment, _ reason: String) {
     logger.critical(
-      "this partition stops here and is tried again later", metadata: place(event, assignment.partition, reason))
+      "this partition stops at this event; it is tried again later",
+      metadata: place(event, assignment.partition, reason))
     let index = assignment.partition.index
     var halted = assignments[index]!
     halted.halt(at: event.position, reason, retryAt: .now + settings.haltRetry)

@@ -116,7 +116,7 @@ actor ProjectionRunner {
         isSure = false
         if error is FencedError {
           metrics.fenced.increment()
-          logger.warning("others have taken assignments over", metadata: ["error": "\(error)"])
+          logger.warning("other workers took over assignments", metadata: ["error": "\(error)"])
         } else {
           metrics.retries.increment()
           logInterruption(error)
@@ -139,13 +139,13 @@ actor ProjectionRunner {
     guard !isSuspended else { return }
     suspended.store(true, ordering: .relaxed)
     metrics.suspended.increment()
-    logger.critical("failing for long; the assignments are left to other workers until both stores answer")
+    logger.critical("failing for a long time; this worker gives up its assignments until both stores answer")
     let mine = assignments.values.map(\.partition)
     adopt([], replacing: true)
     // If this fails too, the assignments lapse with the worker's row. If the worker recovers first, it still owns
     // them.
     do { try await store.release(mine, on: readStore) } catch {
-      logger.error("cannot give the assignments up", metadata: ["error": "\(error)"])
+      logger.error("cannot release the assignments", metadata: ["error": "\(error)"])
     }
   }
 
@@ -218,7 +218,7 @@ actor ProjectionRunner {
       case .retry, .historyChanged: throw error
       case .refused, .programmingError:
         logger.critical(
-          "this partition cannot be read; it stops here and is tried again later",
+          "this partition cannot be read; it stops and is tried again later",
           metadata: ["partition": "\(assignment.partition)", "error": "\(error)"])
         assignment.halt(at: assignment.checkpoint.position, "\(error)", retryAt: .now + settings.haltRetry)
         return nil
@@ -231,9 +231,10 @@ actor ProjectionRunner {
     switch FailureKind(error) {
     case .retry: logger.error("interrupted; trying again", metadata: metadata)
     case .historyChanged:
-      logger.critical("the write store's history has changed: nothing is applied until it is known", metadata: metadata)
+      logger.critical(
+        "the write store's history has changed; applies nothing until the new history is known", metadata: metadata)
     case .refused, .programmingError:
-      logger.critical("interrupted by what looks like a defect; trying again", metadata: metadata)
+      logger.critical("stopped by an error that looks like a defect; trying again", metadata: metadata)
     }
   }
 

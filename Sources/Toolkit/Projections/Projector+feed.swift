@@ -33,7 +33,8 @@ extension Projector {
     }
 
     func lost(_ error: any Error) {
-      projector.logger.error("a message cannot be read; the store will be", metadata: ["error": "\(error)"])
+      projector.logger.error(
+        "a message cannot be decoded; reads the events from the store instead", metadata: ["error": "\(error)"])
       projector.dropped.increment()
     }
   }

@@ -145,7 +145,7 @@ public struct Projector: Service {
           try? await Task.sleep(for: min(settings.headInterval, .seconds(1)))
         } catch {
           guard !Task.isCancelled else { break }
-          logger.error("cannot see which generations there are; trying again", metadata: ["error": "\(error)"])
+          logger.error("cannot read the generations; trying again", metadata: ["error": "\(error)"])
           try? await Task.sleep(for: backoff.next())
         }
       }
@@ -182,7 +182,7 @@ public struct Projector: Service {
         guard !Task.isCancelled else { break }
         if reminders.isDue("\(projection.name) fails") {
           logger.error(
-            "cannot see to this projection's generations; trying again",
+            "cannot create or activate a generation of this projection; trying again",
             metadata: ["projection": "\(projection.name)", "error": "\(error)"])
         }
       }
@@ -214,7 +214,7 @@ public struct Projector: Service {
       let isLeft = try await !table.hasWorkers(other)
       guard reminders.lasts("\(projection.name) is left", isLeft, longerThan: settings.leaseDuration * 2) else {
         if reminders.isDue("\(projection.name) is newer") {
-          logger.error("a newer version of this reaction runs; this process leaves it alone", metadata: place)
+          logger.error("a newer version of this reaction runs; this process does not run it", metadata: place)
         }
         return
       }
@@ -237,7 +237,7 @@ public struct Projector: Service {
       if its.contains(where: { $0.version > projection.version }) {
         if reminders.isDue("\(projection.name) is newer") {
           logger.error(
-            "a newer version of this projection is there; this process leaves it alone",
+            "a newer version of this projection runs; this process does not run it",
             metadata: ["projection": name, "version": "\(projection.version)"])
         }
         return
@@ -247,10 +247,10 @@ public struct Projector: Service {
         projection, settings.partitioning, historyID: try await store.historyID(),
         state: its.isEmpty ? .serving : .building, start: start)
       if let number {
-        logger.notice("made a generation", metadata: ["projection": name, "generation": "\(number)"])
+        logger.notice("created a generation", metadata: ["projection": name, "generation": "\(number)"])
       } else if let other = its.first(where: { $0.state == .building }), reminders.isDue("\(projection.name) waits") {
         logger.critical(
-          "another generation is being built; this version waits until it serves, or somebody discards it",
+          "another generation is being built; this version waits until that one serves or is discarded",
           metadata: [
             "projection": name, "version": "\(projection.version)", "builds": "generation \(other.number)",
             "command": "rebuild \(projection.name) --discard \(other.number)",
@@ -273,10 +273,10 @@ public struct Projector: Service {
     let place: Logger.Metadata = ["projection": name, "generation": "\(ready.number)"]
     if let reason = try await table.activate(ready, of: store, byItself: true) {
       if reminders.isDue("\(projection.name) is not ready") {
-        logger.info("a generation does not serve yet", metadata: place.merging(["reason": "\(reason)"]) { $1 })
+        logger.info("a generation is not serving yet", metadata: place.merging(["reason": "\(reason)"]) { $1 })
       }
     } else {
-      logger.notice("a generation has caught up, and serves now", metadata: place)
+      logger.notice("a generation has caught up and is now serving", metadata: place)
     }
   }
 }

@@ -80,7 +80,7 @@ enum ProjectorSettings {
 
   static let batchSize = Setting.integer(
     "PROJECTION_BATCH_SIZE", default: 2_000, in: 1...100_000,
-    help: "Events that one projection applies in one transaction, at most.")
+    help: "The maximum number of events that one projection applies in one transaction.")
 
   static let headInterval = Setting.seconds(
     "PROJECTION_HEAD_INTERVAL", default: 1, in: 0.05...60,
@@ -90,7 +90,7 @@ enum ProjectorSettings {
 
   static let haltRetry = Setting.seconds(
     "PROJECTION_HALT_RETRY", default: 30, in: 0.1...3600,
-    help: "When a partition that stopped is tried again, in seconds.")
+    help: "How long a partition that stopped waits until it is tried again, in seconds.")
 
   static let timeout = Setting.seconds(
     "PROJECTION_TIMEOUT", default: 5, in: 0.5...600,
@@ -100,21 +100,21 @@ enum ProjectorSettings {
 
   static let lanes = Setting.integer(
     "PROJECTION_LANES", default: 2, in: 1...16,
-    help: "Transactions of one projection that may be under way at once in this process.")
+    help: "The maximum number of concurrent transactions of one projection in this process.")
 
   static let parkLimit = Setting.integer(
     "PROJECTION_PARK_LIMIT", default: 20, in: 0...10_000,
-    help: "Streams of one partition that may be parked within a minute; at the next the partition stops instead.")
+    help: "The maximum number of streams of one partition that are parked within a minute; then the partition stops.")
 
   static let memory = Setting.integer(
     "PROJECTION_MEMORY", default: 32, in: 1...65_536,
-    help: "MiB of events that this process holds at once for all its projections, rebuilds included.")
+    help: "The maximum size, in MiB, of the events that this process holds in memory for all its projections.")
 
   /// - Parameter names: the names of all projections.
   static func projections(of names: [String]) -> Setting<Set<String>> {
     .chosen(
       "PROJECTIONS", of: names,
-      help: "The projections that this process runs, so that each read model scales by itself.")
+      help: "The projections that this process runs.")
   }
 }
 

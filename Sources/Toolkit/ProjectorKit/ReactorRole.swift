@@ -86,7 +86,7 @@ private enum ReactorSettings {
 
   static let rate = Setting.integer(
     "DEADLINE_RATE", default: 500, in: 1...100_000,
-    help: "Scheduled commands carried out in a second, at most, so that a backlog of them leaves room for others.")
+    help: "The maximum number of scheduled commands per second, so that a backlog leaves capacity for other commands.")
 
   static let retention = Setting.integer(
     "EFFECT_RETENTION", default: 30, in: 1...3_650,
@@ -96,7 +96,7 @@ private enum ReactorSettings {
 
   /// - Parameter names: all that there are.
   static func reactions(of names: [String]) -> Setting<Set<String>> {
-    .chosen("REACTIONS", of: names, help: "The reactions that this process runs, so that each scales by itself.")
+    .chosen("REACTIONS", of: names, help: "The reactions that this process runs.")
   }
 
   static func engine(_ settings: Settings, _ partitioning: Partitioning) throws(SettingError) -> Projector.Settings {

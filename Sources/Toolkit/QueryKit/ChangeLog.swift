@@ -159,7 +159,7 @@ final class ChangeLog: Service {
             try await self.look()
             isFailing = false
           } catch {
-            if !isFailing { self.logger.warning("cannot follow what changes", metadata: ["error": "\(error)"]) }
+            if !isFailing { self.logger.warning("cannot read the changes", metadata: ["error": "\(error)"]) }
             isFailing = true
           }
         } else {

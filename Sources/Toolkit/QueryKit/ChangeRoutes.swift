@@ -106,7 +106,7 @@ package struct ChangeRoutes: Sendable {
       try await Task.sleep(for: .milliseconds(50))
     }
     guard let tail = log.tail, let historyID = responder.heads.historyID else {
-      throw Problem.unavailable("It is not known yet what is to be seen; try again in a moment.")
+      throw Problem.unavailable("The progress of the read store is not known yet; try again in a moment.")
     }
     guard let given = request.headers[.lastEventID], !given.isEmpty else { return (tail, historyID) }
     let parts = given.split(separator: "-", omittingEmptySubsequences: false)
@@ -115,7 +115,7 @@ package struct ChangeRoutes: Sendable {
     }
     guard parts[1] == ChangeLog.mark(of: historyID) else {
       throw Problem(
-        .conflict, "token-of-another-history", title: "The id is of another history",
+        .conflict, "token-of-another-history", title: "The id belongs to another history",
         detail: "The write store was restored after this message was sent. Leave Last-Event-ID out.")
     }
     // The id may be ahead of what this replica shows: then the client waits. It cannot be ahead of the write store.

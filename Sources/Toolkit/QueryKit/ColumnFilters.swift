@@ -40,7 +40,7 @@ struct ColumnFilters: Sendable {
   func filters(_ context: ServiceContext, _ parameters: inout QueryParameters) throws -> [ColumnFilter] {
     var filters = try ofPath.map { name in
       try filter(name, try context.pathParameter(name)) { _ in
-        Problem.notFound("What the path names as \(name) is nothing that is here.")
+        Problem.notFound("There is nothing with this \(name).")
       }
     }
     for name in ofRequest {

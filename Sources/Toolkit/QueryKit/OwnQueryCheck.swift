@@ -8,7 +8,8 @@ extension Queries {
   /// a mistake shows at the start, and not in the first answer.
   package func check(_ routes: [QueryRoute]) throws -> HealthCheck {
     let check = OwnQueryCheck(routes.compactMap { route in route.probe.map { (route.path, $0) } })
-    return .anyDatabase("queries", try store.servers.map { try $0.access.lists }, []) { try await check.problem(on: $0) }
+    let pools = try store.servers.map { try $0.access.lists }
+    return .anyDatabase("queries", pools, []) { try await check.problem(on: $0) }
   }
 }
 

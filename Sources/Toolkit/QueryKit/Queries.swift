@@ -166,15 +166,16 @@ extension Role {
 
 private enum QuerySettings {
   static let writePoolSize = Setting.integer(
-    "HISTORY_POOL_SIZE", default: 4, in: 1...200, help: "Connections to the write store for histories, at most.")
+    "HISTORY_POOL_SIZE", default: 4, in: 1...200,
+    help: "The maximum number of connections to the write store for histories.")
 
   static let cacheSize = Setting.integer(
     "QUERY_CACHE_MB", default: 32, in: 0...100_000,
-    help: "Megabytes of answers about one thing that are kept in memory, by estimate; 0 for none.")
+    help: "The size of the response cache in megabytes, by estimate; 0 turns it off.")
 
   static let followers = Setting.integer(
     "CHANGES_MAX_CLIENTS", default: 1_000, in: 0...1_000_000,
-    help: "Clients that follow changes at once, at most; more are answered with 503.")
+    help: "The maximum number of clients that follow changes; others get 503.")
 
   static let heartbeat = Setting.seconds(
     "CHANGES_HEARTBEAT", default: 15, in: 0.1...3600,

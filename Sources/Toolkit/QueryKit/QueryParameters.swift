@@ -26,7 +26,7 @@ public struct QueryParameters {
   /// - Parameter detail: follows the parameter's name, such as `must be given once`.
   public static func wrong(_ name: String, _ detail: String) -> Problem {
     Problem(
-      .badRequest, "invalid-parameter", title: "A query parameter is not valid", detail: "\(name) \(detail).",
+      .badRequest, "invalid-parameter", title: "Invalid query parameter", detail: "\(name) \(detail).",
       extensions: [.init("parameter", .string(name))])
   }
 

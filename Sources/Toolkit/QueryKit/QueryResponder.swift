@@ -173,8 +173,8 @@ public struct QueryResponder: Sendable {
       await heads.historyIDFromNowOn() != token.historyID
     {
       throw Problem(
-        .conflict, "token-of-another-history", title: "The token is of another history",
-        detail: "The write store was restored after this token was given; what it stands for may be gone. Leave it out."
+        .conflict, "token-of-another-history", title: "The token belongs to another history",
+        detail: "The write store was restored after this token was issued; the command may be lost. Omit the token."
       )
     }
     return reads.flatMap { read in
@@ -190,18 +190,19 @@ public struct QueryResponder: Sendable {
     case .reached: return
     case .late:
       throw Problem(
-        .serviceUnavailable, "not-caught-up", title: "Not there yet",
+        .serviceUnavailable, "not-caught-up", title: "Not caught up",
         detail:
           "What the token stands for has not come to the read tables in time; try again, or wait longer (Prefer: wait=30).",
         headers: [.retryAfter: "1"], isLogged: false)
     case .parked(let projection):
       throw Problem(
-        .serviceUnavailable, "stream-parked", title: "Its events are held up",
+        .serviceUnavailable, "stream-parked", title: "A stream is parked",
         detail:
           "The read model \(projection) waits at an event of this stream that was refused, until an operator repairs it.",
         headers: [.retryAfter: "60"], isLogged: false)
     case .crowded:
-      throw Problem.unavailable("Too many requests wait for what was written; try again in a moment.", isLogged: false)
+      throw Problem.unavailable(
+        "Too many requests are waiting for the read store to catch up; try again in a moment.", isLogged: false)
     }
   }
 

@@ -120,7 +120,7 @@ private struct OwnQuery<Row: Codable & Sendable>: Sendable {
     try parts.map { part in
       let text = try context.pathParameter(part.name)
       guard let value = columnText(text, part.type) else {
-        throw Problem.notFound("What the path names as \(part.name) is nothing that is here.")
+        throw Problem.notFound("There is nothing with this \(part.name).")
       }
       return "\(part.sql)\(conditions.bind(value))::text::\(part.type)"
     }.joined() + end

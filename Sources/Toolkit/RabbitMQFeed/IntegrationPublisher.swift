@@ -107,7 +107,8 @@ struct IntegrationPublisher: Sendable {
       // Best effort: confirmed events after the saved cursor are published again.
       do { try await save(&cursor) } catch {
         logger.warning(
-          "the integration feed's cursor is not saved; events will come again", metadata: ["error": "\(error)"])
+          "cannot save the cursor of the integration feed; some events will be published again",
+          metadata: ["error": "\(error)"])
       }
       throw error
     }
@@ -150,7 +151,7 @@ struct IntegrationPublisher: Sendable {
       if !isWanted {
         nextProbe = .now + Self.probeInterval
         isWanted = try await isAnyWanted(events, cursor)
-        if isWanted { logger.notice("a queue takes the integration feed", metadata: ["from": "\(cursor.position)"]) }
+        if isWanted { logger.notice("a queue receives the integration feed", metadata: ["from": "\(cursor.position)"]) }
       }
       if !isWanted {
         move(&cursor, to: last)
@@ -164,7 +165,7 @@ struct IntegrationPublisher: Sendable {
       if !isWanted {
         nextProbe = .now + Self.probeInterval
         logger.notice(
-          "no queue takes the integration feed: what is appended now will never be on it",
+          "no queue receives the integration feed; events that are appended now are not published on it",
           metadata: ["from": "\(cursor.position)"])
       }
       let taken = outcomes.firstIndex(of: .refused) ?? outcomes.count
@@ -219,7 +220,7 @@ struct IntegrationPublisher: Sendable {
     let start = Position(min(position, restored ?? 0))
     let event = start > .start ? try await store.events(after: Position(start.rawValue - 1), limit: 1).first : nil
     logger.critical(
-      "the store was restored: the integration feed goes on from there, in a new history id",
+      "the write store was restored; the integration feed continues with the new history id",
       metadata: ["from": "\(position)", "to": "\(start)", "historyID": "\(historyID)"])
     let moved = try await pool.query(
       """

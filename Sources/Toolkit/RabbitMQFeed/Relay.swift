@@ -115,7 +115,7 @@ public struct Relay: Service {
       let head = try await store.head().rawValue
       if let position = published.position { metrics.lag.record(max(0, head - position)) }
       if let position = integrated.position { metrics.integrationLag.record(max(0, head - position)) }
-    } catch { logger.warning("cannot tell how far the feeds are behind", metadata: ["error": "\(error)"]) }
+    } catch { logger.warning("cannot measure the lag of the feeds", metadata: ["error": "\(error)"]) }
   }
 
   private struct Sink: StoreSink {
@@ -182,8 +182,9 @@ public struct Relay: Service {
     let lost = confirmations.count { $0 != .accepted }
     if await delivery.changes(to: lost == 0) {
       lost == 0
-        ? logger.info("projectors take deliveries again")
-        : logger.warning("deliveries reach no projector; the store is read instead", metadata: ["messages": "\(lost)"])
+        ? logger.info("projectors receive deliveries again")
+        : logger.warning(
+          "no projector receives deliveries; projectors read the store instead", metadata: ["messages": "\(lost)"])
     }
     metrics.undelivered.increment(by: lost)
   }

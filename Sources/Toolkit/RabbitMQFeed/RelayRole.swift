@@ -51,7 +51,7 @@ extension RabbitMQFeed {
 private enum RelaySettings {
   static let pollInterval = Setting.seconds(
     "RELAY_POLL_INTERVAL", default: 0.5, in: 0.01...60,
-    help: "How often the write store is looked at without a notification, in seconds.")
+    help: "How often the write store is polled when no notification arrives, in seconds.")
 
   static let gatherTime = Setting.seconds(
     "RELAY_GATHER_TIME", default: 0.008, in: 0...1,
@@ -60,15 +60,16 @@ private enum RelaySettings {
   )
 
   static let readSize = Setting.integer(
-    "RELAY_READ_SIZE", default: 1_000, in: 1...10_000, help: "Events read from the write store at a time.")
+    "RELAY_READ_SIZE", default: 1_000, in: 1...10_000,
+    help: "The maximum number of events in one read of the write store.")
 
   static let jumpDistance = Setting.integer(
     "RELAY_JUMP_DISTANCE", default: 50_000, in: 1_000...1_000_000_000,
-    help: "Events behind the head beyond which the live feed jumps to it; projectors read the store faster.")
+    help: "If the live feed is this many events behind, it skips to the head; projectors read the store meanwhile.")
 
   static let integrationFeed = Setting(
     "INTEGRATION_FEED", default: "on", allowed: "on or off",
-    help: "Whether each event is published for anyone, as a CloudEvent on the exchange counterflow.events."
+    help: "Whether each event is published as a CloudEvent on the exchange counterflow.events."
   ) { $0 == "on" ? true : $0 == "off" ? false : nil }
 
   static let integrationSource = Setting(

@@ -91,7 +91,8 @@ package struct DeadlineRunner<Store: EventStore>: Sendable {
       fired.increment()
     } catch {
       if case CommandError.conflict = error {
-        return logger.warning("others are busy with a deadline's streams", metadata: ["deadline": "\(id)"])
+        return logger.warning(
+          "another command is writing to the streams of a scheduled command", metadata: ["deadline": "\(id)"])
       }
       let kind: FailureKind = error is Rejection ? .refused : FailureKind(error)
       switch kind {
@@ -100,7 +101,7 @@ package struct DeadlineRunner<Store: EventStore>: Sendable {
       case .programmingError:
         // The build, the schema or a right is at fault, and not this command alone: it is tried again.
         logger.critical(
-          "a scheduled command cannot be carried out now; it is tried again",
+          "a scheduled command cannot run now; it is tried again",
           metadata: ["deadline": "\(id)", "command": "\(row.command)", "error": "\(error)"])
         try await queue.postpone(row.id, because: error)
       }
@@ -110,7 +111,7 @@ package struct DeadlineRunner<Store: EventStore>: Sendable {
   private func fail(_ row: DueDeadline, _ error: any Error) async throws {
     failed.increment()
     logger.critical(
-      "a scheduled command failed; it waits for a person",
+      "a scheduled command failed; an operator must retry or discard it",
       metadata: ["deadline": "\(row.id)", "command": "\(row.command)", "error": "\(error)"])
     try await queue.fail(row.id, because: error)
   }

@@ -77,7 +77,7 @@ package struct Deadlines: Service {
           try? await Task.sleep(until: start + Self.resolution)
         } catch {
           guard !Task.isCancelled else { break }
-          logger.error("deadlines cannot be looked after; trying again", metadata: ["error": "\(error)"])
+          logger.error("cannot read the scheduled commands; trying again", metadata: ["error": "\(error)"])
           try? await Task.sleep(for: backoff.next())
         }
       }
@@ -92,7 +92,7 @@ package struct Deadlines: Service {
       return
     }
     do { try await countAll() } catch {
-      logger.error("the scheduled commands that wait cannot be counted", metadata: ["error": "\(error)"])
+      logger.error("cannot count the scheduled commands", metadata: ["error": "\(error)"])
     }
   }
 

@@ -23,7 +23,7 @@ public enum CommonSettings {
 
   public static let httpHost = Setting(
     "HTTP_HOST", default: "127.0.0.1", allowed: "an address or host name to listen on",
-    help: "Where HTTP listens."
+    help: "The address that HTTP listens on."
   ) { $0.contains(where: \.isWhitespace) ? nil : $0 }
 
   public static func httpPort(default port: Int) -> Setting<Int> {
@@ -31,14 +31,14 @@ public enum CommonSettings {
   }
 
   public static let poolSize = Setting.integer(
-    "DATABASE_POOL_SIZE", default: 8, in: 2...200, help: "Connections to each database, at most.")
+    "DATABASE_POOL_SIZE", default: 8, in: 2...200, help: "The maximum number of connections to each database.")
 
   public static let statementTimeout = Setting.seconds(
-    "DATABASE_TIMEOUT", default: 10, in: 0.1...600, help: "Bound on one statement, in seconds.")
+    "DATABASE_TIMEOUT", default: 10, in: 0.1...600, help: "The time limit of one statement, in seconds.")
 
   public static let acquireTimeout = Setting.seconds(
     "DATABASE_ACQUIRE_TIMEOUT", default: 2, in: 0.1...60,
-    help: "How long a task waits for a database connection, in seconds; past it HTTP answers 503.")
+    help: "How long a request waits for a database connection, in seconds; then the response is 503.")
 
   public static let partitions = Setting(
     "PARTITIONS", default: "16", allowed: "1, 2, 4, 8, 16, 32 or 64",
@@ -48,9 +48,9 @@ public enum CommonSettings {
 
   public static let leaseDuration = Setting.seconds(
     "LEASE_DURATION", default: 5, in: 1...300,
-    help: "How long a relay or projector that dies holds up whoever takes over its part, in seconds.")
+    help: "How long it takes until another worker takes over from one that died, in seconds.")
 
   public static let shutdownTimeout = Setting.seconds(
     "SHUTDOWN_TIMEOUT", default: 20, in: 1...600,
-    help: "How long a process may take to finish what is in hand after SIGTERM, in seconds.")
+    help: "How long a process may take to finish its work after SIGTERM, in seconds.")
 }

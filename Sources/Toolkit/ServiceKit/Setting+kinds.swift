@@ -52,7 +52,7 @@ extension Setting<String> {
 extension Setting<Logger.Level> {
   public static let logLevel = Setting(
     "LOG_LEVEL", default: "info", allowed: Logger.Level.allCases.map(\.rawValue).joined(separator: ", "),
-    help: "The least severe log level that is written, to standard error."
+    help: "The lowest log level that is written to standard error."
   ) { Logger.Level(rawValue: $0) }
 }
 

@@ -76,7 +76,7 @@ public final class SpanExporter: Sendable {
     } while !Task.isCancelled
     dropped.increment(by: waiting.withLock { $0.count })
     do { try await client.shutdown() } catch {
-      logger.warning("the exporter's connections cannot be closed", metadata: ["error": "\(error)"])
+      logger.warning("cannot close the connections of the trace exporter", metadata: ["error": "\(error)"])
     }
   }
 

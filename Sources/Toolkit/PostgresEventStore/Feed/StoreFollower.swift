@@ -91,7 +91,7 @@ package struct StoreFollower: Sendable {
       if ContinuousClock.now >= nextCheck {
         let (now, head) = (try await store.historyID(), try await store.head())
         guard now == historyID, head >= cursor else {
-          logger.error("the store's history has changed; starting again at its head", metadata: ["head": "\(head)"])
+          logger.error("the write store's history has changed; continues at its head", metadata: ["head": "\(head)"])
           return
         }
         nextCheck = .now + settings.historyCheckInterval
@@ -113,7 +113,7 @@ package struct StoreFollower: Sendable {
         let next = begun + settings.gatherTime
         if ContinuousClock.now < next { try? await Task.sleep(until: next, clock: .continuous) }
       } else if try await store.head().rawValue - cursor.rawValue > settings.jumpDistance {
-        logger.warning("far behind; the live feed jumps to the head", metadata: ["position": "\(cursor)"])
+        logger.warning("too far behind; the live feed skips to the head", metadata: ["position": "\(cursor)"])
         return
       }
     }

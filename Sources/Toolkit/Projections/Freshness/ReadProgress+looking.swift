@@ -111,7 +111,7 @@ extension ReadProgress {
         return !state.isFailing
       }
       if isNew {
-        logger.warning("the read store does not show how far it has come", metadata: ["error": "\(error)"])
+        logger.warning("cannot read the progress of the read store", metadata: ["error": "\(error)"])
       }
       try? await Task.sleep(for: .milliseconds(100))
     }

@@ -111,7 +111,7 @@ public final class StoreHeads: Service {
       }
       if isNew {
         logger.warning(
-          "the write store does not answer: how old answers are is not known", metadata: ["error": "\(error)"])
+          "the write store does not answer; the lag of answers is unknown", metadata: ["error": "\(error)"])
       }
     }
   }

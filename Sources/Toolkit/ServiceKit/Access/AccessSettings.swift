@@ -8,13 +8,14 @@ public enum AccessSettings {
 
   public static let mode = Setting(
     "AUTH", default: "jwt", allowed: "jwt or off",
-    help: "Whether requests need a token. `off` is for loopback: elsewhere the process refuses to start with it."
+    help: "Whether requests need a token. With `off`, the process starts on loopback only."
   ) { Mode(rawValue: $0) }
 
   /// For a private network in which another system authenticates the clients.
   public static let isOpenToAnyone = Setting(
     "AUTH_OFF_LETS_ANYONE_WHO_REACHES_THIS_PORT_IN", default: "no", allowed: "no or yes",
-    help: "`yes` allows AUTH=off where HTTP_HOST is not loopback. Whoever reaches the port may do everything."
+    help:
+      "`yes` allows AUTH=off on other addresses than loopback. Then everyone who reaches the port may do everything."
   ) { ["no": false, "yes": true][$0] }
 
   public static let key = Setting.optional(
@@ -32,11 +33,11 @@ public enum AccessSettings {
 
   public static let keySetURL = Setting.optional(
     "AUTH_JWKS_URL", allowed: "a URL of a JSON Web Key Set",
-    help: "Where a key set is fetched from instead, by http or https, as identity providers have it: without secrets.")
+    help: "The http or https URL of the identity provider's key set, instead of AUTH_KEY.")
 
   public static let keySetInterval = Setting.seconds(
     "AUTH_JWKS_INTERVAL", default: 300, in: 10...86_400,
-    help: "How often that key set is fetched, in seconds; soon, too, where a token names a key that is not in it.")
+    help: "How often the key set is fetched, in seconds. It is also fetched when a token names an unknown key.")
 
   public static let issuer = Setting(
     "AUTH_ISSUER", default: "counterflow", allowed: "a text", help: "The iss that tokens must have."
@@ -44,12 +45,12 @@ public enum AccessSettings {
 
   public static let audience = Setting(
     "AUTH_AUDIENCE", default: "counterflow", allowed: "a text",
-    help: "The aud that tokens must have, alone or among others."
+    help: "The aud that tokens must contain."
   ) { $0 }
 
   public static let leeway = Setting.seconds(
     "AUTH_LEEWAY", default: 30, in: 0...600,
-    help: "By how much clocks may differ when exp and nbf are looked at, in seconds.")
+    help: "The clock difference, in seconds, that exp and nbf tolerate.")
 
   public static let subjectRate = Setting.integer(
     "RATE_LIMIT_PER_SUBJECT", default: 0, in: 0...1_000_000,
@@ -58,11 +59,13 @@ public enum AccessSettings {
 
   public static let addressRate = Setting.integer(
     "RATE_LIMIT_PER_ADDRESS", default: 0, in: 0...1_000_000,
-    help: "Requests a second from one address, to each process; twice as many at once after a rest; 0 for no limit.")
+    help:
+      "The requests per second that each process accepts from one address, with bursts of twice as many; 0 for no limit."
+  )
 
   public static let proxies = Setting.integer(
     "TRUSTED_PROXIES", default: 0, in: 0...10,
-    help: "Proxies of yours in front, each of which adds the address that it sees to X-Forwarded-For.")
+    help: "The number of your proxies in front of this process. Each adds an address to X-Forwarded-For.")
 
   public static let all = [
     mode.description, isOpenToAnyone.description, key.description, keySet.description,
@@ -105,7 +108,7 @@ extension Access {
       do throws(TokenKeys.Unusable) {
         if let set {
           let (keys, left) = try await TokenKeys.set(set)
-          for reason in left { logger.warning("a key of AUTH_JWKS cannot be used", metadata: ["reason": "\(reason)"]) }
+          for reason in left { logger.warning("a key of AUTH_JWKS is unusable", metadata: ["reason": "\(reason)"]) }
           keyring = Keyring(keys)
         } else {
           keyring = Keyring(try await TokenKeys.single(key ?? ""))

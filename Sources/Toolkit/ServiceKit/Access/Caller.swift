@@ -27,7 +27,7 @@ public struct Caller: Sendable, Hashable {
   public func require(_ scope: Scope) throws(Problem) {
     guard let scopes, !scopes.contains(scope) else { return }
     throw Problem(
-      .forbidden, "insufficient-scope", title: "The token does not allow this",
+      .forbidden, "insufficient-scope", title: "Insufficient scope",
       detail: "Get a token with the scope \(scope.rawValue).",
       headers: [.wwwAuthenticate: #"Bearer error="insufficient_scope", scope="\#(scope.rawValue)""#])
   }

@@ -63,7 +63,7 @@ public final class FetchedKeys: Service {
           self.keyring.replace(by: fetched.keys)
           if fetched.left != left, !fetched.left.isEmpty {
             self.logger.warning(
-              "some keys of the set cannot be used", metadata: ["reason": "\(fetched.left.joined(separator: "; "))"])
+              "some keys of the key set are unusable", metadata: ["reason": "\(fetched.left.joined(separator: "; "))"])
           }
           left = fetched.left
           try? await Task.sleep(for: min(self.pace.shortest, self.pace.interval))
@@ -72,7 +72,7 @@ public final class FetchedKeys: Service {
           guard !Task.isCancelled else { break }
           self.failures.increment()
           self.logger.error(
-            "cannot fetch the keys of tokens; trying again", metadata: ["url": "\(self.url)", "error": "\(error)"])
+            "cannot fetch the key set; trying again", metadata: ["url": "\(self.url)", "error": "\(error)"])
           try? await Task.sleep(for: backoff.next())
         }
       }

@@ -11,23 +11,23 @@ public import ServiceLifecycle
 public enum HTTPSettings {
   public static let maximumConnections = Setting.integer(
     "HTTP_MAX_CONNECTIONS", default: 16_384, in: 1...1_000_000,
-    help: "Connections that are open at once; others wait to be accepted.")
+    help: "The maximum number of open connections; others wait to be accepted.")
 
   public static let idleTimeout = Setting.seconds(
     "HTTP_IDLE_TIMEOUT", default: 75, in: 0.1...3600,
-    help: "How long a connection may be without a whole request head, in seconds; then it is closed.")
+    help: "How long a request head may take to arrive, in seconds; then the connection is closed.")
 
   public static let requestTimeout = Setting.seconds(
     "HTTP_REQUEST_TIMEOUT", default: 20, in: 0.1...3600,
-    help: "How long the rest of a request may take to come, in seconds; then the connection is closed.")
+    help: "How long the body of a request may take to arrive, in seconds; then the connection is closed.")
 
   public static let answerTimeout = Setting.seconds(
     "HTTP_ANSWER_TIMEOUT", default: 60, in: 0.1...3600,
-    help: "How long an answer may take, made and taken by the client, in seconds; then the connection is closed.")
+    help: "How long it may take to make and send an answer, in seconds; then the connection is closed.")
 
   public static let certificate = Setting.optional(
     "TLS_CERTIFICATE", allowed: "certificates in PEM, the server's own first",
-    help: "With it, and TLS_KEY, HTTP is served over TLS (1.2 or newer)."
+    help: "The certificate chain in PEM. With it and TLS_KEY, HTTP uses TLS 1.2 or newer."
   )
 
   public static let key = Setting.optional(

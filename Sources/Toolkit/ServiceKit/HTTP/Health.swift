@@ -30,7 +30,8 @@ extension Router {
       let failures = await readiness.failures(context.logger)
       guard failures.isEmpty else {
         throw Problem(
-          .serviceUnavailable, "not-ready", title: "Not ready", detail: "What this process needs is not there yet.",
+          .serviceUnavailable, "not-ready", title: "Not ready",
+          detail: "A service that this process needs is not available.",
           extensions: [.init("failures", .object(failures))], headers: [.retryAfter: "1"], isLogged: false)
       }
       return Response.json(JSON.object([.init("status", "ready")]).encoded)

@@ -13,7 +13,7 @@ extension ServiceContext {
   package func streamID<State: Aggregate>(_ parameter: String, of _: State.Type) throws -> String {
     let id = try pathParameter(parameter)
     guard StreamID.isValid(category: State.category, id: id) else {
-      throw Problem.notFound("What the path names is no id.")
+      throw Problem.notFound("The path contains an invalid id.")
     }
     return id
   }

@@ -62,7 +62,7 @@ extension Problem {
   /// - Parameter detail: the change to make; it follows the header's name.
   public static func invalidHeader(_ name: String, _ detail: String) -> Problem {
     Problem(
-      .badRequest, "invalid-header", title: "A header is not valid", detail: "\(name) \(detail).",
+      .badRequest, "invalid-header", title: "Invalid header", detail: "\(name) \(detail).",
       extensions: [.init("header", .string(name))])
   }
 
@@ -75,7 +75,7 @@ extension Problem {
 
   public static func malformedJSON(_ error: JSONError) -> Problem {
     Problem(
-      .badRequest, "malformed-json", title: "The body is not JSON",
+      .badRequest, "malformed-json", title: "Malformed JSON",
       detail: "Send one JSON object in UTF-8: \(error).", errors: [.init(pointer: "", detail: "\(error)")])
   }
 
@@ -92,5 +92,5 @@ extension Problem {
 
   public static let internalError = Problem(
     .internalServerError, "internal-error", title: "Internal error",
-    detail: "Something went wrong on our side; the log of the service says what.")
+    detail: "The service failed; its log has the cause under this requestId.")
 }

@@ -73,7 +73,7 @@ extension ServiceContext {
     // be decoded.
     guard raw.utf8.contains(UInt8(ascii: "%")), let decoded = raw.removingPercentEncoding else { return raw }
     guard !decoded.utf8.contains(0) else {
-      throw Problem.notFound("What the path names as \(name) is nothing that is here.")
+      throw Problem.notFound("There is nothing with this \(name).")
     }
     return decoded
   }

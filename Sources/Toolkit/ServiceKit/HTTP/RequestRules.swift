@@ -33,7 +33,7 @@ enum RequestRules {
     guard codings.count < 2 else {
       // RFC 9112, section 6.1.
       throw Problem(
-        .notImplemented, "unknown-transfer-coding", title: "The transfer coding is not known",
+        .notImplemented, "unknown-transfer-coding", title: "Unknown transfer coding",
         detail: "Send the body as it is, with Content-Length or with Transfer-Encoding: chunked."
       ).closingConnection
     }
@@ -43,8 +43,8 @@ enum RequestRules {
     // Expect is a list (RFC 9110, section 10.1.1): a repeated element is one expectation.
     guard elements(of: request.headers[values: .expect]).allSatisfy({ $0 == "100-continue" }) else {
       throw Problem(
-        .expectationFailed, "unknown-expectation", title: "The expectation is not known",
-        detail: "Expect may be 100-continue; send that, or leave the header out.")
+        .expectationFailed, "unknown-expectation", title: "Unknown expectation",
+        detail: "The only expectation is 100-continue; send that, or omit the header.")
     }
   }
 
@@ -58,7 +58,7 @@ enum RequestRules {
     guard request.uri.string.utf8.count <= RequestLimits.uriLength else {
       throw Problem(
         .uriTooLong, "uri-too-long", title: "The path or query is too long",
-        detail: "It may have \(RequestLimits.uriLength) bytes; ask for less at a time.")
+        detail: "It may have at most \(RequestLimits.uriLength) bytes.")
     }
     guard isPercentEncoded(request.uri.path) else {
       throw Problem(
@@ -83,7 +83,7 @@ extension HTTPField.Name {
 extension Problem {
   static let bodyTooLarge = Problem(
     .contentTooLarge, "body-too-large", title: "The body is too large",
-    detail: "A body may have at most \(RequestLimits.bodySize) bytes; send less at a time.")
+    detail: "A body may have at most \(RequestLimits.bodySize) bytes; send a smaller one.")
 
   static func malformedRequest(_ detail: String) -> Problem {
     Problem(.badRequest, "malformed-request", title: "The request cannot be read", detail: detail).closingConnection

@@ -12,21 +12,21 @@ public enum Observing {
 
   public static let metricsToken = Setting.optional(
     "METRICS_TOKEN", allowed: "none, or a secret",
-    help: "With it, /metrics is only for who sends it as a bearer token (Prometheus: authorization).", isSecret: true)
+    help: "The bearer token that /metrics requires (in Prometheus: authorization).", isSecret: true)
 
   public enum LogFormat: String, Sendable { case text, json }
 
   public static let logFormat = Setting(
-    "LOG_FORMAT", default: "text", allowed: "text or json", help: "How log lines are written, to standard error."
+    "LOG_FORMAT", default: "text", allowed: "text or json", help: "The format of the log lines on standard error."
   ) { LogFormat(rawValue: $0) }
 
   public static let traceEndpoint = Setting.optional(
     "OTEL_EXPORTER_OTLP_ENDPOINT", allowed: "none, or the URL of a collector, such as http://127.0.0.1:4318",
-    help: "Spans are sent there, as OTLP over HTTP with JSON; none for no tracing.")
+    help: "The URL to which spans are sent, as OTLP over HTTP with JSON; `none` turns tracing off.")
 
   public static let traceRatio = Setting(
     "OTEL_TRACES_SAMPLER_ARG", default: "1", allowed: "a share from 0 to 1",
-    help: "Of the traces that begin here, how many are sent; those that come with a traceparent say so themselves."
+    help: "The share of the traces that start here that are exported. A traceparent header decides for the others."
   ) { text in Double(text).flatMap { (0...1).contains($0) ? $0 : nil } }
 
   public static let all = [
