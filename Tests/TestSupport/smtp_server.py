@@ -1,14 +1,16 @@
 """A real SMTP server, aiosmtpd, for tests. It prints what happens as lines of JSON.
 
-    smtp_server.py starttls CERTIFICATE KEY   offers STARTTLS, and requires it and a login
-    smtp_server.py smtps CERTIFICATE KEY      uses TLS from the start, and requires a login
-    smtp_server.py plain                      accepts a login and mail without TLS
-    smtp_server.py impatient                  like plain, and closes the connection after each mail
-    smtp_server.py silent                     accepts connections and says nothing
-    smtp_server.py unwilling                  greets with 554
-    smtp_server.py read FILE                  is no server: prints the mails of a file, which has their lengths before them
+    smtp_server.py starttls PORT CERTIFICATE KEY   offers STARTTLS, and requires it and a login
+    smtp_server.py smtps PORT CERTIFICATE KEY      uses TLS from the start, and requires a login
+    smtp_server.py plain PORT                      accepts a login and mail without TLS
+    smtp_server.py impatient PORT                  like plain, and closes the connection after each mail
+    smtp_server.py silent PORT                     accepts connections and says nothing
+    smtp_server.py unwilling PORT                  greets with 554
+    smtp_server.py read FILE                       is no server: prints the mails of a file, which has their lengths before
+                                                   them
 
-The local part of the recipient's address chooses the reply: rcpt-550, data-451, or hang.
+Port 0 is any free one. The local part of the recipient's address chooses the reply: rcpt-550, data-451, hang, or late: then
+the first mail is accepted, but never answered.
 """
 
 import asyncio
@@ -83,11 +85,15 @@ class Handler:
             isEncrypted=server.transport.get_extra_info("ssl_object") is not None,
             user=session.auth_data,
         )
+        if recipient.startswith("late@") and not Server.was_late:
+            Server.was_late = True
+            await asyncio.Event().wait()
         return "250 OK"
 
 
 class Server(SMTP):
     count = 0
+    was_late = False
     has_mail = False
 
     def __init__(self, is_impatient, **settings):
@@ -119,11 +125,11 @@ class Unwilling(asyncio.Protocol):
 
 def tls():
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(*sys.argv[2:])
+    context.load_cert_chain(*sys.argv[3:])
     return context
 
 
-async def serve(mode):
+async def serve(mode, port):
     loop = asyncio.get_running_loop()
     whole = tls() if mode == "smtps" else None
     settings = {
@@ -135,7 +141,7 @@ async def serve(mode):
     protocols = {"silent": asyncio.Protocol, "unwilling": Unwilling}
     made = None if mode in protocols else settings[mode]()
     factory = protocols.get(mode) or (lambda: Server(mode == "impatient", loop=loop, **made))
-    server = await loop.create_server(factory, "127.0.0.1", 0, ssl=whole)
+    server = await loop.create_server(factory, "127.0.0.1", port, ssl=whole)
     say(port=server.sockets[0].getsockname()[1])
     await server.serve_forever()
 
@@ -149,4 +155,4 @@ def read(path):
 if sys.argv[1] == "read":
     read(sys.argv[2])
 else:
-    asyncio.run(serve(sys.argv[1]))
+    asyncio.run(serve(sys.argv[1], int(sys.argv[2])))

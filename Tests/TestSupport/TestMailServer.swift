@@ -1,24 +1,24 @@
-import Foundation
-import JSON
-import SMTP
-import TestSupport
+internal import Foundation
+public import JSON
 
 /// A process of smtp_server.py.
-struct TestMailServer {
-  enum Mode: String { case starttls, smtps, plain, impatient, silent, unwilling }
+public struct TestMailServer: Sendable {
+  public enum Mode: String, Sendable { case starttls, smtps, plain, impatient, silent, unwilling }
 
-  static let user = "shop:1"
-  static let password = "p@ss/w:rd;é%"
+  public static let user = "shop:1"
+  public static let password = "p@ss/w:rd;é%"
 
   private let mode: Mode
   private let process: ChildProcess
   private let certificate: String
-  let port: Int64
+  public let port: Int64
 
-  init(_ mode: Mode) async throws {
+  /// - Parameter port: 0 for any free one.
+  public init(_ mode: Mode, port: Int64 = 0) async throws {
     let authority = try await TestAuthority()
     let files = ["TLS_CERTIFICATE_FILE", "TLS_KEY_FILE"].compactMap { authority.serverSettings[$0] }
-    let process = try Self.script([mode.rawValue] + (mode == .starttls || mode == .smtps ? files : []))
+    let process = try Self.script(
+      [mode.rawValue, String(port)] + (mode == .starttls || mode == .smtps ? files : []))
     try await eventually("the server listens") {
       guard process.isRunning else { throw NeverHappened(description: process.output) }
       return process.events.contains { $0["port"] != nil }
@@ -26,26 +26,31 @@ struct TestMailServer {
     self.mode = mode
     self.process = process
     certificate = files[0]
-    port = process.events.compactMap { $0["port"]?.integer }[0]
+    self.port = process.events.compactMap { $0["port"]?.integer }[0]
   }
 
-  static func script(_ arguments: [String]) throws -> ChildProcess {
+  public static func script(_ arguments: [String]) throws -> ChildProcess {
     let script = URL(fileURLWithPath: #filePath).deletingLastPathComponent().appendingPathComponent("smtp_server.py")
     return try ChildProcess(URL(fileURLWithPath: "/usr/bin/python3"), [script.path] + arguments)
   }
 
-  /// Everything that happened, in order.
-  var events: [JSON] { process.events }
-  var mails: [JSON] { events.filter { $0["mail"] != nil } }
+  /// Ends the server at once, as a crash does.
+  public func stop() async throws {
+    process.signal(SIGKILL)
+    try await process.wait()
+  }
 
-  /// - Parameter trusted: whether the address names the server's certificate.
-  func address(
+  /// Everything that happened, in order.
+  public var events: [JSON] { process.events }
+  public var mails: [JSON] { events.filter { $0["mail"] != nil } }
+
+  /// - Parameter trusted: whether the URL names the server's certificate.
+  public func url(
     user: String? = Self.user, password: String = Self.password, host: String = "127.0.0.1", trusted: Bool = true
-  ) throws -> SMTPServer {
+  ) -> String {
     let login = user.map { "\(Self.percentEncoded($0)):\(Self.percentEncoded(password))@" } ?? ""
     let scheme = mode == .smtps ? "smtps" : "smtp"
-    return try SMTPServer(
-      url: "\(scheme)://\(login)\(host):\(port)" + (trusted ? "?cacertfile=\(certificate)" : ""))
+    return "\(scheme)://\(login)\(host):\(port)" + (trusted ? "?cacertfile=\(certificate)" : "")
   }
 
   private static func percentEncoded(_ text: String) -> String {
@@ -55,7 +60,7 @@ struct TestMailServer {
 
 extension ChildProcess {
   /// The whole lines of the log that are JSON. Python's warnings are not.
-  var events: [JSON] {
+  public var events: [JSON] {
     output.split(separator: "\n", omittingEmptySubsequences: false).dropLast()
       .compactMap { try? JSON(parsing: Array($0.utf8)) }
   }
