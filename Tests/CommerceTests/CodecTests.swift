@@ -56,6 +56,12 @@ struct CodecTests {
     ("StockReserved.1", ProductEvent.stockReserved(moved)), ("StockReleased.1", ProductEvent.stockReleased(moved)),
     ("StockShipped.1", ProductEvent.stockShipped(moved)),
     ("StockReturned.1", ProductEvent.stockReturned(sku: sku, returnID: "r-1", quantity: 2)),
+    ("BackInStockRequested.1", WaitlistEvent.requested(sku: sku, customerID: "ada")),
+    ("WaitlistNotified.1", WaitlistEvent.notified(sku: sku, customerIDs: ["ada", "bob"])),
+    (
+      "BackInStockNoticed.1",
+      BackInStockEvent.noticed(BackInStockNoticed(sku: sku, name: "Metal lantern", customerID: "ada"))
+    ),
     ("OrderPlaced.2", placed(country: "United Kingdom", tracksStock: true)),
     ("OrderPaid.1", OrderEvent.paid(OrderPaid(orderID: "o-1", amount: 2034, reference: "pay-7"))),
     (
@@ -127,6 +133,8 @@ struct CodecTests {
     case let event as OrderEvent: #expect(try OrderEvent(recorded) == event)
     case let event as ReturnEvent: #expect(try ReturnEvent(recorded) == event)
     case let event as CustomerEvent: #expect(try CustomerEvent(recorded) == event)
+    case let event as WaitlistEvent: #expect(try WaitlistEvent(recorded) == event)
+    case let event as BackInStockEvent: #expect(try BackInStockEvent(recorded) == event)
     default: Issue.record("no codec for \(name)")
     }
   }

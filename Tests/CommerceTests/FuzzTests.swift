@@ -36,6 +36,9 @@ struct RequestFuzzTests {
       let body = try ChangeProductDetailsRequest($0)
       return ChangeProductDetails(SKU("A")!, name: body.name, description: body.description)
     },
+    Reader(name: "back in stock", valid: #"{"customerId":"c"}"#) {
+      RequestBackInStock(SKU("A")!, customerID: try BackInStockRequest($0).customerID)
+    },
     Reader(name: "price", valid: #"{"unitPrice":1}"#) {
       ChangePrice(SKU("A")!, unitPrice: try ChangePriceRequest($0).unitPrice)
     },

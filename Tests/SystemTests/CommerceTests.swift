@@ -276,5 +276,14 @@ struct CommerceTests {
       let answer = try await queries.get(wrong)
       #expect(answer.status == 400 && answer.problem == "invalid-parameter", "\(wrong): \(answer.text)")
     }
+
+    try await expect("/v1/products", ["sku": "vase", "name": "Vase", "unitPrice": 900], 201)
+    try await expect("/v1/products/VASE/notifications", ["customerId": "ada"], 200, changed: true)
+    try await expect("/v1/products/VASE/notifications", ["customerId": "ada"], 200, changed: false)
+    try await expect("/v1/products/VASE/notifications", [:], 422, "invalid-request")
+    try await expect("/v1/products/VASE/notifications", ["customerId": "nobody"], 422, "customer-unknown")
+    try await expect("/v1/products/VASE/notifications", ["customerId": "bob"], 409, "customer-erased")
+    try await expect("/v1/products/MUG/notifications", ["customerId": "ada"], 409, "product-available")
+    try await expect("/v1/products/MISSING/notifications", ["customerId": "ada"], 404, "not-found")
   }
 }

@@ -5,7 +5,8 @@ public enum CommerceRoutes {
     ("POST", "/v1/products"), ("PATCH", "/v1/products/{sku}"), ("PUT", "/v1/products/{sku}/price"),
     ("DELETE", "/v1/products/{sku}"), ("POST", "/v1/products/{sku}/reinstatement"),
     ("POST", "/v1/products/{sku}/stock/receipts"), ("POST", "/v1/products/{sku}/stock/adjustments"),
-    ("POST", "/v1/orders"), ("POST", "/v1/orders/{id}/payment"), ("POST", "/v1/orders/{id}/shipment"),
+    ("POST", "/v1/products/{sku}/notifications"), ("POST", "/v1/orders"), ("POST", "/v1/orders/{id}/payment"),
+    ("POST", "/v1/orders/{id}/shipment"),
     ("POST", "/v1/orders/{id}/delivery"), ("POST", "/v1/orders/{id}/cancellation"), ("POST", "/v1/returns"),
     ("POST", "/v1/customers"), ("PATCH", "/v1/customers/{id}"), ("DELETE", "/v1/customers/{id}/personal-data"),
   ]

@@ -20,6 +20,7 @@ struct CommandRoutes<Store: EventStore> {
 
   func add(to router: some RouterMethods<ServiceContext>) {
     addProducts(to: router)
+    addWaitlists(to: router)
     addCustomers(to: router)
     router.post("/v1/orders") { request, context in try await placeOrder(request, by: context.caller) }
     router.post("/v1/orders/{id}/payment") { request, context in
@@ -95,7 +96,7 @@ struct CommandRoutes<Store: EventStore> {
     return try await commands.change(command(sku, body), sku.rawValue, request, bytes, by: context.caller)
   }
 
-  private func sku(_ context: ServiceContext) throws -> SKU {
+  func sku(_ context: ServiceContext) throws -> SKU {
     let text = try context.pathParameter("sku")
     guard let sku = SKU(text) else { throw Problem.notFound("The product \(text) is not there.") }
     return sku

@@ -83,6 +83,24 @@ extension Rejection {
       errors: [.init(pointer: "/orderId", detail: "there is no order \(id)")])
   }
 
+  /// The customer who asks for a notice does not exist.
+  public static func waitingCustomerUnknown(_ id: String) -> Rejection {
+    Rejection(
+      "customer-unknown", status: 422, title: "The customer is not known",
+      detail: "There is no customer \(id); correct customerId, or register the customer.",
+      errors: [.init(pointer: "/customerId", detail: "there is no customer \(id)")])
+  }
+
+  public static func productIsAvailable(_ sku: SKU) -> Rejection {
+    Rejection("product-available", title: "The product is available", detail: "\(sku) is available now: order it.")
+  }
+
+  public static func waitlistIsFull(_ sku: SKU) -> Rejection {
+    Rejection(
+      "waitlist-full", title: "The waiting list is full",
+      detail: "\(Waitlist.capacity) customers wait for \(sku); ask again later.")
+  }
+
   /// Some lines name a product that is unknown or no longer on sale.
   public static func productsNotOnSale(_ lines: [UnsaleableLine]) -> Rejection {
     Rejection(

@@ -4,7 +4,7 @@ public import ServiceKit
 /// Returns all reactions of the commerce back end.
 /// - Parameter paymentDeadline: how long an order may stay unpaid; nil for ever.
 public func commerceReactions(paymentDeadline: Duration? = nil) -> [any Reacting] {
-  [CancelUnpaid(after: paymentDeadline)]
+  [CancelUnpaid(after: paymentDeadline), BackInStock()]
 }
 
 extension Setting where Value == Duration? {

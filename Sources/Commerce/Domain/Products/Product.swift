@@ -24,6 +24,8 @@ public struct Product: SnapshottingAggregate, Hashable {
   public var isOnSale: Bool { isRegistered && !isDiscontinued }
   /// The quantity that new orders can reserve.
   public var available: Int64 { onHand - reserved }
+  /// Whether an order of one piece would be accepted.
+  public var isAvailable: Bool { isOnSale && (!tracksStock || available > 0) }
   public var footprint: Int { MemoryLayout<Self>.size + name.utf8.count + (description?.utf8.count ?? 0) }
 
   public mutating func apply(_ event: ProductEvent) {
