@@ -177,7 +177,9 @@ let package = Package(
     commerce(
       "CommerceStore", "Store", ["Postgres", "ServiceKit"],
       embedding: ["Migrations/v0001_currency.sql", "Migrations/privileges.sql"]),
-    commerce("CommerceReactions", "Reactions", ["Commerce", "EventSourcing", "Reactions", "ServiceKit"]),
+    commerce(
+      "CommerceReactions", "Reactions",
+      ["Commerce", "EventSourcing", "Reactions", "SMTP", "ServiceKit", logging, metrics]),
     commerce("CommerceAPI", "API", ["Commerce", "EventSourcing", "JSON"], embedding: ["openapi.yaml"]),
     commerce(
       "CommerceCommands", "Commands",
@@ -268,7 +270,7 @@ let package = Package(
       dependencies: [
         "CommandKit", "Commerce", "CommerceAPI", "CommerceReactions", "CommerceReadModels", "CounterflowTesting",
         "EventSourcing", "Failures", "JSON", "Postgres", "Projections", "QueryKit", "Reactions", "RetailImport",
-        "TestSupport",
+        "ServiceKit", "TestSupport",
       ]),
     .testTarget(
       name: "SystemTests",

@@ -23,8 +23,9 @@ struct PaymentDeadlineTests {
       ).value(Int.self)
     }
     try await eventually("the reaction has begun") {
-      try await owner.query("select count(*) from projections.checkpoints where owner is not null").value(Int.self)
-        == 16
+      try await owner.query(
+        "select count(*) from projections.checkpoints where projection = 'reaction/cancel-unpaid' and owner is not null"
+      ).value(Int.self) == 16
     }
     func post(_ path: String, _ body: JSON) async throws {
       let answer = try await commands.http.post(path, body)

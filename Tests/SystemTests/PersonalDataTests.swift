@@ -27,7 +27,8 @@ struct PersonalDataTests {
     "After an erasure no name or e-mail remains in databases, broker, logs or rebuilds",
     .freshStores, .freshVirtualHost)
   func erasure() async throws {
-    let system = System()
+    let server = try await TestMailServer(.plain)
+    let system = System(settings: ["SMTP_URL": server.url(trusted: false)])
     try await system.migrate()
     let services = [
       try await system.startReady(.commandService), try await system.startReady(.relay),
@@ -100,6 +101,7 @@ struct PersonalDataTests {
     #expect(try await queries.get(history).json["items"]?[1]?["data"]?["email"] == "countess@example.org")
     #expect(try await queries.get("/v1/customers/ada?version=1").json["name"] == .string(name))
 
+    try await eventually("the order is confirmed by mail") { server.mails.count == 1 }
     let receipt = try await commands.send("DELETE", "/v1/customers/ada/personal-data")
     #expect(receipt.status == 200 && receipt.json["changed"] == true, "\(receipt.text)")
     #expect(receipt.json["events"] == 2 && receipt.json["rows"] == nil)

@@ -13,6 +13,7 @@ let unprovokedMetrics = [
   "counterflow_projection_streams_retrying": "EffectTests has a call that fails, and sees the metric",
   "counterflow_effect_attempts_total": "EffectTests sees the metric",
   "counterflow_effect_attempt_seconds": "EffectTests sees the metric",
+  "counterflow_mails_total": "ShopMailTests sends mails, and sees the metric",
   "counterflow_deadlines_fired_total": "DeadlineTests sees the metric",
   "counterflow_deadlines_failed_total": "DeadlineTests sees the metric",
   "counterflow_deadlines_outstanding": "DeadlineTests sees the metric",

@@ -2,9 +2,11 @@ public import Reactions
 public import ServiceKit
 
 /// Returns all reactions of the commerce back end.
-/// - Parameter paymentDeadline: how long an order may stay unpaid; nil for ever.
-public func commerceReactions(paymentDeadline: Duration? = nil) -> [any Reacting] {
-  [CancelUnpaid(after: paymentDeadline), BackInStock()]
+/// - Parameters:
+///   - paymentDeadline: how long an order may stay unpaid; nil for ever.
+///   - mails: nil to send no mails to customers.
+public func commerceReactions(paymentDeadline: Duration? = nil, mails: MailSender? = nil) -> [any Reacting] {
+  [CancelUnpaid(after: paymentDeadline), BackInStock(), CustomerMails(mails)]
 }
 
 extension Setting where Value == Duration? {

@@ -10,6 +10,8 @@ struct App {
 
 extension Role {
   static let commerceReactor = Role.reactor(
-    commerceReactions().map(\.name), settings: [Setting.paymentDeadline.description]
-  ) { settings throws(SettingError) in commerceReactions(paymentDeadline: try settings[.paymentDeadline]) }
+    commerceReactions().map(\.name), settings: [Setting.paymentDeadline.description] + MailSender.settings
+  ) { settings throws(SettingError) in
+    commerceReactions(paymentDeadline: try settings[.paymentDeadline], mails: try MailSender(settings))
+  }
 }

@@ -98,6 +98,7 @@ public enum MetricCatalogue {
       .init("counterflow_reaction_appends_total", .counter, "Appends by reactions."),
       .init("counterflow_effect_attempts_total", .counter, "Attempts at calls of effects, by outcome."),
       .init("counterflow_effect_attempt_seconds", .histogram, "The duration of one attempt at a call."),
+      .init("counterflow_mails_total", .counter, "Mails by outcome, without failed attempts."),
       .init("counterflow_deadlines_fired_total", .counter, "Scheduled commands that ran."),
       .init("counterflow_deadlines_failed_total", .counter, "Scheduled commands that failed."),
       .init("counterflow_deadlines_outstanding", .gauge, "Waiting scheduled commands, counted up to 1,000,000."),
