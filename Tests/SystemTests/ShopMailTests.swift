@@ -113,6 +113,22 @@ struct ShopMailTests {
     }
   }
 
+  @Test("A login that the server refuses waits for no person: the mail goes out once SMTP_URL is right", .freshStores)
+  func wrongLogin() async throws {
+    let server = try await TestMailServer(.starttls)
+    let shop = try await Shop(server, isSecure: true, settings: ["SMTP_URL": server.url(password: "wrong-password")])
+    try await shop.register("ada", "ada@example.org")
+    try await shop.order("o", by: "ada")
+    try await eventually("attempts have failed") { try await shop.attempts("failed") >= 2 }
+    #expect(try await shop.attempts("gave up") == 0)
+    let log = shop.reactor.process.output
+    #expect(log.contains("clientRefused(reply: 535)") && !log.contains("wrong-password"), "\(log)")
+    shop.reactor.process.signal(SIGTERM)
+    try await shop.reactor.process.wait()
+    _ = try await shop.system.start(.reactor, settings: ["SMTP_URL": server.url()])
+    try await eventually("the mail is there") { server.mails.count == 1 }
+  }
+
   @Test("Without SMTP_URL the log says so, and what happens meanwhile leads to no mail later", .freshStores)
   func off() async throws {
     let server = try await TestMailServer(.plain)
@@ -159,6 +175,25 @@ struct ShopMailTests {
     let mails = server.mails.filter { $0["recipient"] == "ada@example.org" }
     #expect(keys.count == 2 && mails.map { $0["mail"]?["messageID"]?.string } == keys.map { "<\($0)@localhost>" })
     #expect(mails.allSatisfy { $0["mail"]?["subject"] == "Lamp is back in stock" })
+  }
+
+  @Test("A long waiting list is notified once, and completely, though the reactor is killed meanwhile", .freshStores)
+  func longList() async throws {
+    let server = try await TestMailServer(.plain)
+    let shop = try await Shop(server)
+    try await shop.send("POST", "/v1/products", ["sku": "LAMP", "name": "Lamp", "unitPrice": 5])
+    for number in 0..<220 {
+      try await shop.register("c\(number)", "c\(number)@example.org")
+      try await shop.send("POST", "/v1/products/LAMP/notifications", ["customerId": .string("c\(number)")])
+    }
+    try await shop.send("POST", "/v1/products/LAMP/stock/receipts", ["quantity": 1])
+    try await eventually("some mails are sent") { server.mails.count >= 20 }
+    shop.reactor.process.signal(SIGKILL)
+    _ = try await shop.system.start(.reactor)
+    try await eventually("every mail is recorded") { try await shop.attempts("succeeded") == 220 }
+    let mails = Set(server.mails.map { [$0["recipient"], $0["mail"]?["messageID"]] })
+    #expect(mails.count == 220, "one Message-ID for each customer")
+    #expect(Set(mails.map { $0[0] }).count == 220 && Set(mails.map { $0[1] }).count == 220)
   }
 }
 
