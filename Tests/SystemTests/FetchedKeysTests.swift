@@ -115,7 +115,7 @@ struct FetchedKeysTests {
         tasks.addTask { try await keys.run() }
         try await eventually("it has failed") {
           metrics.counterTotal(label: "token_key_fetches_failed_total") > 0
-            && log.lines.contains { $0.hasPrefix("error cannot fetch the keys of tokens") && $0.contains("500") }
+            && log.lines.contains { $0.hasPrefix("error cannot fetch the key set") && $0.contains("500") }
         }
         #expect(!verifier.isReady)
         // A symmetric key in a public key set is ignored: everybody can read it.

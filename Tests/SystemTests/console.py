@@ -36,10 +36,10 @@ try:
         box.send_keys("not-a-token" + Keys.ENTER)
         eventually("a wrong token is not taken", lambda: "not taken" in text("sign-in-problem"))
         browser.find_element(By.ID, "token").send_keys(token + Keys.ENTER)
-    eventually("the grid is there", lambda: len(all_of(".cells button")) == 6 * 16)
+    eventually("the grid is there", lambda: len(all_of(".cells button")) == 7 * 16 + 1)
     eventually("all partitions are live", lambda: all(cell.get_attribute("data-mode") == "live" for cell in all_of(".cells button")))
     eventually("all is well", lambda: text("state") == "all is well")
-    expect(all_of(".generation h3")[-1].text == "reaction/cancel-unpaid", text("grid"))
+    expect(all_of(".generation h3")[-1].text == "reaction/customer-mail", text("grid"))
     eventually("the processes are there", lambda: len(all_of("#processes tbody tr")) == 5 and "active, " in text("processes"))
     browser.save_screenshot(f"{folder}/console.png")
 

@@ -30,7 +30,7 @@ extension EffectTests {
 
   @Test(
     "A call whose process ends is made again with the same key; one that is on record is not, though its checkpoint is lost",
-    .freshDatabase(eventStoreSchema, projectionsSchema))
+    .freshDatabase(eventStoreSchema, reactionEngineSchema))
   func killed() async throws {
     let (reactors, gate) = (Reactors(), Gate())
     let first = Recipient { if $0.job == "a" { await gate.wait() } }
@@ -73,7 +73,7 @@ extension EffectTests {
 
   @Test(
     "No more calls are made at once than the limit, and their rate holds for all reactors together",
-    .freshDatabase(eventStoreSchema, projectionsSchema))
+    .freshDatabase(eventStoreSchema, reactionEngineSchema))
   func limited() async throws {
     let (reactors, gate) = (Reactors(), Gate())
     let recipient = Recipient { _ in await gate.wait() }
@@ -106,7 +106,7 @@ extension EffectTests {
 
   @Test(
     "A call that takes too long is given up, although it ignores that, and holds no other stream up",
-    .freshDatabase(eventStoreSchema, projectionsSchema))
+    .freshDatabase(eventStoreSchema, reactionEngineSchema))
   func tooLong() async throws {
     let (reactors, gate) = (Reactors(), Gate())
     // A task of its own does not see that the call is cancelled.
@@ -129,7 +129,7 @@ extension EffectTests {
 
   @Test(
     "A slow call goes on while its stream is parked, and is made once",
-    .freshDatabase(eventStoreSchema, projectionsSchema))
+    .freshDatabase(eventStoreSchema, reactionEngineSchema))
   func slow() async throws {
     let (reactors, gate) = (Reactors(), Gate())
     let recipient = Recipient { if $0 == Telling.Call(job: "a", number: 0) { await gate.wait() } }
@@ -152,7 +152,7 @@ extension EffectTests {
 
   @Test(
     "If many streams of a partition fail, it stops and is tried again; no call that was made is repeated",
-    .freshDatabase(eventStoreSchema, projectionsSchema))
+    .freshDatabase(eventStoreSchema, reactionEngineSchema))
   func crowded() async throws {
     let (reactors, repaired) = (Reactors(), Toggle())
     let recipient = Recipient { if $0.number == 1, !repaired.isOn { throw Unreachable() } }
@@ -180,7 +180,7 @@ extension EffectTests {
 
   @Test(
     "An event that cannot be read stops its own stream, before any call of it",
-    .freshDatabase(eventStoreSchema, projectionsSchema))
+    .freshDatabase(eventStoreSchema, reactionEngineSchema))
   func unreadable() async throws {
     let (reactors, recipient) = (Reactors(), Recipient())
     try await withServices(reactors.services(Telling(recipient: recipient))) {
@@ -201,7 +201,7 @@ extension EffectTests {
 
   @Test(
     "A call reads the present state of a stream, and opens personal data until it is erased",
-    .freshDatabase(eventStoreSchema, personalSchema, projectionsSchema))
+    .freshDatabase(eventStoreSchema, personalSchema, reactionEngineSchema))
   func context() async throws {
     let reactors = Reactors.restricted
     let owner = Reactors()

@@ -36,7 +36,7 @@ private struct TellingTwo: Effect {
 struct EffectTests {
   @Test(
     "Two reactors with no more rights than they need make each call once, in order, and record it",
-    .freshDatabase(eventStoreSchema, personalSchema, projectionsSchema))
+    .freshDatabase(eventStoreSchema, personalSchema, reactionEngineSchema))
   func once() async throws {
     let (reactors, recipient, metrics) = (Reactors.restricted, Recipient(), TestMetrics())
     let jobs = (0..<10).map { "\($0)" }
@@ -66,7 +66,7 @@ struct EffectTests {
 
   @Test(
     "A call that fails is tried again, and all other streams go on meanwhile",
-    .freshDatabase(eventStoreSchema, projectionsSchema))
+    .freshDatabase(eventStoreSchema, reactionEngineSchema))
   func retries() async throws {
     let (reactors, repaired) = (Reactors(), Toggle())
     let recipient = Recipient { call in
@@ -99,7 +99,7 @@ struct EffectTests {
 
   @Test(
     "After the last attempt the stream waits for a person; retried, each waiting event is handled once, in order",
-    .freshDatabase(eventStoreSchema, projectionsSchema), arguments: [false, true])
+    .freshDatabase(eventStoreSchema, reactionEngineSchema), arguments: [false, true])
   func parking(isPermanent: Bool) async throws {
     let (reactors, repaired) = (Reactors(), Toggle())
     let recipient = Recipient { call in
@@ -141,7 +141,7 @@ struct EffectTests {
 
   @Test(
     "Calls of one event have keys of their own, and one that failed repeats no other",
-    .freshDatabase(eventStoreSchema, projectionsSchema))
+    .freshDatabase(eventStoreSchema, reactionEngineSchema))
   func slots() async throws {
     let (reactors, recipient) = (Reactors(), Recipient { if $0.job == "false", $0.number == 0 { throw Unreachable() } })
     let telling = TellingTwo { call, context in

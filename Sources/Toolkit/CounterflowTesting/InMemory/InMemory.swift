@@ -49,7 +49,7 @@ public final class InMemory: Sendable {
     let logger = Self.logger
     let clock = MovedClock(start)
     let store = InMemoryEventStore { clock.now }
-    let processor = CommandProcessor(store, logger: logger) { clock.now }
+    let processor = CommandProcessor(store, limits: Self.limits, logger: logger) { clock.now }
     let tables = Tables(application.readModels)
     let heads = StoreHeads(store, activity: Activity(), logger: logger)
     let progress = ReadProgress(host: "memory", heads: heads, activity: Activity(), logger: logger) {
@@ -83,6 +83,13 @@ public final class InMemory: Sendable {
   }
 
   deinit { services.cancel() }
+
+  /// Production rejects commands that wait too long. A test on a busy machine must not fail for that.
+  private static var limits: CommandProcessor<InMemoryEventStore>.Limits {
+    var limits = CommandProcessor<InMemoryEventStore>.Limits()
+    limits.patience = .seconds(3600)
+    return limits
+  }
 
   /// Tests provoke problems; only what is wrong with the application itself is worth a line.
   private static var logger: Logger {
