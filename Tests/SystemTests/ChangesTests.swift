@@ -112,7 +112,7 @@ struct ChangesTests {
       follower.output.split(separator: "\n").filter { $0.hasPrefix("id: ") }.map { String($0.dropFirst(4)) }
     }
     let follower = try ChildProcess(curl, ["-sfN", path])
-    try await eventually("it is told where it begins") { !ids(follower).isEmpty }
+    try await eventually("the follower gets its first position") { !ids(follower).isEmpty }
     // Places other orders all the time, more often than heartbeats are sent.
     let others = Task {
       for number in 1... {
@@ -121,7 +121,7 @@ struct ChangesTests {
         _ = try await commands.http.post("/v1/orders", other)
       }
     }
-    try await eventually("it is told where it stands, again and again") { ids(follower).count >= 4 }
+    try await eventually("the follower gets heartbeats") { ids(follower).count >= 4 }
     others.cancel()
     _ = await others.result
     follower.signal(SIGKILL)

@@ -87,7 +87,7 @@ extension EffectTests {
       try await eventually("two calls are made") { recipient.running == 2 }
       gate.open()
       try await withServices(reactors.services(Telling(limits: limits, recipient: Recipient()))) {
-        try await eventually("all is told") {
+        try await eventually("the recipient has every call") {
           try await reactors.pool.query(
             "select count(*) from event_store.effect_attempts where outcome = 'succeeded'"
           ).value(Int.self) == 16
@@ -172,7 +172,7 @@ extension EffectTests {
       }
       try await reactors.append((0..<16).map { (.reported(number: 0), "other-\($0)") })
       repaired.turnOn()
-      try await eventually("all is told") { recipient.keys.count == 26 }
+      try await eventually("the recipient has every call") { recipient.keys.count == 26 }
       try await eventually("nothing waits") { try await reactors.parked().isEmpty }
     }
     #expect(Set(recipient.keys).count == 26 && recipient.keys.count == 26)

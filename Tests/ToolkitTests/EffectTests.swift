@@ -46,7 +46,7 @@ struct EffectTests {
       try await withServices(reactors.services(Telling(recipient: recipient))) {
         let owner = Reactors()
         for number in 0..<5 { try await owner.append(jobs.map { (.reported(number: number), $0) }) }
-        try await eventually("all is told") { recipient.keys.count == 50 }
+        try await eventually("the recipient has every call") { recipient.keys.count == 50 }
       }
     }
     for job in jobs {

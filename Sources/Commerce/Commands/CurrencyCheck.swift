@@ -43,6 +43,7 @@ final class CurrencyCheck: Service {
           guard try await isTheStores() else { break }
         } catch {
           logger.warning("the store's currency is not known yet", metadata: ["error": "\(error)"])
+          // Nothing signals that the store is back. Once a second is no load, so a longer pause would only delay the start.
           try? await Task.sleep(for: .seconds(1))
         }
       }

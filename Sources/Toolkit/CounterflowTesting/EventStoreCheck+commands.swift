@@ -51,7 +51,7 @@ private func text(_ text: String, offset: Int? = nil) -> ResponseTemplate {
     expectedVersions: [:], events: [event(b), event(a)],
     commands: [command("third", events: 1, text("c")), command("second", events: 1, text("other"))])
   #expect(try await store.append(again) == .notAppended(conflicts: [:], repeats: [1: stored]))
-  // A repeat is told also if a stream has another version than expected.
+  // A repeat is reported even if a stream has another version than expected.
   var conflicting = again
   conflicting.expectedVersions = [a: .none]
   #expect(

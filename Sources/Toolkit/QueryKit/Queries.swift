@@ -180,7 +180,8 @@ private enum QuerySettings {
   static let heartbeat = Setting.seconds(
     "CHANGES_HEARTBEAT", default: 15, in: 0.1...3600,
     help:
-      "How long a follower of changes is told nothing, at most, in seconds; then it gets the id of where it stands.")
+      "The longest pause between two messages to a client that follows changes, in seconds. A heartbeat has the id of its position."
+  )
 }
 
 @Sendable func queryProblem(_ error: any Error) -> Problem? {

@@ -33,7 +33,7 @@ public struct EffectContext: Sendable {
       try state.apply(page)
       guard page.count == Self.readSize else { break }
     }
-    // A reference makes a state of its own type.
+    // `StreamState` makes its state from `reference.type`, which is `State`: new, or decoded from a snapshot as that type.
     return state.state as! State
   }
 

@@ -13,7 +13,7 @@ internal import Synchronization
 /// Makes the calls of one effect, for the projection engine: `limits.concurrency` at once, each with a record of its attempt.
 ///
 /// The engine waits for a first attempt, but not for long. A call that takes longer, and each later attempt, goes on by itself
-/// while its stream is parked, so that it holds no other stream up. The record tells the engine what has become of it.
+/// while its stream is parked, so that no other stream waits for it. The record tells the engine the outcome.
 package final class EffectRunner: Service {
   /// How long the engine waits for a first attempt.
   private static let patience = Duration.seconds(5)
@@ -252,7 +252,8 @@ extension EffectRunner {
     let limit = definition.limits.timeLimit
     let (results, continuation) = AsyncStream.makeStream(
       of: Result<Void, any Error>.self, bufferingPolicy: .bufferingOldest(1))
-    // Unstructured, so that a call which goes on after it was cancelled holds nothing up.
+    // Unstructured, so that nothing waits for a call that ignores its cancellation. A call that ends when it is cancelled, as
+    // `Effect.perform` demands, does not outlive this function.
     let call = Task {
       do {
         try await job.call.perform(context)
