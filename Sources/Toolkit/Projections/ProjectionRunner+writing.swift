@@ -153,7 +153,8 @@ extension ProjectionRunner {
     if refusal.next == .person {
       logger.critical("an event failed; its stream is parked, all other streams continue", metadata: metadata)
     } else {
-      logger.warning("an event was refused; its stream waits for a retry, all others go on", metadata: metadata)
+      logger.warning(
+        "an event failed; its stream waits for the next attempt, all other streams continue", metadata: metadata)
     }
   }
 
