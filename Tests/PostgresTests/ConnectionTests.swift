@@ -56,7 +56,7 @@ struct ConnectionTests {
         throw GivingUp()
       }
     }
-    #expect(await connection.isInTransaction == false)
+    #expect(connection.isInTransaction == false)
     // A body that continues after a failed statement is not reported as committed.
     await #expect {
       try await connection.transaction { connection in
@@ -109,7 +109,7 @@ struct ConnectionTests {
     task.cancel()
     await #expect { try await task.value } throws: { ($0 as? PostgresError)?.code == .cancelled }
     try await eventually("it ended") { try await other.query(isSleeping).value(Int.self) == 0 }
-    #expect(await connection.isUsable)
+    #expect(connection.isUsable)
   }
 
   @Test("A blocked connection does not block the cooperative pool", .freshDatabase())
@@ -159,7 +159,7 @@ struct ConnectionTests {
       let error = $0 as? PostgresError
       return error?.code == .connectionLost && error?.outcomeIsUnknown == true && error?.failureKind == .retry
     }
-    #expect(await connection.isUsable == false)
+    #expect(connection.isUsable == false)
     await #expect { try await connection.query("select 1") } throws: { ($0 as? PostgresError)?.code == .closed }
   }
 }

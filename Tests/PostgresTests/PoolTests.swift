@@ -80,7 +80,7 @@ struct PoolTests {
   func leftTransaction() async throws {
     let pool = FreshDatabase.current.pool(.init(size: 1, acquireTimeout: .seconds(20)))
     try await pool.withConnection { try await $0.execute("begin") }
-    #expect(try await pool.withConnection { await $0.isInTransaction } == false)
+    #expect(try await pool.withConnection { $0.isInTransaction } == false)
   }
 
   @Test("The lease of a role passes on when it expires or is released", .freshDatabase())

@@ -85,7 +85,7 @@ struct BrokerTests {
     func expect(_ code: RabbitMQError.Code, _ body: (RabbitMQConnection) async throws -> Void) async throws {
       let connection = try await FreshVirtualHost.current.connect()
       await #expect { try await body(connection) } throws: { ($0 as? RabbitMQError)?.code == code }
-      #expect(await connection.isUsable == false)
+      #expect(connection.isUsable == false)
     }
     try await FreshVirtualHost.current.connect().declare(Queue("q"))
     try await expect(.refused(reply: 406)) { try await $0.declare(Queue("q", isDurable: false)) }

@@ -157,6 +157,7 @@ extension PostgresConnection {
       let ready = try wait(for: POLLIN | (unsent > 0 ? POLLOUT : 0), until: deadline, cancellable: cancellable)
       if ready & (POLLIN | POLLHUP | POLLERR) != 0 && PQconsumeInput(raw) == 0 { throw lose() }
     }
+    defer { noteCondition() }
     return PQgetResult(raw).map { LibPQResult($0) }
   }
 }

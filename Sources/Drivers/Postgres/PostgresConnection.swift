@@ -1,6 +1,7 @@
 internal import CLibPQ
 internal import EventLoop
 import Glibc
+internal import Synchronization
 
 /// A connection to PostgreSQL: an actor on its own thread. Waiting for the server takes no thread from Swift's
 /// cooperative pool.
@@ -19,6 +20,9 @@ public actor PostgresConnection {
   public nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
 
   private var handle: LibPQHandle?
+  /// What any thread may know of the connection, so that a lease ends without a switch of threads.
+  private enum Condition: UInt8, AtomicRepresentable { case closed, idle, inTransaction }
+  private nonisolated let condition = Atomic(Condition.closed)
   var statements: [String: String] = [:]
   var statementCount = 0
   var sink: AsyncStream<PostgresNotification>.Continuation?
@@ -44,12 +48,15 @@ public actor PostgresConnection {
   }
 
   /// False once the connection is closed or broken.
-  public var isUsable: Bool { handle != nil }
+  public nonisolated var isUsable: Bool { condition.load(ordering: .acquiring) != .closed }
 
-  /// Whether a transaction has begun and not ended; also true if it failed.
-  public var isInTransaction: Bool {
-    guard let raw = try? raw else { return false }
-    return PQtransactionStatus(raw) != PQTRANS_IDLE
+  /// Whether a transaction has begun and not ended, as of the last result; also true if it failed.
+  public nonisolated var isInTransaction: Bool { condition.load(ordering: .acquiring) == .inTransaction }
+
+  /// Call it whenever the connection or its transaction may have begun or ended.
+  func noteCondition() {
+    guard let raw = handle?.raw else { return condition.store(.closed, ordering: .releasing) }
+    condition.store(PQtransactionStatus(raw) == PQTRANS_IDLE ? .idle : .inTransaction, ordering: .releasing)
   }
 
   /// Whether a statement of the transaction failed, so that it can only be rolled back.
@@ -64,6 +71,7 @@ public actor PostgresConnection {
   public func close() {
     loop.unwatch()
     handle = nil
+    noteCondition()
     sink?.finish()
     sink = nil
   }
@@ -120,6 +128,7 @@ public actor PostgresConnection {
     PQsetnonblocking(raw, 1)
     // Warnings and notices belong in the server's log, not on standard error.
     PQsetNoticeProcessor(raw, { _, _ in }, nil)
+    noteCondition()
   }
 
   /// Waits until the socket is ready for one of `events`.

@@ -184,8 +184,8 @@ extension PostgresPool {
   }
 
   private func release(_ connection: PostgresConnection) async {
-    var isReusable = await connection.isUsable
-    if isReusable, await connection.isInTransaction {
+    var isReusable = connection.isUsable
+    if isReusable, connection.isInTransaction {
       logger.error("a lease ended inside a transaction; the connection is dropped")
       await connection.close()
       isReusable = false

@@ -1,6 +1,7 @@
 internal import CRabbitMQ
 internal import EventLoop
 import Glibc
+internal import Synchronization
 
 /// A connection to RabbitMQ with one channel: an actor on its own thread. Between calls, the thread answers heartbeats
 /// and takes confirms and deliveries.
@@ -17,6 +18,8 @@ public actor RabbitMQConnection {
   public nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
 
   private var handle: RabbitMQHandle?
+  /// Whether there is a handle, for any thread.
+  private nonisolated let isOpen = Atomic(false)
   private var assembler = FrameAssembler()
   private(set) var failure: RabbitMQError?
   public private(set) var isBlocked = false
@@ -47,7 +50,7 @@ public actor RabbitMQConnection {
     return connection
   }
 
-  public var isUsable: Bool { handle != nil }
+  public nonisolated var isUsable: Bool { isOpen.load(ordering: .acquiring) }
 
   public var canPublish: Bool { handle != nil && !isBlocked }
 
@@ -70,6 +73,7 @@ public actor RabbitMQConnection {
     let handle = RabbitMQHandle(try login(configuration))
     let socket = handle.socket
     self.handle = consume handle
+    isOpen.store(true, ordering: .releasing)
     loop.watch(socket, every: Self.pumpInterval) { [weak self] in
       self?.assumeIsolated { $0.pump() }
     }
@@ -79,6 +83,7 @@ public actor RabbitMQConnection {
   func giveUp(_ error: RabbitMQError) {
     loop.unwatch()
     handle = nil
+    isOpen.store(false, ordering: .releasing)
     failure = failure ?? error
     let (publishers, consumers) = (waiting, consumers)
     (waiting, self.consumers) = ([:], [:])

@@ -29,7 +29,7 @@ public actor RabbitMQPublisher {
     do {
       return try await connection.publish(messages)
     } catch {
-      if await !connection.isUsable { lose(connection, "\(error)") }
+      if !connection.isUsable { lose(connection, "\(error)") }
       throw error
     }
   }
@@ -57,7 +57,7 @@ public actor RabbitMQPublisher {
   /// has passed, callers fail at once.
   private func connected() async throws -> RabbitMQConnection {
     if let connection {
-      if await connection.isUsable { return connection }
+      if connection.isUsable { return connection }
       lose(connection, "the connection broke while nothing was published")
     }
     if let connecting { return try await connecting.value }
