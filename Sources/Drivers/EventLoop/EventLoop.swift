@@ -128,8 +128,8 @@ public final class EventLoop: SerialExecutor {
     let timeout = blocking ? watch.map { $0.interval.milliseconds } ?? -1 : 0
     let ready = poll(&descriptors, nfds_t(descriptors.count), timeout)
     if descriptors[0].revents != 0 {
-      var bytes = [UInt8](repeating: 0, count: 64)
-      while read(wakeReader, &bytes, bytes.count) == bytes.count {}
+      var bytes: UInt64 = 0
+      while read(wakeReader, &bytes, 8) == 8 {}
     }
     state.withLock { $0.isAsleep = false }
     guard let watch else { return }
