@@ -50,5 +50,13 @@ struct ParkedEffectTests {
     let parked = try #require(try JSON(parsing: Array(list.utf8)).array)
     #expect(parked.map { $0["retryAt"]?.string } == ["2099-01-01T00:00:00Z", nil], "\(list)")
     #expect(try await counterflow("parked").contains("a person"))
+    try await owner.execute(
+      """
+      insert into projections.generations (projection, generation, version, partition_count, tables, state, categories)
+      values ('reaction/telling', 1, 1, 1, '{}', 'serving', '{job}')
+      """)
+    let status = try await counterflow("status", "--json")
+    let generation = try JSON(parsing: Array(status.utf8))["generations"]?.array?.first
+    #expect(generation?["parkedStreams"]?.integer == 1 && generation?["retryingStreams"]?.integer == 1, "\(status)")
   }
 }

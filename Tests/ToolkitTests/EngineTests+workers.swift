@@ -146,7 +146,7 @@ extension EngineTests {
     let advance = AssignmentStore.Advance(
       partition: assignment.partition, from: assignment.checkpoint,
       to: Checkpoint(position: Position(1), eventID: UUID()),
-      applied: [])
+      applied: .init())
     func write(_ queries: [Query], of store: AssignmentStore) async throws {
       let rounds = SharedRounds(pool, worker: store.worker)
       let part = RoundPart(load: nil, moves: store.advance([advance]).moves) { _ in queries.map(Statement.query) }

@@ -74,11 +74,13 @@ struct Logging: Reaction {
   var version = 1
   var start = ReactionStart.head
   var fallback: Fallback?
-  /// Called for each event.
+  /// Called for each event, maybe several times.
   var reacting: @Sendable (Int) throws -> Void = { _ in }
+  /// Of other aggregates.
+  var others: [Trigger] = []
 
   var triggers: [Trigger] {
-    [
+    others + [
       Trigger(Job.self) { [fallback, reacting] event, todo in
         guard case .reported(let number) = event.event else { return }
         try reacting(number)
@@ -91,13 +93,16 @@ struct Logging: Reaction {
 /// A job's reports, which are entered when they are three: from two streams, by the number that both name.
 struct Gathering: ProcessManager {
   let name = "gathering"
+  /// Called for each event, maybe several times.
+  var reacting: @Sendable (Int) throws -> Void = { _ in }
 
   var triggers: [ProcessTrigger<Gathered>] {
     [
       ProcessTrigger(Job.self) { event in
         if case .reported(let number) = event.event { "\(number / 1_000)" } else { nil }
-      } _: { event, state, todo in
+      } _: { [reacting] event, state, todo in
         guard case .reported(let number) = event.event else { return }
+        try reacting(number)
         let key = "\(number / 1_000)"
         todo.emit(.gathered(number: number), to: Gathered.self, key)
         if state.numbers.count == 2 { todo.run(Enter(number: state.numbers.reduce(number, +)), to: key) }
@@ -175,6 +180,17 @@ struct Reactors: Sendable {
   func append(_ events: [(JobEvent, String)]) async throws {
     let new = try events.map { try $0.0.new(in: Job.stream($0.1), id: .v7(), metadata: Array("{}".utf8)) }
     _ = try await store.append(AppendBatch(expectedVersions: [:], events: new))
+  }
+
+  /// Verifies the only generation of a reaction.
+  func verify(_ reaction: some Reacting) async throws -> Verification {
+    let name = Projection.name(ofReaction: reaction.name)
+    let generation = try #require(try await Generations(pool).all(of: [name]).first)
+    return try await withProcessor(store) {
+      try await Verification.verify(
+        Reactor(reaction.definition, $0).projection, generation, on: try await FreshDatabase.current.connect(),
+        store, partitions: nil)
+    }
   }
 
   func log(_ id: String) async throws -> [LogEvent] {

@@ -12,7 +12,7 @@ struct Status: AsyncParsableCommand {
     discussion: """
       Assignments that are live and have nothing to do are summed up in one line per generation; --assignments shows each. Lags are \
       counted up to 100,000 events a partition. Exit status 1 when an assignment that is needed has no owner, has stopped or \
-      has forked, or a stream is parked.
+      has forked, or a parked stream waits for a person.
       """)
 
   @Flag(help: "As JSON, with every assignment.") var json = false
@@ -40,7 +40,7 @@ struct Status: AsyncParsableCommand {
 
   private static func text(_ status: ProjectionStatus, _ missing: [String], withAssignments: Bool) -> String {
     var generations = Table(
-      "projection", "gen", "version", "state", "assignments", "modes", "unowned", "lag", "behind", "parked")
+      "projection", "gen", "version", "state", "assignments", "modes", "unowned", "lag", "behind", "parked", "retrying")
     var assignments = Table("projection", "gen", "partition", "owner", "mode", "checkpoint", "lag", "behind", "why")
     for entry in status.entries {
       let modes = Dictionary(grouping: entry.assignments, by: \.mode).mapValues(\.count).sorted { $0.key < $1.key }
@@ -49,7 +49,7 @@ struct Status: AsyncParsableCommand {
         entry.generation.until.map { "past, until \($0)" } ?? entry.generation.state.rawValue,
         "\(entry.assignments.count)",
         modes.map { "\($0.value) \($0.key)" }.joined(separator: ", "), "\(entry.unowned)", "\(entry.lag)",
-        age(entry.since), "\(entry.parkedStreams)")
+        age(entry.since), "\(entry.parkedStreams)", "\(entry.retryingStreams)")
       for assignment in entry.assignments
       where withAssignments || assignment.owner == nil || assignment.trouble != nil
         || !["live", "done"].contains(assignment.mode)
@@ -97,6 +97,7 @@ struct Status: AsyncParsableCommand {
             json.member("lagEvents", entry.lag)
             json.member("lagMs", Int64((entry.since.map { seconds(since: $0) } ?? 0) * 1000))
             json.member("parkedStreams", Int64(entry.parkedStreams))
+            json.member("retryingStreams", Int64(entry.retryingStreams))
             json.member("discardedEvents", Int64(entry.discardedEvents))
             json.member("assignments") { json in
               json.array(entry.assignments) { json, assignment in

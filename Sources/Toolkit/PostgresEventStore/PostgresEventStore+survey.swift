@@ -59,10 +59,9 @@ extension PostgresEventStore {
     }
   }
 
-  /// Returns digests of the events of some categories, up to a position in each partition. Reads the whole store.
+  /// Returns digests of the events of some categories, in a range of positions of each partition. Reads the whole store.
   public func digests(
-    of categories: Set<String>, after start: Position = .start,
-    upTo places: [(partition: Partition, position: Position)]
+    of categories: Set<String>, in places: [(partition: Partition, after: Position, upTo: Position)]
   ) async throws(EventStoreError) -> [EventsDigest] {
     try await translating {
       try await pool.query(
@@ -74,9 +73,10 @@ extension PostgresEventStore {
           \(array: places.map { Int32($0.partition.index) }),
           \(array: places.map { Int32($0.partition.buckets.lowerBound) }),
           \(array: places.map { Int32($0.partition.buckets.upperBound - 1) }),
-          \(array: places.map(\.position.rawValue))) as u(partition, first, last, position)
-          on (e.hash >> 10) between u.first and u.last and e.position <= u.position
-        where e.position > \(start.rawValue) and split_part(e.stream, '-', 1) = any(\(array: Array(categories)))
+          \(array: places.map(\.after.rawValue)), \(array: places.map(\.upTo.rawValue)))
+          as u(partition, first, last, begins, ends)
+          on (e.hash >> 10) between u.first and u.last and e.position > u.begins and e.position <= u.ends
+        where split_part(e.stream, '-', 1) = any(\(array: Array(categories)))
         group by 1, 2
         """, timeout: .seconds(3600)
       ).decode((Int, Int64, Int64, Int64).self).map {

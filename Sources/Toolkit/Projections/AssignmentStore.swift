@@ -31,7 +31,7 @@ struct AssignmentStore: Sendable {
     let partition: Partition
     let from: Checkpoint
     let to: Checkpoint
-    let applied: [RecordedEvent]
+    let applied: Ledger.Addition
   }
 
   /// Returns this worker's equal share of the lane's assignments; nil while the read store does not count this
@@ -59,6 +59,10 @@ struct AssignmentStore: Sendable {
         where f.projection = \(projection) and f.generation = \(number) and f.partition % \(Int32(lanes)) = \(Int32(lane))
           and f.owner is distinct from \(worker) and not exists (
             select from projections.workers w where w.id = f.owner and w.expires_at > clock_timestamp())
+          -- Another version may have taken over.
+          and exists (
+            select from projections.generations g
+            where g.projection = f.projection and g.generation = f.generation and g.version = \(Int32(generation.version)))
         order by f.partition limit \(count) for update skip locked) f
       where c.projection = \(projection) and c.generation = \(number) and c.partition = f.partition
       returning c.partition, c.history_id, c.position, c.event_id
@@ -121,10 +125,7 @@ struct AssignmentStore: Sendable {
     var entries: [Ledger.Key: Ledger.Entry] = [:]
     for advance in advances {
       let key = Ledger.Key(advance.partition, advance.to.position)
-      var own: [Ledger.Key: Ledger.Entry] = [:]
-      for event in advance.applied {
-        own[Ledger.Key(advance.partition, event.position), default: .init()].add(event.id)
-      }
+      var own = advance.applied.entries
       moves.append(
         Move(
           generation: generation.identity, partition: Int32(advance.partition.index), from: advance.from.position,
@@ -172,9 +173,12 @@ extension AssignmentStore {
   struct Parked: Sendable {
     enum Request: String { case retry, discard }
 
+    /// For a process manager the process's own stream.
     let stream: StreamID
     let partition: Int
-    let version: Version
+    /// The event that it waits at.
+    var version: Version
+    var position: Position
     /// What is to be done now: an operator asks for it, or the time of the next retry has come.
     let request: Request?
     /// Whether it waits for an operator.
@@ -184,21 +188,21 @@ extension AssignmentStore {
   func parked(_ partitions: [Partition], on pool: PostgresPool) async throws -> [Parked] {
     try await pool.query(
       """
-      select stream, partition, version,
+      select stream, partition, version, position,
         coalesce(request, case when retry_at <= clock_timestamp() then 'retry' end), request is null and retry_at is null
       from projections.parked
       where projection = \(projection) and generation = \(number)
         and partition = any(\(array: partitions.map { Int32($0.index) }))
       """
-    ).decode((String, Int, Int64, String?, Bool).self).map {
+    ).decode((String, Int, Int64, Int64, String?, Bool).self).map {
       Parked(
-        stream: StreamID(rawValue: $0.0), partition: $0.1, version: Version($0.2),
-        request: $0.3.flatMap { Parked.Request(rawValue: $0) }, needsAPerson: $0.4)
+        stream: StreamID(rawValue: $0.0), partition: $0.1, version: Version($0.2), position: Position($0.3),
+        request: $0.4.flatMap { Parked.Request(rawValue: $0) }, needsAPerson: $0.5)
     }
   }
 
-  /// Parks the event's stream, or stores why it stays parked.
-  func park(_ refusal: Refusal, _ partition: Partition) -> Query {
+  /// Parks the stream at the event, or stores why it stays parked.
+  func park(_ refusal: Refusal, _ stream: StreamID, _ partition: Partition) -> Query {
     let (event, isUnderWay) = (refusal.event, refusal.next == .underWay)
     let request: String? = isUnderWay ? Parked.Request.retry.rawValue : nil
     var delay: Double?
@@ -206,7 +210,7 @@ extension AssignmentStore {
     return """
       insert into projections.parked as p
         (projection, generation, stream, partition, version, position, event_id, event_type, error, attempts, request, retry_at)
-      values (\(projection), \(number), \(event.stream.rawValue), \(Int32(partition.index)), \(event.version.rawValue),
+      values (\(projection), \(number), \(stream.rawValue), \(Int32(partition.index)), \(event.version.rawValue),
         \(event.position.rawValue), \(event.id), \(event.type), \(refusal.error), \(Int32(isUnderWay ? 0 : 1)),
         \(optional: request), clock_timestamp() + make_interval(secs => \(optional: delay)))
       on conflict (projection, generation, stream) do update
@@ -228,12 +232,12 @@ extension AssignmentStore {
 
   /// Moves a parked stream to this event, where it waits now. The position tells readers that the row has changed,
   /// since the checkpoint does not.
-  func resume(at event: RecordedEvent) -> Query {
+  func resume(_ stream: StreamID, at event: RecordedEvent) -> Query {
     """
     update projections.parked
     set version = \(event.version.rawValue), position = \(event.position.rawValue), event_id = \(event.id),
       event_type = \(event.type), request = 'retry', retry_at = null
-    where projection = \(projection) and generation = \(number) and stream = \(event.stream.rawValue)
+    where projection = \(projection) and generation = \(number) and stream = \(stream.rawValue)
     """
   }
 
@@ -243,35 +247,38 @@ extension AssignmentStore {
     where projection = \(projection) and generation = \(number) and stream = \(stream.rawValue)
     """
   }
-}
 
-/// A record of the applied events, as proof that none is missing: for each partition and block of 65,536 positions,
-/// the number of events and the xor of the lower halves of their ids.
-enum Ledger {
-  static let blockBits: Int64 = 16
-
-  struct Key: Hashable, Sendable {
-    let partition: Int
-    let block: Int64
-
-    init(_ partition: Partition, _ position: Position) {
-      self.partition = partition.index
-      block = position.rawValue >> blockBits
-    }
-
-    init(partition: Int, block: Int64) {
-      self.partition = partition
-      self.block = block
-    }
+  // MARK: Events that wait behind a parked process, from whatever streams
+  func hold(_ events: [RecordedEvent], _ projection: Projection) -> Query {
+    """
+    insert into projections.waiting (projection, generation, stream, partition, position, event_id)
+    select \(self.projection), \(number), u.stream, u.partition, u.position, u.event_id
+    from unnest(
+      \(array: events.map { projection.sequence($0).rawValue }),
+      \(array: events.map { Int32(generation.partitioning.partition(of: $0.stream).index) }),
+      \(array: events.map(\.position.rawValue)), \(array: events.map(\.id)))
+      as u(stream, partition, position, event_id)
+    """
   }
 
-  struct Entry: Hashable, Sendable {
-    var count: Int64 = 0
-    var ids: Int64 = 0
+  /// Returns the positions of the first of them.
+  func held(behind parked: Parked, limit: Int, on pool: PostgresPool) async throws -> [Position] {
+    try await pool.query(
+      """
+      select position from projections.waiting
+      where projection = \(projection) and generation = \(number) and stream = \(parked.stream.rawValue)
+        and position > \(parked.position.rawValue)
+      order by position limit \(limit)
+      """
+    ).decode(Int64.self).map { Position($0) }
+  }
 
-    mutating func add(_ id: UUID) {
-      count += 1
-      ids ^= withUnsafeBytes(of: id.uuid) { Int64(bigEndian: $0.loadUnaligned(fromByteOffset: 8, as: Int64.self)) }
-    }
+  /// - Parameter last: the last that waits no longer behind the parked event; nil for all.
+  func release(_ stream: StreamID, upTo last: Position?) -> Query {
+    """
+    delete from projections.waiting
+    where projection = \(projection) and generation = \(number) and stream = \(stream.rawValue)
+      and (\(optional: last?.rawValue)::bigint is null or position <= \(optional: last?.rawValue))
+    """
   }
 }

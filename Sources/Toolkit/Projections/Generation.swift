@@ -65,13 +65,29 @@ public struct Generations: Sendable {
     }
   }
 
-  /// Lets another version of a reaction continue from the checkpoints of this one.
-  func takeOver(_ generation: Generation, version: Int) async throws {
+  /// Lets another version of a reaction continue from the checkpoints of this one. Workers of the version before can move
+  /// them no further.
+  func takeOver(_ generation: Generation, by projection: Projection) async throws {
+    let (name, number) = (generation.projection, Int32(generation.number))
+    let categories = projection.categories.sorted()
     try await pool.query(
       """
-      update projections.generations set version = \(Int32(version))
-      where projection = \(generation.projection) and generation = \(Int32(generation.number))
-        and version = \(Int32(generation.version))
+      with before as (
+        select g.categories from projections.generations g
+        where g.projection = \(name) and g.generation = \(number) and g.version = \(Int32(generation.version)) for update
+      ), released as (
+        update projections.checkpoints c set owner = null, mode = 'catching up' from before
+        where c.projection = \(name) and c.generation = \(number)
+        returning c.partition, c.position
+      ), noted as (
+        insert into projections.takeovers (projection, generation, partition, position, categories, ordinal)
+        select \(name), \(number), r.partition, r.position, b.categories,
+          (select coalesce(max(t.ordinal), 0) + 1 from projections.takeovers t
+           where t.projection = \(name) and t.generation = \(number))
+        from released r cross join before b where b.categories <> \(array: categories)
+      )
+      update projections.generations g set version = \(Int32(projection.version)), categories = \(array: categories)
+      from before where g.projection = \(name) and g.generation = \(number)
       """)
   }
 
@@ -84,7 +100,8 @@ public struct Generations: Sendable {
   ) async throws -> Int? {
     try await pool.query(
       """
-      select projections.add_generation(\(projection.name), \(Int32(projection.version)), \(Int32(partitioning.count)),
+      select projections.add_generation(\(projection.name), \(Int32(projection.version)), \(array: projection.categories.sorted()),
+        \(Int32(partitioning.count)),
         \(array: projection.tables), \(historyID), \(state.rawValue), \(optional: until?.rawValue), \(activates),
         \(array: start?.map(\.position.rawValue) ?? []), \(array: start?.map(\.eventID) ?? []))
       """

@@ -15,6 +15,12 @@ public struct Projection: Sendable {
   let startsAtHead: Bool
   /// The number of events in one batch, at most, where it is less than the projector's own; nil for that one.
   let batchLimit: Int?
+  /// Whether its events are handled in the order of processes, not of streams.
+  let isCorrelated: Bool
+  /// Events with the same one are handled in order: the event's stream, or the stream of the process that it concerns.
+  let sequence: @Sendable (RecordedEvent) -> StreamID
+  /// Whether nothing follows from an event. Then it waits for no transaction, and no transaction for it.
+  let isIdle: @Sendable (RecordedEvent) -> Bool
   /// The table of the rows first, then the tables of the totals; qualified with the schema.
   public let tables: [String]
   /// SQL that creates the tables' shapes.
@@ -34,7 +40,9 @@ public struct Projection: Sendable {
     name = model.name
     version = model.version
     categories = Set(model.sources.map(\.category))
-    (isReaction, startsAtHead, batchLimit) = (false, false, nil)
+    (isReaction, startsAtHead, batchLimit, isCorrelated) = (false, false, nil, false)
+    sequence = { $0.stream }
+    isIdle = { _ in false }
     let rows = RowTable(model)
     let totals = model.totals.flatMap(\.tables)
     tables = [rows.name] + totals.map(\.name)
@@ -58,19 +66,26 @@ public struct Projection: Sendable {
     replaying = { Replay(model, totals: $0 ? totals : []) }
   }
 
-  /// A reaction, which has no tables. The engine gives it every event at least once, and those of a stream in order.
+  /// A reaction, which has no tables. The engine gives it every event from which something follows at least once, and those
+  /// of a stream in order.
   /// - Parameters:
   ///   - startsAtHead: whether it leaves out the events that are there when it is first run.
   ///   - batchLimit: the number of events that it is given at once, at most; nil for the projector's own limit.
+  ///   - isCorrelated: whether `sequence` decides the order of events, instead of streams.
+  ///   - sequence: for a process manager, the stream of the process that an event concerns.
+  ///   - isIdle: whether nothing follows from an event.
   ///   - react: returns once everything that follows from the events is durable, except for those that it returns and those
   ///     behind them in their streams. The engine treats its errors as it treats those of a read model: by their
   ///     `FailureKind`.
   package init(
     reaction name: String, version: Int, categories: Set<String>, startsAtHead: Bool, batchLimit: Int?,
+    isCorrelated: Bool, sequence: @escaping @Sendable (RecordedEvent) -> StreamID,
+    isIdle: @escaping @Sendable (RecordedEvent) -> Bool,
     _ react: @escaping @Sendable ([RecordedEvent]) async throws -> [Refusal]
   ) {
     (self.name, self.version, self.categories) = (Self.name(ofReaction: name), version, categories)
-    (self.startsAtHead, self.batchLimit) = (startsAtHead, batchLimit)
+    (self.startsAtHead, self.batchLimit, self.isCorrelated) = (startsAtHead, batchLimit, isCorrelated)
+    (self.sequence, self.isIdle) = (sequence, isIdle)
     (isReaction, tables, definition, contents, totals) = (true, [], "", [], [])
     plan = { events, _ in
       BatchPlan(load: nil, refusals: try await react(events)) { _ in [] }
@@ -87,6 +102,9 @@ public struct Projection: Sendable {
   package static func isReaction(_ name: String) -> Bool { name.hasPrefix(reactionPrefix) }
 
   func takes(_ event: RecordedEvent) -> Bool { categories.contains(String(event.stream.category)) }
+
+  /// How long checkpoints may stay unwritten. Queries with a token may wait for those of read models.
+  var flushInterval: Duration { isReaction ? .seconds(1) : .milliseconds(50) }
 }
 
 /// How a batch of events changes a read store: a query first, then statements that depend on its result.

@@ -7,7 +7,7 @@ internal import Synchronization
 // Shares the assignments with other workers, and compares each with its partition's head.
 extension ProjectionRunner {
   func adopt(_ new: [PartitionAssignment], replacing: Bool) {
-    if replacing { (assignments, stored, parked, reported) = ([:], [:], [:], [:]) }
+    if replacing { (assignments, stored, parked, unwritten, reported) = ([:], [:], [:], [:], [:]) }
     for assignment in new {
       assignments[assignment.partition.index] = assignment
       stored[assignment.partition.index] = assignment.checkpoint
@@ -68,7 +68,8 @@ extension ProjectionRunner {
   }
 
   private func forget(_ index: Int) {
-    (assignments[index], stored[index], parked[index], reported[index]) = (nil, nil, nil, nil)
+    (assignments[index], stored[index], parked[index]) = (nil, nil, nil)
+    (unwritten[index], reported[index]) = (nil, nil)
   }
 
   /// Releases assignments beyond this worker's share, or claims unowned ones up to it.

@@ -36,15 +36,13 @@ extension ProjectionRunner {
     guard let checkpoint = stored[stream.partition], let partition = assignments[stream.partition]?.partition else {
       return false
     }
-    var version = stream.version
+    var place = stream
     var discards = request == .discard
     var limit = settings.batchSize
     while true {
-      let cursor = StreamCursor(version: Version(version.rawValue - 1))
-      // Reads one event more than is applied at once: after this transaction the stream waits at that event.
-      let found = try await events.events(in: [stream.stream: cursor], limit: limit + 1)[stream.stream] ?? []
-      // Events after the checkpoint are applied with those of the other streams.
-      let due = found.filter { $0.position <= checkpoint.position }
+      // Reads one event more than is applied at once: after this transaction the stream waits at that event. Events after
+      // the checkpoint are applied with those of the other streams.
+      let due = try await waiting(in: place, limit: limit + 1).filter { $0.position <= checkpoint.position }
       let page = due.prefix(limit)
       let next = due.dropFirst(limit).first
       let taken = Array(page.dropFirst(discards ? 1 : 0)).filter(projection.takes)
@@ -55,9 +53,12 @@ extension ProjectionRunner {
         applied = taken.filter { plan?.handles($0) ?? true }
         let given = [AssignmentStore.durably] + (discards ? [store.discard(stream.stream)] : [])
         let last =
-          refusal.map { store.park($0, partition) } ?? next.map { store.resume(at: $0) } ?? store.unpark(stream.stream)
-        let advance = AssignmentStore.Advance(partition: partition, from: checkpoint, to: checkpoint, applied: applied)
-        try await write(plan, and: given + [last], moving: [advance])
+          refusal.map { store.park($0, stream.stream, partition) } ?? next.map { store.resume(stream.stream, at: $0) }
+          ?? store.unpark(stream.stream)
+        var addition = Ledger.Addition()
+        addition.add(applied, partition)
+        let advance = AssignmentStore.Advance(partition: partition, from: checkpoint, to: checkpoint, applied: addition)
+        try await write(plan, and: given + [last] + released(refusal?.event ?? next, stream), moving: [advance])
         if let refusal {
           metrics.events.increment(by: applied.count)
           if refusal.next != .underWay { logRefusal(stream.stream, refusal.error) }
@@ -75,12 +76,13 @@ extension ProjectionRunner {
           continue
         }
         let refused = page.last ?? first
-        let stay = AssignmentStore.Advance(partition: partition, from: checkpoint, to: checkpoint, applied: [])
+        let stay = AssignmentStore.Advance(partition: partition, from: checkpoint, to: checkpoint, applied: .init())
         let given =
           [AssignmentStore.durably]
           + (discards && refused.version != first.version ? [store.discard(stream.stream)] : [])
         let refusal = Refusal(refused, error: "\(error)", .person)
-        try await write(nil, and: given + [store.park(refusal, partition)], moving: [stay])
+        try await write(
+          nil, and: given + [store.park(refusal, stream.stream, partition)] + released(refused, stream), moving: [stay])
         logRefusal(stream.stream, refusal.error)
         return false
       }
@@ -90,8 +92,26 @@ extension ProjectionRunner {
         logger.notice("a parked stream continues", metadata: ["stream": "\(stream.stream)"])
         return true
       }
-      version = next.version
+      (place.version, place.position) = (next.version, next.position)
     }
+  }
+
+  /// Returns the first events of a parked stream, or process, from the one that it waits at.
+  private func waiting(in parked: AssignmentStore.Parked, limit: Int) async throws -> [RecordedEvent] {
+    guard projection.isCorrelated else {
+      let cursor = StreamCursor(version: Version(parked.version.rawValue - 1))
+      return try await events.events(in: [parked.stream: cursor], limit: limit)[parked.stream] ?? []
+    }
+    var found: [RecordedEvent] = []
+    for position in try await [parked.position] + store.held(behind: parked, limit: limit - 1, on: readStore) {
+      found += try await events.events(after: Position(position.rawValue - 1), limit: 1)
+    }
+    return found
+  }
+
+  /// A parked process waits at that event now; nil if it waits no longer.
+  private func released(_ event: RecordedEvent?, _ parked: AssignmentStore.Parked) -> [Query] {
+    projection.isCorrelated ? [store.release(parked.stream, upTo: event?.position)] : []
   }
 
   private func logRefusal(_ stream: StreamID, _ error: String) {

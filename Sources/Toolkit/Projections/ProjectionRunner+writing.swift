@@ -47,11 +47,12 @@ extension ProjectionRunner {
   /// - Parameter isUrgent: whether a query may wait for rows; if false, at most for checkpoints.
   func write(_ work: [Work], isUrgent: Bool = true) async throws {
     var taken: [Int: [RecordedEvent]] = [:]
+    var behind: [RecordedEvent] = []
     for work in work {
-      let waiting = parked[work.assignment.partition.index] ?? []
-      taken[work.assignment.partition.index] = work.events.filter {
-        projection.takes($0) && !waiting.contains($0.stream)
-      }
+      let index = work.assignment.partition.index
+      let split = events(in: work.events, index)
+      taken[index] = split.handled
+      behind += split.waiting
     }
     let (start, begun) = (ContinuousClock.now, DefaultTracerClock.now)
     let plan = try await planned(work.flatMap { taken[$0.assignment.partition.index] ?? [] })
@@ -61,24 +62,53 @@ extension ProjectionRunner {
     let refusals = (plan?.refusals ?? []).filter { !halted.contains(partition(of: $0).index) }
     let advances = work.map { work in
       let index = work.assignment.partition.index
+      taken[index] = taken[index]?.filter { plan?.handles($0) ?? true }
+      var applied = unwritten[index] ?? .init()
+      applied.add(taken[index] ?? [], work.assignment.partition)
       return AssignmentStore.Advance(
         partition: work.assignment.partition, from: stored[index] ?? .start, to: work.assignment.checkpoint,
-        applied: (taken[index] ?? []).filter { plan?.handles($0) ?? true })
+        applied: applied)
     }
     guard !advances.isEmpty else { return }
-    let parking = refusals.map { store.park($0, partition(of: $0)) }
-    try await write(plan, and: parking, moving: advances, isUrgent: isUrgent)
-    for work in work {
-      assignments[work.assignment.partition.index] = work.assignment
-      stored[work.assignment.partition.index] = work.assignment.checkpoint
-    }
+    let parking = refusals.map { park($0, partition(of: $0)) }
+    let holding = projection.isCorrelated && !behind.isEmpty ? [store.hold(behind, projection)] : []
+    try await write(plan, and: parking + holding, moving: advances, isUrgent: isUrgent)
+    for work in work { moved(work.assignment) }
     for refusal in refusals { noteParked(refusal) }
-    let events = advances.flatMap(\.applied)
-    metrics.events.increment(by: events.count)
-    metrics.batchSize.record(events.count)
+    let count = advances.reduce(0) { $0 + $1.applied.count }
+    metrics.events.increment(by: count)
+    metrics.batchSize.record(count)
     metrics.batchTime.record(duration: ContinuousClock.now - start)
     spans.record(
-      "apply", events, kind: .consumer, since: begun, attributes: ["counterflow.projection": projection.name])
+      "apply", work.flatMap { taken[$0.assignment.partition.index] ?? [] }, kind: .consumer, since: begun,
+      attributes: ["counterflow.projection": projection.name])
+  }
+
+  /// Splits events that the projection takes: those that wait behind a parked event, and the others.
+  func events(
+    in events: some Sequence<RecordedEvent>, _ index: Int
+  ) -> (handled: [RecordedEvent], waiting: [RecordedEvent]) {
+    var split: (handled: [RecordedEvent], waiting: [RecordedEvent]) = ([], [])
+    for event in events where projection.takes(event) {
+      if waits(event, index) { split.waiting.append(event) } else { split.handled.append(event) }
+    }
+    return split
+  }
+
+  /// Whether the event waits behind a parked one.
+  func waits(_ event: RecordedEvent, _ index: Int) -> Bool {
+    guard let parked = parked[index], !parked.isEmpty else { return false }
+    return parked.contains(projection.sequence(event))
+  }
+
+  private func park(_ refusal: Refusal, _ partition: Partition) -> Query {
+    store.park(refusal, projection.sequence(refusal.event), partition)
+  }
+
+  /// Records that an assignment's checkpoint is stored.
+  private func moved(_ assignment: PartitionAssignment) {
+    let index = assignment.partition.index
+    (assignments[index], stored[index], unwritten[index]) = (assignment, assignment.checkpoint, nil)
   }
 
   /// - Returns: nil if there are no events.
@@ -109,10 +139,10 @@ extension ProjectionRunner {
     let refusal = Refusal(event, error: "\(error)", .person)
     guard !isCrowded(index) else { return halt(refusal, assignment) }
     let advance = AssignmentStore.Advance(
-      partition: assignment.partition, from: stored[index]!, to: assignment.checkpoint, applied: [])
-    try await write(nil, and: [store.park(refusal, assignment.partition)], moving: [advance])
-    assignments[index] = assignment
-    stored[index] = assignment.checkpoint
+      partition: assignment.partition, from: stored[index]!, to: assignment.checkpoint,
+      applied: unwritten[index] ?? .init())
+    try await write(nil, and: [park(refusal, assignment.partition)], moving: [advance])
+    moved(assignment)
     noteParked(refusal)
   }
 
@@ -145,7 +175,7 @@ extension ProjectionRunner {
   /// Records that a stream is parked now.
   private func noteParked(_ refusal: Refusal) {
     let own = partition(of: refusal)
-    parked[own.index, default: []].insert(refusal.event.stream)
+    parked[own.index, default: []].insert(projection.sequence(refusal.event))
     // Events that are still being handled are few, and have not failed.
     guard refusal.next != .underWay else { return }
     recentlyParked[own.index, default: []].append(.now)
@@ -171,7 +201,7 @@ extension ProjectionRunner {
     var halted = assignments[index]!
     halted.halt(at: event.position, reason, retryAt: .now + settings.haltRetry)
     halted.checkpoint = stored[index]!
-    assignments[index] = halted
+    moved(halted)
     nextHeadCheck = .now
   }
 

@@ -50,6 +50,8 @@ actor ProjectionRunner {
   /// checkpoint.
   var stored: [Int: Checkpoint] = [:]
   var parked: [Int: Set<StreamID>] = [:]
+  /// Events behind the stored checkpoint that are handled, since nothing follows from them.
+  var unwritten: [Int: Ledger.Addition] = [:]
   var reported: [Int: PartitionAssignment.Mode] = [:]
   /// Of the assignments that this lane owns.
   var partitionLags: [Int: Gauge] = [:]
@@ -188,9 +190,12 @@ actor ProjectionRunner {
       }
       report(verdict, of: assignment)
     }
-    // Assignments without rows to write advance now. The others advance once their transaction commits.
-    for (index, assignment) in next where !concernsRows(work[index] ?? [], index) { assignments[index] = assignment }
-    let due = work.filter { concernsRows($0.value, $0.key) }
+    // Assignments with nothing to write but checkpoints advance now. The others advance once their transaction commits.
+    let due = work.filter { index, events in events.contains { needsWriting($0, index) } }
+    for (index, assignment) in next where due[index] == nil {
+      assignments[index] = assignment
+      unwritten[index, default: .init()].add(events(in: work[index] ?? [], index).handled, assignment.partition)
+    }
     guard !due.isEmpty else {
       try await flush()
       rounds.settle(lane)
@@ -238,14 +243,16 @@ actor ProjectionRunner {
     }
   }
 
-  private func concernsRows(_ events: [RecordedEvent], _ index: Int) -> Bool {
-    events.contains { projection.takes($0) && !(parked[index]?.contains($0.stream) ?? false) }
+  /// Whether the event changes more than the checkpoint.
+  private func needsWriting(_ event: RecordedEvent, _ index: Int) -> Bool {
+    guard projection.takes(event) else { return false }
+    return waits(event, index) ? projection.isCorrelated : !projection.isIdle(event)
   }
 
   /// Writes, at intervals, the checkpoints of assignments whose events changed no row.
   func flush(now isDue: Bool = false) async throws {
     guard isDue || ContinuousClock.now >= nextFlush else { return }
-    nextFlush = rounds.next(within: min(settings.headInterval, .milliseconds(50)))
+    nextFlush = rounds.next(within: min(settings.headInterval, projection.flushInterval))
     let behind = assignments.filter { stored[$0.key] != $0.value.checkpoint }
     guard !behind.isEmpty else { return }
     try await write(behind.sorted { $0.key < $1.key }.map { Work(assignment: $0.value, events: []) }, isUrgent: isDue)

@@ -219,7 +219,7 @@ public struct Projector: Service {
         return
       }
     }
-    try await table.takeOver(other, version: projection.version)
+    try await table.takeOver(other, by: projection)
     logger.notice("a reaction continues in another version", metadata: place)
   }
 

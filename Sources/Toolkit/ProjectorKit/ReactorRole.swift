@@ -69,7 +69,7 @@ extension Role {
         parts.workers.append(
           Projector(
             running.map(\.projection), readStore: checkpoints, writeStore: writeStore,
-            feed: PostgresFeed(writeStore, logger: logger),
+            feed: PostgresFeed(writeStore, gatherTime: ReactorSettings.gatherTime, logger: logger),
             settings: try ReactorSettings.engine(settings, partitioning), logger: logger))
       }
       parts.healthChecks = [.database("writeStore", writeStore, [eventStoreSchema, personalSchema, projectionsSchema])]
@@ -83,6 +83,9 @@ private enum ReactorSettings {
   static let lanes = 2
   /// Events of one batch: the last one of it waits for all before it to be carried out.
   private static let batchSize = 200
+
+  /// No client waits for a reaction, so that more events are read at a time.
+  static let gatherTime = Duration.milliseconds(20)
 
   static let rate = Setting.integer(
     "DEADLINE_RATE", default: 500, in: 1...100_000,

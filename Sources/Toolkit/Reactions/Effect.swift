@@ -118,7 +118,7 @@ extension Effect {
           EffectDefinition.Call(slot: made.slot) { try await perform(made.call, $0) }
         }
       }
-    ) { ReactionDefinition.Answer(key: $0.stream.rawValue, appends: []) }
+    ) { ReactionDefinition.Answer(sequence: $0.stream, appends: []) }
   }
 
   /// The calls that follow from an event, with their slots.

@@ -49,7 +49,7 @@ extension ProcessManager {
       aggregates: triggers.map(\.aggregate) + [State.self], isCorrelated: true
     ) { event in
       let found = try triggers.filter { $0.category == event.stream.category }.compactMap { try $0.prepare(event) }
-      guard let first = found.first else { return .init(key: event.stream.rawValue, appends: []) }
+      guard let first = found.first else { return .init(sequence: event.stream, appends: []) }
       guard found.allSatisfy({ ExactText($0.key) == ExactText(first.key) }) else {
         throw ReactionFailure(description: "the event concerns several processes: \(found.map(\.key))")
       }
@@ -58,7 +58,8 @@ extension ProcessManager {
         for trigger in found { all.append(try trigger.react(state)) }
         return all
       }
-      return .init(key: first.key, appends: [.init(slot: "", command: step)])
+      return .init(
+        sequence: AggregateReference(State.self, first.key).stream, appends: [.init(slot: "", command: step)])
     }
   }
 }

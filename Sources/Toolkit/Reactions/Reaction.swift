@@ -73,7 +73,7 @@ extension Reaction {
       var todo = Consequences()
       for trigger in triggers where trigger.category == event.stream.category { try trigger.react(event, &todo) }
       if let problem = todo.problem { throw ReactionFailure(description: problem) }
-      return ReactionDefinition.Answer(key: event.stream.rawValue, appends: todo.appends)
+      return ReactionDefinition.Answer(sequence: event.stream, appends: todo.appends)
     }
   }
 }
@@ -82,8 +82,8 @@ extension Reaction {
 public struct ReactionDefinition: Sendable {
   /// What follows from one event.
   package struct Answer: Sendable {
-    /// Events of one key are handled in order.
-    package let key: String
+    /// Events with the same one are handled in order.
+    package let sequence: StreamID
     package let appends: [Append]
   }
 
@@ -101,7 +101,7 @@ public struct ReactionDefinition: Sendable {
   package let categories: Set<String>
   /// The aggregates whose events it handles, and a process manager's own.
   package let aggregates: [any Aggregate.Type]
-  /// Whether keys decide the order, and not the streams.
+  /// Whether events are handled in the order of processes, not of streams.
   package let isCorrelated: Bool
   /// The calls of an effect; nil for what appends.
   var effect: EffectDefinition?
@@ -109,6 +109,18 @@ public struct ReactionDefinition: Sendable {
   package let answer: @Sendable (RecordedEvent) throws -> Answer
 
   package var isEffect: Bool { effect != nil }
+
+  /// Events with the same one are handled in order. An event that this build cannot read waits alone, since what it concerns is
+  /// not known; the one who handles it reports why.
+  package func sequence(of event: RecordedEvent) -> StreamID {
+    guard isCorrelated else { return event.stream }
+    return (try? answer(event))?.sequence ?? StreamID(rawValue: "\(event.stream)@\(event.version)")
+  }
+
+  /// Whether nothing follows from an event. What cannot be read is not idle: the one who handles it reports why.
+  package func isIdle(_ event: RecordedEvent) -> Bool {
+    if let effect { (try? effect.calls(event).isEmpty) ?? false } else { (try? answer(event).appends.isEmpty) ?? false }
+  }
 
   /// Why it cannot be run; nil for nothing.
   package var problem: String? {

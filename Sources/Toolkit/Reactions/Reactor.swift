@@ -12,7 +12,7 @@ package import ServiceLifecycle
 
 /// Carries out what follows from events, through a command processor.
 package struct Reactor<Store: EventStore>: Sendable {
-  /// Keys whose events are handled at once.
+  /// Streams, or processes, whose events are handled at once.
   private static var concurrency: Int { 64 }
   /// Decisions of one event; each may find that it needs more streams.
   private static var attempts: Int { 20 }
@@ -36,21 +36,21 @@ package struct Reactor<Store: EventStore>: Sendable {
 
   /// Returns once everything that follows from the events is durable.
   package func react(to events: [RecordedEvent]) async throws {
-    var order: [String] = []
-    var work: [String: [(RecordedEvent, [ReactionDefinition.Append])]] = [:]
+    var order: [StreamID] = []
+    var work: [StreamID: [(RecordedEvent, [ReactionDefinition.Append])]] = [:]
     for event in events {
       let answer: ReactionDefinition.Answer
       do { answer = try reaction.answer(event) } catch let error as any ClassifiedError { throw error } catch {
         throw ReactionFailure(description: "\(error)")
       }
       guard !answer.appends.isEmpty else { continue }
-      if work[answer.key] == nil { order.append(answer.key) }
-      work[answer.key, default: []].append((event, answer.appends))
+      if work[answer.sequence] == nil { order.append(answer.sequence) }
+      work[answer.sequence, default: []].append((event, answer.appends))
     }
     try await withThrowingTaskGroup(of: Void.self) { group in
-      for (index, key) in order.enumerated() {
+      for (index, sequence) in order.enumerated() {
         if index >= Self.concurrency { try await group.next() }
-        let own = work[key] ?? []
+        let own = work[sequence] ?? []
         group.addTask { for (event, appends) in own { try await carryOut(appends, event) } }
       }
       try await group.waitForAll()
@@ -111,7 +111,7 @@ extension ReactionDefinition {
   ) -> Projection {
     Projection(
       reaction: name, version: version, categories: categories, startsAtHead: start == .head, batchLimit: batchLimit,
-      react)
+      isCorrelated: isCorrelated, sequence: { sequence(of: $0) }, isIdle: { isIdle($0) }, react)
   }
 
   /// What the projection engine runs, and for an effect the service that makes its calls.

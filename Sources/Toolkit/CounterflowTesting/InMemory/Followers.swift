@@ -20,7 +20,7 @@ actor Followers {
   private let heads: StoreHeads
   private let progress: ReadProgress
 
-  /// For each reaction, the last event that it has taken, and the streams that wait at an event.
+  /// For each reaction, the last event that it has taken, and the streams, or processes, that wait at an event.
   private var taken: [Position]
   private var parked: [Set<StreamID>]
   private var isPaused = false
@@ -98,11 +98,11 @@ actor Followers {
     for event in await store.events(after: taken[index], limit: Self.most) {
       taken[index] = event.position
       count += 1
-      guard reaction.categories.contains(String(event.stream.category)), !parked[index].contains(event.stream) else {
-        continue
-      }
+      guard reaction.categories.contains(String(event.stream.category)) else { continue }
+      let sequence = reaction.sequence(of: event)
+      guard !parked[index].contains(sequence) else { continue }
       do { try await reactors[index].react(to: [event]) } catch {
-        parked[index].insert(event.stream)
+        parked[index].insert(sequence)
         failure = failure ?? Mismatch(of: "the reaction \(reaction.name)", at: event, error)
       }
     }

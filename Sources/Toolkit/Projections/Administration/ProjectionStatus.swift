@@ -19,7 +19,10 @@ public struct ProjectionStatus: Sendable {
   public struct Entry: Sendable {
     public let generation: Generation
     public let assignments: [Assignment]
+    /// Parked streams that wait for a person.
     public let parkedStreams: Int
+    /// Parked streams that are tried again without one.
+    public let retryingStreams: Int
     public let discardedEvents: Int
 
     /// The number of events that wait, over all assignments; each counts up to `Backlog.limit`.
@@ -69,11 +72,14 @@ extension ProjectionStatus {
     let waiting = try await readStore.query(
       """
       select g.projection, g.generation,
-        (select count(*) from projections.parked p where p.projection = g.projection and p.generation = g.generation),
+        (select count(*) from projections.parked p where p.projection = g.projection and p.generation = g.generation
+          and p.request is null and p.retry_at is null),
+        (select count(*) from projections.parked p where p.projection = g.projection and p.generation = g.generation
+          and (p.request is not null or p.retry_at is not null)),
         (select count(*) from projections.discarded d where d.projection = g.projection and d.generation = g.generation)
       from projections.generations g
       """
-    ).decode((String, Int, Int, Int).self)
+    ).decode((String, Int, Int, Int, Int).self)
     let workers = try await readStore.query(
       """
       select w.name, array_to_string(w.serves, ' '),
@@ -100,7 +106,7 @@ extension ProjectionStatus {
       entries.append(
         Entry(
           generation: generation, assignments: assignments, parkedStreams: counts?.2 ?? 0,
-          discardedEvents: counts?.3 ?? 0))
+          retryingStreams: counts?.3 ?? 0, discardedEvents: counts?.4 ?? 0))
     }
     return ProjectionStatus(
       head: head, entries: entries,

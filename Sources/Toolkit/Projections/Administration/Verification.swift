@@ -53,7 +53,7 @@ extension Verification {
     // Nothing is written except temporary tables, which a read-only transaction cannot create.
     try await connection.execute("begin isolation level repeatable read")
     do {
-      let snapshot = try await Snapshot(of: generation, on: connection)
+      let snapshot = try await Snapshot(of: generation, isCorrelated: projection.isCorrelated, on: connection)
       try await result.checkHistory(snapshot, generation, store)
       try await result.checkCompleteness(snapshot, projection, generation, store)
       let subject = Subject(
@@ -78,10 +78,17 @@ extension Verification {
   struct Snapshot {
     let checkpoints: [(position: Position, eventID: UUID?, historyID: UUID)]
     let ledger: [Ledger.Key: Ledger.Entry]
+    /// Where streams wait.
     let parked: [StreamID: Version]
+    /// Events that wait with a parked process.
+    let held: [(partition: Int, position: Position, eventID: UUID)]
     let discarded: [(partition: Int, position: Position, eventID: UUID)]
+    /// Earlier versions that took other categories, the oldest first, and where each partition ended.
+    let takeovers: [(categories: Set<String>, ends: [Position])]
 
-    init(of generation: Generation, on connection: PostgresConnection) async throws {
+    init(
+      of generation: Generation, isCorrelated: Bool, on connection: PostgresConnection
+    ) async throws {
       let (name, number) = (generation.projection, Int32(generation.number))
       checkpoints = try await connection.query(
         """
@@ -100,15 +107,41 @@ extension Verification {
           (Ledger.Key(partition: $0.0, block: $0.1), Ledger.Entry(count: $0.2, ids: $0.3))
         })
       let streams = try await connection.query(
-        "select stream, version from projections.parked where projection = \(name) and generation = \(number)"
-      ).decode((String, Int64).self)
-      parked = Dictionary(uniqueKeysWithValues: streams.map { (StreamID(rawValue: $0.0), Version($0.1)) })
+        """
+        select stream, version, partition, position, event_id from projections.parked
+        where projection = \(name) and generation = \(number)
+        """
+      ).decode((String, Int64, Int, Int64, UUID).self)
+      let behind = try await connection.query(
+        """
+        select partition, position, event_id from projections.waiting
+        where projection = \(name) and generation = \(number)
+        """
+      ).decode((Int, Int64, UUID).self).map { ($0.0, Position($0.1), $0.2) }
+      if isCorrelated {
+        (parked, held) = ([:], streams.map { ($0.2, Position($0.3), $0.4) } + behind)
+      } else {
+        parked = Dictionary(uniqueKeysWithValues: streams.map { (StreamID(rawValue: $0.0), Version($0.1)) })
+        held = behind
+      }
       discarded = try await connection.query(
         """
         select partition, position, event_id from projections.discarded
         where projection = \(name) and generation = \(number)
         """
       ).decode((Int, Int64, UUID).self).map { ($0.0, Position($0.1), $0.2) }
+      takeovers = try await connection.query(
+        """
+        select array_to_string(categories, ' '), string_agg(position::text, ' ' order by partition)
+        from projections.takeovers where projection = \(name) and generation = \(number)
+        group by ordinal, categories order by ordinal
+        """
+      ).decode((String, String).self).map { row in
+        (
+          Set(row.0.split(separator: " ").map(String.init)),
+          row.1.split(separator: " ").compactMap { Int64($0) }.map { Position($0) }
+        )
+      }
     }
   }
 
@@ -135,6 +168,24 @@ extension Verification {
     }
   }
 
+  /// Returns what the ledger should be: every version's categories, up to where the next one took over.
+  private func stored(
+    _ snapshot: Snapshot, _ projection: Projection, _ generation: Generation, _ store: PostgresEventStore
+  ) async throws -> [Ledger.Key: Ledger.Entry] {
+    let partitions = generation.partitioning.partitions
+    var stored: [Ledger.Key: Ledger.Entry] = [:]
+    var begins = partitions.map { _ in generation.from }
+    let last = (categories: projection.categories, ends: snapshot.checkpoints.map(\.position))
+    for version in snapshot.takeovers + [last] {
+      let places = partitions.map { (partition: $0, after: begins[$0.index], upTo: version.ends[$0.index]) }
+      for digest in try await store.digests(of: version.categories, in: places) {
+        stored[Ledger.Key(partition: digest.partition, block: digest.block), default: .init()].add(digest)
+      }
+      begins = zip(begins, version.ends).map { max($0, $1) }
+    }
+    return stored
+  }
+
   private mutating func checkCompleteness(
     _ snapshot: Snapshot, _ projection: Projection, _ generation: Generation, _ store: PostgresEventStore
   ) async throws {
@@ -143,6 +194,11 @@ extension Verification {
       accounted[Ledger.Key(generation.partitioning.partitions[event.partition], event.position), default: .init()]
         .add(event.eventID)
       discarded += 1
+    }
+    for event in snapshot.held {
+      accounted[Ledger.Key(generation.partitioning.partitions[event.partition], event.position), default: .init()]
+        .add(event.eventID)
+      waiting += 1
     }
     for (stream, version) in snapshot.parked {
       let partition = generation.partitioning.partition(of: stream)
@@ -157,17 +213,13 @@ extension Verification {
         cursor = StreamCursor(version: last.version, position: last.position)
       }
     }
-    let places = zip(generation.partitioning.partitions, snapshot.checkpoints).map {
-      (partition: $0, position: $1.position)
-    }
-    for digest in try await store.digests(of: projection.categories, after: generation.from, upTo: places) {
-      events += digest.count
-      let key = Ledger.Key(partition: digest.partition, block: digest.block)
+    for (key, stored) in try await stored(snapshot, projection, generation, store) {
+      events += stored.count
       let entry = accounted.removeValue(forKey: key) ?? .init()
-      let place = "partition \(digest.partition), positions \(digest.block << 16) to \((digest.block + 1) << 16 - 1)"
-      if entry.count != digest.count {
-        find("\(place): \(entry.count) events are accounted for, the store has \(digest.count)")
-      } else if entry.ids != digest.ids {
+      let place = "partition \(key.partition), positions \(key.block << 16) to \((key.block + 1) << 16 - 1)"
+      if entry.count != stored.count {
+        find("\(place): \(entry.count) events are accounted for, the store has \(stored.count)")
+      } else if entry.ids != stored.ids {
         find("\(place): other events are accounted for than the store has")
       }
     }

@@ -10,7 +10,7 @@ $$;
 -- Creates the next generation of a projection: its tables, and a checkpoint for each partition. Returns null if
 -- another one is being built, or if the first one to serve exists already.
 create or replace function projections.add_generation(
-  name text, code_version integer, partitions integer, of_tables text[], of_history_id uuid,
+  name text, code_version integer, of_categories text[], partitions integer, of_tables text[], of_history_id uuid,
   new_state text, until bigint, activates boolean,
   -- The last events that a reaction leaves out, by partition; empty for all others.
   starts bigint[], start_ids uuid[]
@@ -39,9 +39,9 @@ begin
       projections.quoted(target || '_g' || number));
     execute format('grant select on %s to counterflow_query', projections.quoted(target || '_g' || number));
   end loop;
-  insert into projections.generations (projection, generation, version, partition_count, tables, state, until_position, activates, from_position)
+  insert into projections.generations (projection, generation, version, partition_count, tables, state, until_position, activates, from_position, categories)
   values (name, number, code_version, partitions, of_tables, new_state, until, activates,
-    coalesce((select max(s) from unnest(starts) as s), 0));
+    coalesce((select max(s) from unnest(starts) as s), 0), of_categories);
   insert into projections.checkpoints (projection, generation, partition, partition_count, history_id, position, event_id)
   select name, number, p, partitions, of_history_id, coalesce(starts[p + 1], 0), start_ids[p + 1]
   from generate_series(0, partitions - 1) as p;
@@ -237,7 +237,9 @@ begin
   delete from projections.generations g where g.projection = name and g.generation = number;
   delete from projections.checkpoints c where c.projection = name and c.generation = number;
   delete from projections.ledger l where l.projection = name and l.generation = number;
+  delete from projections.takeovers t where t.projection = name and t.generation = number;
   delete from projections.parked p where p.projection = name and p.generation = number;
+  delete from projections.waiting w where w.projection = name and w.generation = number;
   delete from projections.discarded d where d.projection = name and d.generation = number;
   return true;
 end

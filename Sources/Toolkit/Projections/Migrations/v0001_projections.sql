@@ -27,6 +27,8 @@ create table projections.generations (
   until_position bigint check (until_position >= 0),
   -- A reaction leaves out the events up to here: they existed before it.
   from_position bigint not null default 0,
+  -- The categories whose events it takes.
+  categories text[] not null,
   -- Whether it serves as soon as it has caught up. Otherwise it serves when an operator says so.
   activates boolean not null default true,
   created_at timestamptz not null default clock_timestamp(),
@@ -79,6 +81,18 @@ create table projections.checkpoints (
   check ((position = 0) = (event_id is null))
 ) with (fillfactor = 50);
 
+-- Where another version of a reaction took over that takes other categories: it takes the events after `position`.
+create table projections.takeovers (
+  projection text not null,
+  generation integer not null,
+  partition integer not null,
+  position bigint not null,
+  -- Those of the version before.
+  categories text[] not null,
+  ordinal integer not null,
+  primary key (projection, generation, ordinal, partition)
+);
+
 -- Streams that stopped at an event that failed. That event and all later ones wait in the store.
 create table projections.parked (
   projection text not null,
@@ -100,6 +114,17 @@ create table projections.parked (
   parked_at timestamptz not null default clock_timestamp(),
   tried_at timestamptz not null default clock_timestamp(),
   primary key (projection, generation, stream)
+);
+
+-- Events that wait behind the parked event of a process, whichever streams they are in. `stream` is that of the process.
+create table projections.waiting (
+  projection text not null,
+  generation integer not null,
+  stream text collate "C" not null,
+  partition integer not null,
+  position bigint not null,
+  event_id uuid not null,
+  primary key (projection, generation, stream, position)
 );
 
 -- Events that an operator discarded for a projection.
