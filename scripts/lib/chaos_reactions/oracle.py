@@ -178,8 +178,8 @@ def compare_mails(shop, mails):
     compare_erasures(shop, mails)
     doubles = sum(count > 1 for count in arrived.values())
     compare("some mails arrived twice, so that duplicates were tested", True, doubles > 0)
-    print(f"  {len(mails.accepted)} mails, {doubles} of them more than once; of the others "
-          + ", ".join(f"{count} {what}" for what, count in sorted(mails.counts.items())))
+    counts = ", ".join(f"{count} {what}" for what, count in sorted(mails.counts.items()))
+    print(f"  {len(mails.accepted)} mails accepted, {doubles} Message-IDs more than once; the server's faults: {counts}")
 
 
 def compare_erasures(shop, mails):
