@@ -125,7 +125,7 @@ struct DeadlinesCommand: AsyncParsableCommand {
     }
     try await reportingSettings {
       let count = try await Stores().writeStore.query(query(id)).affectedRows
-      guard count > 0 else { throw ValidationError("no scheduled command with this id has failed") }
+      guard count > 0 else { throw ValidationError("nothing was changed: no such command has failed") }
       print("\(count) scheduled commands \(outcome)")
     }
   }

@@ -10,9 +10,10 @@ struct Status: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Shows the state of every projection: owners, checkpoints, lags, parked streams, generations.",
     discussion: """
-      The first table has one line for each generation. The second one has the assignments that are not live; \
-      --assignments shows all of them. A lag is counted up to 100,000 events in each partition. The exit status is 1 if an \
-      assignment has no owner, is halted or is forked, or if a stream is parked.
+      The first table has one line for each generation. The second one has the assignments that have no owner, have \
+      stopped or are catching up; --assignments shows all of them. A lag is counted up to 100,000 events in each \
+      partition. The exit status is 1 if an assignment that is needed has no owner, if an assignment is halted or forked, \
+      if a stream is parked, or if no projector has run a read model yet.
       """)
 
   @Flag(help: "As JSON, with every assignment.") var json = false
