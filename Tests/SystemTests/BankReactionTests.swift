@@ -103,7 +103,7 @@ struct BankReactionTests {
     }
     let rebuild = try system.run("bank", ["rebuild", "reaction/deliver"])
     #expect(try await rebuild.wait() != 0 && rebuild.output.contains("must not react again"), "\(rebuild.output)")
-    #expect(try await bank(system, "deadlines").contains("0 scheduled commands wait"))
+    #expect(try await bank(system, "deadlines").contains("Scheduled commands: 0 wait"))
   }
 
   private func bank(_ system: System, _ arguments: String...) async throws -> String {

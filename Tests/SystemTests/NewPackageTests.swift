@@ -30,7 +30,7 @@ struct NewPackageTests {
   func written() async throws {
     let workplace = try Workplace()
     let made = try await workplace.new("shop", ["--counterflow", "cf"])
-    #expect(made.status == 0 && made.output.contains("/shop: see its README.md"), "\(made.output)")
+    #expect(made.status == 0 && made.output.contains("/shop. Its README.md says"), "\(made.output)")
     let shop = workplace.folder.appendingPathComponent("shop")
     let files = try FileManager.default.subpathsOfDirectory(atPath: shop.path).sorted()
     #expect(
@@ -78,6 +78,6 @@ struct NewPackageTests {
     #expect(try FileManager.default.contentsOfDirectory(atPath: workplace.folder.path) == ["cf"])
     #expect(try await workplace.new("shop", ["--counterflow", "cf"]).status == 0)
     let again = try await workplace.new("shop", ["--counterflow", "cf"])
-    #expect(again.status == 64 && again.output.contains("/shop is there already"), "\(again.output)")
+    #expect(again.status == 64 && again.output.contains("/shop already exists"), "\(again.output)")
   }
 }

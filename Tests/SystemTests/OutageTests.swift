@@ -176,7 +176,7 @@ struct StartTests {
     let more = try (0..<3).map { _ in try system.run("counterflow", ["migrate"]) }
     for process in more {
       #expect(try await process.wait() == 0)
-      #expect(process.output.contains("is at version \(eventStoreSchema.version) already"))
+      #expect(process.output.contains("is already at version \(eventStoreSchema.version)"))
     }
   }
 

@@ -49,7 +49,7 @@ struct ParkedEffectTests {
     let list = try await counterflow("parked", "list", "--json")
     let parked = try #require(try JSON(parsing: Array(list.utf8)).array)
     #expect(parked.map { $0["retryAt"]?.string } == ["2099-01-01T00:00:00Z", nil], "\(list)")
-    #expect(try await counterflow("parked").contains("a person"))
+    #expect(try await counterflow("parked").contains("operator"))
     try await owner.execute(
       """
       insert into projections.generations (projection, generation, version, partition_count, tables, state, categories)

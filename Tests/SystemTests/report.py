@@ -20,7 +20,7 @@ try:
             "Emulation.setDeviceMetricsOverride", {"width": width, "height": 844, "deviceScaleFactor": 1, "mobile": width < 600})
         browser.get("file://" + sys.argv[1])
         text = run("return document.body.innerText")
-        if "Side by side" not in text:
+        if "Comparison" not in text:
             findings.append(f"{width}: no comparison in {text}")
         # Latency, rate, lag, error and percentile charts for each of the three profiles, and one chart of all.
         if run("return document.querySelectorAll('svg').length") < 13:

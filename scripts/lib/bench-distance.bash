@@ -21,7 +21,7 @@ at_a_distance command-service-2 command-service HTTP_PORT="$port"
 at_a_distance relay-2 relay
 at_a_distance projector-2 projector
 COMMAND_URL=http://127.0.0.1:$port
-wait_until 60 curl -sf -m 2 -o /dev/null "$COMMAND_URL/readyz" || fail 'command-service does not get ready'
+wait_until 60 curl -sf -m 2 -o /dev/null "$COMMAND_URL/readyz" || fail 'command-service is not ready after 60 s'
 
 source "$root/scripts/lib/bench-store.bash"
 # Orders a second, counted until every read model has them.

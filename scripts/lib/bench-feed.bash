@@ -16,7 +16,7 @@ wait_until 60 is_social_ready || fail "social did not start; see $log_dir/social
 say 'publishing 100,000 posts'
 python3 "$root/scripts/lib/fill-social.py" "$social" || fail "the posts could not be published; see $log_dir/social.log"
 are_posts_read() { [[ $(psql -X -At -d social -c 'select count(*) from read_models.posts') == 100000 ]]; }
-wait_until 300 are_posts_read || fail "the posts do not come to the read tables:
+wait_until 300 are_posts_read || fail "the posts do not reach the read tables:
 $(psql -X -d social -c 'select count(*) from read_models.posts' -c 'select projection, mode, halted_at, error, count(*), min(position),
   max(position), count(owner) from projections.checkpoints group by 1, 2, 3, 4' -c 'select * from projections.parked' -c 'select * from projections.workers' 2>&1)"
 psql -X -q -d social -c 'vacuum analyze'

@@ -5,7 +5,7 @@ umadb_pid='' crud_pid=''
 trap '{ [[ -z $umadb_pid ]] || kill "$umadb_pid"; [[ -z $crud_pid ]] || kill "$crud_pid"; } 2>/dev/null; rm -rf "$peers"; "$root/scripts/down" --quiet' EXIT
 rm -rf "$peers"
 install_packages python3-venv
-say 'installing eventsourcing, umadb, fastapi and asyncpg into a folder of their own'
+say 'installing eventsourcing, umadb, fastapi and asyncpg into a separate folder'
 { python3 -m venv "$peers/venv" &&
   "$peers/venv/bin/pip" install -q eventsourcing==9.5.6 'psycopg[binary,pool]' umadb==0.7.8 fastapi asyncpg 'uvicorn[standard]'; } \
   >"$log_dir/pip.log" 2>&1 || fail "installing failed; see $log_dir/pip.log"

@@ -9,7 +9,7 @@ now() { date +%s.%N; }
 until_holds() {
   local deadline=$((SECONDS + 300))
   until "$@"; do
-    ((SECONDS < deadline)) || fail "in 300 s never: $*"
+    ((SECONDS < deadline)) || fail "not true within 300 s: $*"
     sleep 0.05
   done
   awk "BEGIN { printf \"%.2f\", $(now) - $since }"

@@ -32,12 +32,12 @@ reads() {
 read_sql() { admin_psql counterflow_read -At -c "$1"; }
 deadline=$((SECONDS + 300))
 until [[ $(read_sql 'select count(*) from read_models.orders') == "$orders" ]]; do
-  ((SECONDS < deadline)) || fail 'the orders do not come to the read tables'
+  ((SECONDS < deadline)) || fail 'the orders do not reach the read tables'
   sleep 0.5
 done
 until [[ $(read_sql 'select sum(units) from read_models.sales_totals') == \
   "$(read_sql "select sum((l ->> 'quantity')::bigint) from read_models.orders, json_array_elements(document -> 'lines') l")" ]]; do
-  ((SECONDS < deadline)) || fail 'the sums do not come to the read tables'
+  ((SECONDS < deadline)) || fail 'the sums do not reach the read tables'
   sleep 0.5
 done
 admin_psql counterflow_read -c 'vacuum analyze' >/dev/null

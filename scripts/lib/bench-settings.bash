@@ -11,7 +11,7 @@ anew() {
   url=$(cat "$run_dir/$1-1.url")
   stop_service "$1-1"
   start_service "$1-1" "$1" "${1%-service}" HTTP_PORT="${url##*:}" "${@:2}"
-  wait_until 60 curl -sf -m 2 -o /dev/null "$url/readyz" || fail "$1 does not get ready"
+  wait_until 60 curl -sf -m 2 -o /dev/null "$url/readyz" || fail "$1 is not ready after 60 s"
 }
 written() { anew command-service "$1" && commands; }
 read_by_id() { anew query-service QUERY_CACHE_MB=0 "$1" && load wrk-read 64 "$QUERY_URL"; }

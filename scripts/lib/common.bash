@@ -30,7 +30,7 @@ install_packages() {
     dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
   done
   ((${#missing[@]})) || return 0
-  command -v apt-get >/dev/null || fail "install these yourself, then run again: ${missing[*]}"
+  command -v apt-get >/dev/null || fail "apt-get is missing, so install these packages yourself, then run again: ${missing[*]}"
   say "installing ${missing[*]}"
   local policy=/usr/sbin/policy-rc.d own_policy=false
   if [[ ! -e $policy ]]; then
@@ -53,7 +53,7 @@ prepare_machine() {
   chmod 755 "$local_dir"
   install_packages postgresql postgresql-client rabbitmq-server libpq-dev librabbitmq-dev libcurl4-openssl-dev pkg-config \
     curl openssl procps
-  command -v swift >/dev/null || fail 'there is no swift: install a Swift 6.3 toolchain or newer (https://swift.org/install)'
+  command -v swift >/dev/null || fail 'swift is not on the PATH: install Swift 6.3 or newer (https://swift.org/install)'
 }
 
 free_port() {
@@ -62,7 +62,7 @@ free_port() {
     port=$((20000 + RANDOM % 12000))
     (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || { echo "$port"; return; }
   done
-  fail 'no free port found'
+  fail 'no free port found between 20000 and 32000'
 }
 
 is_port_free() { ! (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }

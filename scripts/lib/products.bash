@@ -33,7 +33,7 @@ swift_build() {
   until (cd "$root" && swift build "$@") >"$log_dir/build.log" 2>&1; do
     grep -q 'database is locked' "$log_dir/build.log" || {
       tail -n 40 "$log_dir/build.log" >&2
-      fail "the build failed; all of it is in $log_dir/build.log"
+      fail "the build failed; its output is in $log_dir/build.log"
     }
     $waited || say 'another build uses this checkout; waiting for it'
     waited=true
@@ -76,7 +76,7 @@ have_products() {
     return
   fi
   [[ -e $root/Package.resolved ]] || (cd "$root" && swift package resolve) >"$log_dir/build.log" 2>&1 ||
-    fail "the packages were not found; see $log_dir/build.log"
+    fail "the packages could not be resolved; see $log_dir/build.log"
   exclusively "$root/.build/scripts.lock" 'another script builds in this checkout; waiting for it' install_products "$(source_hash)" "$@"
 }
 

@@ -85,6 +85,6 @@ with concurrent.futures.ThreadPoolExecutor(clients) as pool:
         counts[outcome] += 1
 for outcome, count in counts.most_common():
     print(f"{count:8}  {outcome}")
-print(f"with the token: p50 {percentile(waits, 0.5)} ms, p99 {percentile(waits, 0.99)} ms, at most {percentile(waits, 1)} ms")
-print(f"without, until seen: p50 {percentile(stale, 0.5)} ms, p90 {percentile(stale, 0.9)} ms, p99 {percentile(stale, 0.99)} ms, at most {percentile(stale, 1)} ms")
+print(f"read with the token: p50 {percentile(waits, 0.5)} ms, p99 {percentile(waits, 0.99)} ms, at most {percentile(waits, 1)} ms")
+print(f"until visible without the token: p50 {percentile(stale, 0.5)} ms, p90 {percentile(stale, 0.9)} ms, p99 {percentile(stale, 0.99)} ms, at most {percentile(stale, 1)} ms")
 sys.exit(0 if set(counts) <= {"seen", "without", "shed", "not caught up in 30 s"} else 1)

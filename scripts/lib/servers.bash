@@ -47,7 +47,7 @@ make_postgres() {
   mkdir -p "$data"
   give_to_postgres "$data"
   as_postgres_user test -w "$data" ||
-    fail "the user postgres cannot reach $data: clone to a place that it can, or set COUNTERFLOW_LOCAL to one"
+    fail "the user postgres cannot read $data: move the checkout to a folder that this user can read, or set COUNTERFLOW_LOCAL to one"
   chmod 700 "$data"
   password_file=$(mktemp -p "$local_dir")
   secret postgres >"$password_file"
@@ -188,7 +188,7 @@ service_url() { # ROLE DATABASE
 stop_service() {
   [[ -s $run_dir/$1.supervisor ]] || return 0
   kill -TERM "$(cat "$run_dir/$1.supervisor")"
-  wait_until 30 is_stopped "$1" || fail "$1 does not stop"
+  wait_until 30 is_stopped "$1" || fail "$1 did not stop within 30 s"
 }
 is_stopped() { [[ ! -e $run_dir/$1.supervisor ]]; }
 

@@ -79,14 +79,14 @@ keep_failed() {
     while IFS= read -r file; do
       tail -c 1000000 "$file" >"$target/$(basename "$file")"
     done < <(find "$test" -type f \( -name '*.log' -o -name '*.png' \) -not -path '*/postgres/*' -not -path '*/rabbitmq/*')
-    printf '\n%s failed, or did not end. Its files: %s\n' "$(basename "$test")" "$target"
+    printf '\n%s failed or did not end. Its files: %s\n' "$(basename "$test")" "$target"
     for file in "$target"/*.log; do
       [[ -s $file ]] || continue
       printf -- '--- the last lines of %s\n' "$(basename "$file")"
       tail -n 12 "$file" | cut -c 1-400
     done
   done
-  ((count == 0)) || say "What the shared servers said: $log_dir/postgres.log, $log_dir/rabbitmq.log"
+  ((count == 0)) || say "The logs of the shared servers: $log_dir/postgres.log, $log_dir/rabbitmq.log"
   local runs=("$local_dir"/failed/*/)
   ((${#runs[@]} <= 5)) || rm -rf "${runs[@]::${#runs[@]}-5}"
 }

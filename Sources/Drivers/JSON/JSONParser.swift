@@ -1,5 +1,6 @@
 /// The reason why a text is not JSON, and the place.
 public struct JSONError: Error, Sendable, Hashable, CustomStringConvertible {
+  /// What is wrong, in words.
   public let message: String
   /// The offset in bytes from the start of the text.
   public let offset: Int

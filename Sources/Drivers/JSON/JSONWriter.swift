@@ -6,21 +6,31 @@
 ///       $0.member("lines") { $0.array(lines) { $0.object { … } } }
 ///     }
 public struct JSONWriter: Sendable {
+  /// The text so far, in UTF-8.
   public private(set) var bytes: [UInt8] = []
   private var needsComma = false
   /// Whether U+0000 was written, which `JSON(parsing:)` rejects.
   private(set) var hasNUL = false
 
+  /// Creates a writer without any text.
+  /// - Parameter capacity: The memory to reserve, in bytes. The text may become longer.
   public init(reserving capacity: Int = 256) { bytes.reserveCapacity(capacity) }
 
+  /// The text so far.
   public var string: String { String(decoding: bytes, as: UTF8.self) }
 
+  /// Writes an object.
+  /// - Parameter body: Writes the members.
   public mutating func object(_ body: (inout JSONWriter) throws -> Void) rethrows {
     begin(UInt8(ascii: "{"))
     try body(&self)
     end(UInt8(ascii: "}"))
   }
 
+  /// Writes an array.
+  /// - Parameters:
+  ///   - elements: The values to write, in order.
+  ///   - body: Writes the JSON value of one of them.
   public mutating func array<Element>(
     _ elements: some Sequence<Element>, _ body: (inout JSONWriter, Element) throws -> Void
   ) rethrows {
@@ -29,6 +39,10 @@ public struct JSONWriter: Sendable {
     end(UInt8(ascii: "]"))
   }
 
+  /// Writes a member of an object.
+  /// - Parameters:
+  ///   - name: The member's name, which needs no escapes.
+  ///   - value: Writes the member's value.
   public mutating func member(_ name: StaticString, _ value: (inout JSONWriter) throws -> Void) rethrows {
     separate()
     bytes.append(UInt8(ascii: "\""))
@@ -39,9 +53,13 @@ public struct JSONWriter: Sendable {
     try value(&self)
   }
 
+  /// Writes a member whose value is a string.
   public mutating func member(_ name: StaticString, _ value: String) { member(name) { $0.write(value) } }
+  /// Writes a member whose value is a whole number.
   public mutating func member(_ name: StaticString, _ value: some BinaryInteger) { member(name) { $0.write(value) } }
+  /// Writes a member whose value is `true` or `false`.
   public mutating func member(_ name: StaticString, _ value: Bool) { member(name) { $0.write(value) } }
+  /// Writes a member whose value is already JSON text in UTF-8. The text is not checked.
   public mutating func member(_ name: StaticString, raw value: [UInt8]) { member(name) { $0.write(raw: value) } }
 
   /// Omits the member if the value is nil.
@@ -49,13 +67,17 @@ public struct JSONWriter: Sendable {
     if let value { member(name, value) }
   }
 
+  /// Writes a whole number.
   public mutating func write(_ value: some BinaryInteger) { token(String(value).utf8) }
+  /// Writes `true` or `false`.
   public mutating func write(_ value: Bool) { token((value ? "true" : "false").utf8) }
+  /// Writes `null`.
   public mutating func writeNull() { token("null".utf8) }
 
   /// Writes text that is already JSON.
   public mutating func write(raw json: [UInt8]) { token(json) }
 
+  /// Writes a string, with the escapes that RFC 8259 requires.
   public mutating func write(_ value: String) {
     separate()
     bytes.append(UInt8(ascii: "\""))
@@ -70,6 +92,7 @@ public struct JSONWriter: Sendable {
     bytes.append(UInt8(ascii: "\""))
   }
 
+  /// Writes a value with its members in their order.
   public mutating func write(_ json: JSON) {
     switch json {
     case .null: writeNull()
@@ -134,6 +157,7 @@ public struct JSONWriter: Sendable {
 }
 
 extension JSONWriter {
+  /// Writes a member whose value is a string, or `null` if there is none.
   public mutating func member(_ name: StaticString, orNull value: String?) {
     member(name) { if let value { $0.write(value) } else { $0.writeNull() } }
   }

@@ -19,19 +19,19 @@ struct ImportRetail: AsyncParsableCommand {
     abstract: "Sends a year of a retailer's trade through the commands.",
     discussion: """
       The file has the columns InvoiceNo, StockCode, Description, Quantity, InvoiceDate, UnitPrice, CustomerID, Country. The \
-      lines of an invoice become one order, paid and shipped, or, where its number begins with C, one return; products, \
-      their stock and customers follow from them. Lines that cannot count are counted by reason.
+      lines of an invoice become one order that is paid and shipped. If the invoice's number begins with C, they become one \
+      return. Products, their stock and customers follow from the lines. Lines that cannot be imported are counted by reason.
 
-      Each command's key follows from its content: run again, it changes nothing; interrupted, it goes on.
+      Each command's key follows from its content, so a second run changes nothing, and an interrupted import continues.
 
-      Prices are in the currency that CURRENCY names (GBP by default), which must be command-service's.
+      Prices are in the currency that CURRENCY names (GBP by default), which must be the one of command-service.
 
-      Where the service asks for a token, COUNTERFLOW_TOKEN, or the file that COUNTERFLOW_TOKEN_FILE names, holds one \
-      with the scopes commands:write and orders:override.
+      If the service needs a token, set COUNTERFLOW_TOKEN (or COUNTERFLOW_TOKEN_FILE) to one with the scopes commands:write \
+      and orders:override.
       """)
 
   @Argument(help: "The CSV file.", completion: .file(extensions: ["csv"])) var file: String
-  @Option(help: "Where command-service answers.") var commands = "http://127.0.0.1:8081"
+  @Option(help: "The URL of command-service.") var commands = "http://127.0.0.1:8081"
   @Option(help: "The number of concurrent requests.") var concurrency = 16
   @Option(help: "Invoices from this day on, such as 2010-12-01.") var from: String?
   @Option(help: "Invoices before this day.") var to: String?
@@ -91,7 +91,7 @@ struct ImportRetail: AsyncParsableCommand {
     print(json ? String(decoding: summary.json.encoded, as: UTF8.self) : summary.text)
     for failure in sender.failures { FileHandle.standardError.write(Data("\(failure)\n".utf8)) }
     if let interruption {
-      throw ValidationError("stopped: \(interruption). Run it again: it goes on where it stood.")
+      throw ValidationError("The import stopped: \(interruption). Run it again: it continues from here.")
     }
     if sender.counts.failed > 0 { throw ExitCode(1) }
   }

@@ -8,7 +8,7 @@ struct NewPackage: ParsableCommand {
     abstract:
       "Creates a package with a first domain: an aggregate, a read model, tests, a Dockerfile and compose.yaml.",
     discussion: """
-      It lies beside the folder that holds Counterflow, on which it depends. Its README says how it is tested and run.
+      The package depends on Counterflow by a path: both folders must be in the same folder. Its README says how to test and run it.
       """)
 
   @Argument(help: "The name: a lower-case letter, then lower-case letters, digits and _, at most 40 characters.")
@@ -33,7 +33,7 @@ struct NewPackage: ParsableCommand {
       )
     }
     guard !FileManager.default.fileExists(atPath: target.path) else {
-      throw ValidationError("\(target.path) is there already; choose another name")
+      throw ValidationError("\(target.path) already exists; choose another name")
     }
   }
 
@@ -44,7 +44,7 @@ struct NewPackage: ParsableCommand {
         at: file.deletingLastPathComponent(), withIntermediateDirectories: true)
       try Data(text(content).utf8).write(to: file)
     }
-    print("\(target.path): see its README.md")
+    print("Created \(target.path). Its README.md says how to test and run it.")
   }
 
   private var folder: URL { URL(fileURLWithPath: parent, isDirectory: true).standardizedFileURL }

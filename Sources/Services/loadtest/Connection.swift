@@ -40,7 +40,7 @@ final class Connection {
     close()
     socket = Glibc.socket(
       endpoint.family, Int32(SOCK_STREAM.rawValue | SOCK_NONBLOCK.rawValue | SOCK_CLOEXEC.rawValue), 0)
-    guard socket >= 0 else { throw Lost(reason: "no socket: \(String(cString: strerror(errno)))") }
+    guard socket >= 0 else { throw Lost(reason: "cannot create a socket: \(String(cString: strerror(errno)))") }
     var on: Int32 = 1
     setsockopt(socket, Int32(IPPROTO_TCP), TCP_NODELAY, &on, socklen_t(MemoryLayout<Int32>.size))
     let result = endpoint.address.withUnsafeBytes {
@@ -143,7 +143,7 @@ final class Connection {
       answers += 1
       if closes || isEnding { close() }
       return response
-    } catch { throw Lost(reason: "not understood: \(error.reason)") }
+    } catch { throw Lost(reason: "invalid response: \(error.reason)") }
   }
 }
 
@@ -189,7 +189,7 @@ struct Endpoint {
       next = entry.ai_next
     }
     guard result == 0, !found.isEmpty else {
-      throw Unknown(description: "the host \(host) is not known: \(String(cString: gai_strerror(result)))")
+      throw Unknown(description: "unknown host \(host): \(String(cString: gai_strerror(result)))")
     }
     return found
   }

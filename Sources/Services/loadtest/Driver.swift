@@ -128,7 +128,7 @@ final class Driver {
     } else if waiting[request.side.rawValue].count < Self.backlog {
       waiting[request.side.rawValue].append(request)
     } else {
-      traffic.failed(request, "no connection was free for long", at: now)
+      traffic.failed(request, "no free connection in time", at: now)
     }
   }
 
@@ -172,13 +172,13 @@ final class Driver {
   private func expire(_ traffic: some Traffic, _ now: Nanoseconds) {
     for connection in connections where connection.state == .busy {
       guard let request = connection.request, request.intended + timeout < now else { continue }
-      lose(connection, connection.request, "no answer in time", traffic)
+      lose(connection, connection.request, "no response in time", traffic)
     }
     for side in Side.allCases {
       while let first = waiting[side.rawValue].first, first.intended + timeout < now {
         waiting[side.rawValue].removeFirst()
         traffic.failed(
-          first, "not sent in time" + (trouble[side.rawValue].map { "; the last trouble: \($0)" } ?? ""), at: now)
+          first, "not sent in time" + (trouble[side.rawValue].map { "; last error: \($0)" } ?? ""), at: now)
       }
     }
   }

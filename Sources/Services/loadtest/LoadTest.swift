@@ -17,9 +17,9 @@ struct LoadTest: AsyncParsableCommand {
     commandName: "loadtest",
     abstract: "Load-tests the write path, the read path, or both.",
     discussion: """
-      Requests are sent when they are due, whether the ones before were answered or not, and each latency counts from when \
-      its request should have been sent: a stall shows as what it costs those who come meanwhile. --closed waits for \
-      answers instead, as wrk does.
+      Requests are sent when they are due, even if earlier ones have no response yet. Each latency counts from the moment \
+      when the request was due, so a stall of the server shows in the latency of every request that was due during it. \
+      With --closed each connection waits for its response before it sends the next request, as wrk does.
 
         loadtest write --rate 1000 --duration 30
         loadtest mixed --rate 500..5000 --duration 60 --report mixed.html
@@ -29,35 +29,35 @@ struct LoadTest: AsyncParsableCommand {
       The profiles: write (orders of one line), read, mixed (--ratio reads for each write), read-your-writes (an order, then \
       a read with its token), checkout (an order's whole life), hot (all orders take from one product's stock).
 
-      Where the services ask for a token, COUNTERFLOW_TOKEN, or the file that COUNTERFLOW_TOKEN_FILE names, holds one with \
-      the scopes commands:write and queries:read. METRICS_TOKEN is for the projections' lag. \
-      For https URLs TLS_CA_FILE names the certificates of the authorities to trust, unless the system knows them.
+      If the services need a token, set COUNTERFLOW_TOKEN (or COUNTERFLOW_TOKEN_FILE) to one with the scopes commands:write \
+      and queries:read. If /metrics needs a token, set METRICS_TOKEN. For https URLs, TLS_CA_FILE names the certificates of \
+      authorities that the system does not know.
       """)
 
-  @Argument(help: "What to do: \(Profile.allCases.map(\.rawValue).joined(separator: ", ")).") var profile: Profile?
+  @Argument(help: "The load: \(Profile.allCases.map(\.rawValue).joined(separator: ", ")).") var profile: Profile?
   @Flag(help: "Runs write, read and mixed one after the other, and compares them.") var compare = false
-  @Option(help: "Where command-service answers; several with commas between.") var commands = "http://127.0.0.1:8081"
-  @Option(help: "Where query-service answers; several with commas between.") var queries = "http://127.0.0.1:8082"
-  @Option(help: "Where query-service shows its metrics, for the projections' lag; as --queries unless given.")
+  @Option(help: "The URLs of command-service, separated by commas.") var commands = "http://127.0.0.1:8081"
+  @Option(help: "The URLs of query-service, separated by commas.") var queries = "http://127.0.0.1:8082"
+  @Option(help: "The URLs of query-service at which to read the lag of read models from /metrics; the default is --queries.")
   var metrics: String?
-  @Option(help: "Requests a second, or of checkout journeys; 100..1000 rises evenly.") var rate = "100"
-  @Flag(help: "Each connection sends its next request when it has the answer; --rate is ignored.") var closed = false
+  @Option(help: "Requests (checkout: journeys) per second; 100..1000 rises evenly from 100 to 1000.") var rate = "100"
+  @Flag(help: "Each connection sends its next request when it has the response; --rate is ignored.") var closed = false
   @Option(help: "Finds the highest rate that meets this objective, such as \"p99<50ms\".") var findMax: Objective?
   @Option(help: "The length of the measurement, in seconds.") var duration = 10.0
   @Option(help: "Seconds of warm-up before the measurement.") var warmUp = 2.0
-  @Option(help: "Connections to each side.") var connections = 64
+  @Option(help: "The number of connections to command-service, and to query-service.") var connections = 64
   @Option(help: "The time-out of a request, in seconds.") var timeout = 30.0
   @Option(help: "Mixed: reads for each write.") var ratio = 9.0
   @Option(help: "Read: kinds by weight, of order, page, product, search and sales.") var reads =
     "order=17,page=2,product=1"
-  @Option(help: "Read: this path and nothing else, for comparing with other tools.") var path: String?
-  @Option(help: "Orders that reads choose from.") var orders = 5_000
+  @Option(help: "Read: only this path, to compare with other tools.") var path: String?
+  @Option(help: "The number of orders that reads choose from.") var orders = 5_000
   @Option(help: "Writes per second whose visibility is measured; 0 for none.") var visibility = 5.0
   @Option(help: "Writes everything as JSON to this file; - for standard output.") var json: String?
   @Option(help: "Writes a page with charts to this file; - for standard output.") var report: String?
   @Option(
     help:
-      "A file with lines such as \"15 three projectors\", read at the end: what was done in which second, for the charts."
+      "A file with lines such as \"15 three projectors\": the second and the text of a mark in the charts. It is read at the end."
   )
   var marks: String?
 
@@ -75,13 +75,14 @@ struct LoadTest: AsyncParsableCommand {
     guard (0...1000).contains(visibility) else { throw ValidationError("--visibility takes 0 to 1000") }
     _ = try (schedule(), weights(), urls(commands, "--commands"), urls(queries, "--queries"))
     if closed {
-      guard findMax == nil else { throw ValidationError("--find-max needs a rate; it does not go with --closed") }
+      guard findMax == nil else { throw ValidationError("--find-max needs a rate, so it cannot be used with --closed") }
       guard !compare, let profile, ![.mixed, .readYourWrites].contains(profile) else {
-        throw ValidationError("--closed goes with write, read, checkout and hot: one side waits for its own answers")
+        throw ValidationError(
+          "--closed works with write, read, checkout and hot only: the others send to both services")
       }
     }
-    guard json != "-" || report != "-" else { throw ValidationError("only one of --json and --report takes -") }
-    if path != nil, profile != .read { throw ValidationError("--path goes with the profile read") }
+    guard json != "-" || report != "-" else { throw ValidationError("only one of --json and --report can be -") }
+    if path != nil, profile != .read { throw ValidationError("--path works with the profile read only") }
   }
 
   private func schedule() throws -> Schedule {
@@ -89,7 +90,7 @@ struct LoadTest: AsyncParsableCommand {
     let ends = rate.split(separator: "..", omittingEmptySubsequences: false).map { Double($0) }
     guard ends.count <= 2, let first = ends.first ?? nil, let last = ends.last ?? nil,
       [first, last].allSatisfy({ $0 > 0 && $0 <= RateSearch.highest })
-    else { throw ValidationError("--rate takes requests a second, such as 1000, or 100..1000") }
+    else { throw ValidationError("--rate takes requests per second, such as 1000, or 100..1000") }
     return .open(from: first, to: last)
   }
 
@@ -157,8 +158,8 @@ struct LoadTest: AsyncParsableCommand {
 
   private var title: String {
     let what = compare ? "write, read and mixed" : profile!.rawValue
-    if let findMax { return "\(what): the highest rate with \(findMax)" }
-    return closed ? "\(what), \(connections) connections in a closed loop" : "\(what) at \(rate) a second"
+    if let findMax { return "\(what): the highest rate that meets \(findMax)" }
+    return closed ? "\(what), \(connections) connections in a closed loop" : "\(what) at \(rate) requests per second"
   }
 }
 

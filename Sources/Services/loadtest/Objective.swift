@@ -1,6 +1,6 @@
 import ArgumentParser
 
-/// A condition that a rate must keep, such as `p99<50ms`.
+/// A latency objective, such as `p99<50ms`.
 struct Objective: ExpressibleByArgument, CustomStringConvertible {
   let figure: String
   /// In milliseconds.

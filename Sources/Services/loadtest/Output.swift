@@ -11,9 +11,9 @@ final class Output: Sendable {
       switch settings.schedule {
       case .open(let first, let last) where first == last: "\(first.plain)/s"
       case .open(let first, let last): "\(first.plain) to \(last.plain)/s"
-      case .closed: "\(settings.connections) connections, each waiting for its answer"
+      case .closed: "\(settings.connections) connections, each waits for its response"
       }
-    say("\(name): \(load), \(settings.warmUp.plain) s to warm up and \(settings.duration.plain) s measured")
+    say("\(name): \(load), warm-up \(settings.warmUp.plain) s, measurement \(settings.duration.plain) s")
   }
 
   func show(_ second: SecondResult, isMeasured: Bool) {
@@ -30,19 +30,19 @@ final class Output: Sendable {
   func show(_ attempt: Report.Attempt, _ objective: Objective) {
     say(
       "\(attempt.rate.plain)/s: \(objective.figure) \(milliseconds(attempt.value)), \(attempt.errors) errors, "
-        + (attempt.isKept ? "kept" : "not kept"))
+        + (attempt.isKept ? "objective met" : "objective missed"))
     show(attempt.reasons)
   }
 
   func showFound(_ rate: Double?, _ objective: Objective, _ name: String) {
-    say(rate.map { "\(name): \(objective) is kept up to \($0.plain)/s" } ?? "\(name): no rate keeps \(objective)")
+    say(rate.map { "\(name): \(objective) is met up to \($0.plain)/s" } ?? "\(name): no rate meets \(objective)")
   }
 
   func show(_ result: TrialResult) {
     say("")
     let journeys = result.completedPerSecond.plain
-    let both = journeys == result.answeredPerSecond.plain ? "" : ", \(journeys) journeys ended a second"
-    say("\(result.profile): \(result.answeredPerSecond.plain)/s answered, \(result.errors) errors\(both)")
+    let both = journeys == result.answeredPerSecond.plain ? "" : ", \(journeys) journeys completed per second"
+    say("\(result.profile): \(result.answeredPerSecond.plain) responses per second, \(result.errors) errors\(both)")
     let names = result.operations.map(\.name) + (result.visibility == nil ? [] : ["visible after"])
     let width = max(12, names.map(\.count).max() ?? 0)
     say(
@@ -53,7 +53,7 @@ final class Output: Sendable {
       show(operation.errors)
     }
     if let visibility = result.visibility { say(row("visible after", visibility, width)) }
-    say("  the load itself took \((result.ownCores * 100).rounded().plain) % of a core")
+    say("  loadtest itself used \((result.ownCores * 100).rounded().plain) % of a core")
   }
 
   private func show(_ reasons: [String: Int]) {
@@ -64,7 +64,7 @@ final class Output: Sendable {
 
   func showSideBySide(_ results: [TrialResult]) {
     say("")
-    say("side by side" + ["a second", "errors", "p50", "p99", "p99.9", "max"].map { pad($0, 12) }.joined())
+    say("comparison  " + ["responses/s", "errors", "p50", "p99", "p99.9", "max"].map { pad($0, 12) }.joined())
     for result in results {
       let latency = result.latency
       say(

@@ -50,7 +50,7 @@ struct Preparation {
     }
     guard !found.orders.isEmpty else {
       throw Failed(
-        description: "there are no orders to read, and those that were written have not come to the read tables")
+        description: "there are no orders to read, and the orders written now have not reached the read tables")
     }
     return found
   }
@@ -76,13 +76,13 @@ struct Preparation {
 
   private func post(_ path: String, _ body: String, accepting: Set<Int>) async throws {
     let (status, answer) = try await send("POST", commands.absoluteString + path, body)
-    guard accepting.contains(status) else { throw Failed(description: "POST \(path) answered \(status): \(answer)") }
+    guard accepting.contains(status) else { throw Failed(description: "POST \(path): status \(status): \(answer)") }
   }
 
   private func get(_ path: String) async throws -> JSON {
     let (status, answer) = try await send("GET", queries.absoluteString + path)
     guard status == 200, let json = try? JSON(parsing: Array(answer.utf8)) else {
-      throw Failed(description: "GET \(path) answered \(status): \(answer)")
+      throw Failed(description: "GET \(path): status \(status): \(answer)")
     }
     return json
   }

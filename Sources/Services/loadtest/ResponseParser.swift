@@ -10,12 +10,12 @@ struct ResponseParser {
   ///   response is incomplete.
   static func parse(_ bytes: [UInt8]) throws(Malformed) -> (response: Response, length: Int, closes: Bool)? {
     guard let end = endOfHead(bytes) else {
-      guard bytes.count < longestHead else { throw Malformed(reason: "a head without end") }
+      guard bytes.count < longestHead else { throw Malformed(reason: "the head is too long") }
       return nil
     }
     guard bytes.count >= 12, bytes.starts(with: "HTTP/1.".utf8),
       let status = Int(String(decoding: bytes[9..<12], as: UTF8.self))
-    else { throw Malformed(reason: "no HTTP/1.1 answer") }
+    else { throw Malformed(reason: "not HTTP/1.1") }
     var (length, token, closes) = (Int?.none, String?.none, false)
     var start = bytes[..<end].firstIndex(of: newline).map { $0 + 1 } ?? end
     while start < end {
@@ -34,14 +34,14 @@ struct ResponseParser {
           closes = value.lowercased() == "close"
         }
       case UInt8(ascii: "t"):
-        if value(of: "transfer-encoding", in: line) != nil { throw Malformed(reason: "a chunked answer") }
+        if value(of: "transfer-encoding", in: line) != nil { throw Malformed(reason: "a chunked body") }
       default: break
       }
     }
     let bodyStart = end + 4
     let bodyLength = status == 304 || status == 204 ? 0 : length
     guard let bodyLength, (0...longestBody).contains(bodyLength) else {
-      throw Malformed(reason: "an answer without a Content-Length that makes sense")
+      throw Malformed(reason: "no valid Content-Length")
     }
     guard bytes.count >= bodyStart + bodyLength else { return nil }
     let response = Response(

@@ -161,7 +161,7 @@ struct Session {
     do { try data.write(to: URL(fileURLWithPath: file)) } catch {
       throw ValidationError("\(file) cannot be written: \(error.localizedDescription)")
     }
-    output.say("wrote \(file)")
+    output.say("Wrote \(file).")
   }
 
   private static var machine: String {

@@ -101,7 +101,7 @@ final class Trial: Traffic {
     // Requests without a response or an error by now are lost.
     let lost = expected - Int(total.totalCount) - errorCount
     if lost > 0 {
-      tallies["unfinished", default: Tally()].errors["no answer before the end", default: 0] += lost
+      tallies["unfinished", default: Tally()].errors["no response before the end", default: 0] += lost
       errorCount += lost
     }
     let last = min(end, measured.upperBound)

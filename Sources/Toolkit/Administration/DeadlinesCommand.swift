@@ -9,15 +9,15 @@ struct DeadlinesCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "deadlines", abstract: "Lists, retries and discards scheduled commands.",
     discussion: """
-      A scheduled command that is rejected, or cannot be carried out, waits for a person. Repair the cause, then retry it; \
-      discard gives it up for good.
+      A scheduled command that was rejected, or that could not be carried out, is kept and not tried again. Repair the \
+      cause, then retry it. A command that is discarded never runs.
       """, subcommands: [List.self, Retry.self, Discard.self], defaultSubcommand: List.self)
 
   struct List: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
       abstract: "Counts the scheduled commands, and lists those that failed.",
       discussion: "The exit status is 1 if any has failed.")
-    @Option(help: "The maximum number of failed ones to list.") var limit = 100
+    @Option(help: "The maximum number of failed commands to list.") var limit = 100
     @Flag(help: "As JSON.") var json = false
 
     func run() async throws {
@@ -66,9 +66,11 @@ struct DeadlinesCommand: AsyncParsableCommand {
             """
           ).decode((String, Int, String).self)
           for (command, count, error) in late {
-            print("\(count) of \(command) are overdue\(error.isEmpty ? "" : ": \(error)")")
+            print(
+              "\(command): \(count) commands have been due for more than 10 s\(error.isEmpty ? "" : "; error: \(error)")"
+            )
           }
-          print("\(waiting) scheduled commands wait, \(overdue) of them are due, and \(failed) failed.")
+          print("Scheduled commands: \(waiting) wait, of which \(overdue) are due; \(failed) failed.")
           if !rows.isEmpty {
             var table = Table("id", "command", "due", "failed", "error")
             for row in rows { table.add(row.0.uuidString.lowercased(), row.1, row.2, row.3, String(row.4.prefix(100))) }
@@ -81,16 +83,16 @@ struct DeadlinesCommand: AsyncParsableCommand {
   }
 
   struct Retry: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "Runs failed ones again, now.")
-    @Argument(help: "Only this one.") var id: String?
-    @Flag(help: "Every one that failed.") var all = false
+    static let configuration = CommandConfiguration(abstract: "Runs failed commands again, now.")
+    @Argument(help: "The id of the command.") var id: String?
+    @Flag(help: "Every command that failed.") var all = false
 
     func validate() throws {
-      guard (id != nil) != all else { throw ValidationError("name one, or say --all") }
+      guard (id != nil) != all else { throw ValidationError("give an id, or --all") }
     }
 
     func run() async throws {
-      try await DeadlinesCommand.change(id) {
+      try await DeadlinesCommand.change(id, "will run again") {
         """
         update event_store.deadlines set failed_at = null, error = null
         where failed_at is not null and (\(optional: $0)::uuid is null or id = \(optional: $0))
@@ -101,11 +103,11 @@ struct DeadlinesCommand: AsyncParsableCommand {
 
   struct Discard: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-      abstract: "Discards one that failed or has been overdue for a minute.")
-    @Argument var id: String
+      abstract: "Discards a command that failed, or that has been due for a minute.")
+    @Argument(help: "The id of the command.") var id: String
 
     func run() async throws {
-      try await DeadlinesCommand.change(id) {
+      try await DeadlinesCommand.change(id, "discarded") {
         """
         delete from event_store.deadlines
         where id = \(optional: $0) and (failed_at is not null or due_at < clock_timestamp() - interval '1 minute')
@@ -114,7 +116,7 @@ struct DeadlinesCommand: AsyncParsableCommand {
     }
   }
 
-  private static func change(_ text: String?, _ query: (UUID?) -> Query) async throws {
+  private static func change(_ text: String?, _ outcome: String, _ query: (UUID?) -> Query) async throws {
     let id = try text.map { text in
       guard let id = UUID(uuidString: text) else {
         throw ValidationError("'\(text)' is not an id of a scheduled command")
@@ -123,8 +125,8 @@ struct DeadlinesCommand: AsyncParsableCommand {
     }
     try await reportingSettings {
       let count = try await Stores().writeStore.query(query(id)).affectedRows
-      guard count > 0 else { throw ValidationError("there is no such scheduled command to settle") }
-      print("\(count) done")
+      guard count > 0 else { throw ValidationError("nothing was changed: no such command has failed") }
+      print("\(count) scheduled commands \(outcome)")
     }
   }
 }

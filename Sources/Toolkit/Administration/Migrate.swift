@@ -10,11 +10,11 @@ struct Migrate: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Creates or updates the schemas of both databases.",
     discussion: """
-      Safe to run again, and from several processes at once. Run it before new services start.
+      Run it before new services start. You may run it again, and from several processes at once.
 
-      It also makes the roles of the services, each with no more rights than its service needs, and lets those \
-      log in whose password is set: COMMAND_DATABASE_PASSWORD, RELAY_DATABASE_PASSWORD, \
-      PROJECTOR_DATABASE_PASSWORD, QUERY_DATABASE_PASSWORD, REACTOR_DATABASE_PASSWORD. It needs a user that may create roles.
+      It also creates a database role for each service, with the rights that the service needs and no others. A role may \
+      log in if its password is set: COMMAND_DATABASE_PASSWORD, RELAY_DATABASE_PASSWORD, PROJECTOR_DATABASE_PASSWORD, \
+      QUERY_DATABASE_PASSWORD, REACTOR_DATABASE_PASSWORD. The user of the URLs must be allowed to create roles.
       """)
 
   @Option(help: "Seconds to wait for a database that does not answer yet.")
@@ -57,11 +57,12 @@ extension Administration {
     for schema in schemas {
       let applied = try await connection.migrate(schema)
       for migration in applied { say("\(name): applied \(migration)") }
-      if applied.isEmpty { say("\(name): \(schema.name) is at version \(schema.version) already") }
+      if applied.isEmpty { say("\(name): \(schema.name) is already at version \(schema.version)") }
     }
     do { try await connection.execute(Self.restrictions) } catch {
       guard error.sqlState == .insufficientPrivilege else { throw error }
-      say("\(name): \(error.message); a superuser can take from everybody what PostgreSQL gives by default")
+      say(
+        "\(name): \(error.message); only a superuser can revoke the rights that PostgreSQL gives everybody by default")
     }
     for (role, password) in passwords {
       try await connection.allowLogin(role.name, password: password)

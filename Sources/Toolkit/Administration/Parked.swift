@@ -11,14 +11,14 @@ struct Parked: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Lists, shows, retries and discards parked streams.",
     discussion: """
-      The stream's later events wait in the store, and all other streams go on. Once the cause is repaired, retry: the \
-      stream goes on in order. discard gives one event up, which is recorded, and goes on behind it. A call of an effect is tried \
-      several times without you: "next" says when.
+      An event of the stream failed. The stream's later events wait in the store; all other streams continue. Repair the \
+      cause, then retry: the stream continues in order. discard skips the event that failed, and records that. A call \
+      of an effect is attempted several times automatically: the column "next" says when.
       """, subcommands: [List.self, Show.self, Retry.self, Discard.self], defaultSubcommand: List.self)
 
   struct List: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "Lists them.")
-    @Argument(help: "Only of this projection.") var projection: String?
+    static let configuration = CommandConfiguration(abstract: "Lists the parked streams.")
+    @Argument(help: "Only streams of this projection.") var projection: String?
     @Flag(help: "As JSON.") var json = false
 
     func run() async throws {
@@ -41,9 +41,9 @@ struct Parked: AsyncParsableCommand {
 
   struct Show: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-      abstract: "Shows one of them, with the event that failed and the attempts at its calls.")
-    @Argument var projection: String
-    @Argument var stream: String
+      abstract: "Shows a parked stream, with the event that failed and the attempts at its calls.")
+    @Argument(help: "The projection.") var projection: String
+    @Argument(help: "The stream.") var stream: String
 
     func run() async throws {
       try await reportingSettings {
@@ -52,7 +52,7 @@ struct Parked: AsyncParsableCommand {
         guard !found.isEmpty else { throw ValidationError("\(stream) is not parked in \(projection)") }
         for parked in found {
           print(
-            "\(parked.projection), generation \(parked.generation): \(parked.stream) waits at version \(parked.version)"
+            "\(parked.projection), generation \(parked.generation): \(parked.stream) waits before version \(parked.version)"
           )
           print("since \(parked.parkedAt), tried \(parked.attempts) times, next: \(parked.next)")
           print("\n\(parked.error)\n")
@@ -68,14 +68,15 @@ struct Parked: AsyncParsableCommand {
   }
 
   struct Retry: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "Retries from the event that failed.")
-    @Argument(help: "Of this projection.") var projection: String?
-    @Argument(help: "Only this stream.") var stream: String?
-    @Flag(help: "Every parked stream.") var all = false
+    static let configuration = CommandConfiguration(
+      abstract: "Applies the event that failed again, and continues with the next events of the stream.")
+    @Argument(help: "The projection.") var projection: String?
+    @Argument(help: "The stream; every parked stream of the projection if it is not given.") var stream: String?
+    @Flag(help: "Every parked stream of every projection.") var all = false
     @Option(help: "Seconds to wait until a projector has done it.") var wait = 30
 
     func validate() throws {
-      guard projection != nil || all else { throw ValidationError("name a projection, or say --all") }
+      guard projection != nil || all else { throw ValidationError("give a projection, or --all") }
     }
 
     func run() async throws { try await Parked.ask(for: .retry, projection, stream, wait) }
@@ -84,8 +85,8 @@ struct Parked: AsyncParsableCommand {
   struct Discard: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
       abstract: "Skips the event that failed, for one projection, and continues with the next event of the stream.")
-    @Argument var projection: String
-    @Argument var stream: String
+    @Argument(help: "The projection.") var projection: String
+    @Argument(help: "The stream.") var stream: String
     @Option(help: "Seconds to wait until a projector has done it.") var wait = 30
 
     func run() async throws { try await Parked.ask(for: .discard, projection, stream, wait) }
@@ -106,11 +107,13 @@ struct Parked: AsyncParsableCommand {
         left = try await stores.parked(projection, stream)
       }
       let asked = left.filter { $0.request != nil }
-      print("\(count - left.count) of \(count) streams go on")
+      print("\(count - left.count) of \(count) streams continue")
       for stream in left where stream.request == nil {
         print("\(stream.stream) failed again: \(stream.error); next: \(stream.next)")
       }
-      if !asked.isEmpty { print("\(asked.count) are still to be tried: is a projector, or a reactor, running?") }
+      if !asked.isEmpty {
+        print("No process has tried \(asked.count) streams yet: check that a projector (or reactor) runs.")
+      }
       if !left.isEmpty { throw ExitCode(1) }
     }
   }
@@ -147,5 +150,5 @@ struct Parked: AsyncParsableCommand {
 
 extension ParkedStream {
   /// What happens next to it, for people.
-  fileprivate var next: String { request ?? retryAt.map { "retry at \($0)" } ?? "a person" }
+  fileprivate var next: String { request ?? retryAt.map { "retry at \($0)" } ?? "operator" }
 }

@@ -8,25 +8,25 @@ internal import Projections
 /// Rebuilds a projection's tables beside those that serve.
 struct Rebuild: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "Rebuilds a projection's tables beside the serving ones, compares both, and activates the new ones.",
+    abstract: "Fills new tables for a read model, compares them with the old ones, and lets the new ones serve.",
     discussion: """
-      The running projectors do the work, and share it; queries are served from the old tables meanwhile. Interrupted, \
-      it goes on by itself; run the command again to see it through. The old generation is kept, and kept up, so that \
-      --rollback is immediate; the next rebuild, or --discard, removes it.
+      The running projectors share the work. Queries read the old tables meanwhile. If this command is interrupted, the \
+      projectors continue; run it again to finish. Projectors keep the old generation up to date, so that --rollback \
+      takes effect at once. The next rebuild, or --discard, removes it.
 
-      --until fills a generation with the past: its tables, whose names are printed, can be queried until it is \
-      discarded.
+      --until fills a generation with the events up to a moment of the past, and prints the names of its tables. You can \
+      query them until you discard the generation.
       """)
 
-  @Argument(help: "The projection.") var projection: String
+  @Argument(help: "The read model.") var projection: String
   @Flag(help: "Let the generation that served before serve again.") var rollback = false
-  @Option(help: "A position, or a time such as 2026-11-21T09:30:00Z: fill a generation up to there.") var until: String?
+  @Option(help: "Fill a generation up to this position, or this time, such as 2026-11-21T09:30:00Z.") var until: String?
   @Option(help: "Discard this generation.") var discard: Int?
   @Flag(help: "Keep the old generation serving if any row differs.") var onlyIfEqual = false
 
   func validate() throws {
     guard [rollback, until != nil, discard != nil].count(where: { $0 }) <= 1 else {
-      throw ValidationError("--rollback, --until and --discard exclude one another")
+      throw ValidationError("use only one of --rollback, --until and --discard")
     }
   }
 
@@ -61,15 +61,15 @@ private struct Rebuilding {
   func rebuild(onlyIfEqual: Bool) async throws {
     var before = try await generations()
     guard let serving = before.first(where: { $0.state == .serving }) else {
-      throw ValidationError("\(projection.name) has no generation yet: start a projector, which makes the first")
+      throw ValidationError("\(projection.name) has no generation yet: start a projector, which creates the first one")
     }
     if let forked = before.first(where: { $0.state == .building }), try await isForked(forked) {
       _ = try await table.drop(projection.name, forked.number)
-      print("Generation \(forked.number), which was being built, is of another history: removed.")
+      print("Removed generation \(forked.number): it was being built from another history.")
       before = try await generations()
     }
     if let building = before.first(where: { $0.state == .building }) {
-      print("Generation \(building.number) is being built already; seeing it through.")
+      print("Generation \(building.number) is already being built; waiting until it is complete.")
     } else {
       let number = try await table.add(
         projection, serving.partitioning, historyID: try await stores.events.historyID(), state: .building,
@@ -79,13 +79,16 @@ private struct Rebuilding {
       }
     }
     guard let building = try await generations().first(where: { $0.state == .building }) else {
-      throw ValidationError("somebody else has ended it meanwhile; see \(Administration.current.program) status")
+      throw ValidationError(
+        "another command has discarded the new generation; see \(Administration.current.program) status")
     }
     try await follow(building, total: try await applied(serving))
     let comparison = try await GenerationComparison.compare(projection, serving, building, on: stores.readStore)
     show(comparison, serving, building)
     if !comparison.isEqual && onlyIfEqual {
-      print("Generation \(serving.number) goes on serving; generation \(building.number) is there to be looked at.")
+      print(
+        "Generation \(serving.number) keeps serving, because rows differ. Generation \(building.number) stays, so that you can look at its tables."
+      )
       throw ExitCode(1)
     }
     var attempts = 0
@@ -93,7 +96,7 @@ private struct Rebuilding {
       // The projectors may have let it serve already.
       if try await expect(building, [.building, .serving]).state == .serving { break }
       attempts += 1
-      if attempts.isMultiple(of: 10) { print("Not yet: \(reason).") }
+      if attempts.isMultiple(of: 10) { print("Generation \(building.number) does not serve yet: \(reason).") }
       guard attempts < 120 else {
         throw ValidationError(
           "generation \(building.number) does not serve: \(reason); see \(Administration.current.program) status")
@@ -101,16 +104,16 @@ private struct Rebuilding {
       try await Task.sleep(for: .milliseconds(500))
     }
     print(
-      "Generation \(building.number) serves now. \(Administration.current.program) rebuild \(projection.name) --rollback goes back to generation \(serving.number)."
+      "Generation \(building.number) serves now. To go back to generation \(serving.number): \(Administration.current.program) rebuild \(projection.name) --rollback"
     )
     for old in before where old.state == .kept {
-      if try await table.drop(projection.name, old.number) { print("Generation \(old.number) is removed.") }
+      if try await table.drop(projection.name, old.number) { print("Removed generation \(old.number).") }
     }
   }
 
   func rollBack() async throws {
     let kept = try await generations().filter { $0.state == .kept }.max { $0.number < $1.number }
-    guard let kept else { throw ValidationError("no earlier generation of \(projection.name) is kept") }
+    guard let kept else { throw ValidationError("there is no earlier generation of \(projection.name) to go back to") }
     var last = ""
     for _ in 0..<20 {
       guard let reason = try await table.activate(kept, of: stores.events) else {
@@ -131,7 +134,7 @@ private struct Rebuilding {
       states.contains(now.state)
     else {
       throw ValidationError(
-        "generation \(generation.number) of \(projection.name) was ended by somebody else; see \(Administration.current.program) status"
+        "generation \(generation.number) of \(projection.name) was discarded by another command; see \(Administration.current.program) status"
       )
     }
     return now
@@ -157,12 +160,12 @@ private struct Rebuilding {
       }), try await table.hasWorkers(one)
     {
       throw ValidationError(
-        "projectors of version \(one.version) run, and would build it anew at once: stop them first")
+        "projectors of version \(one.version) run, and would build it again at once: stop them first")
     }
     guard try await table.drop(projection.name, number) else {
-      throw ValidationError("generation \(number) of \(projection.name) serves, or is not there")
+      throw ValidationError("generation \(number) of \(projection.name) serves, or does not exist")
     }
-    print("Generation \(number) is removed.")
+    print("Removed generation \(number).")
   }
 
   func buildPast(_ text: String) async throws {
@@ -176,7 +179,7 @@ private struct Rebuilding {
       throw ValidationError("--until takes a position, or a time such as 2026-11-21T09:30:00Z")
     }
     guard until > .start, until <= head else {
-      throw ValidationError("--until \(text) is not in the store's past: it ends at position \(head)")
+      throw ValidationError("--until \(text) is not in the past of the write store, whose last position is \(head)")
     }
     let partitioning =
       try await generations().first { $0.state == .serving }?.partitioning ?? Partitioning.standard
@@ -187,7 +190,7 @@ private struct Rebuilding {
     print("Building generation \(past.number) of \(projection.name) up to position \(until).")
     try await follow(past, total: nil)
     for name in projection.tables { print(past.table(name)) }
-    print("\(Administration.current.program) rebuild \(projection.name) --discard \(past.number) removes them.")
+    print("\(Administration.current.program) rebuild \(projection.name) --discard \(past.number) removes these tables.")
   }
 
   /// Shows progress until every assignment has caught up.
@@ -223,7 +226,7 @@ private struct Rebuilding {
       fflush(nil)
       if isReady { return }
       if assignments["forked"] != nil || assignments["halted"] != nil {
-        print("\nSome partitions have stopped; see \(Administration.current.program) status.")
+        print("\nSome partitions have stopped. The reasons: \(Administration.current.program) status")
         throw ExitCode(1)
       }
       try await warnWithoutWorkers(generation, elapsed)
@@ -267,8 +270,8 @@ private struct Rebuilding {
         "\(entry.name): \(entry.differences.count) rows differ: \(first)\(entry.differences.count > 10 ? ", …" : "")")
     }
     for entry in comparison.tables where entry.moving > 0 {
-      print("\(entry.name): \(entry.moving) rows changed whenever they were looked at, and could not be compared")
+      print("\(entry.name): \(entry.moving) rows could not be compared, because they changed during every comparison")
     }
-    if comparison.isEqual { print("No difference.") }
+    if comparison.isEqual { print("All rows of generations \(old.number) and \(new.number) are equal.") }
   }
 }

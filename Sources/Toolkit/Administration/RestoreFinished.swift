@@ -11,12 +11,12 @@ struct RestoreFinished: AsyncParsableCommand {
     commandName: "restore-finished",
     abstract: "Declares that a restore or move of the write store is finished.",
     discussion: """
-      After a restore to an earlier time the same positions will be given to other events. Services that find the \
-      write store on another server or timeline, or without an event that they have seen, append nothing until \
-      this has been run. It gives the store a new history id: projections that had come further than the restored \
-      store stop as forked until they are rebuilt.
+      After a restore to an earlier time, other events get the positions of those that were lost. A service that finds \
+      the write store on another server or timeline, or without an event that it has seen, appends nothing until you run \
+      this command. It gives the store a new history id. A projection that was ahead of the restored store stops as \
+      forked until you rebuild it.
 
-      Stop everything that still uses the old server first.
+      First stop everything that still uses the old server.
       """)
 
   @Flag(
@@ -32,7 +32,7 @@ struct RestoreFinished: AsyncParsableCommand {
       let (historyID, head) = try await PostgresEventStore.declareRestored(losingNothing: nothingLost, connection)
       await connection.close()
       print(
-        "the history id of the write store is \(historyID.uuidString.lowercased()), and it ends at position \(head)")
+        "The history id of the write store is \(historyID.uuidString.lowercased()). Its last position is \(head).")
     }
   }
 }

@@ -10,9 +10,10 @@ struct Status: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Shows the state of every projection: owners, checkpoints, lags, parked streams, generations.",
     discussion: """
-      Assignments that are live and have nothing to do are summed up in one line per generation; --assignments shows each. Lags are \
-      counted up to 100,000 events a partition. Exit status 1 when an assignment that is needed has no owner, has stopped or \
-      has forked, or a parked stream waits for a person.
+      The first table has one line for each generation. The second one has the assignments that have no owner, have \
+      stopped or are catching up; --assignments shows all of them. A lag is counted up to 100,000 events in each \
+      partition. The exit status is 1 if an assignment that is needed has no owner, if an assignment is halted or forked, \
+      if a parked stream waits for an operator, or if no projector has run a read model yet.
       """)
 
   @Flag(help: "As JSON, with every assignment.") var json = false
@@ -65,8 +66,10 @@ struct Status: AsyncParsableCommand {
     for worker in status.workers {
       workers.add(worker.name, "\(worker.assignments)", worker.serves.joined(separator: " "))
     }
-    let none = "no projector has run yet"
-    var parts = ["The write store ends at position \(status.head).", generations.isEmpty ? none : generations.text]
+    let none = "No projector has run yet."
+    var parts = [
+      "The last position of the write store is \(status.head).", generations.isEmpty ? none : generations.text,
+    ]
     if !assignments.isEmpty { parts.append(assignments.text) }
     for projection in missing { parts.append("No projector has run \(projection) yet.") }
     parts.append(workers.isEmpty ? "No projector is running." : workers.text)

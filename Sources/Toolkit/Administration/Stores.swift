@@ -40,7 +40,7 @@ struct Stores {
       administration.readModels(PersonalKeys(writeStore)) + administration.reactions.map { $0.projection { _ in [] } }
     for name in names where !all.contains(where: { $0.name == name }) {
       throw ValidationError(
-        "there is no projection '\(name)'; there are: \(all.map(\.name).joined(separator: ", "))")
+        "there is no projection '\(name)'; the projections are: \(all.map(\.name).joined(separator: ", "))")
     }
     return all.filter { names.isEmpty || names.contains($0.name) }
   }

@@ -6,8 +6,8 @@ struct Token: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Creates a token for development, signed with AUTH_KEY.",
     discussion: """
-      AUTH_KEY, or the file that AUTH_KEY_FILE names, is the secret (HS256) that the services have too; AUTH_ISSUER and \
-      AUTH_AUDIENCE are as theirs. In production an identity provider makes tokens, and the services have its public keys.
+      Give AUTH_KEY (or AUTH_KEY_FILE), AUTH_ISSUER and AUTH_AUDIENCE the same values as for the services. AUTH_KEY is \
+      then a secret (HS256). In production an identity provider creates the tokens, and the services have its public keys.
 
       Scopes: \(Administration.current.scopes.map(\.rawValue).joined(separator: ", ")).
       """)
@@ -23,7 +23,8 @@ struct Token: AsyncParsableCommand {
     guard (1...255).contains(subject.utf8.count) else { throw ValidationError("--subject takes 1 to 255 bytes") }
     for name in scope where !Administration.current.scopes.contains(Scope(name)) {
       throw ValidationError(
-        "\(name) is no scope; there are: \(Administration.current.scopes.map(\.rawValue).joined(separator: ", "))")
+        "\(name) is not a scope; the scopes are: \(Administration.current.scopes.map(\.rawValue).joined(separator: ", "))"
+      )
     }
   }
 

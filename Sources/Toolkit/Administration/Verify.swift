@@ -11,15 +11,15 @@ struct Verify: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Compares every row of the read tables with the events.",
     discussion: """
-      Completeness: for each partition and block of 65,536 positions the number and the ids of the events that were \
-      applied, wait with a parked stream, or were given up, against the store's. Correctness: the events are folded \
-      anew, and every row compared. It may run while the system works; what it says is true of the moment at which it \
-      began. Exit status 1 when anything differs.
+      Completeness: verify counts the events that were applied, that wait in a parked stream, and that were discarded. It \
+      compares their number and ids with the store's, for each partition and each block of 65,536 positions. \
+      Correctness: it folds the events again and compares every row. It may run while the system works; the result \
+      describes the moment at which it began. The exit status is 1 if anything differs.
       """)
 
   @Argument(help: "Only these projections.") var projections: [String] = []
-  @Option(help: "Check this many random partitions instead of all.") var sample: Int?
-  @Flag(help: "Check every generation, not only the serving one.") var allGenerations = false
+  @Option(help: "Compare the rows of this many random partitions of each projection, instead of all.") var sample: Int?
+  @Flag(help: "Check every generation of this version, not only the one that serves.") var allGenerations = false
   @Flag(help: "As JSON.") var json = false
 
   func validate() throws {
@@ -37,12 +37,13 @@ struct Verify: AsyncParsableCommand {
           allGenerations ? $0.version == projection.version : $0.state == .serving
         }
         guard !generations.isEmpty else {
-          throw ValidationError("\(projection.name) has no generation that serves: has a projector run?")
+          throw ValidationError(
+            "\(projection.name) has no generation that serves: start a projector, which creates the first one")
         }
         for generation in generations {
           guard generation.version == projection.version else {
             throw ValidationError(
-              "\(projection.name) is served by version \(generation.version), this program is version \(projection.version)"
+              "version \(generation.version) of \(projection.name) serves, but this program has version \(projection.version): run the program of that version"
             )
           }
           let partitions = sample.map { Set(generation.partitioning.partitions.map(\.index).shuffled().prefix($0)) }
@@ -71,7 +72,9 @@ struct Verify: AsyncParsableCommand {
         "\(result.waiting)", "\(result.discarded)", "\(result.findingCount)")
     }
     var lines = [table.text]
-    if missing != 0 { lines.append("The write store lacks \(missing) positions between 1 and its head.") }
+    if missing != 0 {
+      lines.append("The write store has no event at \(missing) of the positions from 1 to its last one.")
+    }
     for result in results where !result.holds {
       lines.append("\(result.projection), generation \(result.generation):")
       lines += result.findings.map { "  " + $0 }
@@ -79,7 +82,12 @@ struct Verify: AsyncParsableCommand {
         lines.append("  and \(result.findingCount - result.findings.count) more")
       }
     }
-    if missing == 0, results.allSatisfy(\.holds) { lines.append("Everything is there, and as it should be.") }
+    if missing == 0, results.allSatisfy(\.holds) {
+      lines += [
+        "Complete: every event up to the checkpoints is applied, waits in a parked stream, or was discarded.",
+        "Correct: every compared row is equal to the row folded from its events.",
+      ]
+    }
     return lines.joined(separator: "\n")
   }
 

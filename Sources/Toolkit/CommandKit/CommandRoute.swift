@@ -63,7 +63,9 @@ public struct CommandRoute: Sendable {
     }
   }
 
+  /// The HTTP method of the request.
   public let method: HTTPRequest.Method
+  /// The path, such as `/v1/accounts/{id}/deposits`.
   public let path: String
   package let body: Body
   package let command: String
@@ -116,10 +118,13 @@ public struct CommandRoute: Sendable {
   }
 
   /// A command on several streams that creates the first one. The response is 201, with its Location.
-  /// - Parameter thing: The path of the created resource. It ends with its only parameter. The command's member with
-  ///   that name is a new UUID.
+  /// - Parameters:
+  ///   - path: The path of the request.
+  ///   - command: The command.
+  ///   - thing: The path of the created resource. It ends with its only parameter. The command's member with that name
+  ///     is a new UUID.
   public static func post<C: Command & Decodable>(
-    _ path: String, _: C.Type, creating thing: String
+    _ path: String, _ command: C.Type, creating thing: String
   ) -> CommandRoute {
     let names = pathParameters(of: path)
     let made = pathParameters(of: thing)

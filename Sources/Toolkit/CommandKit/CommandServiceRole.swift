@@ -8,7 +8,9 @@ public import ServiceLifecycle
 
 /// The parts of a command-service, for the routes that an application adds.
 public struct CommandService: Sendable {
+  /// Carries commands out, and reads streams.
   public let commands: Commands<PostgresEventStore>
+  /// The keys of personal data in the write store.
   public let keys: PersonalKeys
   /// Admits callers that may write.
   public let admission: Admission
@@ -67,12 +69,16 @@ extension Role {
 
 /// The requirements of an application's commands on the write store, in addition to the events.
 public struct CommandPrerequisites {
+  /// Schemas, besides that of the events, that the write store must have before the process is ready.
   public var schemas: [Schema] = []
+  /// Services that run as long as the process accepts commands.
   public var services: [any Service] = []
+  /// Further conditions for the process to be ready.
   public var healthChecks: [HealthCheck] = []
   /// Throws a `Problem` while no command may be accepted.
   public var mayBegin: @Sendable () throws -> Void = {}
 
+  /// Creates requirements that are empty.
   public init() {}
 }
 

@@ -36,6 +36,12 @@ public struct Commands<Store: EventStore>: Sendable {
     }
   }
 
+  /// Reads the events of a stream after a version, in order.
+  /// - Parameters:
+  ///   - stream: The stream.
+  ///   - version: `Version.none` for all events.
+  ///   - limit: The maximum number of events.
+  /// - Throws: an error that becomes a response with 503 if the store is not reachable.
   public func read(_ stream: StreamID, after version: Version, limit: Int) async throws -> [RecordedEvent] {
     do throws(EventStoreError) {
       return try await store.events(in: stream, after: version, limit: limit)
@@ -49,13 +55,25 @@ public struct Commands<Store: EventStore>: Sendable {
   }
 
   /// Reads the request's body, as JSON and as bytes.
-  /// - Parameter isOptional: Whether a missing body means an empty object.
+  /// - Parameters:
+  ///   - request: The request.
+  ///   - isOptional: Whether a missing body means an empty object.
   public func body(of request: Request, isOptional: Bool = false) async throws -> (JSON, [UInt8]) {
     try admit()
     let bytes = try await request.jsonBytes(isOptional: isOptional)
     return (isOptional && bytes.isEmpty ? [:] : try JSON(requestBody: bytes), bytes)
   }
 
+  /// Carries out a command that creates something.
+  /// - Parameters:
+  ///   - command: The command.
+  ///   - path: The path of the collection; with the id it is the `Location` of the response.
+  ///   - id: The id of the new thing.
+  ///   - request: The request, for its headers.
+  ///   - body: The request's body: the same `Idempotency-Key` with another body is rejected.
+  ///   - caller: The caller that the events name.
+  /// - Returns: a response with 201, or with 200 if there was nothing to do.
+  /// - Throws: a `Problem` if the command is rejected or not carried out.
   public func create(
     _ command: some Command, _ path: String, _ id: String, _ request: Request, _ body: [UInt8],
     by caller: Caller
@@ -63,6 +81,14 @@ public struct Commands<Store: EventStore>: Sendable {
     try await create(command, path, id, CommandRequest(request, body: body, by: caller, hasSubject: false))
   }
 
+  /// Carries out a command that creates something.
+  /// - Parameters:
+  ///   - command: The command.
+  ///   - path: The path of the collection; with the id it is the `Location` of the response.
+  ///   - id: The id of the new thing.
+  ///   - request: The idempotency key, the fingerprint and the caller.
+  /// - Returns: a response with 201, or with 200 if there was nothing to do.
+  /// - Throws: a `Problem` if the command is rejected or not carried out.
   public func create(
     _ command: some Command, _ path: String, _ id: String, _ request: CommandRequest
   ) async throws -> Response {
@@ -76,6 +102,16 @@ public struct Commands<Store: EventStore>: Sendable {
     }
   }
 
+  /// Carries out a command that changes something.
+  /// - Parameters:
+  ///   - command: The command.
+  ///   - id: The id of the thing.
+  ///   - request: The request, for its headers.
+  ///   - body: The request's body: the same `Idempotency-Key` with another body is rejected.
+  ///   - caller: The caller that the events name.
+  ///   - extra: Writes further members of the response's body.
+  /// - Returns: a response with 200, or with 201 if a PUT created the thing.
+  /// - Throws: a `Problem` if the command is rejected or not carried out.
   public func change(
     _ command: some Command, _ id: String, _ request: Request, _ body: [UInt8],
     by caller: Caller, extra: (@Sendable (inout JSONWriter) -> Void)? = nil

@@ -11,6 +11,7 @@ package import JSON
 public struct Console: Sendable {
   package let newest: [Newest]
 
+  /// Creates what the console shows of an application.
   /// - Parameter newest: in the order of the page.
   public init(_ newest: Newest...) { self.newest = newest }
 
@@ -26,6 +27,7 @@ public struct Console: Sendable {
       package let row: String
       package let history: String?
 
+      /// Names the routes that a page reads.
       /// - Parameters:
       ///   - list: answers with pages of rows, and knows `limit`.
       ///   - row: answers with one row. Its only parameter is the row's id.
@@ -49,8 +51,10 @@ public struct Console: Sendable {
     private var none = "There is nothing yet."
     private var find: Find?
 
+    /// Creates a list of the newest things.
     /// - Parameters:
     ///   - title: a heading, such as "Newest accounts".
+    ///   - routes: the routes that the page reads.
     ///   - id: the member of a row with its id.
     ///   - columns: what to show of a row, in pairs: the second one of a pair stands at the right.
     public init(_ title: String, _ routes: Routes, id: String, columns: [RowText]) {
@@ -66,6 +70,7 @@ public struct Console: Sendable {
 
     /// Adds a search for a row by its id.
     /// - Parameters:
+    ///   - title: the heading of the search.
     ///   - label: what to enter.
     ///   - isByText: whether the list's parameter `q` also searches for words.
     public func finding(_ title: String, _ label: String, isByText: Bool = false) -> Newest {

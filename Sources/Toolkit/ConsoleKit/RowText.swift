@@ -10,6 +10,7 @@ public struct RowText: ExpressibleByStringInterpolation, Sendable {
   public init(stringLiteral text: String) { json = [.string(text)] }
   public init(stringInterpolation text: Interpolation) { json = .array(text.parts) }
 
+  /// Collects the parts of a text with interpolated members.
   public struct Interpolation: StringInterpolationProtocol {
     fileprivate var parts: [JSON] = []
 
@@ -18,7 +19,9 @@ public struct RowText: ExpressibleByStringInterpolation, Sendable {
     public mutating func appendLiteral(_ text: String) { if !text.isEmpty { parts.append(.string(text)) } }
 
     /// The member's text.
-    /// - Parameter other: the member to take if that one is missing, null or empty.
+    /// - Parameters:
+    ///   - member: the name of the member.
+    ///   - other: the member to take if that one is missing, null or empty.
     public mutating func appendInterpolation(_ member: String, or other: String? = nil) {
       add("text", member, [.init("or", other.map { .string($0) } ?? .null)])
     }
@@ -27,7 +30,9 @@ public struct RowText: ExpressibleByStringInterpolation, Sendable {
     public mutating func appendInterpolation(number member: String) { add("number", member) }
 
     /// An amount in minor units.
-    /// - Parameter currency: the member with its ISO 4217 code.
+    /// - Parameters:
+    ///   - member: the name of the member with the amount.
+    ///   - currency: the member with its ISO 4217 code.
     public mutating func appendInterpolation(money member: String, in currency: String) {
       add("money", member, [.init("currency", .string(currency))])
     }

@@ -30,15 +30,19 @@ public import ServiceKit
 /// process, on one database and without RabbitMQ. `bank migrate`, `status`, `verify`, `rebuild`, `parked`, `deadlines`
 /// and `token` administer the system.
 public protocol Application: Sendable {
+  /// Creates the application. Each process does so once, at its start.
   init()
 
   /// The executable's name in messages. The default is the type's name in lower case.
   static var name: String { get }
 
+  /// The commands, and the requests that carry them.
   var commands: [CommandRoute] { get }
 
+  /// The read models that projectors keep up to date. Names and table names are unique.
   var readModels: [any ReadModel] { get }
 
+  /// The queries of the read models.
   var queries: [QueryRoute] { get }
 
   /// What follows from events.

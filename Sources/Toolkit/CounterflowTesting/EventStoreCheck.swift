@@ -14,6 +14,7 @@ public struct EventStoreCheck: Sendable, CustomTestStringConvertible {
   /// - Parameter store: An empty store that nothing else uses.
   public func callAsFunction(_ store: any EventStore) async throws { try await body(store) }
 
+  /// Every check. A store must pass all of them.
   public static let all =
     [
       EventStoreCheck(testDescription: "an event is read back as it was appended", body: roundTrip),

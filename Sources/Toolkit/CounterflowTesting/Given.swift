@@ -15,16 +15,18 @@ public struct Mismatch: Error, CustomStringConvertible {
 ///
 /// Events are encoded and decoded as in the store, so an event that cannot be stored fails here.
 /// - Parameters:
+///   - type: The aggregate of the stream.
 ///   - id: The id of the stream.
 ///   - events: The events of the stream, in order, from the first one.
 /// - Throws: The errors of encoding them, and `EventDecodingError`.
-public func given<State: Aggregate>(_: State.Type, id: String = "1", _ events: State.Event...) throws -> Given {
+public func given<State: Aggregate>(_ type: State.Type, id: String = "1", _ events: State.Event...) throws -> Given {
   try Given().adding(State.self, id, events)
 }
 
 /// The start of a test without any events.
 public func givenNothing() -> Given { Given() }
 
+/// Events that have happened before a test's command.
 public struct Given: Sendable {
   /// In the order of their positions. Positions are dense, and the times are one second apart.
   public private(set) var events: [RecordedEvent] = []
@@ -89,6 +91,7 @@ public struct Outcome: Sendable {
   public let events: [RecordedEvent]
   /// All events so far, including those of the command.
   public let after: Given
+  /// Why the command was rejected; nil if it was not.
   public let rejection: Rejection?
   /// The commands that it scheduled, in order.
   public var scheduled: [Scheduled] = []

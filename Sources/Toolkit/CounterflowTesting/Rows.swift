@@ -62,6 +62,7 @@ public struct Rows<Model: ReadModel>: Sendable {
   /// The keys of all rows, sorted.
   public var keys: [String] { folded.keys.map(\.text).sorted() }
 
+  /// The row with this key; nil if there is none.
   public subscript(key: String) -> Model.Row? { folded[key] }
 
   /// Returns a row as the JSON of a query's answer; nil if there is no such row.

@@ -11,7 +11,9 @@ public enum Due: Sendable, Hashable {
 
 /// A command that is carried out later: it becomes a row of the write store in the append that schedules it.
 public struct Deadline: Sendable, Hashable {
+  /// Names the deadline for good: an operator retries or discards it by this id.
   public let id: UUID
+  /// When the command is due.
   public let due: Due
   /// The command's name, by which a reactor finds its type.
   public let command: String
@@ -20,6 +22,7 @@ public struct Deadline: Sendable, Hashable {
   /// What surrounds it, a JSON object in UTF-8; see `EventMetadata`.
   public let metadata: [UInt8]
 
+  /// Creates a deadline. It has no effect until it is appended.
   public init(id: UUID, due: Due, command: String, data: [UInt8], metadata: [UInt8]) {
     self.id = id
     self.due = due
@@ -31,11 +34,15 @@ public struct Deadline: Sendable, Hashable {
 
 /// A command that a decision has scheduled.
 public struct Scheduled: Sendable {
+  /// When the command is due.
   public let due: Due
+  /// The command to carry out.
   public let command: any Command & Codable
 
+  /// The command's name, by which a reactor finds its type.
   public var name: String { type(of: command).name }
 
+  /// Returns the command as the write store keeps it.
   /// - Throws: where the command cannot be encoded.
   public func deadline(_ id: UUID, metadata: [UInt8]) throws -> Deadline {
     var json = JSONWriter()
@@ -48,7 +55,9 @@ extension Decision {
   /// Schedules a command. The append of this decision stores it, and a reactor carries it out once, when it is due.
   ///
   /// Nobody cancels a scheduled command. Let it decide, by the state at that time, whether it still matters.
-  /// - Parameter command: of a type that one of the application's reactions names in `schedules`.
+  /// - Parameters:
+  ///   - command: of a type that one of the application's reactions names in `schedules`.
+  ///   - due: when it is due.
   public mutating func schedule(_ command: some Command & Codable, _ due: Due) {
     scheduled.append(Scheduled(due: due, command: command))
   }

@@ -4,6 +4,7 @@ internal import JSON
 
 /// The state of one stream, folded from its events. It holds only what decisions need.
 public protocol Aggregate: Sendable {
+  /// The type of the stream's events.
   associatedtype Event: DomainEvent
 
   /// The first part of the streams' names, before the first `-`.
@@ -40,12 +41,18 @@ private let noID: UInt8 = 1
 
 /// A stream that a command reads or writes, and the aggregate that folds it.
 public struct AggregateReference: Sendable {
+  /// The stream.
   public let stream: StreamID
   /// Whether the command expects that the stream does not exist yet. The stream is then not loaded; its expected
   /// version of 0 proves the expectation.
   public let isExpectedNew: Bool
   let type: any Aggregate.Type
 
+  /// Names a stream.
+  /// - Parameters:
+  ///   - type: The aggregate that folds the stream. Its category is the first part of the stream's name.
+  ///   - id: The second part of the stream's name.
+  ///   - isExpectedNew: Whether the command expects that the stream does not exist yet.
   public init<State: Aggregate>(_ type: State.Type, _ id: String, isExpectedNew: Bool = false) {
     stream = State.stream(id)
     self.isExpectedNew = isExpectedNew
@@ -61,14 +68,18 @@ public struct AggregateReference: Sendable {
 
 /// A stream's folded state, and the version of its last event.
 public struct StreamState: Sendable {
+  /// The state after the last event.
   public private(set) var state: any Aggregate
+  /// The version of the last event; `Version.none` if there is none.
   public private(set) var version: Version
   /// The position and id of the stream's last event.
   public private(set) var position: Position
+  /// The id of the last event; nil if there is none.
   public private(set) var eventID: UUID?
   /// The version of the newest known snapshot.
   public private(set) var snapshotVersion: Version
 
+  /// How far the stream has been read: up to its last event.
   public var cursor: StreamCursor { StreamCursor(version: version, position: position) }
 
   /// Creates the state of a stream that does not exist.
@@ -148,17 +159,23 @@ extension Command {
 public struct Decision: Sendable {
   /// An emitted event and its stream.
   public struct Emitted: Sendable {
+    /// The stream to append the event to.
     public let stream: StreamID
+    /// The event.
     public let event: any DomainEvent
   }
 
+  /// The state of each of the command's streams, including the events emitted so far.
   public private(set) var states: [StreamID: StreamState]
+  /// The events emitted so far, in order.
   public private(set) var emitted: [Emitted] = []
   /// Commands to carry out later, in the order in which they were scheduled.
   public internal(set) var scheduled: [Scheduled] = []
   /// The first stream that the command used without naming it, if any. The whole decision is then void.
   public internal(set) var misuse: UndeclaredStream?
 
+  /// Creates a decision that has emitted nothing.
+  /// - Parameter states: The state of each stream that the command names.
   public init(states: [StreamID: StreamState]) { self.states = states }
 
   /// Returns the state of one of the command's streams, including the events emitted so far. For any other stream it
@@ -183,9 +200,12 @@ public struct Decision: Sendable {
 
 /// A command used a stream that is not among its `streams`, or is there with another aggregate.
 public struct UndeclaredStream: ClassifiedError, Hashable, CustomStringConvertible {
+  /// The stream that the command used.
   public let stream: StreamID
+  /// The aggregate with which the command used it.
   public let aggregate: String
 
+  /// A programming error: the command's code is wrong.
   public var failureKind: FailureKind { .programmingError }
   public var description: String { "\(stream) is not among the command's streams as \(aggregate): add it to them" }
 }
@@ -203,6 +223,7 @@ public struct UndeclaredStream: ClassifiedError, Hashable, CustomStringConvertib
 ///       }
 ///     }
 public protocol StreamCommand: Sendable {
+  /// The aggregate of the command's stream.
   associatedtype State: Aggregate
 
   /// Returns the events to append, or none if there is nothing to do, or throws. It must be pure and fast. It may be
@@ -218,8 +239,11 @@ public struct Addressed<Wrapped: StreamCommand>: Command {
   private let id: String
   private let isExpectedNew: Bool
 
-  /// - Parameter isExpectedNew: Whether the command expects that the stream does not exist yet. The stream is then not
-  ///   loaded.
+  /// Addresses a command to a stream.
+  /// - Parameters:
+  ///   - command: The command.
+  ///   - id: The id of the stream.
+  ///   - isExpectedNew: Whether the command expects that the stream does not exist yet. The stream is then not loaded.
   public init(_ command: Wrapped, to id: String, isExpectedNew: Bool = false) {
     (self.command, self.id, self.isExpectedNew) = (command, id, isExpectedNew)
   }

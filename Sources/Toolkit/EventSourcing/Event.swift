@@ -4,15 +4,20 @@ public import JSON
 
 /// An event to append. The store assigns its version and position.
 public struct NewEvent: Sendable, Hashable {
+  /// The stream to append to.
   public let stream: StreamID
+  /// Names the event for good. No two events of a store have the same id.
   public let id: UUID
+  /// The event's wire name, such as `AccountOpened`.
   public let type: String
+  /// The version of the event type's data, from 1.
   public let schemaVersion: Int
   /// The event's data: a JSON object in UTF-8.
   public let data: [UInt8]
   /// The event's metadata: a JSON object in UTF-8. See `EventMetadata`.
   public let metadata: [UInt8]
 
+  /// Creates an event to append.
   public init(
     stream: StreamID, id: UUID, type: String, schemaVersion: Int, data: [UInt8], metadata: [UInt8]
   ) {
@@ -27,18 +32,28 @@ public struct NewEvent: Sendable, Hashable {
 
 /// An event as it is stored.
 public struct RecordedEvent: Sendable, Hashable {
+  /// The place among all events of the store: 1, 2, 3, … in commit order.
   public let position: Position
+  /// The stream of the event.
   public let stream: StreamID
+  /// The place in the stream, from 1.
   public let version: Version
+  /// The hash of the stream's name, which decides its partition.
   public let hash: UInt16
+  /// Names the event for good.
   public let id: UUID
+  /// The event's wire name, such as `AccountOpened`.
   public let type: String
+  /// The version of the event type's data, from 1.
   public let schemaVersion: Int
+  /// The event's data: a JSON object in UTF-8.
   public let data: [UInt8]
+  /// The event's metadata: a JSON object in UTF-8. See `EventMetadata`.
   public let metadata: [UInt8]
   /// The time of the append by the store's clock. It is never earlier than that of the previous event.
   public let recordedAt: Timestamp
 
+  /// Creates an event as a store returns it.
   public init(
     position: Position, stream: StreamID, version: Version, hash: UInt16, id: UUID, type: String,
     schemaVersion: Int, data: [UInt8], metadata: [UInt8], recordedAt: Timestamp
@@ -67,6 +82,7 @@ public struct EventMetadata: Sendable, Hashable {
   /// The `traceparent` of W3C Trace Context, section 3.2.
   public var traceParent: String?
 
+  /// Creates metadata.
   public init(correlationID: String, causationID: String, actor: String? = nil, traceParent: String? = nil) {
     self.correlationID = correlationID
     self.causationID = causationID
@@ -74,6 +90,7 @@ public struct EventMetadata: Sendable, Hashable {
     self.traceParent = traceParent
   }
 
+  /// The metadata as a JSON object in UTF-8.
   public var encoded: [UInt8] {
     var json = JSONWriter(reserving: 128)
     json.object {
@@ -105,7 +122,9 @@ public protocol DomainEvent: Sendable {
   /// - Returns: The wire name, such as `AccountOpened`.
   func encode(into json: inout JSONWriter) throws -> String
   /// Reads an event from its wire name and data.
-  /// - Parameter data: The data in the newest schema version.
+  /// - Parameters:
+  ///   - name: The wire name.
+  ///   - data: The data in the newest schema version.
   /// - Returns: The event; nil if there is no event with that name.
   static func decode(_ name: String, _ data: JSON) throws(EventDecodingError) -> Self?
 
@@ -129,11 +148,17 @@ extension DomainEvent where Self: Codable {
 
 /// Turns data of one schema version of an event type into the next version.
 public struct Upcaster: Sendable {
+  /// The event type whose data are converted.
   public let type: String
   /// The schema version of the input. The output has the next one.
   public let schemaVersion: Int
   let transform: @Sendable (JSON) throws(EventDecodingError) -> JSON
 
+  /// Creates an upcaster.
+  /// - Parameters:
+  ///   - type: The event type.
+  ///   - schemaVersion: The schema version of the input, from 1.
+  ///   - transform: Converts the data to the next schema version.
   public init(
     _ type: String, from schemaVersion: Int,
     _ transform: @escaping @Sendable (JSON) throws(EventDecodingError) -> JSON
@@ -144,9 +169,13 @@ public struct Upcaster: Sendable {
   }
 }
 
+/// The reason why a stored event cannot be read.
 public enum EventDecodingError: ClassifiedError, Sendable, Hashable, CustomStringConvertible {
+  /// This build does not know the event type, or not this schema version of it.
   case unknownType(String, schemaVersion: Int)
+  /// The data do not have the shape of the event type. The text says what is wrong.
   case malformed(String)
+  /// The error of the event at this position.
   indirect case at(Position, EventDecodingError)
 
   /// An unknown type does not mean that the event is wrong: another build knows the type.

@@ -4,6 +4,7 @@ internal import JSON
 public struct EventNames: Sendable {
   private let types: [any DomainEvent.Type]
 
+  /// Collects the event types of some aggregates.
   /// - Parameter aggregates: may contain an aggregate twice.
   public init(_ aggregates: [any Aggregate.Type]) { types = aggregates.map { Self.events(of: $0) } }
 

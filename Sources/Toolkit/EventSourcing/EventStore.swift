@@ -1,66 +1,11 @@
 public import Failures
 public import FoundationEssentials
 
-/// Identifies one request of one caller, so that it takes effect once even if the client sends it several times.
-public struct IdempotencyKey: Hashable, Sendable, CustomStringConvertible {
-  /// The allowed length of a key, in bytes of UTF-8. A scope has 0 to 255 bytes.
-  public static let lengths = 1...255
-
-  /// The caller. Two callers may use the same key for different requests.
-  public let scope: String
-  public let key: String
-
-  /// - Precondition: Both lengths are within their bounds. Check keys from outside first.
-  public init(scope: String, key: String) {
-    precondition(Self.lengths.contains(key.utf8.count) && scope.utf8.count <= 255, "a key has 1 to 255 bytes")
-    self.scope = scope
-    self.key = key
-  }
-
-  public var description: String { key }
-}
-
-/// The response to a command, in UTF-8. The store keeps it with the command's key and does not interpret it.
-///
-/// If the response contains a position that is known only after the append, its text has `positionMark` in that place,
-/// and `offset` says which of the batch's events it belongs to.
-public struct ResponseTemplate: Sendable, Hashable {
-  public static let positionMark: UInt8 = 1
-
-  public let text: [UInt8]
-  /// The index of that event in the batch, from 0.
-  public let offset: Int?
-
-  public init(_ text: [UInt8], offset: Int? = nil) {
-    self.text = text
-    self.offset = offset
-  }
-
-  /// Returns the response as it is stored and sent.
-  /// - Parameter first: The position of the batch's first event.
-  public func text(first: Position) -> [UInt8] {
-    guard let offset else { return text }
-    let position = Array(String(first.rawValue + Int64(offset)).utf8)
-    return text.reduce(into: []) { text, byte in
-      if byte == Self.positionMark { text += position } else { text.append(byte) }
-    }
-  }
-}
-
-/// A stored response, with the fingerprint of its request.
-public struct StoredResponse: Sendable, Hashable {
-  public let fingerprint: UUID
-  public let text: [UInt8]
-
-  public init(fingerprint: UUID, text: [UInt8]) {
-    self.fingerprint = fingerprint
-    self.text = text
-  }
-}
-
 /// Commands and their events, to append in one atomic step if every stream has its expected version.
 public struct AppendBatch: Sendable {
+  /// A command of a batch.
   public struct Command: Sendable {
+    /// The key under which the response is stored.
     public let key: IdempotencyKey
     /// Whether the service made the key because the client sent none. Such a key may be removed early.
     public let isKeyGenerated: Bool
@@ -75,6 +20,15 @@ public struct AppendBatch: Sendable {
     /// The deadline that this command is: the append removes it. nil for any other command.
     public let firing: UUID?
 
+    /// Creates a command of a batch.
+    /// - Parameters:
+    ///   - key: The key under which the response is stored.
+    ///   - isKeyGenerated: Whether the service made the key because the client sent none.
+    ///   - fingerprint: The fingerprint of the request.
+    ///   - eventCount: The number of the command's events in the batch.
+    ///   - response: The response to store; nil to store none.
+    ///   - deadlines: The commands that this command schedules.
+    ///   - firing: The deadline that this command is; nil for any other command.
     public init(
       key: IdempotencyKey, isKeyGenerated: Bool = false, fingerprint: UUID, eventCount: Int,
       response: ResponseTemplate?,
@@ -100,6 +54,11 @@ public struct AppendBatch: Sendable {
   /// The commands, each with a different key.
   public var commands: [Command]
 
+  /// Creates a batch.
+  /// - Parameters:
+  ///   - expectedVersions: The version that each stream must have.
+  ///   - events: The events to append, in order.
+  ///   - commands: The commands that the events belong to, in the order of the events.
   public init(expectedVersions: [StreamID: Version], events: [NewEvent], commands: [Command] = []) {
     self.expectedVersions = expectedVersions
     self.events = events
@@ -107,6 +66,7 @@ public struct AppendBatch: Sendable {
   }
 }
 
+/// What became of a batch.
 public enum AppendResult: Sendable, Equatable {
   /// The batch is durable. Its events have consecutive positions from `first` on. For a batch without events, `first`
   /// is the position of the next event. `repeats` maps the indexes of commands without events, if their keys were
@@ -123,6 +83,7 @@ public enum AppendResult: Sendable, Equatable {
   case restored(afterLoss: Bool = false)
 }
 
+/// The reason why a store could not do what was asked.
 public enum EventStoreError: ClassifiedError, Sendable, CustomStringConvertible {
   /// The store could not be reached, or refused for now: nothing was appended.
   case unavailable(String)
@@ -135,6 +96,7 @@ public enum EventStoreError: ClassifiedError, Sendable, CustomStringConvertible 
   /// The program or the store's schema is wrong: nothing was appended, and a retry does not help.
   case failed(String)
 
+  /// Whether a retry helps. An unknown outcome counts as `retry`: an append with the same keys takes effect once.
   public var failureKind: FailureKind {
     switch self {
     case .unavailable, .outcomeUnknown: .retry
@@ -157,10 +119,15 @@ public enum EventStoreError: ClassifiedError, Sendable, CustomStringConvertible 
 
 /// How far a stream has been read.
 public struct StreamCursor: Sendable, Hashable {
+  /// The version of the last event that was read; `Version.none` for the beginning.
   public let version: Version
   /// The position of the event with that version; `start` if it is not known. It saves the store a search.
   public let position: Position
 
+  /// Creates a cursor.
+  /// - Parameters:
+  ///   - version: The version of the last event that was read.
+  ///   - position: The position of that event, if it is known.
   public init(version: Version, position: Position = .start) {
     self.version = version
     self.position = position
@@ -169,10 +136,14 @@ public struct StreamCursor: Sendable, Hashable {
 
 /// The last event of a partition. An empty partition has the position `start` and no event id.
 public struct PartitionHead: Sendable, Hashable {
+  /// The partition.
   public let partition: Partition
+  /// The position of its last event; `start` if it is empty.
   public let position: Position
+  /// The id of its last event; nil if it is empty.
   public let eventID: UUID?
 
+  /// Creates a head.
   public init(partition: Partition, position: Position, eventID: UUID?) {
     self.partition = partition
     self.position = position
@@ -188,6 +159,7 @@ public struct PartitionPage: Sendable, Hashable {
   /// follows.
   public let isLast: Bool
 
+  /// Creates a page.
   public init(events: [RecordedEvent], isLast: Bool) {
     self.events = events
     self.isLast = isLast
@@ -197,9 +169,15 @@ public struct PartitionPage: Sendable, Hashable {
 /// Where a page ends: after this many events of any category, or once the requested events after the first have this
 /// many bytes of data and metadata. The last event may exceed the bytes.
 public struct PageLimit: Sendable, Hashable {
+  /// The maximum number of events of any category, from 1.
   public let events: Int
+  /// The number of bytes of data and metadata that ends the page. The default is 16 MiB.
   public let bytes: Int
 
+  /// Creates a limit.
+  /// - Parameters:
+  ///   - events: The maximum number of events, from 1.
+  ///   - bytes: The number of bytes of data and metadata that ends the page.
   public init(events: Int, bytes: Int = 16 * 1024 * 1024) {
     self.events = events
     self.bytes = bytes

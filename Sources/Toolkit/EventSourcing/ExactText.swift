@@ -1,8 +1,10 @@
 /// A text that equals another only if both have the same UTF-8, as in PostgreSQL and in hashes. `String` treats all
 /// Unicode spellings of an accented letter as equal, so two streams, or two rows, would become one.
 public struct ExactText: Hashable, Sendable, CustomStringConvertible {
+  /// The text.
   public let text: String
 
+  /// Wraps a text.
   public init(_ text: String) { self.text = text }
 
   public var description: String { text }

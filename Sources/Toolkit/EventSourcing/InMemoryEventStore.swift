@@ -12,11 +12,15 @@ public actor InMemoryEventStore: EventStore {
   public nonisolated var knownHistoryID: UUID? { id }
   private let clock: @Sendable () -> Timestamp
 
+  /// Creates an empty store with a new history id.
+  /// - Parameter clock: Gives the time of each append.
   public init(clock: @escaping @Sendable () -> Timestamp = { .now }) { self.clock = clock }
 
   /// A scheduled command that waits.
   public struct PendingDeadline: Sendable, Hashable {
+    /// The command, and when it is due.
     public let deadline: Deadline
+    /// The time at which it is due.
     public let dueAt: Timestamp
   }
 

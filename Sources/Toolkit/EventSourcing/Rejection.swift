@@ -7,6 +7,10 @@ public struct Rejection: Error, Sendable, Hashable, CustomStringConvertible {
     /// What to change.
     public let detail: String
 
+    /// Creates a mistake.
+    /// - Parameters:
+    ///   - pointer: A JSON pointer (RFC 6901) into the request's body; empty for the whole body.
+    ///   - detail: What to change.
     public init(pointer: String, detail: String) {
       self.pointer = pointer
       self.detail = detail
@@ -22,8 +26,16 @@ public struct Rejection: Error, Sendable, Hashable, CustomStringConvertible {
   public let title: String
   /// What happened this time, and what to change.
   public let detail: String
+  /// The mistakes in the request, each with its place. Empty if the rejection is not about the request's members.
   public let errors: [FieldError]
 
+  /// Creates a rejection.
+  /// - Parameters:
+  ///   - code: Lower-case words with `-` between them. Do not change it: clients switch on it.
+  ///   - status: The HTTP status.
+  ///   - title: The same for every rejection with this code.
+  ///   - detail: What happened this time, and what to change.
+  ///   - errors: The mistakes in the request, each with its place.
   public init(_ code: String, status: Int = 409, title: String, detail: String, errors: [FieldError] = []) {
     self.code = code
     self.status = status
@@ -34,6 +46,8 @@ public struct Rejection: Error, Sendable, Hashable, CustomStringConvertible {
 
   public var description: String { "\(title): \(detail)" }
 
+  /// The rejection of a command on something that does not exist: status 404, code `not-found`.
+  /// - Parameter detail: What does not exist.
   public static func notFound(_ detail: String) -> Rejection {
     Rejection("not-found", status: 404, title: "Not found", detail: detail)
   }

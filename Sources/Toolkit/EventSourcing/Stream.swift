@@ -3,11 +3,13 @@ public struct StreamID: Hashable, Sendable, CustomStringConvertible {
   /// The allowed length of a name, in bytes of UTF-8. The store has the same bounds.
   public static let lengths = 3...255
 
+  /// The whole name, such as `account-42`.
   public let rawValue: String
 
   public static func == (a: StreamID, b: StreamID) -> Bool { ExactText(a.rawValue) == ExactText(b.rawValue) }
   public func hash(into hasher: inout Hasher) { ExactText(rawValue).hash(into: &hasher) }
 
+  /// Creates the name `category-id`.
   /// - Precondition: The category is not empty and contains no `-`. The id is not empty. The length of the name is
   ///   within `lengths`. Check ids from outside with `isValid` first.
   public init(category: String, id: String) {
@@ -31,7 +33,9 @@ public struct StreamID: Hashable, Sendable, CustomStringConvertible {
     self.rawValue = rawValue
   }
 
+  /// The part of the name before the first `-`.
   public var category: Substring { rawValue[..<separator] }
+  /// The part of the name after the first `-`.
   public var id: Substring { rawValue[separator...].dropFirst() }
   private var separator: String.Index { rawValue.utf8.firstIndex(of: UInt8(ascii: "-")) ?? rawValue.endIndex }
   public var description: String { rawValue }
@@ -56,9 +60,12 @@ public struct StreamID: Hashable, Sendable, CustomStringConvertible {
 public struct Position: RawRepresentable, Hashable, Comparable, Sendable, CustomStringConvertible {
   public let rawValue: Int64
   public init(rawValue: Int64) { self.rawValue = rawValue }
+  /// Creates a position from its number.
   public init(_ value: Int64) { rawValue = value }
+  /// Before the first event: 0.
   public static let start = Position(0)
   public static func < (a: Position, b: Position) -> Bool { a.rawValue < b.rawValue }
+  /// Returns the position that is so many positions later.
   public func advanced(by distance: Int) -> Position { Position(rawValue + Int64(distance)) }
   public var description: String { String(rawValue) }
 }
@@ -68,9 +75,12 @@ public struct Position: RawRepresentable, Hashable, Comparable, Sendable, Custom
 public struct Version: RawRepresentable, Hashable, Comparable, Sendable, CustomStringConvertible {
   public let rawValue: Int64
   public init(rawValue: Int64) { self.rawValue = rawValue }
+  /// Creates a version from its number.
   public init(_ value: Int64) { rawValue = value }
+  /// The version of a stream without events: 0.
   public static let none = Version(0)
   public static func < (a: Version, b: Version) -> Bool { a.rawValue < b.rawValue }
+  /// Returns the version that is so many events later.
   public func advanced(by distance: Int) -> Version { Version(rawValue + Int64(distance)) }
   public var description: String { String(rawValue) }
 }

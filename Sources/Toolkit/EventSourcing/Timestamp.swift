@@ -8,10 +8,13 @@ public struct Timestamp: Hashable, Comparable, Sendable, CustomStringConvertible
       microsecondsSince1970: -62_135_596_800_000_000)...Timestamp(
       microsecondsSince1970: 253_402_300_799_999_999)
 
+  /// Microseconds since 1970-01-01T00:00:00Z, without leap seconds; negative for earlier times.
   public let microsecondsSince1970: Int64
 
+  /// Creates a time from microseconds since 1970-01-01T00:00:00Z.
   public init(microsecondsSince1970: Int64) { self.microsecondsSince1970 = microsecondsSince1970 }
 
+  /// The time on this machine's clock.
   public static var now: Timestamp {
     Timestamp(microsecondsSince1970: Int64((Date().timeIntervalSince1970 * 1_000_000).rounded(.down)))
   }

@@ -6,6 +6,7 @@ public import PostgresEventStore
 
 /// One generation of a projection's tables. A rebuild fills the next one beside the one that serves.
 public struct Generation: Sendable, Hashable {
+  /// What a generation is for, at this moment.
   public enum State: String, Sendable {
     /// It is being filled.
     case building
@@ -17,12 +18,15 @@ public struct Generation: Sendable, Hashable {
     case past
   }
 
+  /// The name of the projection.
   public let projection: String
   /// From 1.
   public let number: Int
   /// The version of the projection's code that fills it.
   public let version: Int
+  /// How its streams are divided among workers.
   public let partitioning: Partitioning
+  /// What it is for, at this moment.
   public let state: State
   /// The position after which a reaction began: it leaves out the events up to there. `start` for a read model.
   public let from: Position
@@ -31,6 +35,8 @@ public struct Generation: Sendable, Hashable {
   /// Whether it serves automatically once it has caught up.
   public let activates: Bool
 
+  /// Returns the name of this generation's table.
+  /// - Parameter name: The name of the table in the read model.
   public func table(_ name: String) -> String { "\(name)_g\(number)" }
 
   /// The service that a projection's workers announce. Workers run the generations of the same version and
@@ -46,6 +52,7 @@ public struct Generation: Sendable, Hashable {
 public struct Generations: Sendable {
   let pool: PostgresPool
 
+  /// Uses the table of generations in a read store; for reactions, in the write store.
   public init(_ readStore: PostgresPool) { pool = readStore }
 
   /// Returns all generations of these projections, ordered by projection and number.
@@ -92,7 +99,14 @@ public struct Generations: Sendable {
   }
 
   /// Creates the next generation and its tables.
-  /// - Parameter start: the last events that it leaves out, one for each partition; nil to begin with the first event.
+  /// - Parameters:
+  ///   - projection: the projection.
+  ///   - partitioning: how its streams are divided among workers.
+  ///   - historyID: the history of the write store.
+  ///   - state: its state at first.
+  ///   - until: the position where a generation of the past ends; otherwise nil.
+  ///   - activates: whether it serves automatically once it has caught up.
+  ///   - start: the last events that it leaves out, one for each partition; nil to begin with the first event.
   /// - Returns: its number; nil if another generation is being built, or if the first one to serve exists already.
   public func add(
     _ projection: Projection, _ partitioning: Partitioning, historyID: UUID, state: Generation.State,
@@ -109,8 +123,11 @@ public struct Generations: Sendable {
   }
 
   /// Lets a generation serve, once it has come as far as the one that serves.
-  /// - Parameter byItself: whether nobody asked for it. Then no stream may be parked in it that is not parked in the
-  ///   one that serves.
+  /// - Parameters:
+  ///   - generation: the generation.
+  ///   - store: the write store.
+  ///   - byItself: whether nobody asked for it. Then no stream may be parked in it that is not parked in the one that
+  ///     serves.
   /// - Returns: nil if it serves now; otherwise the reason why it does not.
   public func activate(
     _ generation: Generation, of store: PostgresEventStore, byItself: Bool = false
@@ -165,6 +182,9 @@ extension PostgresError {
 /// A problem that a person has to repair.
 public struct ProjectionsError: ClassifiedError, CustomStringConvertible {
   public let description: String
+  /// A programming error: a retry does not help.
   public var failureKind: FailureKind { .programmingError }
+  /// Creates an error.
+  /// - Parameter description: What is wrong, and how to repair it.
   public init(_ description: String) { self.description = description }
 }

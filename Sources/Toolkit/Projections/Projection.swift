@@ -6,8 +6,11 @@ let readModelsName = "read_models"
 
 /// A read model as the engine runs it: its row type is erased, its tables are known.
 public struct Projection: Sendable {
+  /// The read model's name; `reaction/NAME` for a reaction.
   public let name: String
+  /// The version of the code. A new version fills a new generation.
   public let version: Int
+  /// The categories of the events that it handles.
   public let categories: Set<String>
   /// Whether it carries commands out instead of making rows.
   package let isReaction: Bool
@@ -36,6 +39,7 @@ public struct Projection: Sendable {
   /// only parameter.
   let totals: [@Sendable (_ table: String, _ partition: Int) -> Query]
 
+  /// Erases the row type of a read model.
   public init(_ model: some ReadModel) {
     name = model.name
     version = model.version

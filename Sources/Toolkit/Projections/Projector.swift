@@ -13,7 +13,9 @@ internal import Synchronization
 ///
 /// Any number of projectors share the partition assignments. Each runs the generations of its own versions.
 public struct Projector: Service {
+  /// How a projector works. Each property has the default of its setting.
   public struct Settings: Sendable {
+    /// The partitions of the projections that it creates or runs.
     public var partitioning = Partitioning.standard
     /// The number of events in one transaction of one lane, at most.
     public var batchSize = 2_000
@@ -33,6 +35,7 @@ public struct Projector: Service {
     /// The name of this process in the status.
     public var name = "projector"
 
+    /// Creates settings with the defaults.
     public init() {}
   }
 
@@ -50,7 +53,14 @@ public struct Projector: Service {
   let isConnected = Flag()
   let dropped = Counter(label: "projector_deliveries_dropped_total")
 
-  /// - Parameter readStore: a pool with at least one connection per projection and lane, and one more.
+  /// Creates a projector. It works while `run()` does.
+  /// - Parameters:
+  ///   - projections: what it runs.
+  ///   - readStore: a pool with at least one connection per projection and lane, and one more.
+  ///   - writeStore: a pool for the events that the feed does not bring.
+  ///   - feed: brings new events.
+  ///   - settings: how it works.
+  ///   - logger: gets what an operator should know.
   public init(
     _ projections: [Projection], readStore: PostgresPool, writeStore: PostgresPool, feed: any EventFeed,
     settings: Settings = Settings(), logger: Logger

@@ -22,6 +22,7 @@ public final class Coalescer<Key: Hashable & Sendable, Value: Sendable>: Sendabl
   private let read: @Sendable ([Key]) async throws -> [Key: Value]
   private let state = Mutex(State())
 
+  /// Creates a coalescer.
   /// - Parameters:
   ///   - lanes: the most queries that run at once.
   ///   - limit: the most keys of one query.

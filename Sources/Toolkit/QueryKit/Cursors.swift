@@ -25,8 +25,10 @@ public struct DayCursor {
   /// A day such as `2026-11-21`.
   public let day: String
 
+  /// The cursor as clients send it.
   public var opaque: String { OpaqueCursor.encode(day) }
 
+  /// Creates the cursor of a day such as `2026-11-21`.
   public init(day: String) { self.day = day }
 
   /// Fails if the text is not the cursor of a day.

@@ -15,6 +15,7 @@ public struct SealedEvents: Sendable {
   let member: String
   let open: @Sendable ([UInt8]) throws -> [JSON.Member]
 
+  /// Names the events with personal data, and how they are opened.
   /// - Parameters:
   ///   - category: the category of the streams.
   ///   - member: the member of the events' data that is sealed.
@@ -32,6 +33,7 @@ public struct SealedEvents: Sendable {
 public struct Histories: Sendable {
   /// A moment in a stream's life.
   public enum Moment: Sendable {
+    /// After the event with this version.
     case version(Version)
     /// After the last event that was recorded at or before this time.
     case time(Timestamp)
@@ -72,7 +74,12 @@ public struct Histories: Sendable {
   }
 
   /// Returns a row as it was at a moment, or nil if there was none.
-  /// - Parameter makeModel: makes the read model. It gets the store of the keys that open personal data; nil if no events have any.
+  /// - Parameters:
+  ///   - key: the key of the row.
+  ///   - stream: the stream whose events make the row.
+  ///   - moment: the moment.
+  ///   - makeModel: makes the read model. It gets the store of the keys that open personal data; nil if no events have
+  ///     any.
   /// - Throws: a `Problem` if more than 100,000 events come before the moment.
   public func row<Model: ReadModel>(
     _ key: String, of stream: StreamID, at moment: Moment, _ makeModel: (PersonalKeys?) -> Model

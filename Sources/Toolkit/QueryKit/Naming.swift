@@ -8,6 +8,7 @@ public struct Naming: Sendable {
   private let id: @Sendable (String) -> String?
   private let missing: @Sendable (String) -> String
 
+  /// Creates a rule.
   /// - Parameters:
   ///   - missing: returns the detail of the 404 problem, from the text in the path.
   ///   - id: returns the id in its normal form; nil if the text is none.

@@ -21,7 +21,10 @@ public struct Queries: Sendable {
   let events: EventNames
 
   /// Answers a request for the events of one stream, page by page.
-  /// - Parameter missing: the detail of the 404 problem if the stream does not exist.
+  /// - Parameters:
+  ///   - request: the request, with the parameters of the page.
+  ///   - stream: the stream.
+  ///   - missing: the detail of the 404 problem if the stream does not exist.
   public func history(_ request: Request, of stream: StreamID, missing: String) async throws -> Response {
     var parameters = QueryParameters(request)
     let limit = try parameters.limit(default: 100, atMost: 1000)
@@ -57,6 +60,8 @@ public struct Queries: Sendable {
 
   /// Answers a request that follows the changes of one stream.
   /// - Parameters:
+  ///   - request: the request.
+  ///   - stream: the stream.
   ///   - model: the name of the read model that has a row for the stream's id.
   ///   - missing: the detail of the 404 problem if there is no such row.
   public func changes(
@@ -79,7 +84,7 @@ extension Role {
   ///   - models: all read models.
   ///   - known: all events. Clients that follow changes may name only these.
   ///   - sealed: the events with personal data.
-  ///   - settings: the settings that `extend` reads, besides those that every query-service has.
+  ///   - own: the settings that `extend` reads, besides those that every query-service has.
   ///   - extend: adds the routes.
   public static func queryService(
     _ models: [Projection], events known: EventNames, sealed: [SealedEvents] = [],

@@ -11,6 +11,7 @@ public struct QueryParameters {
   private let path: String
   private var known: Set<String> = []
 
+  /// Reads the query string of a request.
   public init(_ request: Request) {
     path = request.uri.path
     given = (request.uri.query ?? "").split(separator: "&").map { part in
@@ -23,7 +24,9 @@ public struct QueryParameters {
   private static func decode(_ text: Substring) -> String { text.removingPercentEncoding ?? String(text) }
 
   /// Returns the problem (400) of an invalid parameter.
-  /// - Parameter detail: follows the parameter's name, such as `must be given once`.
+  /// - Parameters:
+  ///   - name: the parameter's name.
+  ///   - detail: follows the parameter's name, such as `must be given once`.
   public static func wrong(_ name: String, _ detail: String) -> Problem {
     Problem(
       .badRequest, "invalid-parameter", title: "Invalid query parameter", detail: "\(name) \(detail).",
@@ -46,7 +49,9 @@ public struct QueryParameters {
   }
 
   /// Returns a parameter's text, or nil without the parameter.
-  /// - Parameter problem: returns what is wrong with the text, or nil.
+  /// - Parameters:
+  ///   - name: the parameter's name.
+  ///   - problem: returns what is wrong with the text, or nil.
   /// - Throws: a `Problem`, as all methods that read a parameter do.
   public mutating func text(_ name: String, problem: (String) -> String?) throws -> String? {
     guard let text = try value(name) else { return nil }
@@ -65,6 +70,8 @@ public struct QueryParameters {
     try text(name) { allowed.contains($0) ? nil : "must be one of \(allowed.joined(separator: ", "))" }
   }
 
+  /// Returns a parameter that is `true` or `false`; nil if the request does not have it.
+  /// - Throws: a `Problem` with status 400 for any other value.
   public mutating func boolean(_ name: String) throws -> Bool? {
     try choice(name, ["true", "false"]).map { $0 == "true" }
   }

@@ -24,6 +24,10 @@ public struct QueryResult: Sendable {
   /// The version of the stream that the result is about; nil if it is not about one stream.
   public let version: Int64?
 
+  /// Creates a result.
+  /// - Parameters:
+  ///   - bytes: The body, JSON in UTF-8.
+  ///   - version: The version of the stream that the result is about; nil if it is not about one stream.
   public init(bytes: [UInt8], version: Int64? = nil) { (self.bytes, self.version) = (bytes, version) }
 
   /// Makes the result of one row.
@@ -66,7 +70,10 @@ public struct QueryResponder: Sendable {
   let cache: ResponseCache?
 
   /// Answers a query from the events in the write store. These are current, so that there is nothing to wait for.
-  /// - Parameter missing: the detail of the 404 problem if `body` returns nil.
+  /// - Parameters:
+  ///   - request: the request.
+  ///   - missing: the detail of the 404 problem if `body` returns nil.
+  ///   - body: reads the events, and makes the answer; nil if there is nothing to answer.
   public func answer(
     _ request: Request, missing: @autoclosure () -> String, fromEvents body: (Histories) async throws -> QueryResult?
   ) async throws -> Response {
@@ -79,11 +86,13 @@ public struct QueryResponder: Sendable {
 
   /// Answers a query from the read store.
   /// - Parameters:
+  ///   - request: the request, with its consistency token and its `If-None-Match`.
   ///   - reads: everything that `body` reads. If the first one names a stream, the answer is cached under `reads`. Then
   ///     it must be about that stream's row alone, and no other answer may have the same `reads`.
   ///   - missing: the detail of the 404 problem if `body` returns nil.
   ///   - isShared: whether equal queries that arrive together call `body` once. False for a `body` that combines them
   ///     itself.
+  ///   - body: reads the rows, and makes the answer; nil if there is nothing to answer.
   public func answer(
     _ request: Request, _ reads: [Reads], missing: @autoclosure () -> String = "There is no such thing.",
     isShared: Bool = true, _ body: @escaping @Sendable (ReadAccess) async throws -> QueryResult?

@@ -8,8 +8,10 @@ public struct ListOrder: Sendable {
   let columns: [String]
   let isDescending: Bool
 
+  /// Sorts by columns, smallest value first.
   /// - Parameter columns: must not be null; an index on them and `key` makes the list fast.
   public static func ascending(_ columns: String...) -> ListOrder { ListOrder(columns: columns, isDescending: false) }
+  /// Sorts by columns, largest value first.
   /// - Parameter columns: must not be null; an index on them and `key` makes the list fast.
   public static func descending(_ columns: String...) -> ListOrder { ListOrder(columns: columns, isDescending: true) }
 }
@@ -17,8 +19,11 @@ public struct ListOrder: Sendable {
 extension QueryRoute {
   /// Returns a route for the rows of a read model, in pages.
   /// - Parameters:
+  ///   - path: the path.
+  ///   - model: the read model.
   ///   - filters: columns that a request may filter by, with parameters of the same names. Parameters of the path are
   ///     columns that are always filtered by.
+  ///   - order: how the rows are sorted.
   ///   - search: a column of words. The parameter `q` searches it, and sorts the rows by how well they match.
   public static func list<Model: ReadModel>(
     _ path: String, _ model: Model, filters: [String] = [], order: ListOrder = .ascending(), search: String? = nil
@@ -90,7 +95,9 @@ extension QueryRoute {
   /// smallest and largest value of each range. A group whose sums are all 0 is left out. To keep such a group, add a
   /// `.count`.
   /// - Parameters:
+  ///   - path: the path.
   ///   - name: the name of the totals.
+  ///   - model: the read model.
   ///   - isDescending: whether groups are sorted by their columns in descending order.
   public static func totals<Model: ReadModel>(
     _ path: String, _ name: String, of model: Model, isDescending: Bool = false

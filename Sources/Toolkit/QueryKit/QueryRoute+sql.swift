@@ -15,13 +15,15 @@ extension QueryRoute {
   ///       from read_models.people p where p.key = {id}
   ///       """)
   /// - Parameters:
+  ///   - path: the path, with the parameters that the query uses.
+  ///   - row: the type of a row.
   ///   - models: the read models that the query reads.
   ///   - sql: a query without `;`. Its columns have the names of the row's members: quote them as in `as "placedAt"`,
   ///     since PostgreSQL turns an unquoted name into `placedat`. `{id}` stands for the path's parameter of that name,
   ///     as text. `{number::bigint}` gives it another type: bigint, boolean, date, double precision, timestamptz or
   ///     uuid. Write an array such as `'{red}'` as `array['red']`. The SQL is part of the program, never input.
   public static func row<Row: Codable & Sendable>(
-    _ path: String, _: Row.Type, of models: any ReadModel..., sql: String
+    _ path: String, _ row: Row.Type, of models: any ReadModel..., sql: String
   ) -> QueryRoute {
     let own = OwnQuery<Row>(path, sql)
     return QueryRoute(
@@ -42,11 +44,13 @@ extension QueryRoute {
 
   /// Returns a route for the rows that a query finds, in pages.
   /// - Parameters:
+  ///   - path: the path, with the parameters that the query uses.
+  ///   - row: the type of a row.
   ///   - models: the read models that the query reads.
   ///   - order: members of the row. No two rows may be equal in all of them, and none of them may be null.
   ///   - sql: as for one row, without a sort order and without a limit.
   public static func list<Row: Codable & Sendable>(
-    _ path: String, _: Row.Type, of models: any ReadModel..., order: ListOrder, sql: String
+    _ path: String, _ row: Row.Type, of models: any ReadModel..., order: ListOrder, sql: String
   ) -> QueryRoute {
     let own = OwnQuery<Row>(path, sql)
     let terms = own.terms(order)

@@ -79,9 +79,12 @@ public struct QueryRoute: Sendable {
   }
 
   /// Returns a route for the events of one stream, page by page from the first one.
-  /// - Parameter naming: the rule for ids; nil if every valid id of a stream is one.
+  /// - Parameters:
+  ///   - path: the path. Its only parameter is the stream's id.
+  ///   - type: the aggregate of the stream.
+  ///   - naming: the rule for ids; nil if every valid id of a stream is one.
   public static func history<State: Aggregate>(
-    _ path: String, of _: State.Type, named naming: Naming? = nil
+    _ path: String, of type: State.Type, named naming: Naming? = nil
   ) -> QueryRoute {
     let name = pathParameters(of: path).last
     return QueryRoute(
@@ -96,10 +99,12 @@ public struct QueryRoute: Sendable {
 
   /// Returns a route that follows the changes of one stream, as Server-Sent Events.
   /// - Parameters:
+  ///   - path: the path. Its only parameter is the stream's id.
+  ///   - type: the aggregate of the stream.
   ///   - model: has a row for each stream, with the stream's id as its key.
   ///   - naming: the rule for ids; nil if every valid id of a stream is one.
   public static func changes<State: Aggregate, Model: ReadModel>(
-    _ path: String, of _: State.Type, in model: Model, named naming: Naming? = nil
+    _ path: String, of type: State.Type, in model: Model, named naming: Naming? = nil
   ) -> QueryRoute {
     let name = pathParameters(of: path).last
     let hasRows = model.sources.contains { $0.isByStreamID && $0.category == State.category }

@@ -45,7 +45,9 @@ public struct ReadAccess: Sendable {
   var memory: (any TablesInMemory)? { if case .memory(let tables) = tables { tables } else { nil } }
 
   /// Returns the row of a key, or nil if there is none. Reads that arrive together share a query.
-  /// - Parameter model: a read model's name.
+  /// - Parameters:
+  ///   - model: a read model's name.
+  ///   - key: the key of the row.
   public func row(_ model: String, _ key: String) async throws -> ReadRow? {
     if let memory { return try memory.row(model, key) }
     let access = self

@@ -45,7 +45,9 @@ public struct Consequences: Sendable {
   init() {}
 
   /// Runs a command.
-  /// - Parameter fallback: what to do when it is rejected; nil parks the event's stream.
+  /// - Parameters:
+  ///   - command: the command.
+  ///   - fallback: what to do when it is rejected; nil parks the event's stream.
   public mutating func run(_ command: some Command, otherwise fallback: Fallback? = nil) {
     // What has an id that cannot be one is rejected by itself, so that the fallback decides on it.
     let isValid = command.streams.allSatisfy(\.isValid)
@@ -87,8 +89,10 @@ public struct Consequences: Sendable {
   }
 
   /// Appends some consequences by themselves: they take effect, or are rejected, whatever becomes of the others.
-  /// - Parameter slot: tells them apart in the idempotency keys, now and in later versions: 1 to 100 bytes, not an ordinal. In
-  ///   one event each slot stands once.
+  /// - Parameters:
+  ///   - slot: tells them apart in the idempotency keys, now and in later versions: 1 to 100 bytes, not an ordinal. In
+  ///     one event each slot stands once.
+  ///   - add: adds the consequences.
   public mutating func separately(_ slot: String, _ add: (inout Consequences) throws -> Void) rethrows {
     if !(1...100).contains(slot.utf8.count) { problem = problem ?? "the slot '\(slot)' must have 1 to 100 bytes" }
     if !slots.insert(slot).inserted { problem = problem ?? "the slot '\(slot)' is there twice" }

@@ -27,7 +27,9 @@ public protocol Effect: Reacting {
   /// Everything that one call needs, as a value.
   associatedtype Call: Equatable & Sendable
 
+  /// The events that lead to calls, each with its aggregate.
   var triggers: [EffectTrigger<Call>] { get }
+  /// How often and how long a call is attempted. The default is `EffectLimits()`.
   var limits: EffectLimits { get }
 
   /// Makes a call. It ends when its task is cancelled, as it is after `limits.timeLimit`.
@@ -51,6 +53,7 @@ public struct EffectLimits: Sendable {
   /// The pause after any attempt, at most.
   public var longestDelay = Duration.seconds(300)
 
+  /// Creates limits with the defaults.
   public init() {}
 
   /// Why they cannot be kept; nil for nothing.
@@ -66,8 +69,11 @@ public struct EffectLimits: Sendable {
 /// An error of a call that no further attempt can help: the stream waits for a person at once.
 public struct PermanentFailure: ClassifiedError, CustomStringConvertible {
   public let description: String
+  /// `refused`: no further attempt can help.
   public var failureKind: FailureKind { .refused }
 
+  /// Creates an error.
+  /// - Parameter reason: What is wrong; `counterflow parked` shows it.
   public init(_ reason: String) { description = reason }
 }
 
@@ -78,8 +84,10 @@ public struct Calls<Call: Equatable & Sendable>: Sendable {
   private(set) var problem: String?
 
   /// Makes a call.
-  /// - Parameter slot: tells the calls of one event apart in their idempotency keys, now and in later versions: at most 100
-  ///   bytes, not an ordinal. In one event each slot stands once; the only call needs none.
+  /// - Parameters:
+  ///   - call: everything that the call needs.
+  ///   - slot: tells the calls of one event apart in their idempotency keys, now and in later versions: at most 100
+  ///     bytes, not an ordinal. In one event each slot stands once; the only call needs none.
   public mutating func make(_ call: Call, slot: String = "") {
     if slot.utf8.count > 100 { problem = problem ?? "the slot '\(slot)' has more than 100 bytes" }
     if made.contains(where: { ExactText($0.slot) == ExactText(slot) }) {
@@ -95,10 +103,13 @@ public struct EffectTrigger<Call: Equatable & Sendable>: Sendable {
   let category: String
   let react: @Sendable (RecordedEvent, inout Calls<Call>) throws -> Void
 
-  /// - Parameter react: says which calls follow from an event: pure, and quick. The same event gives the same calls each time.
-  ///   What it throws parks the stream.
+  /// Names the aggregate whose events lead to calls.
+  /// - Parameters:
+  ///   - type: the aggregate of the streams.
+  ///   - react: says which calls follow from an event: pure, and quick. The same event gives the same calls each time.
+  ///     What it throws parks the stream.
   public init<State: Aggregate>(
-    _: State.Type, _ react: @escaping @Sendable (Recorded<State.Event>, inout Calls<Call>) throws -> Void
+    _ type: State.Type, _ react: @escaping @Sendable (Recorded<State.Event>, inout Calls<Call>) throws -> Void
   ) {
     (aggregate, category) = (State.self, State.category)
     self.react = { event, calls in try react(try Recorded(event), &calls) }
@@ -106,8 +117,10 @@ public struct EffectTrigger<Call: Equatable & Sendable>: Sendable {
 }
 
 extension Effect {
+  /// The default limits.
   public var limits: EffectLimits { EffectLimits() }
 
+  /// What the engine runs: the effect without its types.
   public var definition: ReactionDefinition {
     let triggers = triggers
     return ReactionDefinition(

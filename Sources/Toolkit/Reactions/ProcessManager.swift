@@ -6,7 +6,9 @@ internal import Synchronization
 /// Each event that concerns a process names its key. Events of one key are handled in the order of their positions, from
 /// whatever streams they come. The process's events, the commands that it runs and those that it schedules are one append.
 public protocol ProcessManager: Reacting {
+  /// The aggregate that holds the state of one process.
   associatedtype State: Aggregate
+  /// The events that concern a process, each with its aggregate.
   var triggers: [ProcessTrigger<State>] { get }
 }
 
@@ -17,12 +19,14 @@ public struct ProcessTrigger<State: Aggregate>: Sendable {
   /// - Returns: nil where the event concerns no process.
   let prepare: @Sendable (RecordedEvent) throws -> (key: String, react: @Sendable (State) throws -> Consequences)?
 
+  /// Names an aggregate whose events concern processes.
   /// - Parameters:
+  ///   - source: the aggregate of the streams.
   ///   - key: of the process that the event concerns; nil for none.
-  ///   - react: says what follows from the event in that state: pure, and quick. It may be called several times, each time with
-  ///     newer state. Emit the process's own events to `State.self` and the key.
+  ///   - react: says what follows from the event in that state: pure, and quick. It may be called several times, each
+  ///     time with newer state. Emit the process's own events to `State.self` and the key.
   public init<Source: Aggregate>(
-    _: Source.Type, key: @escaping @Sendable (Recorded<Source.Event>) throws -> String?,
+    _ source: Source.Type, key: @escaping @Sendable (Recorded<Source.Event>) throws -> String?,
     _ react: @escaping @Sendable (Recorded<Source.Event>, State, inout Consequences) throws -> Void
   ) {
     (aggregate, category) = (Source.self, Source.category)
@@ -42,6 +46,7 @@ public struct ProcessTrigger<State: Aggregate>: Sendable {
 }
 
 extension ProcessManager {
+  /// What the engine runs: the process manager without its types.
   public var definition: ReactionDefinition {
     let triggers = triggers
     return ReactionDefinition(

@@ -16,14 +16,18 @@ public protocol Reacting: Sendable {
   var name: String { get }
   /// Count it up when what it does changes. The new version goes on where the old one stands.
   var version: Int { get }
+  /// Where it begins when it runs for the first time. The default is `.head`.
   var start: ReactionStart { get }
   /// The types of the commands that it schedules, or that commands which it runs schedule.
   var schedules: [ScheduledType] { get }
+  /// What the engine runs: the reaction without its types. Conform to `Reaction`, `ProcessManager` or `Effect`, which
+  /// provide it.
   var definition: ReactionDefinition { get }
 }
 
 extension Reacting {
   public var version: Int { 1 }
+  /// The end of the store: events that exist before the first run are left out.
   public var start: ReactionStart { .head }
   public var schedules: [ScheduledType] { [] }
 }
@@ -44,6 +48,7 @@ extension Reacting {
 /// All that follows from one event is one append, whose idempotency key names the reaction and the event. A command that is
 /// rejected, without a `Fallback` for it, parks the event's stream.
 public protocol Reaction: Reacting {
+  /// The events that lead to commands, each with its aggregate.
   var triggers: [Trigger] { get }
 }
 
@@ -53,10 +58,13 @@ public struct Trigger: Sendable {
   let category: String
   let react: @Sendable (RecordedEvent, inout Consequences) throws -> Void
 
-  /// - Parameter react: says what follows from an event: pure, and quick. The same event gives the same consequences each time
-  ///   that it is called. What it throws parks the stream.
+  /// Names the aggregate whose events have consequences.
+  /// - Parameters:
+  ///   - type: the aggregate of the streams.
+  ///   - react: says what follows from an event: pure, and quick. The same event gives the same consequences each time
+  ///     that it is called. What it throws parks the stream.
   public init<State: Aggregate>(
-    _: State.Type, _ react: @escaping @Sendable (Recorded<State.Event>, inout Consequences) throws -> Void
+    _ type: State.Type, _ react: @escaping @Sendable (Recorded<State.Event>, inout Consequences) throws -> Void
   ) {
     (aggregate, category) = (State.self, State.category)
     self.react = { event, todo in try react(try Recorded(event), &todo) }
@@ -64,6 +72,7 @@ public struct Trigger: Sendable {
 }
 
 extension Reaction {
+  /// What the engine runs: the reaction without its types.
   public var definition: ReactionDefinition {
     let triggers = triggers
     return ReactionDefinition(

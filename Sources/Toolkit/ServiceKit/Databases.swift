@@ -3,9 +3,15 @@ public import Postgres
 
 /// Creates connection pools from the settings.
 public enum Databases {
+  /// Creates a pool.
   /// - Parameters:
+  ///   - url: the URL of the database.
+  ///   - settings: the settings of every pool.
+  ///   - name: the pool's name, in metrics and as `application_name`.
   ///   - size: the maximum number of connections.
   ///   - timeout: the time limit of one statement; nil for `DATABASE_TIMEOUT`.
+  ///   - logger: gets lost connections.
+  ///   - onConnect: prepares each new connection.
   public static func pool(
     url: String, _ settings: Settings, name: String, size: Int, timeout: Duration? = nil, logger: Logger,
     onConnect: @escaping @Sendable (PostgresConnection) async throws -> Void = { _ in }
@@ -18,14 +24,26 @@ public enum Databases {
   }
 
   /// Returns a pool with one connection for a task that polls, separate from the connections of the requests.
-  /// - Parameter timeout: the time limit of one poll.
+  /// - Parameters:
+  ///   - url: the URL of the database.
+  ///   - name: the pool's name, in metrics and as `application_name`.
+  ///   - timeout: the time limit of one poll.
+  ///   - logger: gets lost connections.
   public static func watch(url: String, name: String, timeout: Duration, logger: Logger) -> PostgresPool {
     PostgresPool(
       PostgresConfiguration(url: url, applicationName: name, statementTimeout: timeout),
       limits: PostgresPool.Limits(size: 1, acquireTimeout: .seconds(1)), logger: logger)
   }
 
-  /// - Parameter minimum: the number of connections that the process needs; it replaces a lower `DATABASE_POOL_SIZE`.
+  /// Creates a pool of `DATABASE_POOL_SIZE` connections.
+  /// - Parameters:
+  ///   - url: the setting with the URL of the database.
+  ///   - settings: the settings of the process.
+  ///   - name: the pool's name, in metrics and as `application_name`.
+  ///   - logger: gets lost connections.
+  ///   - minimum: the number of connections that the process needs; it replaces a lower `DATABASE_POOL_SIZE`.
+  ///   - timeout: the time limit of one statement; nil for `DATABASE_TIMEOUT`.
+  ///   - onConnect: prepares each new connection.
   public static func pool(
     _ url: Setting<String>, _ settings: Settings, name: String, logger: Logger,
     atLeast minimum: Int = 0, timeout: Duration? = nil,
@@ -39,7 +57,11 @@ public enum Databases {
 
 extension HealthCheck {
   /// Checks that the database answers and that its schemas are new enough for this build.
-  /// - Parameter problem: returns any other problem of the database; nil if there is none.
+  /// - Parameters:
+  ///   - name: the name that `/readyz` lists if the check fails.
+  ///   - pool: connections to the database.
+  ///   - schemas: the schemas that this build needs.
+  ///   - problem: returns any other problem of the database; nil if there is none.
   public static func database(
     _ name: String, _ pool: PostgresPool, _ schemas: [Schema],
     problem: @escaping @Sendable (PostgresPool) async throws -> String? = { _ in nil }

@@ -13,9 +13,12 @@ public struct Role: Sendable {
   private let admits: Bool
   private let parts: @Sendable (Settings, Logger, Access) async throws -> RoleParts
 
+  /// Creates a role.
   /// - Parameters:
+  ///   - name: the name of the process in logs and traces.
   ///   - port: the default port of its HTTP server.
   ///   - settings: the settings other than those of every process.
+  ///   - parts: makes the services and the routes of the process.
   public init(
     _ name: String, port: Int, settings: [SettingDescription],
     parts: @escaping @Sendable (Settings, Logger) async throws -> RoleParts
@@ -25,8 +28,9 @@ public struct Role: Sendable {
     }
   }
 
-  /// A role whose requests need admission.
+  /// Creates a role whose requests need admission.
   /// - Parameters:
+  ///   - name: the name of the process in logs and traces.
   ///   - port: the default port of its HTTP server.
   ///   - settings: the settings other than those of every process and those of authentication.
   ///   - parts: gets the process's one access, which all its roles share.
@@ -90,6 +94,7 @@ public struct RoleParts {
   public var services: [any Service] = []
   /// Services that stop before the HTTP server.
   public var workers: [any Service] = []
+  /// Conditions that must hold for the process to be ready.
   public var healthChecks: [HealthCheck] = []
   var routes: [(Router<ServiceContext>) -> Void] = []
   /// Routes that another service answers at the same address.
@@ -97,8 +102,10 @@ public struct RoleParts {
   /// Returns the problem for an error of the role; nil for an unknown error.
   public var translate: @Sendable (any Error) -> Problem? = { _ in nil }
 
+  /// Creates parts that are empty.
   public init() {}
 
+  /// Adds routes to those of the process.
   /// - Parameter add: adds routes to the router of the HTTP server.
   public mutating func addRoutes(_ add: @escaping (Router<ServiceContext>) -> Void) { routes.append(add) }
 }

@@ -2,6 +2,12 @@ public import Logging
 internal import Postgres
 
 extension Setting<Int> {
+  /// A setting whose value is a whole number.
+  /// - Parameters:
+  ///   - name: The name of the environment variable.
+  ///   - value: The default.
+  ///   - range: The allowed values.
+  ///   - help: What it sets, for the documentation.
   public static func integer(
     _ name: String, default value: Int, in range: ClosedRange<Int>, help: String
   ) -> Setting<Int> {
@@ -13,6 +19,12 @@ extension Setting<Int> {
 }
 
 extension Setting<Duration> {
+  /// A setting whose value is a duration.
+  /// - Parameters:
+  ///   - name: The name of the environment variable.
+  ///   - value: The default, in seconds.
+  ///   - range: The allowed values, in seconds.
+  ///   - help: What it sets, for the documentation.
   public static func seconds(
     _ name: String, default value: Double, in range: ClosedRange<Double>, help: String
   ) -> Setting<Duration> {
@@ -50,6 +62,7 @@ extension Setting<String> {
 }
 
 extension Setting<Logger.Level> {
+  /// `LOG_LEVEL`: the lowest level that is logged.
   public static let logLevel = Setting(
     "LOG_LEVEL", default: "info", allowed: Logger.Level.allCases.map(\.rawValue).joined(separator: ", "),
     help: "The lowest log level that is written to standard error."

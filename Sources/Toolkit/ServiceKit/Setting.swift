@@ -9,11 +9,20 @@ public struct Setting<Value: Sendable>: Sendable {
   public let defaultText: String?
   /// The allowed values, in words.
   public let allowed: String
+  /// What it sets, for the documentation.
   public let help: String
   /// Whether messages must not show the value.
   public let isSecret: Bool
   let parse: @Sendable (String) -> Value?
 
+  /// Creates a setting.
+  /// - Parameters:
+  ///   - name: The name of the environment variable.
+  ///   - defaultText: The default in text form; nil if the variable must be set.
+  ///   - allowed: The allowed values, in words.
+  ///   - help: What it sets, for the documentation.
+  ///   - isSecret: Whether messages must not show the value.
+  ///   - parse: Returns the value of a text; nil if the text is not allowed.
   public init(
     _ name: String, default defaultText: String?, allowed: String, help: String, isSecret: Bool = false,
     parse: @escaping @Sendable (String) -> Value?
@@ -26,6 +35,7 @@ public struct Setting<Value: Sendable>: Sendable {
     self.parse = parse
   }
 
+  /// The setting without its value type.
   public var description: SettingDescription {
     SettingDescription(name: name, defaultText: defaultText, allowed: allowed, help: help)
   }
@@ -33,9 +43,13 @@ public struct Setting<Value: Sendable>: Sendable {
 
 /// A setting without its value type, for the documentation.
 public struct SettingDescription: Sendable, Hashable {
+  /// The name of the environment variable.
   public let name: String
+  /// The default in text form; nil if the variable must be set.
   public let defaultText: String?
+  /// The allowed values, in words.
   public let allowed: String
+  /// What it sets.
   public let help: String
 }
 
@@ -43,6 +57,10 @@ public struct SettingDescription: Sendable, Hashable {
 public struct SettingError: Error, Sendable, CustomStringConvertible {
   public let description: String
 
+  /// Creates an error.
+  /// - Parameters:
+  ///   - setting: The setting.
+  ///   - problem: What is wrong with it; it follows the setting's name, such as `is not set`.
   public init<Value>(_ setting: Setting<Value>, _ problem: String) {
     description = "\(setting.name) \(problem); allowed: \(setting.allowed)"
   }
@@ -55,10 +73,12 @@ public struct Settings: Sendable {
   /// Reads the environment of this process.
   public init() { reader = ConfigReader(provider: EnvironmentVariablesProvider()) }
 
+  /// Reads the given variables instead of the environment of this process.
   public init(_ variables: [String: String]) {
     reader = ConfigReader(provider: EnvironmentVariablesProvider(environmentVariables: variables))
   }
 
+  /// The value of a setting, or its default.
   /// - Throws: `SettingError` with the variable's name and the allowed values.
   public subscript<Value>(_ setting: Setting<Value>) -> Value {
     get throws(SettingError) {

@@ -4,7 +4,7 @@ import tempfile
 import unittest
 from pathlib import Path
 
-from . import api, commands, errors, links, schema, snippets, spelling, terms
+from . import api, commands, errors, links, reference, runbooks, schema, snippets, spelling, terms
 from .tree import Tree
 
 BANK = """\
@@ -160,6 +160,33 @@ class ChecksTest(unittest.TestCase):
         self.assert_findings(errors)
         self.write(errors.PAGE, "| `bad-thing` | 404 | |\n" + others)
         self.assert_findings(errors, "bad-thing (400) is missing", "no service sends bad-thing (404)")
+
+    def test_every_public_symbol_has_a_summary(self):
+        self.assertEqual(
+            reference.modules("public import A\n@_exported public import EventSourcing\n"),
+            ["Counterflow", "CounterflowTesting", "EventSourcing"])
+        place = {"uri": "file:///bank/Sources/a.swift", "position": {"line": 6, "character": 0}}
+        symbols = [
+            {"pathComponents": ["Bank"], "location": place, "docComment": {"lines": [{"text": "A bank."}]}},
+            {"pathComponents": ["Bank", "open()"], "location": place, "docComment": {"lines": [{"text": "- Returns: it."}]}},
+            {"pathComponents": ["Bank", "close()"], "location": place},
+            {"pathComponents": ["Bank", "hash(into:)"]},
+        ]
+        self.assertEqual(list(reference.undocumented({"symbols": symbols}, "/bank")), [
+            "Sources/a.swift:7: Bank.open() has no summary", "Sources/a.swift:7: Bank.close() has no summary"])
+
+    def test_each_alert_and_procedure_has_a_runbook(self):
+        self.assert_findings(runbooks)
+        self.write(runbooks.RULES, "- alert: Down\n  labels: { severity: critical }\n- alert: Slow\n  labels: { severity: warning }\n")
+        parts = "- **Symptom:** a\n- **Check:** b\n- **Fix:** c\n"
+        page = f"## Alerts\n#### `Down` (critical)\n{parts}- **Verify:** d\n"
+        slow = f"#### `Slow` (warning)\n{parts}- **Verify:** d\n"
+        self.write(runbooks.PAGE, f"# A\n{page}{slow}## Procedures\n### A\n- **When:** a\n- **Check:** b\n- **Do:** c\n- **Verify:** d\n")
+        self.assert_findings(runbooks)
+        self.write(runbooks.PAGE, f"# A\n{page}#### `Gone` (warning)\n{parts}## Procedures\n### A\nText\n")
+        self.assert_findings(
+            runbooks, "`Slow` (warning) is missing", "no alert `Gone` (warning)", "`Gone` (warning) has Symptom, Check, Fix instead",
+            "A has no parts")
 
     def test_the_page_of_the_schema_lists_tables_and_columns(self):
         self.write("Sources/Toolkit/Migrations/v0001_a.sql", MIGRATION)

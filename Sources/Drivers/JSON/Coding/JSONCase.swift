@@ -20,7 +20,9 @@ extension JSONWriter {
 
 extension JSON {
   /// Reads a case of an enum from its data.
-  /// - Parameter name: the name that `JSONWriter.write(caseOf:)` returned.
+  /// - Parameters:
+  ///   - type: the enum.
+  ///   - name: the name that `JSONWriter.write(caseOf:)` returned.
   /// - Returns: nil if the enum has no such case.
   /// - Throws: `JSONDecodingError` with the place in the data.
   public func decode<Value: Decodable>(

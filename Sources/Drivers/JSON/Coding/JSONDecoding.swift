@@ -2,6 +2,7 @@
 public struct JSONDecodingError: Error, Sendable, Hashable, CustomStringConvertible {
   /// A JSON pointer (RFC 6901); empty for the whole value.
   public let pointer: String
+  /// What is wrong, in words, such as `must be a string`.
   public let reason: String
 
   public var description: String { pointer.isEmpty ? reason : "\(pointer): \(reason)" }

@@ -1,6 +1,8 @@
 extension JSONWriter {
   /// Writes a value as its `encode(to:)` describes it, with members in that order.
-  /// - Parameter absentAsNull: whether absent optionals are written as null; they are omitted otherwise.
+  /// - Parameters:
+  ///   - value: the value to write.
+  ///   - absentAsNull: whether absent optionals are written as null; they are omitted otherwise.
   /// - Throws: the errors of `encode(to:)`; `EncodingError` for numbers that JSON cannot express (NaN, infinities,
   ///   beyond 64 bits with sign), text with U+0000, nesting beyond `JSON.maximumDepth`, and writes to a container after
   ///   its parent continued.

@@ -12,7 +12,9 @@ extension JSON {
   ///
   /// An example replaces each value that is missing or wrong, so that the type's `init(from:)` continues. A type that
   /// accepts none of a few examples ends the search.
-  /// - Parameter given: members from outside the value. The value must not have them, and the type need not read them.
+  /// - Parameters:
+  ///   - type: the type to read.
+  ///   - given: members from outside the value. The value must not have them, and the type need not read them.
   public func decodeRequest<Value: Decodable>(
     _ type: Value.Type = Value.self, given: [JSON.Member] = []
   ) throws(JSONDecodingErrors) -> Value {

@@ -1,11 +1,15 @@
 /// The values that a type's `init(from:)` reads, found by decoding the type from examples.
 public indirect enum JSONShape: Sendable, Hashable {
+  /// A member of an object.
   public struct Member: Sendable, Hashable {
+    /// The member's name.
     public let name: String
+    /// The shape of the member's value.
     public let shape: JSONShape
     /// Whether the member may be absent or null.
     public let isOptional: Bool
 
+    /// Creates a member.
     public init(name: String, shape: JSONShape, isOptional: Bool) {
       (self.name, self.shape, self.isOptional) = (name, shape, isOptional)
     }
@@ -13,20 +17,35 @@ public indirect enum JSONShape: Sendable, Hashable {
 
   /// The format of a string, as named in JSON Schema.
   public enum Format: String, Sendable {
-    case uuid, date
+    /// A UUID (RFC 9562).
+    case uuid
+    /// A day, such as `2026-11-21`.
+    case date
+    /// A time with its offset from UTC (RFC 3339).
     case time = "date-time"
   }
 
-  case string, integer, number, boolean
+  /// Any string.
+  case string
+  /// A whole number.
+  case integer
+  /// Any number.
+  case number
+  /// `true` or `false`.
+  case boolean
   /// A string of that format.
   case formatted(Format)
   /// One of these strings.
   case choice([String])
+  /// An array whose elements have this shape.
   case array(of: JSONShape)
+  /// An object with these members, in the order in which the type reads them.
   case object([Member])
   /// The shape could not be determined: the type contains itself, or checks the values that it reads.
   case unknown
 
+  /// Finds the shape of a type by decoding it from examples.
+  /// - Parameter type: The type. Its `init(from:)` runs several times.
   public init(of type: any Decodable.Type) { self = JSONProbe.probe(type).shape }
 }
 

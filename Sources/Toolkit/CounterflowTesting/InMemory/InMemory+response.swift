@@ -8,15 +8,19 @@ internal import Synchronization
 extension InMemory {
   /// The response to a request.
   public struct Response: Sendable {
+    /// The HTTP status.
     public let status: Int
     /// The body; null if there is none.
     public let json: JSON
+    /// The body as it was sent.
     public let body: [UInt8]
     private let fields: HTTPFields
 
     /// The token with which a query sees what this command did; nil for other responses.
     public var token: String? { fields[.consistencyToken] }
+    /// The `ETag` header; nil if there is none.
     public var entityTag: String? { fields[.eTag] }
+    /// The `Location` header; nil if there is none.
     public var location: String? { fields[.location] }
 
     /// The name of the problem, such as `not-found`; nil if there is none.

@@ -39,7 +39,10 @@ public final class InMemory: Sendable {
   private let logger: Logger
   private let services: Task<Void, Never>
 
-  /// - Parameter start: the time on the application's clock, which only `advance` moves. By default 2026 begins.
+  /// Starts an application in memory, without any events.
+  /// - Parameters:
+  ///   - application: the application to run.
+  ///   - start: the time on the application's clock, which only `advance` moves. By default 2026 begins.
   /// - Throws: `Mismatch` if the application's declaration cannot work.
   public init(
     _ application: some Counterflow.Application,
@@ -132,17 +135,33 @@ public final class InMemory: Sendable {
     return response
   }
 
+  /// Sends a GET request.
+  /// - Parameters:
+  ///   - path: The path, with the query string if there is one.
+  ///   - headers: Further headers.
+  ///   - token: The `token` of a response; the query then sees what that command did.
+  /// - Returns: the response, whatever its status is.
   public func get(
     _ path: String, headers: [String: String] = [:], after token: String? = nil
   ) async throws -> Response {
     try await send("GET", path, headers: headers, after: token)
   }
 
+  /// Sends a POST request, and lets the read models follow.
+  /// - Parameters:
+  ///   - path: The path.
+  ///   - json: The body.
+  ///   - headers: Further headers.
+  /// - Returns: the response, whatever its status is.
   public func post(_ path: String, _ json: String = "", headers: [String: String] = [:]) async throws -> Response {
     try await send("POST", path, json, headers: headers)
   }
 
-  /// - Parameter command: the body.
+  /// Sends a POST request whose body is a command as JSON, and lets the read models follow.
+  /// - Parameters:
+  ///   - path: the path.
+  ///   - command: the body.
+  ///   - headers: further headers.
   public func post(
     _ path: String, body command: some Encodable, headers: [String: String] = [:]
   ) async throws -> Response {
@@ -151,10 +170,21 @@ public final class InMemory: Sendable {
     return try await send("POST", path, json.string, headers: headers)
   }
 
+  /// Sends a PUT request, and lets the read models follow.
+  /// - Parameters:
+  ///   - path: The path.
+  ///   - json: The body.
+  ///   - headers: Further headers.
+  /// - Returns: the response, whatever its status is.
   public func put(_ path: String, _ json: String = "", headers: [String: String] = [:]) async throws -> Response {
     try await send("PUT", path, json, headers: headers)
   }
 
+  /// Sends a DELETE request, and lets the read models follow.
+  /// - Parameters:
+  ///   - path: The path.
+  ///   - headers: Further headers.
+  /// - Returns: the response, whatever its status is.
   public func delete(_ path: String, headers: [String: String] = [:]) async throws -> Response {
     try await send("DELETE", path, headers: headers)
   }

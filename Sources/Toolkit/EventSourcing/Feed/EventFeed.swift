@@ -11,6 +11,8 @@ public protocol EventFeed: Sendable {
 public protocol FeedReceiver: Sendable {
   /// The indexes of the partitions whose events the receiver wants now.
   var wantedPartitions: Set<Int> { get }
+  /// Takes note that the connection to the feed was made or lost. It must not wait.
+  /// - Parameter isConnected: Whether messages arrive from now on.
   func connectionChanged(isConnected: Bool)
   /// Takes a message. It must not wait.
   /// - Parameter message: Batches of wanted partitions.

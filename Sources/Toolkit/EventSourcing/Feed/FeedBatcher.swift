@@ -11,7 +11,11 @@ public struct FeedBatcher: Sendable {
   private let partitions: [Partition]
   private var previous: [FeedBatch.Previous]
 
-  /// - Parameter heads: The heads of all partitions, in order, at the position after which the events follow.
+  /// Creates a batcher for the events after some position.
+  /// - Parameters:
+  ///   - historyID: The id of the history that the events belong to.
+  ///   - partitioning: The partitions of the batches.
+  ///   - heads: The heads of all partitions, in order, at the position after which the events follow.
   public init(historyID: UUID, partitioning: Partitioning, heads: [PartitionHead]) {
     precondition(heads.count == partitioning.count, "one head a partition")
     self.historyID = historyID

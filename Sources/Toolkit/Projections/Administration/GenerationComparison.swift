@@ -3,8 +3,11 @@ public import Postgres
 
 /// How far two generations of a projection agree, even if both change meanwhile.
 public struct GenerationComparison: Sendable {
+  /// How far the two generations of one table agree.
   public struct Table: Sendable {
+    /// The name of the table, without the number of the generation.
     public let name: String
+    /// The number of rows of each generation.
     public let rows: (old: Int, new: Int)
     /// Over all rows; equal if the rows are equal.
     public let checksums: (old: Int64, new: Int64)
@@ -14,7 +17,9 @@ public struct GenerationComparison: Sendable {
     public let moving: Int
   }
 
+  /// The tables of the projection, including those of totals.
   public let tables: [Table]
+  /// Whether no row differs and every row could be compared.
   public var isEqual: Bool { tables.allSatisfy { $0.differences.isEmpty && $0.moving == 0 } }
 
   /// The maximum number of rows that are named for each table.

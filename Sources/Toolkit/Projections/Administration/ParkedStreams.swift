@@ -4,14 +4,23 @@ internal import PostgresEventStore
 
 /// A stream that is parked in one projection, since one of its events failed.
 public struct ParkedStream: Sendable {
+  /// The name of the projection; `reaction/NAME` for a reaction.
   public let projection: String
+  /// The number of the generation.
   public let generation: Int
+  /// The stream that waits.
   public let stream: StreamID
+  /// The version of the event that failed.
   public let version: Version
+  /// The position of the event that failed.
   public let position: Position
+  /// The type of the event that failed.
   public let eventType: String
+  /// The error of the last attempt, in words.
   public let error: String
+  /// The number of attempts so far.
   public let attempts: Int
+  /// When the event failed for the first time.
   public let parkedAt: Timestamp
   /// `retry` or `discard`, once an operator has asked for it; otherwise nil.
   public let request: String?
@@ -21,6 +30,7 @@ public struct ParkedStream: Sendable {
 
 /// The parked streams, for operators to inspect. Operators request a retry or a discard; a worker carries it out.
 public struct ParkedStreams: Sendable {
+  /// What an operator asks for.
   public enum Request: String, Sendable {
     /// Try again, from the event that failed.
     case retry
@@ -32,6 +42,7 @@ public struct ParkedStreams: Sendable {
 
   private let isOfReactions: Bool?
 
+  /// Looks for parked streams in one store.
   /// - Parameters:
   ///   - store: the read store; for reactions the write store.
   ///   - isOfReactions: whether only parked streams of reactions count, or only those of read models; nil for both.

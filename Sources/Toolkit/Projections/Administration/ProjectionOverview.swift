@@ -4,25 +4,33 @@ public import Postgres
 /// Every assignment and its owner, for a display that is redrawn each second: like `ProjectionStatus`, but without
 /// counting events.
 public struct ProjectionOverview: Sendable {
+  /// One partition of a generation.
   public struct Assignment: Sendable {
     /// The worker's name; nil while there is no owner.
     public let owner: String?
+    /// `live`, `catching up`, `halted`, `forked` or `done`.
     public let mode: String
+    /// The position up to which the partition is applied.
     public let position: Position
     /// Why it stopped; nil while it runs.
     public let trouble: String?
   }
 
+  /// A generation and its partitions.
   public struct Entry: Sendable {
+    /// The generation.
     public let generation: Generation
     /// By partition.
     public let assignments: [Assignment]
   }
 
+  /// Every generation, by projection and number.
   public let entries: [Entry]
 
+  /// Creates an overview.
   public init(entries: [Entry]) { self.entries = entries }
 
+  /// Reads the overview.
   /// - Parameters:
   ///   - store: the read store; for reactions the write store.
   ///   - isOfReactions: whether to read the reactions, or the read models. Both kinds may be in one database.

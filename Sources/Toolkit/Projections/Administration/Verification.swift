@@ -9,18 +9,26 @@ public import PostgresEventStore
 /// discarded events together have the number and the ids of the store's events. Correctness: the events are folded
 /// again, and every row is compared.
 public struct Verification: Sendable {
+  /// The name of the projection.
   public let projection: String
+  /// The number of the generation.
   public let generation: Int
   /// The number of events up to the checkpoints, in the projection's categories.
   public var events: Int64 = 0
+  /// The number of events of parked streams, which wait to be applied.
   public var waiting = 0
+  /// The number of events that an operator has discarded.
   public var discarded = 0
+  /// The number of rows that were compared.
   public var rows = 0
+  /// The number of partitions whose events were folded again.
   public var partitionsReplayed = 0
   /// The first problems, as text.
   public var findings: [String] = []
+  /// The number of problems, including those that `findings` leaves out.
   public var findingCount = 0
 
+  /// Whether no problem was found.
   public var holds: Bool { findingCount == 0 }
 
   /// The maximum numbers of events, rows and sums in memory at once. They do not grow with the partition.
@@ -41,7 +49,10 @@ public struct Verification: Sendable {
 extension Verification {
   /// Verifies one generation.
   /// - Parameters:
+  ///   - projection: the projection.
+  ///   - generation: one of its generations.
   ///   - connection: to the read store, and used for nothing else: it holds one snapshot until the end.
+  ///   - store: the write store.
   ///   - partitions: the indices, from 0, of the partitions whose rows are folded again; nil for all.
   ///   - sumLimit: about how many sums are held in memory. If a partition has more, the connection's user must be
   ///     allowed to create temporary tables, and the server must not be a standby.

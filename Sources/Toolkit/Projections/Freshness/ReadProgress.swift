@@ -14,13 +14,16 @@ internal import Synchronization
 public final class ReadProgress: Service {
   /// A position in a stream that the answer of a query must include.
   public struct Target: Sendable, Hashable {
+    /// The name of the projection that the query reads.
     public let projection: String
     /// `StreamID.wideHash`.
     public let stream: UInt64
+    /// The position that the projection must have applied in the stream.
     public let position: Position
     /// The history id that the position belongs to.
     public let historyID: UUID
 
+    /// Creates a target.
     public init(projection: String, stream: UInt64, position: Position, historyID: UUID) {
       self.projection = projection
       self.stream = stream
@@ -29,7 +32,9 @@ public final class ReadProgress: Service {
     }
   }
 
+  /// How waiting for a target ended.
   public enum Outcome: Sendable, Hashable {
+    /// The projection has applied the position.
     case reached
     /// The deadline passed.
     case late
@@ -68,9 +73,13 @@ public final class ReadProgress: Service {
   let host: String
   let began = ContinuousClock.now
 
+  /// Watches one server of the read store.
   /// - Parameters:
   ///   - pool: connections to one server of the read store; one is used at a time.
   ///   - host: the server's name in metrics.
+  ///   - heads: the heads of the write store, to compare with.
+  ///   - activity: tells whether requests arrive, so that an idle process asks rarely.
+  ///   - logger: gets failed attempts.
   public convenience init(
     _ pool: PostgresPool, host: String, heads: StoreHeads, activity: Activity, logger: Logger
   ) {

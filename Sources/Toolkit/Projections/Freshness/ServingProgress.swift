@@ -3,10 +3,15 @@ internal import FoundationEssentials
 
 /// The rows that a query reads of one projection: the row of one stream, or any rows.
 public struct Reads: Sendable, Hashable {
+  /// The name of the projection.
   public let projection: String
   /// nil if the query may read many rows.
   public let stream: StreamID?
 
+  /// Names the rows of a query.
+  /// - Parameters:
+  ///   - projection: The name of the projection.
+  ///   - stream: The stream whose row the query reads; nil if it may read many rows.
   public init(_ projection: String, _ stream: StreamID? = nil) {
     self.projection = projection
     self.stream = stream

@@ -36,7 +36,11 @@ public final class StoreHeads: Service {
   private let logger: Logger
   private let state = Mutex(State())
 
-  /// - Parameter writeStore: one of its connections is used at a time.
+  /// Watches the write store.
+  /// - Parameters:
+  ///   - writeStore: one of its connections is used at a time.
+  ///   - activity: tells whether requests arrive, so that an idle process asks rarely.
+  ///   - logger: gets failed attempts.
   public convenience init(_ writeStore: PostgresPool, activity: Activity, logger: Logger) {
     self.init(PostgresEventStore(writeStore), activity: activity, logger: logger)
   }
@@ -125,6 +129,7 @@ public final class Activity: Sendable {
   let busy: Duration
   private let idle: Duration
 
+  /// Chooses how often to look.
   /// - Parameters:
   ///   - busy: the time between two looks while there are queries.
   ///   - idle: the time between two looks while there are none.

@@ -42,8 +42,12 @@ public enum SearchText {
   /// Returns a condition and a rank for the first eight words of a query. Each word must match the beginning of a
   /// word in the column. A long word also matches with one typo. The rank says how well the words match, from 0 to
   /// 1000.
-  /// - Parameter details: another column, in which words may match by their beginnings too. Rows that match all words
-  ///   in the first column then rank 1000 higher.
+  /// - Parameters:
+  ///   - query: what the user has typed.
+  ///   - column: a column of `Column.search`, in which words must match.
+  ///   - details: another column, in which words may match by their beginnings too. Rows that match all words in the
+  ///     first column then rank 1000 higher.
+  ///   - conditions: gets the bound values, and no condition.
   /// - Returns: nil if the query has no words.
   public static func match(
     _ query: String, _ column: String, orIn details: String? = nil, _ conditions: inout Conditions

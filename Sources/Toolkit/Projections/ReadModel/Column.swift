@@ -60,18 +60,23 @@ public func tagsExpression(_ column: String) -> String { "string_to_array(\(colu
 
 /// A type of value that a column can have.
 public protocol ColumnValue: Sendable {
+  /// The type that the PostgreSQL driver binds.
   associatedtype Stored: PostgresEncodable
   /// The PostgreSQL type, as in a cast.
   static var columnType: String { get }
+  /// Whether a value may be null. The default is false.
   static var mayBeNull: Bool { get }
+  /// The value as the driver binds it.
   var columnValue: Stored { get }
 }
 
 extension ColumnValue {
+  /// False: only an optional may be null.
   public static var mayBeNull: Bool { false }
 }
 
 extension ColumnValue where Self: PostgresEncodable {
+  /// The value itself, which the driver can bind.
   public var columnValue: Self { self }
 }
 
@@ -84,12 +89,15 @@ extension UUID: ColumnValue { public static var columnType: String { "uuid" } }
 
 extension Timestamp: ColumnValue {
   public static var columnType: String { "timestamptz" }
+  /// The time as PostgreSQL's `timestamptz`, which also counts microseconds.
   public var columnValue: PostgresTimestamp { PostgresTimestamp(microsecondsSince1970: microsecondsSince1970) }
 }
 
 extension Optional: ColumnValue where Wrapped: ColumnValue {
   public static var columnType: String { Wrapped.columnType }
+  /// True.
   public static var mayBeNull: Bool { true }
+  /// The wrapped value as the driver binds it; nil for null.
   public var columnValue: Wrapped.Stored? { map(\.columnValue) }
 }
 

@@ -43,26 +43,33 @@ public protocol ReadModel: Sendable {
   /// The parts of a row that queries can search and sort by.
   var columns: [Column<Row>] { get }
 
+  /// The indexes of the table, in addition to the one on its key. The default is none.
   var indexes: [Index] { get }
 
+  /// The sums and counts that are kept beside the rows. The default is none.
   var totals: [Totals<Row>] { get }
 
   static func encode(_ row: Row, into json: inout JSONWriter) throws
+  /// Reads a row that `encode` has written. The default uses the row's `Codable` conformance.
+  /// - Throws: an error if the JSON is not such a row.
   static func decode(_ json: JSON) throws -> Row
 
   /// Returns the read model with other data that it needs to fold these events, such as the keys of personal data.
-  /// It is called before each batch is folded, and before a strong read.
-  ///
-  /// - Parameter end: where a rebuild as of the past ends; otherwise nil. Such rows do not follow later events. So leave
-  ///   out what a later event takes back, such as personal data.
-  /// An error is handled by its `FailureKind`, so your own errors should be `ClassifiedError`s. The event is at fault
-  /// only if the error says so.
+  /// It is called before each batch is folded, and before a strong read. The default returns the read model itself.
+  /// - Parameters:
+  ///   - events: the events of the next batch, in order.
+  ///   - end: where a rebuild as of the past ends; otherwise nil. Such rows do not follow later events. So leave out
+  ///     what a later event takes back, such as personal data.
+  /// - Throws: an error that is handled by its `FailureKind`, so your own errors should be `ClassifiedError`s. The event
+  ///   is at fault only if the error says so.
   func prepared(for events: [RecordedEvent], until end: Position?) async throws -> Self
 }
 
 extension ReadModel {
   public var columns: [Column<Row>] { [] }
+  /// No index besides the one on the key.
   public var indexes: [Index] { [] }
+  /// No totals.
   public var totals: [Totals<Row>] { [] }
   public func prepared(for events: [RecordedEvent], until end: Position?) async throws -> Self { self }
 }
@@ -126,5 +133,6 @@ extension ReadModel where Row: Codable {
     try json.write(encoding: row, absentAsNull: true)
   }
 
+  /// Reads a row by its `Codable` conformance.
   public static func decode(_ json: JSON) throws -> Row { try json.decode() }
 }

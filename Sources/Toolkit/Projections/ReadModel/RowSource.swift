@@ -29,12 +29,14 @@ public struct RowSource<Row: Sendable>: Sendable {
   }
 
   /// Creates a source with one row for each stream. The row's key is the stream's id.
-  /// - Parameter apply: folds one event into the row. The row is nil before it exists; set it to nil to delete it. If
-  ///   this throws, the stream is parked.
+  /// - Parameters:
+  ///   - type: the aggregate of the streams.
+  ///   - apply: folds one event into the row. The row is nil before it exists; set it to nil to delete it. If this
+  ///     throws, the stream is parked.
   // Inlinable, so that the work for each event is specialized for its types.
   @inlinable
   public init<State: Aggregate>(
-    _: State.Type, _ apply: @escaping @Sendable (Recorded<State.Event>, inout Row?) throws -> Void
+    _ type: State.Type, _ apply: @escaping @Sendable (Recorded<State.Event>, inout Row?) throws -> Void
   ) {
     self.init(
       State.self, isByStreamID: true,
@@ -43,11 +45,12 @@ public struct RowSource<Row: Sendable>: Sendable {
 
   /// Creates a source with one row for each stream, with another key than the stream's id.
   /// - Parameters:
+  ///   - type: the aggregate of the streams.
   ///   - key: returns the key of a stream's row; different for each stream.
   ///   - apply: folds one event into the row. If this throws, the stream is parked.
   @inlinable
   public init<State: Aggregate>(
-    _: State.Type, key: @escaping @Sendable (StreamID) -> String,
+    _ type: State.Type, key: @escaping @Sendable (StreamID) -> String,
     _ apply: @escaping @Sendable (Recorded<State.Event>, inout Row?) throws -> Void
   ) {
     self.init(State.self, .ofStreams(key: key) { try apply(Recorded($0), &$1) })
@@ -55,12 +58,13 @@ public struct RowSource<Row: Sendable>: Sendable {
 
   /// Creates a source whose events determine the keys of their rows.
   /// - Parameters:
+  ///   - type: the aggregate of the streams.
   ///   - keys: returns the keys of the rows that the event changes, each once; empty if it changes none. Streams cannot
   ///     share a row: the second stream's event fails.
   ///   - apply: folds one event into the row of a key. If this throws, the stream is parked.
   @inlinable
   public init<State: Aggregate>(
-    _: State.Type, keys: @escaping @Sendable (Recorded<State.Event>) -> [String],
+    _ type: State.Type, keys: @escaping @Sendable (Recorded<State.Event>) -> [String],
     _ apply: @escaping @Sendable (Recorded<State.Event>, _ key: String, inout Row?) throws -> Void
   ) {
     self.init(
@@ -76,6 +80,7 @@ public struct RowSource<Row: Sendable>: Sendable {
 /// before the one that creates it.
 public struct MissingRow: Error, CustomStringConvertible {
   public let description: String
+  /// Creates an error about a row that an event should find.
   /// - Parameter what: the missing thing, such as "the row".
   public init(_ what: String = "the row") { description = "\(what) that the event changes is not there" }
 }

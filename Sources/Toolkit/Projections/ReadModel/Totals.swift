@@ -27,6 +27,8 @@ public struct Totals<Row: Sendable>: Sendable {
   /// - Parameters:
   ///   - name: has the same form as a read model's name.
   ///   - elements: returns a row's elements; empty if the row does not count.
+  ///   - groups: the columns that the elements are grouped by.
+  ///   - measures: what is kept for each group.
   // Inlinable, so that the work for each row is specialized for its types.
   @inlinable
   public init<Element>(
@@ -65,10 +67,18 @@ public struct Group<Element>: Sendable {
   /// The value as text.
   @usableFromInline let value: @Sendable (Element) -> String
 
+  /// Groups by a text.
+  /// - Parameters:
+  ///   - name: The name of the column, and of the member in answers.
+  ///   - value: Returns the text of an element.
   public static func text(_ name: String, _ value: @escaping @Sendable (Element) -> String) -> Group {
     Group(name: name, type: "text", value: value)
   }
 
+  /// Groups by a whole number.
+  /// - Parameters:
+  ///   - name: The name of the column, and of the member in answers.
+  ///   - value: Returns the number of an element.
   public static func integer(_ name: String, _ value: @escaping @Sendable (Element) -> Int64) -> Group {
     Group(name: name, type: "bigint") { String(value($0)) }
   }
@@ -97,6 +107,8 @@ public struct Measure<Element>: Sendable {
   /// For a range: the PostgreSQL type, and the value as text.
   @usableFromInline let extreme: (type: String, value: @Sendable (Element) -> String)?
 
+  /// Counts the elements.
+  /// - Parameter name: The name of the column, and of the member in answers.
   public static func count(_ name: String) -> Measure { Measure(name: name, amount: { _ in 1 }, extreme: nil) }
 
   /// Adds up an amount. If the sum does not fit in 64 bits, the event fails and its stream is parked.

@@ -17,7 +17,9 @@ extension StreamID {
 
 /// A row before and after some events.
 public struct RowChange<Row: Sendable>: Sendable {
+  /// The key of the row.
   public let key: String
+  /// The stream that the row belongs to.
   public let stream: StreamID
   /// As in `StoredRow`.
   let owner: Int64
@@ -141,13 +143,19 @@ extension ReadModel {
 public struct FoldedRows<Model: ReadModel>: Sendable {
   private var stored: [ExactText: StoredRow<Model.Row>] = [:]
 
+  /// Creates an empty set of rows.
   public init(of _: Model.Type = Model.self) {}
 
+  /// The row with this key; nil if there is none.
   public subscript(key: String) -> Model.Row? { stored[ExactText(key)]?.row }
 
+  /// The keys of all rows.
   public var keys: Set<ExactText> { Set(stored.keys) }
 
-  /// - Parameter events: each stream's events in order; they continue where the last call ended.
+  /// Folds events into the rows.
+  /// - Parameters:
+  ///   - events: each stream's events in order; they continue where the last call ended.
+  ///   - model: folds the events.
   /// - Throws: `ProjectionFault`
   /// - Returns: the rows that the events change.
   @discardableResult

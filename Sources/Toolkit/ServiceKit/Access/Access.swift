@@ -46,16 +46,24 @@ public struct Access: Sendable {
 
 /// Admits a request if its rate limits and its token allow it, and sets the context's caller.
 public struct Admission: RouterMiddleware {
+  /// The context with the caller.
   public typealias Context = ServiceContext
 
+  /// The rate limits and the keys of tokens.
   public let access: Access
   let scope: Scope
 
+  /// Creates the middleware.
+  /// - Parameters:
+  ///   - access: The rate limits and the keys of tokens.
+  ///   - scope: The scope that a token must have.
   public init(_ access: Access, scope: Scope) {
     self.access = access
     self.scope = scope
   }
 
+  /// Admits the request, or throws a `Problem`: 401 without a valid token, 403 without the scope, 429 above a rate
+  /// limit.
   public func handle(
     _ request: Request, context: ServiceContext,
     next: (Request, ServiceContext) async throws -> Response

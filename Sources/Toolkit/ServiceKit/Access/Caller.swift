@@ -4,9 +4,12 @@ internal import HTTPTypes
 public struct Scope: RawRepresentable, Sendable, Hashable {
   public let rawValue: String
   public init(rawValue: String) { self.rawValue = rawValue }
+  /// Creates a scope with this name.
   public init(_ name: String) { rawValue = name }
 
+  /// The right to send commands.
   public static let commandsWrite = Scope("commands:write")
+  /// The right to send queries.
   public static let queriesRead = Scope("queries:read")
   /// The right to operate the system.
   public static let admin = Scope("admin")
@@ -21,8 +24,10 @@ public struct Caller: Sendable, Hashable {
   /// The rights of the caller; nil for all rights.
   public let scopes: Set<Scope>?
 
+  /// The caller of a process with `AUTH=off`: no name, all rights.
   public static let anybody = Caller(subject: nil, scopes: nil)
 
+  /// Checks that the caller has a right.
   /// - Throws: a `Problem` with status 403 if the caller does not have the scope.
   public func require(_ scope: Scope) throws(Problem) {
     guard let scopes, !scopes.contains(scope) else { return }

@@ -2,12 +2,15 @@ public import NIOSSL
 
 /// TLS for clients of the system's own https processes.
 public enum ClientTLS {
+  /// `TLS_CA`: the authorities to trust.
   public static let authorities = Setting.optional(
     "TLS_CA", allowed: "certificates in PEM",
     help:
       "The authorities that vouch for https processes which the console watches, or which loadtest or the import asks; without it those that the system trusts."
   )
 
+  /// Returns the TLS configuration of a client.
+  /// - Throws: `SettingError` if the certificates cannot be read.
   public static func context(_ settings: Settings) throws(SettingError) -> NIOSSLContext {
     do { return try NIOSSLContext(configuration: configuration(settings)) } catch let error as SettingError {
       throw error

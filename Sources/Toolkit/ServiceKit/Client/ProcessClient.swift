@@ -7,11 +7,15 @@ internal import Synchronization
 
 /// Sends requests to processes over HTTP/1.1, or over https if the URL says so. Each request uses its own connection.
 public final class ProcessClient: Sendable {
+  /// The response of a process.
   public struct Answer: Sendable {
+    /// The HTTP status.
     public let status: Int
+    /// The body.
     public let body: [UInt8]
   }
 
+  /// The reason why there is no response.
   public struct Failure: Error, CustomStringConvertible {
     /// Whether TLS failed, for instance because the server did not prove its identity.
     public let isAboutTrust: Bool
@@ -25,12 +29,14 @@ public final class ProcessClient: Sendable {
   /// them.
   private let context = Mutex<NIOSSLContext?>(nil)
 
+  /// Creates a client with the system's TLS settings.
   /// - Throws: `SettingError` if `TLS_CA` is invalid.
   public init(_ settings: Settings) throws(SettingError) {
     self.settings = settings
     if try settings[ClientTLS.authorities] != nil { _ = try tls() }
   }
 
+  /// Returns the port of a URL: the one that it names, otherwise 443 for https and 80 for http.
   public static func port(of url: URL) -> Int { url.port ?? (url.scheme == "https" ? 443 : 80) }
 
   private func tls() throws(SettingError) -> NIOSSLContext {
@@ -42,7 +48,10 @@ public final class ProcessClient: Sendable {
 
   /// Sends one request and returns the response.
   /// - Parameters:
+  ///   - method: such as `GET`.
+  ///   - url: the URL, http or https.
   ///   - address: where to connect, if the URL's host name stands for several addresses.
+  ///   - body: JSON to send; nil for no body.
   ///   - token: sent as a bearer token.
   ///   - bound: the time limit for connecting, and again for the request and its response.
   public func send(

@@ -8,12 +8,17 @@ public import FoundationEssentials
 /// (16 bytes), the whole hash (8 bytes) and position (8 bytes) of each stream, and the first 16 bytes of an HMAC-SHA256
 /// over all of these.
 public struct ConsistencyToken: Sendable, Hashable {
+  /// A stream, and how far a query must have read it.
   public struct Entry: Sendable, Hashable {
     /// The `StreamID.wideHash` of the stream.
     public let stream: UInt64
     /// The position of the last event to wait for.
     public let position: Position
 
+    /// Creates an entry.
+    /// - Parameters:
+    ///   - stream: The `StreamID.wideHash` of the stream.
+    ///   - position: The position of the last event to wait for.
     public init(stream: UInt64, position: Position) {
       self.stream = stream
       self.position = position
@@ -24,6 +29,7 @@ public struct ConsistencyToken: Sendable, Hashable {
   public struct Key: Sendable {
     let key: SymmetricKey
 
+    /// Creates a key from a secret.
     /// - Parameter secret: 32 bytes or more, the same for all services.
     public init(_ secret: some Sequence<UInt8>) { key = SymmetricKey(data: Array(secret)) }
   }
@@ -38,14 +44,19 @@ public struct ConsistencyToken: Sendable, Hashable {
   /// The maximum number of streams in a token.
   public static let limit = 1_000
 
+  /// The history id that the positions belong to.
   public let historyID: UUID
+  /// The streams to wait for.
   public let entries: [Entry]
 
+  /// Creates a token.
   public init(historyID: UUID, entries: [Entry]) {
     self.historyID = historyID
     self.entries = entries
   }
 
+  /// Returns the token as clients send it.
+  /// - Parameter key: The key of `CONSISTENCY_TOKEN_KEY`.
   public func signed(with key: Key) -> String {
     var bytes: [UInt8] = [Self.version]
     bytes.reserveCapacity(Self.head + entries.count * Self.entrySize + Self.signatureSize)
@@ -58,6 +69,7 @@ public struct ConsistencyToken: Sendable, Hashable {
     return Base64URL.encode(bytes)
   }
 
+  /// Reads a token, and checks its signature.
   /// - Throws: `Malformed` if `signed(with:)` did not make the text with this key.
   public init(_ text: String, signedWith key: Key) throws(Malformed) {
     guard text.utf8.count <= 2 * (Self.head + Self.limit * Self.entrySize), let bytes = Base64URL.decode(text)

@@ -4,10 +4,15 @@ internal import Logging
 
 /// A condition that must hold for a process to be ready.
 public struct HealthCheck: Sendable {
+  /// The name that `/readyz` lists if the condition does not hold.
   public let name: String
   /// Throws an error with the reason if the condition does not hold.
   let check: @Sendable () async throws -> Void
 
+  /// Creates a condition.
+  /// - Parameters:
+  ///   - name: The name that `/readyz` lists if the condition does not hold.
+  ///   - check: Throws an error with the reason if the condition does not hold; clients see the reason of a `NotReady`.
   public init(_ name: String, _ check: @escaping @Sendable () async throws -> Void) {
     self.name = name
     self.check = check
@@ -17,6 +22,7 @@ public struct HealthCheck: Sendable {
 /// The reason why a process is not ready. Every client may see it.
 public struct NotReady: Error, CustomStringConvertible {
   public let description: String
+  /// Creates a reason.
   public init(_ reason: String) { description = reason }
 }
 

@@ -5,22 +5,37 @@ public import JSON
 
 /// An error response: problem details of RFC 9457.
 public struct Problem: Error, Sendable {
+  /// One mistake in a request, and where it is.
   public typealias FieldError = Rejection.FieldError
 
+  /// The HTTP status of the response.
   public var status: HTTPResponse.Status
   /// The last part of the type, a URN: `urn:counterflow:problem:NAME`. It is stable: clients may switch on it.
   public var name: String
+  /// The same text for every problem with this name.
   public var title: String
   /// An explanation of the error in this request, with the change to make.
   public var detail: String
+  /// The mistakes in the request, each with its place.
   public var errors: [FieldError]
   /// Additional members of the JSON object.
   public var extensions: [JSON.Member]
+  /// Headers that the response has, besides `Content-Type`.
   public var headers: HTTPFields
   /// Whether a status 5xx is logged. If it is, the response has the request's id, which finds the log line. False if so
   /// many requests may be rejected at once that only the metrics count them.
   public var isLogged: Bool
 
+  /// Creates a problem.
+  /// - Parameters:
+  ///   - status: The HTTP status.
+  ///   - name: The last part of the type, which clients may switch on.
+  ///   - title: The same text for every problem with this name.
+  ///   - detail: What happened this time, and what to change.
+  ///   - errors: The mistakes in the request, each with its place.
+  ///   - extensions: Further members of the JSON object.
+  ///   - headers: Further headers of the response.
+  ///   - isLogged: Whether a status 5xx is logged.
   public init(
     _ status: HTTPResponse.Status, _ name: String, title: String, detail: String, errors: [FieldError] = [],
     extensions: [JSON.Member] = [], headers: HTTPFields = [:], isLogged: Bool = true
@@ -35,6 +50,7 @@ public struct Problem: Error, Sendable {
     self.isLogged = isLogged
   }
 
+  /// The body of the response: a JSON object in UTF-8.
   public var json: [UInt8] {
     var members: [JSON.Member] = [
       .init("type", .string("urn:counterflow:problem:\(name)")), .init("title", .string(title)),
@@ -47,6 +63,7 @@ public struct Problem: Error, Sendable {
     return JSON.object(members + extensions).encoded
   }
 
+  /// The response, with the content type `application/problem+json`.
   public var response: Response {
     var headers = headers
     headers[.contentType] = "application/problem+json"
@@ -55,24 +72,34 @@ public struct Problem: Error, Sendable {
 }
 
 extension Problem {
+  /// The response to a request for something that does not exist: status 404, `not-found`.
+  /// - Parameter detail: What does not exist.
   public static func notFound(_ detail: String) -> Problem {
     Problem(.notFound, "not-found", title: "Not found", detail: detail)
   }
 
-  /// - Parameter detail: the change to make; it follows the header's name.
+  /// The response to a request with a header that is wrong: status 400, `invalid-header`.
+  /// - Parameters:
+  ///   - name: the header's name.
+  ///   - detail: the change to make; it follows the header's name.
   public static func invalidHeader(_ name: String, _ detail: String) -> Problem {
     Problem(
       .badRequest, "invalid-header", title: "Invalid header", detail: "\(name) \(detail).",
       extensions: [.init("header", .string(name))])
   }
 
-  /// - Parameter retryAfter: in whole seconds.
+  /// The response while something that the service needs does not respond: status 503, `unavailable`.
+  /// - Parameters:
+  ///   - detail: what does not respond.
+  ///   - retryAfter: in whole seconds.
+  ///   - isLogged: whether the status is logged.
   public static func unavailable(_ detail: String, retryAfter: Int = 1, isLogged: Bool = true) -> Problem {
     Problem(
       .serviceUnavailable, "unavailable", title: "Temporarily unavailable", detail: detail,
       headers: [.retryAfter: String(retryAfter)], isLogged: isLogged)
   }
 
+  /// The response to a body that is not JSON: status 400, `malformed-json`.
   public static func malformedJSON(_ error: JSONError) -> Problem {
     Problem(
       .badRequest, "malformed-json", title: "Malformed JSON",
@@ -86,10 +113,12 @@ extension Problem {
     return problem
   }
 
+  /// The response of a service whose store was restored: status 503 until an operator declares the restore.
   public static let historyChanged = Problem.unavailable(
     "The store is not the one it was; nothing was stored. The log of the service says what an operator has to do.",
     retryAfter: 30)
 
+  /// The response to a request that failed for a reason that only the log may name: status 500.
   public static let internalError = Problem(
     .internalServerError, "internal-error", title: "Internal error",
     detail: "The service failed; its log has the cause under this requestId.")

@@ -5,6 +5,7 @@ internal import Logging
 
 /// Answers every failed request with problem details, and distinguishes a wrong method from a wrong path.
 public struct ProblemResponder: HTTPResponder {
+  /// The context of each request.
   public typealias Context = ServiceContext
 
   private let responder: RouterResponder<Context>
@@ -15,7 +16,9 @@ public struct ProblemResponder: HTTPResponder {
   private let translate: @Sendable (any Error) -> Problem?
   private let metrics = HTTPMetrics()
 
+  /// Answers requests with the routes of a router.
   /// - Parameters:
+  ///   - router: the routes of this service.
   ///   - elsewhere: routes that another service answers at the same address.
   ///   - translate: returns the problem for an error of the service; nil for an unknown error, whose `FailureKind` then
   ///     decides.

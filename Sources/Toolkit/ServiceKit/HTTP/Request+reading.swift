@@ -58,6 +58,7 @@ extension Problem {
 }
 
 extension JSON {
+  /// Reads the body of a request.
   /// - Throws: a `Problem` with status 400 for a body that is not JSON.
   public init(requestBody bytes: [UInt8]) throws {
     do throws(JSONError) { self = try JSON(parsing: bytes) } catch { throw Problem.malformedJSON(error) }
@@ -80,6 +81,12 @@ extension ServiceContext {
 }
 
 extension Response {
+  /// Creates a response with a JSON body.
+  /// - Parameters:
+  ///   - bytes: JSON in UTF-8.
+  ///   - status: The HTTP status.
+  ///   - headers: Further headers.
+  /// - Returns: the response, with the content type `application/json`.
   public static func json(
     _ bytes: [UInt8], status: HTTPResponse.Status = .ok, headers: HTTPFields = [:]
   ) -> Response {
