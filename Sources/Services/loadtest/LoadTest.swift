@@ -38,7 +38,8 @@ struct LoadTest: AsyncParsableCommand {
   @Flag(help: "Runs write, read and mixed one after the other, and compares them.") var compare = false
   @Option(help: "The URLs of command-service, separated by commas.") var commands = "http://127.0.0.1:8081"
   @Option(help: "The URLs of query-service, separated by commas.") var queries = "http://127.0.0.1:8082"
-  @Option(help: "The URLs of query-service at which to read the lag of read models from /metrics; the default is --queries.")
+  @Option(
+    help: "The URLs of query-service at which to read the lag of read models from /metrics; the default is --queries.")
   var metrics: String?
   @Option(help: "Requests (checkout: journeys) per second; 100..1000 rises evenly from 100 to 1000.") var rate = "100"
   @Flag(help: "Each connection sends its next request when it has the response; --rate is ignored.") var closed = false
