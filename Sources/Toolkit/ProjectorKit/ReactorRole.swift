@@ -69,7 +69,7 @@ extension Role {
         parts.workers.append(
           Projector(
             running.map(\.projection), readStore: checkpoints, writeStore: writeStore,
-            feed: PostgresFeed(writeStore, logger: logger),
+            feed: PostgresFeed(writeStore, gatherTime: ReactorSettings.gatherTime, logger: logger),
             settings: try ReactorSettings.engine(settings, partitioning), logger: logger))
       }
       parts.healthChecks = [.database("writeStore", writeStore, [eventStoreSchema, personalSchema, projectionsSchema])]
@@ -81,6 +81,8 @@ extension Role {
 private enum ReactorSettings {
   /// Batches of one reaction that may be under way at once.
   static let lanes = 2
+  /// Events that are appended within it are reacted to together. Under a steady load most of the cost is the number of batches.
+  static let gatherTime = Duration.milliseconds(25)
   /// Events of one batch: the last one of it waits for all before it to be carried out.
   private static let batchSize = 200
 

@@ -16,10 +16,14 @@ public struct PostgresFeed: EventFeed {
   ///   - writeStore: a pool on the write store. The feed takes a connection for each read, and opens another one to
   ///     listen.
   ///   - pollInterval: how often the feed reads the store without a notification.
-  public init(_ writeStore: PostgresPool, pollInterval: Duration = .milliseconds(500), logger: Logger) {
+  ///   - gatherTime: the shortest time between two reads. The first event after a pause is read at once.
+  public init(
+    _ writeStore: PostgresPool, pollInterval: Duration = .milliseconds(500),
+    gatherTime: Duration = .milliseconds(8), logger: Logger
+  ) {
     pool = writeStore
     var settings = StoreFollower.Settings()
-    settings.pollInterval = pollInterval
+    (settings.pollInterval, settings.gatherTime) = (pollInterval, gatherTime)
     self.settings = settings
     self.logger = logger
   }

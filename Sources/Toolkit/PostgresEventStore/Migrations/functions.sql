@@ -326,6 +326,8 @@ create or replace function event_store.stream_events(
 ) returns setof event_store.events language plpgsql stable security definer
   set search_path = pg_catalog, pg_temp
   set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
+  -- There is one plan. To make it for each call takes longer than to read a short stream.
+  set plan_cache_mode = force_generic_plan
 as $$
 declare
   names text[];
