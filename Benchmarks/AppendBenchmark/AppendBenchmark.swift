@@ -6,9 +6,11 @@ import Logging
 import Postgres
 import PostgresEventStore
 
-/// Appends orders to the write store in batches, without HTTP, with two concurrent writers. Prints events per second.
+/// Appends orders to the write store in batches, without HTTP, with two concurrent writers. Prints events per second, and how
+/// long an append takes.
 ///
-///     append-benchmark SECONDS [BATCH]  for SECONDS; 200 commands per batch by default
+///     append-benchmark SECONDS [BATCH]  for SECONDS; 200 commands per batch by default. With --scheduling, each command
+///                                       also schedules another one.
 ///     append-benchmark --fill EVENTS    until the store holds EVENTS events
 ///     append-benchmark --spread ORDERS  ORDERS of 500 products by 2,000 customers over two years; needs an empty store
 ///
@@ -17,12 +19,13 @@ import PostgresEventStore
 @main
 struct AppendBenchmark {
   static func main() async throws {
-    let arguments = CommandLine.arguments.dropFirst().filter { !["--fill", "--spread"].contains($0) }
+    let arguments = CommandLine.arguments.dropFirst().filter { !$0.hasPrefix("--") }
     let isFilling = CommandLine.arguments.contains("--fill")
     guard let url = ProcessInfo.processInfo.environment["WRITE_DATABASE_URL"],
       let amount = arguments.first.flatMap({ Int($0) })
     else {
-      fail("usage: WRITE_DATABASE_URL=… append-benchmark SECONDS [BATCH] | --fill EVENTS | --spread ORDERS")
+      fail(
+        "usage: WRITE_DATABASE_URL=… append-benchmark SECONDS [BATCH] [--scheduling] | --fill EVENTS | --spread ORDERS")
     }
     let batchSize = isFilling ? 1000 : arguments.dropFirst().first.flatMap { Int($0) } ?? 200
     let pool = PostgresPool(
@@ -37,24 +40,31 @@ struct AppendBenchmark {
     }
     async let first = write(store, batchSize, until: isEnough)
     async let second = write(store, batchSize, until: isEnough)
-    let count = try await first + second
-    let elapsed = ContinuousClock.now - start
-    let seconds = Double(elapsed.components.seconds) + Double(elapsed.components.attoseconds) * 1e-18
-    print("events_per_second \(Int(Double(count) / seconds))")
+    let times = try await (first + second).sorted()
+    let rate = Double(times.count * batchSize) / ((ContinuousClock.now - start) / .seconds(1))
+    func percentile(_ share: Double) -> String {
+      let time = times.isEmpty ? .zero : times[Int(Double(times.count) * share)]
+      return String(format: "%.2f", time / .milliseconds(1))
+    }
+    print("events_per_second \(Int(rate)) p50_ms \(percentile(0.5)) p99_ms \(percentile(0.99))")
   }
 
+  /// Returns how long each append took.
   private static func write(
     _ store: PostgresEventStore, _ batchSize: Int, until isEnough: @Sendable (Int) async throws -> Bool
-  ) async throws -> Int {
-    var count = 0
-    while try await !isEnough(count) {
-      guard case .appended = try await store.append(try batch(of: batchSize)) else { fail("not appended") }
-      count += batchSize
+  ) async throws -> [Duration] {
+    var times: [Duration] = []
+    let isScheduling = CommandLine.arguments.contains("--scheduling")
+    while try await !isEnough(times.count * batchSize) {
+      let batch = try batch(of: batchSize, isScheduling: isScheduling)
+      let start = ContinuousClock.now
+      guard case .appended = try await store.append(batch) else { fail("not appended") }
+      times.append(ContinuousClock.now - start)
     }
-    return count
+    return times
   }
 
-  private static func batch(of size: Int) throws -> AppendBatch {
+  private static func batch(of size: Int, isScheduling: Bool) throws -> AppendBatch {
     let time = Timestamp.now
     let lines = ["SKU-1", "SKU-2"].map {
       OrderPlaced.Line(sku: SKU($0)!, name: "Lantern", quantity: 2, unitPrice: 339, tracksStock: false)
@@ -75,9 +85,17 @@ struct AppendBenchmark {
       batch.commands.append(
         AppendBatch.Command(
           key: IdempotencyKey(scope: "", key: key), fingerprint: UUID.v7(at: time), eventCount: 1,
-          response: ResponseTemplate(Array(answer.utf8), offset: index)))
+          response: ResponseTemplate(Array(answer.utf8), offset: index),
+          deadlines: isScheduling ? [deadline(of: id, metadata)] : []))
     }
     return batch
+  }
+
+  /// As `cancel-unpaid` schedules it.
+  private static func deadline(of order: String, _ metadata: [UInt8]) -> Deadline {
+    Deadline(
+      id: .v7(), due: .after(.seconds(86_400)), command: "CancelOverdue",
+      data: Array(#"{"orderID":"\#(order)","skus":["SKU-1","SKU-2"]}"#.utf8), metadata: metadata)
   }
 }
 

@@ -33,8 +33,6 @@ public struct CustomerMails: Effect {
 
   public var limits: EffectLimits {
     var limits = EffectLimits()
-    // The sender sends one at a time. The others look addresses up meanwhile.
-    limits.concurrency = 4
     if let sender { limits.timeLimit = sender.timeout + .seconds(5) }
     // As long as mail servers keep trying: two to three days with pauses of up to five minutes.
     limits.attempts = 1_000

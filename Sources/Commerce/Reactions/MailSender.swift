@@ -6,7 +6,7 @@ internal import SMTP
 public import ServiceKit
 internal import Synchronization
 
-/// Sends a process's mails to customers, one at a time over one connection.
+/// Sends a process's mails to customers. It has as many connections as there are mails at once.
 public final class MailSender: Sendable {
   enum Outcome: String, CaseIterable {
     case sent
@@ -24,7 +24,8 @@ public final class MailSender: Sendable {
   private let from: Mailbox
   /// How long one mail may take.
   let timeout: Duration
-  private let client = Mutex<SMTPClient?>(nil)
+  /// The clients that send nothing now. Those in use last are last, and are used first: the others' connections may end.
+  private let idle = Mutex<[SMTPClient]>([])
   private let outcomes: [Outcome: Counter]
 
   /// - Returns: nil if `SMTP_URL` is not set; the log says so.
@@ -51,18 +52,12 @@ public final class MailSender: Sendable {
       key: context.key, from: from, to: recipient,
       content: .init(subject: mail.subject, text: mail.text, html: mail.html),
       date: context.recordedAt.microsecondsSince1970 / 1_000_000)
-    try await started().send(mail)
+    let client =
+      try idle.withLock { $0.popLast() }
+      ?? SMTPClient(server, limits: .init(connect: min(.seconds(10), timeout), send: timeout))
+    defer { idle.withLock { $0.append(client) } }
+    try await client.send(mail)
     count(.sent)
-  }
-
-  /// Its thread starts with the first mail, which a process without this effect never sends.
-  private func started() throws(SMTPError) -> SMTPClient {
-    try client.withLock { kept throws(SMTPError) in
-      if let kept { return kept }
-      let new = try SMTPClient(server, limits: .init(connect: min(.seconds(10), timeout), send: timeout))
-      kept = new
-      return new
-    }
   }
 }
 

@@ -57,51 +57,88 @@ package struct EffectAttempts: Sendable {
   /// An attempt without an outcome is over so long after its time limit, whatever became of its process.
   private static let grace = Duration.seconds(5)
 
-  let pool: PostgresPool
+  /// An attempt that is to begin.
+  private struct Beginning {
+    let key: String
+    let event: RecordedEvent
+  }
 
-  /// Returns those of the keys whose calls have succeeded.
-  func succeeded(_ keys: [String]) async throws -> Set<String> {
-    Set(
-      try await pool.query(
-        "select key from event_store.effect_attempts where key = any(\(array: keys)) and outcome = 'succeeded'"
-      ).decode(String.self))
+  private struct Finished {
+    let key: String
+    let number: Int
+    let end: End
+    let isNoted: Bool
+  }
+
+  private let beginnings: EffectRounds<Beginning, Verdict>
+  private let ends: EffectRounds<Finished, Void>
+
+  /// - Parameter pool: a pool on the write store whose transactions wait for the disk.
+  init(of effect: String, _ limits: EffectLimits, _ pool: PostgresPool) {
+    beginnings = EffectRounds { try await Self.begin($0, of: effect, limits, pool) }
+    ends = EffectRounds { try await Self.finish($0, pool) }
   }
 
   /// Begins an attempt, unless the call has succeeded, is under way, or has failed unnoted.
-  func begin(_ key: String, of effect: String, _ event: RecordedEvent, _ limits: EffectLimits) async throws -> Verdict {
+  func begin(_ key: String, _ event: RecordedEvent) async throws -> Verdict {
+    try await beginnings.join(Beginning(key: key, event: event))
+  }
+
+  /// Records an attempt's end, even if the task is cancelled.
+  /// - Parameter isNoted: whether the engine waits for this outcome. Otherwise `begin` tells it.
+  func finish(_ key: String, _ number: Int, _ end: End, isNoted: Bool) async throws {
+    try await ends.join(Finished(key: key, number: number, end: end, isNoted: isNoted))
+  }
+
+  /// In the order of their keys, so that two processes with the same ones do not wait for each other.
+  private static func begin(
+    _ all: [Beginning], of effect: String, _ limits: EffectLimits, _ pool: PostgresPool
+  ) async throws -> [Verdict] {
     let rows = try await pool.query(
       """
-      select verdict, number, series, starts, delay, reason from event_store.begin_attempt(
-        \(key), \(effect), \(event.stream.rawValue), \(event.position.rawValue),
-        \((limits.timeLimit + Self.grace) / .seconds(1)), \(optional: limits.rate))
+      select a.verdict, a.number, a.series, a.starts, a.delay, a.reason
+      from (
+        select * from unnest(
+            \(array: all.map(\.key)), \(array: all.map(\.event.stream.rawValue)),
+            \(array: all.map(\.event.position.rawValue))) with ordinality u(key, stream, position, index)
+        order by key collate "C") u
+        cross join lateral event_store.begin_attempt(
+          u.key, \(effect), u.stream, u.position, \((limits.timeLimit + grace) / .seconds(1)), \(optional: limits.rate)) a
+      order by u.index
       """
     ).decode((String, Int, Int, PostgresTimestamp, Double, String).self)
-    guard let (verdict, number, series, starts, delay, reason) = rows.first else {
+    guard rows.count == all.count else {
       throw ReactionFailure(description: "begin_attempt gives no row", failureKind: .programmingError)
     }
-    switch verdict {
-    case "perform":
-      return .perform(
-        Begun(
-          number: number, series: series,
-          at: Timestamp(starts), wait: .seconds(delay)))
-    case Outcome.succeeded.rawValue: return .hasSucceeded
-    case Outcome.failed.rawValue: return .hasFailed(error: reason, delay: .seconds(delay))
-    case Outcome.gaveUp.rawValue: return .hasFailed(error: reason, delay: nil)
-    default: return .isUnderWay(number: number)
+    return rows.map { verdict, number, series, starts, delay, reason in
+      switch verdict {
+      case "perform":
+        .perform(Begun(number: number, series: series, at: Timestamp(starts), wait: .seconds(delay)))
+      case Outcome.succeeded.rawValue: .hasSucceeded
+      case Outcome.failed.rawValue: .hasFailed(error: reason, delay: .seconds(delay))
+      case Outcome.gaveUp.rawValue: .hasFailed(error: reason, delay: nil)
+      default: .isUnderWay(number: number)
+      }
     }
   }
 
-  /// - Parameter isNoted: whether the engine waits for this outcome. Otherwise `begin` tells it.
-  func finish(_ key: String, _ number: Int, _ end: End, isNoted: Bool) async throws {
-    try await pool.query(
-      """
-      update event_store.effect_attempts
-      set finished_at = clock_timestamp(), outcome = \(end.outcome.rawValue), error = \(optional: end.error),
-        retry_at = clock_timestamp() + make_interval(secs => \(optional: end.delay.map { $0 / .seconds(1) })),
-        is_noted = \(isNoted)
-      where key = \(key) and attempt = \(Int32(number)) and outcome is null
-      """)
+  private static func finish(_ all: [Finished], _ pool: PostgresPool) async throws -> [Void] {
+    try await pool.withConnection { connection in
+      try await connection.transaction(reading: []) { _ in
+        all.sorted { $0.key < $1.key }.map { finished in
+          .query(
+            """
+            update event_store.effect_attempts
+            set finished_at = clock_timestamp(), outcome = \(finished.end.outcome.rawValue),
+              error = \(optional: finished.end.error),
+              retry_at = clock_timestamp() + make_interval(secs => \(optional: finished.end.delay.map { $0 / .seconds(1) })),
+              is_noted = \(finished.isNoted)
+            where key = \(finished.key) and attempt = \(Int32(finished.number)) and outcome is null
+            """)
+        }
+      }
+    }
+    return all.map { _ in }
   }
 
   /// Returns the attempts at the calls of one event, in order.

@@ -32,14 +32,16 @@ package final class EffectRunner: Service {
   private let keys: PersonalKeys
   private let logger: Logger
   private let queue = Mutex(Queue())
-  private let arrival = Wakeup()
+  /// One for any number of jobs that have been queued since the last one. No timer, since each costs two thread switches.
+  private let (arrivals, arrival) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
   private let outcomes: [EffectAttempts.Outcome: Counter]
   private let time: Metrics.Timer
 
   /// - Parameter pool: a pool on the write store whose transactions wait for the disk.
   package init(_ effect: String, _ definition: EffectDefinition, _ pool: PostgresPool, logger: Logger) {
     (self.effect, self.definition) = (effect, definition)
-    (attempts, store, keys) = (EffectAttempts(pool: pool), PostgresEventStore(pool), PersonalKeys(pool))
+    attempts = EffectAttempts(of: effect, definition.limits, pool)
+    (store, keys) = (PostgresEventStore(pool), PersonalKeys(pool))
     var logger = logger
     logger[metadataKey: "effect"] = "\(effect)"
     self.logger = logger
@@ -75,11 +77,9 @@ extension EffectRunner {
   package func react(to events: [RecordedEvent]) async throws -> [Refusal] {
     // Nothing is called before everything is known: an event type of another build stops all of them.
     let steps = try events.map { try step($0) }
-    let keys = steps.flatMap { step in step.calls.map { key($0, step.event) } }
-    let done = keys.isEmpty ? [] : try await attempts.succeeded(keys)
     return try await withThrowingTaskGroup(of: Refusal?.self) { group in
       for own in Dictionary(grouping: steps, by: \.event.stream).values {
-        group.addTask { try await self.handle(own, except: done) }
+        group.addTask { try await self.handle(own) }
       }
       return try await group.reduce(into: [Refusal]()) { refusals, refusal in
         if let refusal { refusals.append(refusal) }
@@ -95,10 +95,10 @@ extension EffectRunner {
   }
 
   /// Makes the calls of one stream's events in order, up to one that does not succeed.
-  private func handle(_ steps: [Step], except done: Set<String>) async throws -> Refusal? {
+  private func handle(_ steps: [Step]) async throws -> Refusal? {
     for step in steps {
       if let failure = step.failure { return Refusal(step.event, error: "\(failure)", .person) }
-      for call in step.calls where !done.contains(key(call, step.event)) {
+      for call in step.calls {
         if let refusal = try await answer(to: call, step.event) { return refusal }
       }
     }
@@ -114,7 +114,7 @@ extension EffectRunner {
       return queue.isOpen
     }
     guard isQueued else { throw CancellationError() }
-    arrival.signal()
+    arrival.yield()
     for await answer in answers { return try answer.get() }
     // The task was cancelled.
     _ = job.claim()
@@ -129,13 +129,15 @@ extension EffectRunner {
     await withGracefulShutdownHandler {
       await withTaskGroup(of: Void.self) { group in
         var running = 0
-        while let job = await nextJob() {
-          if running == definition.limits.concurrency {
-            await group.next()
-            running -= 1
+        for await _ in arrivals {
+          while !Task.isCancelled, let job = nextJob() {
+            if running == definition.limits.concurrency {
+              await group.next()
+              running -= 1
+            }
+            group.addTask { await self.carryOut(job) }
+            running += 1
           }
-          group.addTask { await self.carryOut(job) }
-          running += 1
         }
       }
     } onGracefulShutdown: {
@@ -144,16 +146,7 @@ extension EffectRunner {
     close()
   }
 
-  /// - Returns: nil once no more are taken.
-  private func nextJob() async -> EffectJob? {
-    while !Task.isCancelled {
-      let (job, isOpen) = queue.withLock { ($0.jobs.isEmpty ? nil : $0.jobs.removeFirst(), $0.isOpen) }
-      if let job { return job }
-      guard isOpen else { return nil }
-      await arrival.wait(upTo: .seconds(1))
-    }
-    return nil
-  }
+  private func nextJob() -> EffectJob? { queue.withLock { $0.jobs.isEmpty ? nil : $0.jobs.removeFirst() } }
 
   private func close() {
     let left = queue.withLock { queue in
@@ -161,27 +154,20 @@ extension EffectRunner {
       return queue.jobs
     }
     for job in left { job.answer(.failure(CancellationError())) }
-    arrival.signal()
+    arrival.finish()
   }
 
   private func carryOut(_ job: EffectJob) async {
     guard !job.isClaimed else { return }
     do {
-      switch try await attempts.begin(job.key, of: effect, job.event, definition.limits) {
+      switch try await attempts.begin(job.key, job.event) {
       case .hasSucceeded: job.answer(.success(nil))
       case .isUnderWay(let number): job.answer(.success(job.underWay(number)))
       case .hasFailed(let error, let delay): job.answer(.success(job.refusal(error, delay)))
       case .perform(let attempt):
-        await withTaskGroup(of: Void.self) { group in
-          // Only a parked stream is tried again.
-          let patience = attempt.number == 1 ? attempt.wait + Self.patience : .zero
-          group.addTask {
-            try? await Task.sleep(for: patience)
-            job.answer(.success(job.underWay(attempt.number)))
-          }
-          await self.perform(job, attempt)
-          group.cancelAll()
-        }
+        // Only a parked stream is tried again.
+        if attempt.number > 1 { job.answer(.success(job.underWay(attempt.number))) }
+        await perform(job, attempt)
       }
     } catch { job.answer(.failure(error)) }
   }
@@ -213,10 +199,7 @@ extension EffectRunner {
   private func record(_ end: EffectAttempts.End, of job: EffectJob, _ attempt: EffectAttempts.Begun) async {
     let isAwaited = job.claim()
     do {
-      // In a task of its own, since what was done must be recorded even if this task is cancelled.
-      try await Task { [attempts] in
-        try await attempts.finish(job.key, attempt.number, end, isNoted: isAwaited)
-      }.value
+      try await attempts.finish(job.key, attempt.number, end, isNoted: isAwaited)
       guard isAwaited else { return }
       if end.outcome == .interrupted { return job.give(.failure(CancellationError())) }
       job.give(.success(end.error.map { job.refusal($0, end.delay) }))
@@ -238,11 +221,12 @@ extension EffectRunner {
     }
   }
 
-  /// Makes one attempt. It waits for its time, and no longer than the time limit.
+  /// Makes one attempt. It waits for its time, and no longer than the time limit. The engine waits for less.
   private func made(_ job: EffectJob, _ attempt: EffectAttempts.Begun) async -> Result<Void, any Error> {
-    if attempt.wait > .zero {
-      do { try await Task.sleep(for: attempt.wait) } catch { return .failure(error) }
-    }
+    do {
+      try Task.checkCancellation()
+      if attempt.wait > .zero { try await Task.sleep(for: attempt.wait) }
+    } catch { return .failure(error) }
     var logger = self.logger
     logger[metadataKey: "stream"] = "\(job.event.stream)"
     logger[metadataKey: "key"] = "\(job.key)"
@@ -260,8 +244,13 @@ extension EffectRunner {
         continuation.yield(.success(()))
       } catch { continuation.yield(.failure(error)) }
     }
+    let start = ContinuousClock.now
     let alarm = Task {
-      try? await Task.sleep(for: limit)
+      if limit > Self.patience {
+        try await Task.sleep(until: start + Self.patience)
+        job.answer(.success(job.underWay(attempt.number)))
+      }
+      try await Task.sleep(until: start + limit)
       continuation.yield(.failure(ReactionFailure(description: "no end within \(limit)", failureKind: .retry)))
     }
     defer {

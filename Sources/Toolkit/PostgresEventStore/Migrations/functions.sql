@@ -235,6 +235,10 @@ as $$
 declare
   last event_store.effect_attempts;
 begin
+  if rate is not null then
+    -- Before any row, so that transactions with several attempts do not wait for each other.
+    perform pg_advisory_xact_lock(731002922, hashtext(of_effect));
+  end if;
   select a.* into last from event_store.effect_attempts a where a.key = of_key order by a.attempt desc limit 1 for update;
   number := coalesce(last.attempt, 0);
   series := 0;
@@ -260,7 +264,6 @@ begin
   select number - coalesce(max(a.attempt), 0) into series
   from event_store.effect_attempts a where a.key = of_key and a.outcome = 'gave up';
   if rate is not null then
-    perform pg_advisory_xact_lock(731002922, hashtext(of_effect));
     select greatest(clock_timestamp(), max(a.started_at) + make_interval(secs => 1 / rate)) into starts
     from event_store.effect_attempts a where a.effect = of_effect;
     delay := greatest(0, extract(epoch from starts - clock_timestamp()));
@@ -323,6 +326,8 @@ create or replace function event_store.stream_events(
 ) returns setof event_store.events language plpgsql stable security definer
   set search_path = pg_catalog, pg_temp
   set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
+  -- There is one plan. To make it for each call takes longer than to read a short stream.
+  set plan_cache_mode = force_generic_plan
 as $$
 declare
   names text[];
