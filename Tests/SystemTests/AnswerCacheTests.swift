@@ -115,8 +115,8 @@ struct AnswerCacheTests {
     let pool = FreshDatabase.current.pool()
     try await pool.query(
       """
-      insert into projections.generations (projection, generation, version, partition_count, tables, state)
-      values ('orders', 1, 1, 1, '{}', 'serving')
+      insert into projections.generations (projection, generation, version, partition_count, tables, state, categories)
+      values ('orders', 1, 1, 1, '{}', 'serving', '{order}')
       """)
     try await pool.query(
       """

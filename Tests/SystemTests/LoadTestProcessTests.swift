@@ -148,7 +148,8 @@ struct LoadTestProcessTests {
   @Test("Late responses count as late, and every request is counted")
   func overload() async throws {
     let server = try await server(seconds: 0.05, closes: false)
-    let late = try await load(server.url, "--rate", "100", "--duration", "2", "--timeout", "30", "--connections", "1")
+    // On a busy machine the server takes much longer, and nothing is to be cut.
+    let late = try await load(server.url, "--rate", "100", "--duration", "2", "--timeout", "300", "--connections", "1")
     #expect(late.latency?.count == 200 && late.errors == 0)
     #expect(late.answeredPerSecond <= 21 && late.completedPerSecond <= 21, "\(late)")
     #expect(Objective(argument: "p99<500ms")?.isKept(by: late) == false)
