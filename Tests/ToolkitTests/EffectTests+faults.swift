@@ -151,6 +151,26 @@ extension EffectTests {
   }
 
   @Test(
+    "Calls that no attempt can help park their streams, however many, and stop no other",
+    .freshDatabase(eventStoreSchema, reactionEngineSchema))
+  func hopeless() async throws {
+    let reactors = Reactors()
+    let recipient = Recipient { if $0.number == 1 { throw PermanentFailure("no such address") } }
+    try await withServices(reactors.services(Telling(recipient: recipient), parkLimit: 2)) {
+      try await reactors.begun("telling")
+      let jobs = streams(20, besides: "a")
+      for part in [jobs[..<10], jobs[10...]] {
+        try await reactors.append(part.enumerated().map { (.reported(number: $0 < 6 ? 1 : 0), $1) })
+        try await eventually("the other calls are made") { recipient.keys.count == (part.startIndex == 0 ? 4 : 8) }
+      }
+      try await eventually("twelve wait for a person") { try await reactors.parked().count == 12 }
+      #expect(
+        try await reactors.pool.query("select count(*) from projections.checkpoints where mode = 'halted'")
+          .value(Int.self) == 0)
+    }
+  }
+
+  @Test(
     "If many streams of a partition fail, it stops and is tried again; no call that was made is repeated",
     .freshDatabase(eventStoreSchema, reactionEngineSchema))
   func crowded() async throws {

@@ -3,15 +3,18 @@ internal import Failures
 internal import FoundationEssentials
 internal import Postgres
 
-/// Another worker owns some of the assignments now: this one must not write for them any more.
+/// Another worker owns some of the assignments now, or a parked stream has continued already: this one must not write for
+/// them any more.
 struct FencedError: ClassifiedError, CustomStringConvertible {
   let projection: String
   var failureKind: FailureKind { .retry }
-  var description: String { "another worker owns some of the assignments of \(projection) now" }
+  var description: String {
+    "another worker owns some of the assignments of \(projection) now, or a parked stream has continued already"
+  }
 }
 
 extension SQLState {
-  /// Raised by `projections.advance`.
+  /// Raised by `projections.advance` and `projections.expect_parked`.
   static let fenced = SQLState(rawValue: "CF001")
 }
 
@@ -212,12 +215,21 @@ extension AssignmentStore {
         (projection, generation, stream, partition, version, position, event_id, event_type, error, attempts, request, retry_at)
       values (\(projection), \(number), \(stream.rawValue), \(Int32(partition.index)), \(event.version.rawValue),
         \(event.position.rawValue), \(event.id), \(event.type), \(refusal.error), \(Int32(isUnderWay ? 0 : 1)),
-        \(optional: request), clock_timestamp() + make_interval(secs => \(optional: delay)))
+        \(optional: request), clock_timestamp() + make_interval(secs => \(optional: isUnderWay ? 0 : delay)))
       on conflict (projection, generation, stream) do update
       set version = excluded.version, position = excluded.position, event_id = excluded.event_id,
         event_type = excluded.event_type, error = excluded.error, attempts = p.attempts + excluded.attempts,
         request = excluded.request, retry_at = excluded.retry_at, tried_at = clock_timestamp()
       """
+  }
+
+  /// Fails with `SQLState.fenced` unless the stream waits at that event. The checkpoint does not move when a stream
+  /// continues, so nothing else would tell that an attempt whose outcome is unknown has already done it.
+  func expect(_ parked: Parked) -> Query {
+    """
+    select projections.expect_parked(
+      \(projection), \(number), \(parked.stream.rawValue), \(parked.position.rawValue))
+    """
   }
 
   /// Discards the event that the stream waits at. The stream continues after it.
@@ -236,7 +248,7 @@ extension AssignmentStore {
     """
     update projections.parked
     set version = \(event.version.rawValue), position = \(event.position.rawValue), event_id = \(event.id),
-      event_type = \(event.type), request = 'retry', retry_at = null
+      event_type = \(event.type), request = 'retry', retry_at = clock_timestamp()
     where projection = \(projection) and generation = \(number) and stream = \(stream.rawValue)
     """
   }

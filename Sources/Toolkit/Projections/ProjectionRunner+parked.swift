@@ -8,7 +8,11 @@ internal import PostgresEventStore
 // Handles the operators' requests for parked streams, and retries those whose time has come.
 extension ProjectionRunner {
   func handleRequests() async throws {
-    guard parked.values.contains(where: { !$0.isEmpty }) else { return countParked([]) }
+    // What this lane does not know to be parked is looked for as well, but less often.
+    guard parked.values.contains(where: { !$0.isEmpty }) || ContinuousClock.now >= nextParkedLook else {
+      return countParked([])
+    }
+    nextParkedLook = .now + .seconds(10)
     // Events of these streams that arrived so far must lie before the checkpoints, or a retry would skip them.
     try await flush(now: true)
     var waiting: [Int: Set<StreamID>] = [:]
@@ -51,7 +55,7 @@ extension ProjectionRunner {
         let plan = try await planned(taken)
         let refusal = plan?.refusals.first
         applied = taken.filter { plan?.handles($0) ?? true }
-        let given = [AssignmentStore.durably] + (discards ? [store.discard(stream.stream)] : [])
+        let given = [AssignmentStore.durably, store.expect(place)] + (discards ? [store.discard(stream.stream)] : [])
         let last =
           refusal.map { store.park($0, stream.stream, partition) } ?? next.map { store.resume(stream.stream, at: $0) }
           ?? store.unpark(stream.stream)
@@ -78,7 +82,7 @@ extension ProjectionRunner {
         let refused = page.last ?? first
         let stay = AssignmentStore.Advance(partition: partition, from: checkpoint, to: checkpoint, applied: .init())
         let given =
-          [AssignmentStore.durably]
+          [AssignmentStore.durably, store.expect(place)]
           + (discards && refused.version != first.version ? [store.discard(stream.stream)] : [])
         let refusal = Refusal(refused, error: "\(error)", .person)
         try await write(

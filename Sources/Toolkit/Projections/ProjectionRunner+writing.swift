@@ -159,6 +159,7 @@ extension ProjectionRunner {
     var halted: Set<Int> = []
     for refusal in refusals where refusal.next != .underWay {
       metrics.refused.increment()
+      guard refusal.mayHaveCommonCause else { continue }
       let index = partition(of: refusal).index
       guard isCrowded(index), halted.insert(index).inserted,
         let own = work.first(where: { $0.assignment.partition.index == index })
@@ -178,8 +179,9 @@ extension ProjectionRunner {
     parked[own.index, default: []].insert(projection.sequence(refusal.event))
     // Events that are still being handled are few, and have not failed.
     guard refusal.next != .underWay else { return }
-    recentlyParked[own.index, default: []].append(.now)
-    let metadata = place(refusal.event, own, refusal.error)
+    if refusal.mayHaveCommonCause { recentlyParked[own.index, default: []].append(.now) }
+    var metadata = place(refusal.event, own, refusal.error)
+    metadata["stream"] = "\(projection.sequence(refusal.event))"
     if refusal.next == .person {
       logger.critical("an event failed; its stream is parked, all other streams continue", metadata: metadata)
     } else {

@@ -58,6 +58,8 @@ actor ProjectionRunner {
   var recentlyParked: [Int: [ContinuousClock.Instant]] = [:]
   var nextHeadCheck = ContinuousClock.now
   private var nextFlush = ContinuousClock.now
+  /// When parked streams are looked for though none is known.
+  var nextParkedLook = ContinuousClock.now
   /// The lane's identity in `SharedRounds`.
   nonisolated var lane: SharedRounds.Lane { ObjectIdentifier(mailbox) }
   private var firstToCatchUp = 0

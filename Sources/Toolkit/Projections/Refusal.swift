@@ -15,8 +15,11 @@ package struct Refusal: Sendable {
   package let event: RecordedEvent
   package let error: String
   package let next: Next
+  /// Whether many such refusals mean that they have one cause, so that their partition stops.
+  package let mayHaveCommonCause: Bool
 
-  package init(_ event: RecordedEvent, error: String, _ next: Next) {
+  package init(_ event: RecordedEvent, error: String, _ next: Next, mayHaveCommonCause: Bool = true) {
     (self.event, self.error, self.next) = (event, error, next)
+    self.mayHaveCommonCause = mayHaveCommonCause && next != .underWay
   }
 }

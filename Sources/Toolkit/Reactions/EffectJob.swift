@@ -35,7 +35,9 @@ final class EffectJob: Sendable {
   }
 
   func refusal(_ error: String, _ delay: Duration?) -> Refusal {
-    Refusal(event, error: error, delay.map { Refusal.Next.retry(after: $0) } ?? .person)
+    // A call that is not tried again, such as a mail to an address that is refused, says nothing of the others.
+    Refusal(
+      event, error: error, delay.map { Refusal.Next.retry(after: $0) } ?? .person, mayHaveCommonCause: delay != nil)
   }
 
   func place(_ attempt: Int, _ error: String) -> Logger.Metadata {

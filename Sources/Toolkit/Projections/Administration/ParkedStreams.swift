@@ -97,7 +97,7 @@ public struct ParkedStreams: Sendable {
   public func ask(for request: Request, _ projection: String?, _ stream: String?) async throws -> Int {
     try await pool.query(
       """
-      update projections.parked set request = \(request.rawValue)
+      update projections.parked set request = \(request.rawValue), retry_at = clock_timestamp()
       where (\(optional: projection)::text is null or projection = \(optional: projection))
         and (\(optional: stream)::text is null or stream = \(optional: stream))
         and (\(optional: isOfReactions)::boolean is null

@@ -26,7 +26,7 @@ public struct ProjectionStatus: Sendable {
     public let generation: Generation
     /// Its assignments, by partition.
     public let assignments: [Assignment]
-    /// The number of parked streams that wait for an operator.
+    /// The number of parked streams that wait for an operator, or that were to be tried again a minute ago.
     public let parkedStreams: Int
     /// The number of parked streams that are tried again without one.
     public let retryingStreams: Int
@@ -92,9 +92,9 @@ extension ProjectionStatus {
       """
       select g.projection, g.generation,
         (select count(*) from projections.parked p where p.projection = g.projection and p.generation = g.generation
-          and p.request is null and p.retry_at is null),
+          and (p.retry_at is null or p.retry_at < clock_timestamp() - interval '1 minute')),
         (select count(*) from projections.parked p where p.projection = g.projection and p.generation = g.generation
-          and (p.request is not null or p.retry_at is not null)),
+          and p.retry_at >= clock_timestamp() - interval '1 minute'),
         (select count(*) from projections.discarded d where d.projection = g.projection and d.generation = g.generation)
       from projections.generations g
       """

@@ -1,4 +1,5 @@
 internal import EventSourcing
+internal import Failures
 internal import FoundationEssentials
 public import Postgres
 public import PostgresEventStore
@@ -72,7 +73,12 @@ extension Verification {
       if !projection.isReaction { try await result.checkRows(subject, partitions) }
     } catch {
       try? await connection.execute("rollback")
-      throw error
+      switch FailureKind(error) {
+      case .retry, .historyChanged: throw error
+      // An event that cannot be read keeps no other projection from being verified.
+      case .refused, .programmingError: result.find("cannot be verified further: \(error)")
+      }
+      return result
     }
     try await connection.execute("rollback")
     return result

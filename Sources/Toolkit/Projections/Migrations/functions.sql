@@ -209,11 +209,23 @@ begin
 end
 $$;
 
+-- Fails with the state CF001 unless a stream waits at that position. It waits for a transaction that may change that.
+create or replace function projections.expect_parked(name text, number integer, of_stream text, at bigint) returns void
+  language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
+begin
+  perform from projections.parked p
+  where p.projection = name and p.generation = number and p.stream = of_stream and p.position = at for update;
+  if not found then
+    raise exception 'the stream % does not wait at position %', of_stream, at using errcode = 'CF001';
+  end if;
+end
+$$;
+
 -- Asks for a parked stream to be tried again. This is the only change that a role with read access may make.
 create or replace function projections.retry_parked(name text, of_stream text) returns integer
   language sql volatile security definer set search_path = pg_catalog, pg_temp as $$
   with asked as (
-    update projections.parked p set request = 'retry' where p.projection = name and p.stream = of_stream returning 1)
+    update projections.parked p set request = 'retry', retry_at = clock_timestamp() where p.projection = name and p.stream = of_stream returning 1)
   select count(*)::integer from asked
 $$;
 
