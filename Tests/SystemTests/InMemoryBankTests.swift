@@ -179,6 +179,7 @@ struct InMemoryBankTests {
       try await open(&twins, number)
       try await read(number, &twins)
     }
+    for request in Self.everyKind { try await twins.send(request) }
     for number in 0..<120 {
       let (request, account) = next(number, twins.count, &fuzzer.random)
       let answer = try await twins.send(request)
@@ -196,6 +197,20 @@ struct InMemoryBankTests {
     // The sequence meets every kind of response.
     for status in [200, 201, 400, 404, 409, 412, 415, 422] { #expect(twins.statuses[status] ?? 0 > 0, "\(status)") }
   }
+
+  /// One request for each kind of response that a random sequence might not meet.
+  private static let everyKind: [Twins.Request] = {
+    let path = "/v1/accounts/{0}/deposits"
+    let money = #"{"amount":1,"reference":"r"}"#
+    return [
+      .init(path: path), .init(path: path, body: "{"),
+      .init(path: "/v1/accounts/{0}/withdrawals", body: #"{"amount":1000000,"reference":"r"}"#),
+      .init(path: "/v1/accounts/nobody/withdrawals", body: money),
+      .init(path: path, body: money, headers: ["If-Match": "\"99\""]),
+      .init(path: path, body: money, headers: ["Idempotency-Key": "every"]),
+      .init(path: path, body: #"{"amount":2,"reference":"r"}"#, headers: ["Idempotency-Key": "every"]),
+    ]
+  }()
 
   private func open(_ twins: inout Twins, _ number: Int) async throws {
     try await twins.send(

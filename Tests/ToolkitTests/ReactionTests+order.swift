@@ -121,6 +121,42 @@ extension ReactionTests {
   }
 
   @Test(
+    "A version that does not take the category of a parked stream waits until the stream is settled",
+    .freshDatabase(eventStoreSchema, projectionsSchema))
+  func droppedCategory() async throws {
+    let reactors = Reactors()
+    let isRepaired = Atomic(false)
+    let older = Logging(
+      others: [
+        Trigger(Log.self) { event, _ in
+          if event.id == "bad", !isRepaired.load(ordering: .relaxed) { throw Broken() }
+        }
+      ])
+    let parked = ParkedStreams(reactors.pool)
+    func version() async throws -> [Int] {
+      try await Generations(reactors.pool).all(of: ["reaction/logging"]).map(\.version)
+    }
+    try await withServices(reactors.services(older)) {
+      try await reactors.begun("logging")
+      let bad = try LogEvent.closed.new(in: Log.stream("bad"), id: .v7(), metadata: Array("{}".utf8))
+      _ = try await reactors.store.append(AppendBatch(expectedVersions: [:], events: [bad]))
+      try await eventually("the stream is parked") { try await parked.list().count == 1 }
+      try await withServices(reactors.services(Logging(version: 2))) {
+        try await reactors.append([(.reported(number: 1), "a")])
+        try await eventually("the older version goes on") { try await reactors.log("a").count == 1 }
+        // Long enough for several attempts to take over.
+        try await Task.sleep(for: .seconds(3))
+        #expect(try await version() == [1])
+        isRepaired.store(true, ordering: .relaxed)
+        #expect(try await parked.retry("reaction/logging", "log-bad") == 1)
+        try await eventually("the newer version has taken over") { try await version() == [2] }
+      }
+    }
+    #expect(try await parked.list().isEmpty)
+    #expect(try await reactors.verify(Logging(version: 2)).findings == [])
+  }
+
+  @Test(
     "Events from which nothing follows move the checkpoints, and stand in the ledger",
     .freshDatabase(eventStoreSchema, projectionsSchema))
   func idle() async throws {

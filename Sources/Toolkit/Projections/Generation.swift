@@ -72,6 +72,21 @@ public struct Generations: Sendable {
     }
   }
 
+  /// Whether events wait in parked streams that another version of a reaction would never take. Of a process manager, what
+  /// waits may be of any category.
+  func isParkedForGood(_ generation: Generation, by projection: Projection) async throws -> Bool {
+    try await pool.query(
+      """
+      select exists (
+        select from projections.parked p
+        join projections.generations g on g.projection = p.projection and g.generation = p.generation
+        where p.projection = \(generation.projection) and p.generation = \(Int32(generation.number))
+          and not g.categories <@ \(array: projection.categories.sorted())
+          and (\(projection.isCorrelated) or split_part(p.stream, '-', 1) <> all(\(array: projection.categories.sorted()))))
+      """
+    ).value(Bool.self)
+  }
+
   /// Lets another version of a reaction continue from the checkpoints of this one. Workers of the version before can move
   /// them no further.
   func takeOver(_ generation: Generation, by projection: Projection) async throws {

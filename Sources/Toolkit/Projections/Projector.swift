@@ -229,6 +229,14 @@ public struct Projector: Service {
         return
       }
     }
+    guard try await !table.isParkedForGood(other, by: projection) else {
+      if reminders.isDue("\(projection.name) is parked") {
+        logger.critical(
+          "streams are parked whose category this version does not take: retry or discard them with the version before",
+          metadata: place)
+      }
+      return
+    }
     try await table.takeOver(other, by: projection)
     logger.notice("a reaction continues in another version", metadata: place)
   }
