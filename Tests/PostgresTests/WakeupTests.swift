@@ -1,11 +1,25 @@
 import EventLoop
-import Synchronization
-import TestSupport
 import Testing
 
 @Suite("Wakeup")
 struct WakeupTests {
   private let wakeup = Wakeup()
+
+  /// Returns whether a wait for a long time ends before one of another wakeup for a short time.
+  private func endsEarly(before milliseconds: Int) async -> Bool {
+    await withTaskGroup(of: Bool.self) { group in
+      group.addTask { [wakeup] in
+        await wakeup.wait(upTo: .seconds(600))
+        return true
+      }
+      group.addTask {
+        await Wakeup().wait(upTo: .milliseconds(milliseconds))
+        return false
+      }
+      defer { group.cancelAll() }
+      return await group.next() ?? true
+    }
+  }
 
   @Test("A wait ends by a signal, also by one from before it, and takes it")
   func signals() async {
@@ -16,17 +30,7 @@ struct WakeupTests {
     wakeup.signal()
     await waiting
     // Nothing is left of the signals.
-    let isOver = Atomic(false)
-    await withTaskGroup(of: Void.self) { group in
-      group.addTask { @Sendable in
-        await wakeup.wait(upTo: .seconds(600))
-        isOver.store(true, ordering: .relaxed)
-      }
-      try? await Task.sleep(for: .milliseconds(50))
-      let isOverNow = isOver.load(ordering: .relaxed)
-      #expect(!isOverNow)
-      group.cancelAll()
-    }
+    #expect(await !endsEarly(before: 50))
   }
 
   @Test("A wait ends at its time, after waits that were to be longer or shorter, in any order")
@@ -39,27 +43,17 @@ struct WakeupTests {
     await withTaskGroup(of: Void.self) { group in
       for number in 0..<200 { group.addTask { await Wakeup().wait(upTo: .milliseconds(number % 50)) } }
     }
+    #expect(await !endsEarly(before: 20))
   }
 
   @Test("The time of a wait that a signal ended does not end a later one")
   func leftover() async {
     wakeup.signal()
-    async let first: Void = wakeup.wait(upTo: .milliseconds(30))
-    await first
+    await wakeup.wait(upTo: .milliseconds(30))
     async let second: Void = wakeup.wait(upTo: .milliseconds(30))
     wakeup.signal()
     await second
-    let isOver = Atomic(false)
-    await withTaskGroup(of: Void.self) { group in
-      group.addTask { @Sendable in
-        await wakeup.wait(upTo: .seconds(600))
-        isOver.store(true, ordering: .relaxed)
-      }
-      await Wakeup().wait(upTo: .milliseconds(100))
-      let isOverNow = isOver.load(ordering: .relaxed)
-      #expect(!isOverNow)
-      wakeup.signal()
-    }
+    #expect(await !endsEarly(before: 100))
   }
 
   @Test("Cancellation ends a wait, before it and during it")

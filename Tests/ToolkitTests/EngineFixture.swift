@@ -151,6 +151,14 @@ struct Engine: Sendable {
     _ = try await FreshDatabase.current.connect().migrate(readModelsSchema([Projection(model)]))
   }
 
+  /// Adds the first generation of `Counting` without a projector.
+  func firstGeneration() async throws -> Generation {
+    let number = try await Generations(pool).add(
+      Projection(Counting()), .standard, historyID: try await store.historyID(), state: .serving)
+    #expect(number == 1)
+    return try #require(try await Generations(pool).all(of: ["counting"]).first)
+  }
+
   func append(_ count: Int, streams: Int = 20, type: String = "Happened") async throws {
     let events = (0..<count).map { n in
       NewEvent(

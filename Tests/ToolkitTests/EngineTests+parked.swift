@@ -14,9 +14,7 @@ extension EngineTests {
   func resumedTwice() async throws {
     let engine = Engine()
     let pool = engine.pool
-    _ = try await Generations(pool).add(
-      Projection(Counting()), .standard, historyID: try await engine.store.historyID(), state: .serving)
-    let generation = try await Generations(pool).all(of: ["counting"])[0]
+    let generation = try await engine.firstGeneration()
     let store = AssignmentStore(generation: generation, worker: UUID(), lane: 0, lanes: 1)
     _ = try await store.claim(16, on: pool)
     try await engine.append(1)

@@ -131,11 +131,7 @@ extension EngineTests {
   func fencing() async throws {
     let engine = Engine()
     let pool = engine.pool
-    let projection = Projection(Counting())
-    let number = try await Generations(pool).add(
-      projection, .standard, historyID: try await engine.store.historyID(), state: .serving)
-    #expect(number == 1)
-    let generation = try await Generations(pool).all(of: ["counting"])[0]
+    let generation = try await engine.firstGeneration()
     let (old, new) = (
       AssignmentStore(generation: generation, worker: UUID(), lane: 0, lanes: 1),
       AssignmentStore(generation: generation, worker: UUID(), lane: 0, lanes: 1)

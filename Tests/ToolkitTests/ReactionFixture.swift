@@ -139,7 +139,7 @@ struct Reactors: Sendable {
 
   /// What one reactor process runs.
   func services(
-    _ reactions: any Reacting..., parkLimit: Int = 20, deadlines: Bool = false, rate: Int = 500
+    _ reactions: any Reacting..., parkLimit: Int = 20, deadlines: Bool = false, rate: Int = 500, logger: Logger = .quiet
   ) -> [any Service] {
     let processor = CommandProcessor(store, logger: .quiet)
     var settings = Projector.Settings()
@@ -158,7 +158,7 @@ struct Reactors: Sendable {
         Projector(
           running.map(\.projection), readStore: pool, writeStore: pool,
           feed: PostgresFeed(pool, pollInterval: .milliseconds(100), logger: .quiet), settings: settings,
-          logger: .quiet))
+          logger: logger))
     }
     if deadlines {
       var settings = Deadlines.Settings()

@@ -141,11 +141,13 @@ extension ReactionTests {
       let bad = try LogEvent.closed.new(in: Log.stream("bad"), id: .v7(), metadata: Array("{}".utf8))
       _ = try await reactors.store.append(AppendBatch(expectedVersions: [:], events: [bad]))
       try await eventually("the stream is parked") { try await parked.list().count == 1 }
-      try await withServices(reactors.services(Logging(version: 2))) {
+      let log = LogRecorder()
+      try await withServices(reactors.services(Logging(version: 2), logger: log.logger)) {
         try await reactors.append([(.reported(number: 1), "a")])
         try await eventually("the older version goes on") { try await reactors.log("a").count == 1 }
-        // Long enough for several attempts to take over.
-        try await Task.sleep(for: .seconds(3))
+        try await eventually("the newer one says why it waits") {
+          log.lines.contains { $0.contains("streams are parked whose category this version does not take") }
+        }
         #expect(try await version() == [1])
         isRepaired.store(true, ordering: .relaxed)
         #expect(try await parked.retry("reaction/logging", "log-bad") == 1)

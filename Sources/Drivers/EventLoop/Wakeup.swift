@@ -77,7 +77,7 @@ private final class Alarm: Sendable {
 
   private struct State {
     var entries: Heap<Entry> = []
-    /// When `ring` is called next.
+    /// The time of the task that starts the next one; other tasks that sleep are of no use any more.
     var next: ContinuousClock.Instant?
   }
 
@@ -104,18 +104,18 @@ private final class Alarm: Sendable {
   /// Unstructured, since it serves tasks of the whole process. It ends at that time.
   private func start(_ time: ContinuousClock.Instant) {
     Task {
+      // Nobody cancels it.
       try? await Task.sleep(until: time, clock: .continuous)
-      ring()
+      ring(time)
     }
   }
 
-  private func ring() {
+  private func ring(_ time: ContinuousClock.Instant) {
     let (due, next) = state.withLock { state in
       let now = ContinuousClock.now
       var due: [Entry] = []
       while let first = state.entries.min, first.time <= now { due.append(state.entries.removeMin()) }
-      // Another task sleeps until then.
-      if let next = state.next, next > now { return (due, ContinuousClock.Instant?.none) }
+      guard state.next == time else { return (due, ContinuousClock.Instant?.none) }
       state.next = state.entries.min?.time
       return (due, state.next)
     }

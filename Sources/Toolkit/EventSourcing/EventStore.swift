@@ -83,7 +83,7 @@ public enum AppendResult: Sendable, Equatable {
   case restored(afterLoss: Bool = false)
 }
 
-/// The reason why a store could not do what was asked.
+/// Why an operation on a store failed.
 public enum EventStoreError: ClassifiedError, Sendable, CustomStringConvertible {
   /// The store could not be reached, or refused for now: nothing was appended.
   case unavailable(String)
