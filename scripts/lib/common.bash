@@ -56,13 +56,19 @@ prepare_machine() {
   command -v swift >/dev/null || fail 'swift is not on the PATH: install Swift 6.3 or newer (https://swift.org/install)'
 }
 
+# A folder for each port that was given away during the last day: what will listen there may not have started yet, or be down.
+port_claims=/tmp/counterflow-ports-$UID
+
+# A port that nobody listens on, and that no other call gives to anybody meanwhile.
 free_port() {
   local port
+  mkdir -p -m 700 "$port_claims" || fail "$port_claims cannot be made"
+  find "$port_claims" -mindepth 1 -maxdepth 1 -mmin +1440 -delete 2>/dev/null || true
   for _ in $(seq 200); do
     port=$((20000 + RANDOM % 12000))
-    (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || { echo "$port"; return; }
+    is_port_free "$port" && mkdir "$port_claims/$port" 2>/dev/null && { echo "$port"; return; }
   done
-  fail 'no free port found between 20000 and 32000'
+  fail "no free port found between 20000 and 32000; $port_claims has a folder for each one that is given away"
 }
 
 is_port_free() { ! (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
