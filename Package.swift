@@ -133,7 +133,9 @@ let package = Package(
     toolkit(
       "CommandKit",
       [
-        "CommandProcessing", "EventSourcing", "JSON", "Postgres", "PostgresEventStore", "ServiceKit", crypto, httpTypes,
+        "CommandProcessing", "EventSourcing", "Failures", "JSON", "Postgres", "PostgresEventStore", "ServiceKit",
+        crypto,
+        httpTypes,
         hummingbird, lifecycle, logging, metrics,
       ]),
     toolkit(
@@ -185,7 +187,7 @@ let package = Package(
     commerce(
       "CommerceCommands", "Commands",
       [
-        "CommandKit", "CommandProcessing", "Commerce", "CommerceAPI", "CommerceStore", "EventSourcing", "Failures",
+        "CommandKit", "Commerce", "CommerceAPI", "CommerceStore", "EventSourcing",
         "JSON", "Postgres", "PostgresEventStore", "ServiceKit", httpTypes, hummingbird, lifecycle, logging,
       ]),
     commerce(

@@ -1,10 +1,8 @@
 internal import CommandKit
-internal import CommandProcessing
 internal import Commerce
 internal import CommerceAPI
 internal import CommerceStore
 internal import EventSourcing
-internal import Failures
 internal import Foundation
 internal import HTTPTypes
 internal import Hummingbird
@@ -20,12 +18,15 @@ extension CommandRoutes {
       let (json, bytes) = try await commands.body(of: request)
       let body = try RegisterCustomerRequest(json)
       // Checks the headers before a key is made, so that a request with a wrong header creates no key.
-      let commandRequest = try CommandRequest(request, body: bytes, by: context.caller, hasSubject: false)
+      try commands.checkHeaders(of: request, by: context.caller)
       func register(_ id: String) async throws -> Response {
-        let sealed = try await reachingStore { try await keys.key(of: id)?.seal(body.personal.encoded, of: id) }
+        let sealed = try await commands.reachingStore {
+          try await keys.key(of: id)?.seal(body.personal.encoded, of: id)
+        }
         // If the key was erased, the command is rejected. But a repeated request still gets its stored response.
         let customer = CustomerRegistered(customerID: id, sealed: sealed ?? "", country: body.country)
-        return try await commands.create(RegisterCustomer(customer), "/v1/customers", id, commandRequest)
+        return try await commands.create(
+          RegisterCustomer(customer), "/v1/customers", id, request, bytes, by: context.caller)
       }
       guard let id = body.customerID else { return try await registeringSomebodyNew(context.logger, register) }
       return try await register(id)
@@ -37,7 +38,8 @@ extension CommandRoutes {
       return try await commands.again {
         var sealed: String?
         if let personal = body.personal {
-          sealed = try await reachingStore { try await keys.keys(of: [id])[id]?.seal(personal.encoded, of: id) } ?? ""
+          sealed =
+            try await commands.reachingStore { try await keys.keys(of: [id])[id]?.seal(personal.encoded, of: id) } ?? ""
         }
         let change = CustomerChanged(customerID: id, sealed: sealed, country: body.country)
         return try await commands.change(ChangeCustomer(change), id, request, bytes, by: context.caller)
@@ -49,7 +51,7 @@ extension CommandRoutes {
       let body = try ReasonRequest(json)
       let id = try customerID(context)
       return try await commands.again {
-        let customer = try await customer(id)
+        let customer: Customer = try await commands.state(of: id)
         let erased =
           customer.erased
           ?? PersonalDataErased(
@@ -86,33 +88,9 @@ extension CommandRoutes {
     }
   }
 
-  private func reachingStore<Answer>(_ body: () async throws -> Answer) async throws -> Answer {
-    do { return try await body() } catch {
-      switch FailureKind(error) {
-      case .retry: throw CommandError.unavailable("\(error)")
-      case .historyChanged: throw CommandError.historyChanged("\(error)")
-      case .refused, .programmingError: throw error
-      }
-    }
-  }
-
   private func customerID(_ context: ServiceContext) throws -> String {
     let id = try context.pathParameter("id")
     guard Identifier.problem(id) == nil else { throw Rejection.customerNotFound(id) }
     return id
-  }
-
-  private func customer(_ id: String) async throws -> Customer {
-    var (customer, version) = (Customer(), Version.none)
-    while true {
-      let events = try await commands.read(Customer.stream(id), after: version, limit: 500)
-      for event in events {
-        do throws(EventDecodingError) { customer.apply(try CustomerEvent(event)) } catch {
-          throw CommandError.unreadable(error)
-        }
-      }
-      guard events.count == 500, let last = events.last else { return customer }
-      version = last.version
-    }
   }
 }

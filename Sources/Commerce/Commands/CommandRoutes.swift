@@ -1,5 +1,4 @@
 internal import CommandKit
-internal import CommandProcessing
 internal import Commerce
 internal import CommerceAPI
 internal import CommerceStore
@@ -112,15 +111,10 @@ struct CommandRoutes<Store: EventStore> {
     return (id, body, bytes)
   }
 
-  /// Runs a command that must name the products of an order's lines. They never change, so the first event has them.
+  /// Runs a command that must name the products of an order's lines. They never change.
   private func withLines(of orderID: String, _ body: (Set<SKU>) async throws -> Response) async throws -> Response {
     try await commands.again {
-      var order = Order()
-      for event in try await commands.read(Order.stream(orderID), after: .none, limit: 1) {
-        do throws(EventDecodingError) { order.apply(try OrderEvent(event)) } catch {
-          throw CommandError.unreadable(error)
-        }
-      }
+      let order: Order = try await commands.state(of: orderID)
       return try await body(order.skus)
     }
   }

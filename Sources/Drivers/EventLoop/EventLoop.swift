@@ -9,7 +9,7 @@ import Synchronization
 /// once: that is how notifications, deliveries and heartbeats arrive.
 ///
 /// The owner calls `stop()` when it is done, usually in its `deinit`; the thread then ends by itself.
-public final class EventLoop: SerialExecutor {
+package final class EventLoop: SerialExecutor {
   private struct Watch {
     var descriptor: Int32
     var interval: Duration
@@ -30,7 +30,7 @@ public final class EventLoop: SerialExecutor {
   private let wakeWriter: Int32
 
   /// - Throws: `EventLoopError` if the process may open no more files or threads.
-  public init() throws(EventLoopError) {
+  package init() throws(EventLoopError) {
     var ends: [Int32] = [-1, -1]
     let opened = pipe(&ends)
     let reason = errno
@@ -59,7 +59,7 @@ public final class EventLoop: SerialExecutor {
     for end in [wakeReader, wakeWriter] where end >= 0 { close(end) }
   }
 
-  public func enqueue(_ job: consuming ExecutorJob) {
+  package func enqueue(_ job: consuming ExecutorJob) {
     let job = UnownedJob(job)
     // The job may run, and release its actor and this loop, before `wake()` below.
     let retained = Unmanaged.passRetained(self)
@@ -72,23 +72,23 @@ public final class EventLoop: SerialExecutor {
     if mustWake { wake() }
   }
 
-  public func checkIsolated() {
+  package func checkIsolated() {
     precondition(isCurrent, "called from outside the event loop's thread")
   }
 
-  public func isIsolatingCurrentContext() -> Bool? { isCurrent }
+  package func isIsolatingCurrentContext() -> Bool? { isCurrent }
 
   /// Calls `handler` on the loop's thread whenever `descriptor` is readable or hung up, and at least every `interval`
   /// while idle. Only one descriptor is watched: a new call replaces it.
-  public func watch(_ descriptor: Int32, every interval: Duration, _ handler: @escaping @Sendable () -> Void) {
+  package func watch(_ descriptor: Int32, every interval: Duration, _ handler: @escaping @Sendable () -> Void) {
     state.withLock { $0.watch = Watch(descriptor: descriptor, interval: interval, handler: handler) }
     wake()
   }
 
-  public func unwatch() { state.withLock { $0.watch = nil } }
+  package func unwatch() { state.withLock { $0.watch = nil } }
 
   /// Ends the thread after the queued jobs have run.
-  public func stop() {
+  package func stop() {
     state.withLock {
       $0.isStopped = true
       $0.watch = nil
@@ -139,15 +139,15 @@ public final class EventLoop: SerialExecutor {
 }
 
 /// The operating system allows this process no more files or threads.
-public struct EventLoopError: Error, CustomStringConvertible {
+package struct EventLoopError: Error, CustomStringConvertible {
   let operation: String
   let code: Int32
-  public var description: String { "\(operation): \(String(cString: strerror(code)))" }
+  package var description: String { "\(operation): \(String(cString: strerror(code)))" }
 }
 
 extension Duration {
   /// The duration in whole milliseconds, rounded up, from 0 to `Int32.max`, as `poll` takes it.
-  public var milliseconds: Int32 {
+  package var milliseconds: Int32 {
     let (seconds, attoseconds) = components
     guard seconds >= 0, attoseconds >= 0 else { return 0 }
     let milliseconds = seconds.multipliedReportingOverflow(by: 1000)

@@ -2,7 +2,7 @@ internal import HeapModule
 import Synchronization
 
 /// A flag that one task waits for. Signals that arrive while no task waits count as one.
-public final class Wakeup: Sendable {
+package final class Wakeup: Sendable {
   private struct State {
     var isSignalled = false
     var waiter: CheckedContinuation<Void, Never>?
@@ -19,9 +19,9 @@ public final class Wakeup: Sendable {
 
   private let state = Mutex(State())
 
-  public init() {}
+  package init() {}
 
-  public func signal() {
+  package func signal() {
     let waiter = state.withLock { state in
       state.isSignalled = state.waiter == nil
       return state.takeWaiter()
@@ -30,7 +30,7 @@ public final class Wakeup: Sendable {
   }
 
   /// Waits for a signal, for `timeout`, or until the task is cancelled, and clears the signal.
-  public func wait(upTo timeout: Duration) async {
+  package func wait(upTo timeout: Duration) async {
     let deadline = ContinuousClock.now + timeout
     await withTaskCancellationHandler {
       await withCheckedContinuation { continuation in

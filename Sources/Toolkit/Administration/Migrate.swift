@@ -3,7 +3,7 @@ internal import Foundation
 internal import Postgres
 internal import PostgresEventStore
 internal import Projections
-public import ServiceKit
+package import ServiceKit
 
 /// Creates or updates the schemas of both databases.
 struct Migrate: AsyncParsableCommand {
@@ -36,7 +36,7 @@ extension Administration {
   /// - Parameters:
   ///   - wait: how long to wait for a database that does not answer yet.
   ///   - say: called with one line for each step.
-  public func migrate(_ settings: Settings, wait: Duration, _ say: (String) -> Void) async throws {
+  package func migrate(_ settings: Settings, wait: Duration, _ say: (String) -> Void) async throws {
     let passwords = try ServiceRole.allCases.compactMap { role in
       try settings[role.password].map { (role, $0) }
     }

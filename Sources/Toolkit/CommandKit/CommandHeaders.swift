@@ -1,11 +1,11 @@
-public import CommandProcessing
+internal import CommandProcessing
 internal import Crypto
 internal import EventSourcing
 internal import Foundation
 internal import HTTPTypes
-public import Hummingbird
+internal import Hummingbird
 internal import JSON
-public import ServiceKit
+internal import ServiceKit
 
 extension HTTPField.Name {
   /// draft-ietf-httpapi-idempotency-key-header, section 2.
@@ -19,7 +19,7 @@ extension CommandRequest {
   /// Creates the request of a command from the HTTP request's headers.
   /// - Parameter body: The body as received.
   /// - Throws: `Problem` if a header is invalid.
-  public init(_ request: Request, body: [UInt8], by caller: Caller, hasSubject: Bool) throws {
+  init(_ request: Request, body: [UInt8], by caller: Caller, hasSubject: Bool) throws {
     let ownKey = try request.idempotencyKey()
     let key = ownKey ?? UUID.v7().uuidString.lowercased()
     let condition = try request.condition(hasSubject: hasSubject)

@@ -1,5 +1,6 @@
-public import CommandProcessing
+package import CommandProcessing
 public import EventSourcing
+internal import Failures
 internal import Foundation
 internal import HTTPTypes
 public import Hummingbird
@@ -36,16 +37,44 @@ public struct Commands<Store: EventStore>: Sendable {
     }
   }
 
-  /// Reads the events of a stream after a version, in order.
-  /// - Parameters:
-  ///   - stream: The stream.
-  ///   - version: `Version.none` for all events.
-  ///   - limit: The maximum number of events.
-  /// - Throws: an error that becomes a response with 503 if the store is not reachable.
-  public func read(_ stream: StreamID, after version: Version, limit: Int) async throws -> [RecordedEvent] {
-    do throws(EventStoreError) {
-      return try await store.events(in: stream, after: version, limit: limit)
-    } catch { throw CommandError(reading: error) }
+  /// Folds a stream's events, as they are in the store.
+  /// - Parameter id: The aggregate's id.
+  /// - Returns: the state, also of a stream that has no events.
+  /// - Throws: an error that becomes a response with 503 if the store is not reachable, or with 500 if an event cannot be
+  ///   read.
+  public func state<A: Aggregate>(of id: String) async throws -> A {
+    let page = 500
+    var (state, version) = (A(), Version.none)
+    while true {
+      let events: [RecordedEvent]
+      do throws(EventStoreError) {
+        events = try await store.events(in: A.stream(id), after: version, limit: page)
+      } catch { throw CommandError(reading: error) }
+      do throws(EventDecodingError) {
+        for event in events { state.apply(try A.Event(event)) }
+      } catch { throw CommandError.unreadable(error) }
+      guard events.count == page, let last = events.last else { return state }
+      version = last.version
+    }
+  }
+
+  /// Runs `body`, which uses a database before the command is decided.
+  /// - Throws: an error that becomes a response with 503 if `body` fails because the database is not reachable or was
+  ///   restored to an earlier time; any other error as it is.
+  public func reachingStore<Value>(_ body: () async throws -> Value) async throws -> Value {
+    do { return try await body() } catch {
+      switch FailureKind(error) {
+      case .retry: throw CommandError.unavailable("\(error)")
+      case .historyChanged: throw CommandError.historyChanged("\(error)")
+      case .refused, .programmingError: throw error
+      }
+    }
+  }
+
+  /// Checks the headers of a command that creates something, for what must not happen before they are known to be valid.
+  /// - Throws: a `Problem` that `create` would throw.
+  public func checkHeaders(of request: Request, by caller: Caller) throws {
+    _ = try CommandRequest(request, body: [], by: caller, hasSubject: false)
   }
 
   /// Refuses, before any work, a command that the processor would refuse anyway.
@@ -78,21 +107,7 @@ public struct Commands<Store: EventStore>: Sendable {
     _ command: some Command, _ path: String, _ id: String, _ request: Request, _ body: [UInt8],
     by caller: Caller
   ) async throws -> Response {
-    try await create(command, path, id, CommandRequest(request, body: body, by: caller, hasSubject: false))
-  }
-
-  /// Carries out a command that creates something.
-  /// - Parameters:
-  ///   - command: The command.
-  ///   - path: The path of the collection; with the id it is the `Location` of the response.
-  ///   - id: The id of the new thing.
-  ///   - request: The idempotency key, the fingerprint and the caller.
-  /// - Returns: a response with 201, or with 200 if there was nothing to do.
-  /// - Throws: a `Problem` if the command is rejected or not carried out.
-  public func create(
-    _ command: some Command, _ path: String, _ id: String, _ request: CommandRequest
-  ) async throws -> Response {
-    try await respond(request, command) { decided in
+    try await respond(CommandRequest(request, body: body, by: caller, hasSubject: false), command) { decided in
       // A command with nothing to do has created nothing.
       CommandResponse(
         status: decided.hasChanged ? 201 : 200,

@@ -1,8 +1,8 @@
-public import EventSourcing
-public import Failures
+package import EventSourcing
+package import Failures
 
 /// Why a command was not carried out, other than a rejection.
-public enum CommandError: ClassifiedError, Sendable, CustomStringConvertible {
+package enum CommandError: ClassifiedError, Sendable, CustomStringConvertible {
   /// Too many commands wait, or this one waited too long: it was not decided. Try again later.
   case overloaded
   /// The store could not be reached: nothing was stored. Try again later.
@@ -28,7 +28,7 @@ public enum CommandError: ClassifiedError, Sendable, CustomStringConvertible {
   case stopping
 
   /// Translates an error of a read that the command needed. The command stored nothing.
-  public init(reading error: EventStoreError) {
+  package init(reading error: EventStoreError) {
     switch error {
     case .unavailable(let reason), .outcomeUnknown(let reason): self = .unavailable(reason)
     case .refused(let reason): self = .refused(reason)
@@ -37,7 +37,7 @@ public enum CommandError: ClassifiedError, Sendable, CustomStringConvertible {
     }
   }
 
-  public var failureKind: FailureKind {
+  package var failureKind: FailureKind {
     switch self {
     case .overloaded, .unavailable, .outcomeUnknown, .stopping: .retry
     case .conflict, .preconditionFailed, .keyReused, .refused: .refused
@@ -55,7 +55,7 @@ public enum CommandError: ClassifiedError, Sendable, CustomStringConvertible {
     }
   }
 
-  public var description: String {
+  package var description: String {
     switch self {
     case .overloaded: "too many commands are waiting"
     case .unavailable(let reason): "the store is unavailable: \(reason)"

@@ -1,9 +1,9 @@
 internal import DequeModule
-public import EventSourcing
+package import EventSourcing
 internal import FoundationEssentials
-public import Logging
+package import Logging
 internal import Metrics
-public import ServiceLifecycle
+internal import ServiceLifecycle
 internal import Synchronization
 
 /// Decides and appends commands in batches (group commit).
@@ -15,29 +15,29 @@ internal import Synchronization
 /// Commands are decided in order of arrival, on states in memory. Each command sees the decisions of those before it.
 /// The whole batch is appended in one call. Every stream that a decision read has an expected version, also for
 /// rejections and no-ops: no command is answered before the store has confirmed the versions that it was decided on.
-public actor CommandProcessor<Store: EventStore>: Service {
-  public struct Limits: Sendable {
+package actor CommandProcessor<Store: EventStore>: Service {
+  package struct Limits: Sendable {
     /// The largest number of commands in one batch.
-    public var batchSize = 100
+    package var batchSize = 100
     /// A batch takes no more commands once it has this many events, or this many bytes of events and responses. Its
     /// last command may exceed either.
-    public var batchEvents = 1_000
-    public var batchBytes = 4 * 1024 * 1024
+    package var batchEvents = 1_000
+    package var batchBytes = 4 * 1024 * 1024
     /// The largest number of commands that wait or are under way, and their bytes. More fail as overloaded.
-    public var queueSize = 5_000
-    public var queueBytes = 64 * 1024 * 1024
+    package var queueSize = 5_000
+    package var queueBytes = 64 * 1024 * 1024
     /// How long a command may wait to be decided.
-    public var patience = Duration.seconds(5)
+    package var patience = Duration.seconds(5)
     /// How often a command is decided at most, while others keep changing the streams that it reads.
-    public var attempts = 10
+    package var attempts = 10
     /// How long a batch with an unknown outcome is sent again, counted from the loss.
-    public var resendPatience = Duration.seconds(10)
+    package var resendPatience = Duration.seconds(10)
     /// The size of the state cache, in bytes.
-    public var cacheBytes = 32 * 1024 * 1024
+    package var cacheBytes = 32 * 1024 * 1024
     /// The largest number of events to read from one stream at a time.
-    public var readSize = 1_000
+    package var readSize = 1_000
 
-    public init() {}
+    package init() {}
   }
 
   let store: Store
@@ -69,7 +69,7 @@ public actor CommandProcessor<Store: EventStore>: Service {
   let (snapshots, snapshotSink) = AsyncStream.makeStream(
     of: Snapshot.self, bufferingPolicy: .bufferingOldest(64))
 
-  public init(
+  package init(
     _ store: Store, limits: Limits = Limits(), logger: Logger, now: @escaping @Sendable () -> Timestamp = { .now }
   ) {
     self.store = store
@@ -80,11 +80,11 @@ public actor CommandProcessor<Store: EventStore>: Service {
   }
 
   /// Whether a new command would be refused because too many wait. Check it before any other work for the command.
-  public nonisolated var isOverloaded: Bool { unanswered.load(ordering: .relaxed) >= limits.queueSize }
+  package nonisolated var isOverloaded: Bool { unanswered.load(ordering: .relaxed) >= limits.queueSize }
 
   /// Counts a command that was refused because of `isOverloaded`.
   /// - Returns: The error for the client.
-  public nonisolated func shed() -> CommandError {
+  package nonisolated func shed() -> CommandError {
     metrics.shed.increment()
     return .overloaded
   }
@@ -104,7 +104,7 @@ public actor CommandProcessor<Store: EventStore>: Service {
   /// - Parameter response: Makes the response, of which the store keeps a copy. It is called each time the command is
   ///   decided without a rejection.
   /// - Throws: The command's `Rejection`, or a `CommandError`.
-  public func execute(
+  package func execute(
     _ command: some Command, _ request: CommandRequest, response: @escaping @Sendable (Decided) -> [UInt8]
   ) async throws -> CommandOutcome {
     guard !isStopping.load(ordering: .relaxed) else { throw CommandError.stopping }
@@ -131,7 +131,7 @@ public actor CommandProcessor<Store: EventStore>: Service {
   }
 
   /// Processes commands until graceful shutdown. Commands that wait at that time are still carried out.
-  public func run() async throws {
+  package func run() async throws {
     await withGracefulShutdownHandler {
       await withDiscardingTaskGroup { group in
         group.addTask { await self.loadColdStreams() }

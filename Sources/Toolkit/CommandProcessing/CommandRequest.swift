@@ -1,8 +1,8 @@
-public import EventSourcing
-public import FoundationEssentials
+package import EventSourcing
+package import FoundationEssentials
 
 /// A condition on the version of a command's first stream.
-public enum VersionCondition: Sendable, Hashable {
+package enum VersionCondition: Sendable, Hashable {
   /// The stream exists, at any version.
   case exists
   case oneOf(Set<Version>)
@@ -16,22 +16,22 @@ public enum VersionCondition: Sendable, Hashable {
 }
 
 /// The context of a command: its key, fingerprint, metadata and condition.
-public struct CommandRequest: Sendable {
+package struct CommandRequest: Sendable {
   /// A request that is sent again with the same key takes effect once, and gets the same response.
-  public let key: IdempotencyKey
+  package let key: IdempotencyKey
   /// Whether the key was made by the service because the client sent none.
-  public let isKeyGenerated: Bool
+  package let isKeyGenerated: Bool
   /// The fingerprint of the whole request. The same key with another fingerprint is an error.
-  public let fingerprint: UUID
-  public let metadata: EventMetadata
+  package let fingerprint: UUID
+  package let metadata: EventMetadata
   /// The condition on the first stream; nil if there is none.
-  public let condition: VersionCondition?
+  package let condition: VersionCondition?
   /// The approximate size of the request while it waits, in bytes.
-  public let size: Int
+  package let size: Int
   /// The deadline that the command is; nil for any other command.
-  public let firing: UUID?
+  package let firing: UUID?
 
-  public init(
+  package init(
     key: IdempotencyKey, isKeyGenerated: Bool = false, fingerprint: UUID, metadata: EventMetadata,
     condition: VersionCondition? = nil, size: Int = 1024, firing: UUID? = nil
   ) {
@@ -46,38 +46,38 @@ public struct CommandRequest: Sendable {
 }
 
 /// A command's decision before it is appended. Its response is made from it.
-public struct Decided: Sendable {
+package struct Decided: Sendable {
   /// The version of the command's first stream after the decision.
-  public let version: Version
+  package let version: Version
   /// False if there was nothing to do.
-  public let hasChanged: Bool
+  package let hasChanged: Bool
   /// Whether the command created the first stream.
-  public let isNew: Bool
+  package let isNew: Bool
   /// The position of the first stream's last event, or a mark that stands for it. Write it into the response unchanged.
-  public let position: [UInt8]
+  package let position: [UInt8]
   /// The streams that the command read or wrote, in the form of `TouchedStreams`. Write it into the response unchanged.
-  public let streams: [UInt8]
+  package let streams: [UInt8]
 }
 
 /// The outcome of a command.
-public struct CommandOutcome: Sendable {
+package struct CommandOutcome: Sendable {
   /// The response as stored with the command's key, now or when the key was first used.
-  public let response: [UInt8]
+  package let response: [UInt8]
   /// The effect of the command; nil if the response was stored earlier.
-  public let receipt: Receipt?
+  package let receipt: Receipt?
   /// The id of the history that the response's positions belong to.
-  public let historyID: UUID?
+  package let historyID: UUID?
 }
 
 /// The effect of a command.
-public struct Receipt: Sendable {
+package struct Receipt: Sendable {
   /// A stream after the command.
-  public struct StreamReceipt: Sendable, Hashable {
-    public let version: Version
+  package struct StreamReceipt: Sendable, Hashable {
+    package let version: Version
     /// The position of the stream's last event.
-    public let position: Position
+    package let position: Position
 
-    public init(version: Version, position: Position) {
+    package init(version: Version, position: Position) {
       self.version = version
       self.position = position
     }
@@ -85,10 +85,10 @@ public struct Receipt: Sendable {
 
   let states: [StreamID: StreamState]
   /// False if there was nothing to do.
-  public let hasChanged: Bool
+  package let hasChanged: Bool
 
   /// Every stream that the command read or wrote.
-  public var streams: [StreamID: StreamReceipt] {
+  package var streams: [StreamID: StreamReceipt] {
     states.mapValues { StreamReceipt(version: $0.version, position: $0.position) }
   }
 }

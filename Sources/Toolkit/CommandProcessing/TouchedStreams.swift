@@ -1,11 +1,11 @@
-public import EventSourcing
+package import EventSourcing
 
 /// The streams of a command as a response stores them: their hashes, with the positions of their last events. Before
 /// the append these positions are not known. They are written as differences from the position that the append puts in
 /// place of the mark. A position after `=` is absolute.
 ///
 ///     1041 5cd2…09+0 33a1…7e-2 9b04…c1=87
-public enum TouchedStreams {
+package enum TouchedStreams {
   /// - Parameters:
   ///   - streams: Each with the offset of its last event in the batch, or with its position if the batch has no event
   ///     of it.
@@ -31,7 +31,7 @@ public enum TouchedStreams {
 
   /// Parses a text after the append has replaced the mark.
   /// - Returns: The streams; nil for any other text.
-  public static func parse(_ text: some StringProtocol) -> [(hash: UInt64, position: Position)]? {
+  package static func parse(_ text: some StringProtocol) -> [(hash: UInt64, position: Position)]? {
     let words = text.split(separator: " ")
     guard let base = words.first.flatMap({ Int64($0) }) else { return nil }
     var streams: [(hash: UInt64, position: Position)] = []

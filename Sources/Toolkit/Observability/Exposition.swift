@@ -1,15 +1,15 @@
 /// The samples of a process's `/metrics`.
-public struct Exposition: Sendable {
-  public struct Sample: Sendable {
-    public let name: String
-    public let labels: [String: String]
-    public let value: Double
+package struct Exposition: Sendable {
+  package struct Sample: Sendable {
+    package let name: String
+    package let labels: [String: String]
+    package let value: Double
   }
 
-  public private(set) var samples: [Sample] = []
+  package private(set) var samples: [Sample] = []
 
   /// Reads the text; lines that are not samples are skipped.
-  public init(_ text: String) {
+  package init(_ text: String) {
     for line in text.split(separator: "\n") where line.first != "#" {
       guard let space = line.lastIndex(of: " "), let value = Double(line[line.index(after: space)...]) else { continue }
       let head = line[..<space]
@@ -20,11 +20,11 @@ public struct Exposition: Sendable {
     }
   }
 
-  public init() {}
+  package init() {}
 
   /// Returns the sum of all samples of that name whose labels `isWanted` accepts.
   /// - Returns: nil if there is no such sample.
-  public func sum(_ name: String, where isWanted: ([String: String]) -> Bool = { _ in true }) -> Double? {
+  package func sum(_ name: String, where isWanted: ([String: String]) -> Bool = { _ in true }) -> Double? {
     let wanted = samples.filter { $0.name == name && isWanted($0.labels) }.map(\.value)
     return wanted.isEmpty ? nil : wanted.reduce(0, +)
   }

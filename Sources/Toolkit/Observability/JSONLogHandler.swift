@@ -1,18 +1,18 @@
 internal import Foundation
 internal import JSON
-public import Logging
+package import Logging
 
 /// Writes each log message to standard error as one line of JSON: `time`, `level`, `logger`, `message`, and the members
 /// of the metadata.
-public struct JSONLogHandler: LogHandler {
-  public var logLevel = Logger.Level.info
-  public var metadata: Logger.Metadata = [:]
-  public var metadataProvider: Logger.MetadataProvider?
+package struct JSONLogHandler: LogHandler {
+  package var logLevel = Logger.Level.info
+  package var metadata: Logger.Metadata = [:]
+  package var metadataProvider: Logger.MetadataProvider?
   private let label: String
   private let write: @Sendable ([UInt8]) -> Void
 
   /// - Parameter write: takes a whole line, with its newline.
-  public init(
+  package init(
     label: String, metadataProvider: Logger.MetadataProvider? = nil,
     write: @escaping @Sendable ([UInt8]) -> Void = JSONLogHandler.writeToStandardError
   ) {
@@ -21,12 +21,12 @@ public struct JSONLogHandler: LogHandler {
     self.write = write
   }
 
-  public subscript(metadataKey key: String) -> Logger.Metadata.Value? {
+  package subscript(metadataKey key: String) -> Logger.Metadata.Value? {
     get { metadata[key] }
     set { metadata[key] = newValue }
   }
 
-  public func log(event: LogEvent) {
+  package func log(event: LogEvent) {
     var all = metadataProvider?.get() ?? [:]
     all.merge(metadata) { $1 }
     if let own = event.metadata { all.merge(own) { $1 } }
@@ -55,7 +55,7 @@ public struct JSONLogHandler: LogHandler {
 
   /// Writes a line in one call, so that lines of several threads do not mix. Ignores errors: there is nowhere left to
   /// report them.
-  public static func writeToStandardError(_ line: [UInt8]) {
+  package static func writeToStandardError(_ line: [UInt8]) {
     try? FileHandle.standardError.write(contentsOf: Data(line))
   }
 }

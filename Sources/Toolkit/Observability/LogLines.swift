@@ -2,14 +2,16 @@ internal import Foundation
 
 /// The output of a `StreamLogHandler`: one line per entry, on standard error. Characters that would start another line,
 /// or move a terminal's cursor, are escaped.
-public struct LogLines: TextOutputStream, Sendable {
+package struct LogLines: TextOutputStream, Sendable {
   private let write: @Sendable ([UInt8]) -> Void
 
   /// - Parameter write: takes a whole line, with its newline.
-  public init(write: @escaping @Sendable ([UInt8]) -> Void = JSONLogHandler.writeToStandardError) { self.write = write }
+  package init(write: @escaping @Sendable ([UInt8]) -> Void = JSONLogHandler.writeToStandardError) {
+    self.write = write
+  }
 
   /// - Parameter entry: a whole entry, as the handler passes it.
-  public func write(_ entry: String) {
+  package func write(_ entry: String) {
     var line: [UInt8] = []
     line.reserveCapacity(entry.utf8.count + 8)
     let scalars = entry.unicodeScalars

@@ -1,8 +1,8 @@
 internal import Foundation
 
 /// Statistics of this process from the operating system, under the names that Prometheus' own libraries use.
-public enum ProcessStatistics {
-  public static let descriptions: [PrometheusMetrics.Description] = [
+package enum ProcessStatistics {
+  package static let descriptions: [PrometheusMetrics.Description] = [
     .init("process_cpu_seconds_total", .counter, "User and system time of the processor."),
     .init("process_resident_memory_bytes", .gauge, "Memory that is resident."),
     .init("process_virtual_memory_bytes", .gauge, "Memory that is mapped."),
@@ -14,10 +14,10 @@ public enum ProcessStatistics {
 
   private static let started = Date().timeIntervalSince1970
   /// Records the start time. The process calls this once when it starts.
-  public static func begin() { _ = started }
+  package static func begin() { _ = started }
 
   /// The current values in Prometheus' text format. A value that the system does not give is left out.
-  public static var text: String {
+  package static var text: String {
     var values: [String: Double] = ["process_start_time_seconds": started]
     var usage = rusage()
     if getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage) == 0 {

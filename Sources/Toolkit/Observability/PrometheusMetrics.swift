@@ -1,20 +1,20 @@
-public import CoreMetrics
+package import CoreMetrics
 internal import Synchronization
 
 /// Keeps the metrics of swift-metrics for Prometheus to fetch: counters, gauges, and distributions as histograms.
 ///
 /// The name of a metric is `counterflow_` and its label. A metric that is made again with the same label and dimensions
 /// is the same one.
-public final class PrometheusMetrics: MetricsFactory {
+package final class PrometheusMetrics: MetricsFactory {
   /// The name, kind and help text of a metric, known before the metric is made.
-  public struct Description: Sendable, Hashable {
-    public enum Kind: String, Sendable { case counter, gauge, histogram }
+  package struct Description: Sendable, Hashable {
+    package enum Kind: String, Sendable { case counter, gauge, histogram }
     /// The name at `/metrics`, including `counterflow_`.
-    public let name: String
-    public let kind: Kind
-    public let help: String
+    package let name: String
+    package let kind: Kind
+    package let help: String
 
-    public init(_ name: String, _ kind: Kind, _ help: String) {
+    package init(_ name: String, _ kind: Kind, _ help: String) {
       (self.name, self.kind, self.help) = (name, kind, help)
     }
   }
@@ -35,40 +35,40 @@ public final class PrometheusMetrics: MetricsFactory {
   private let families = Mutex<[String: Family]>([:])
   private let help: [String: String]
 
-  public init(_ descriptions: [Description]) {
+  package init(_ descriptions: [Description]) {
     help = Dictionary(descriptions.map { ($0.name, $0.help) }) { first, _ in first }
   }
 
   // MARK: Making metrics
-  public func makeCounter(label: String, dimensions: [(String, String)]) -> any CounterHandler {
+  package func makeCounter(label: String, dimensions: [(String, String)]) -> any CounterHandler {
     series(label, dimensions, .counter) { CounterSeries(name: $0, labels: $1) }
   }
 
-  public func makeFloatingPointCounter(
+  package func makeFloatingPointCounter(
     label: String, dimensions: [(String, String)]
   ) -> any FloatingPointCounterHandler {
     series(label, dimensions, .counter) { AmountSeries(name: $0, labels: $1) }
   }
 
-  public func makeMeter(label: String, dimensions: [(String, String)]) -> any MeterHandler {
+  package func makeMeter(label: String, dimensions: [(String, String)]) -> any MeterHandler {
     series(label, dimensions, .gauge) { AmountSeries(name: $0, labels: $1) }
   }
 
-  public func makeRecorder(label: String, dimensions: [(String, String)], aggregate: Bool) -> any RecorderHandler {
+  package func makeRecorder(label: String, dimensions: [(String, String)], aggregate: Bool) -> any RecorderHandler {
     guard aggregate else { return series(label, dimensions, .gauge) { AmountSeries(name: $0, labels: $1) } }
     return series(label, dimensions, .histogram) { HistogramSeries(name: $0, labels: $1, bounds: Self.sizes) }
   }
 
-  public func makeTimer(label: String, dimensions: [(String, String)]) -> any TimerHandler {
+  package func makeTimer(label: String, dimensions: [(String, String)]) -> any TimerHandler {
     series(label, dimensions, .histogram) { HistogramSeries(name: $0, labels: $1, bounds: Self.durations) }
   }
 
   // Counters and histograms continue if they are made again. A gauge is removed, since its value would be stale.
-  public func destroyCounter(_ handler: any CounterHandler) {}
-  public func destroyFloatingPointCounter(_ handler: any FloatingPointCounterHandler) {}
-  public func destroyTimer(_ handler: any TimerHandler) {}
-  public func destroyMeter(_ handler: any MeterHandler) { remove(handler as? AmountSeries) }
-  public func destroyRecorder(_ handler: any RecorderHandler) { remove(handler as? AmountSeries) }
+  package func destroyCounter(_ handler: any CounterHandler) {}
+  package func destroyFloatingPointCounter(_ handler: any FloatingPointCounterHandler) {}
+  package func destroyTimer(_ handler: any TimerHandler) {}
+  package func destroyMeter(_ handler: any MeterHandler) { remove(handler as? AmountSeries) }
+  package func destroyRecorder(_ handler: any RecorderHandler) { remove(handler as? AmountSeries) }
 
   private func series<Made: Series>(
     _ label: String, _ dimensions: [(String, String)], _ kind: Description.Kind, _ make: (String, String) -> Made
@@ -90,7 +90,7 @@ public final class PrometheusMetrics: MetricsFactory {
 
   // MARK: Text
   /// All metrics in Prometheus' text format 0.0.4, sorted by name.
-  public var text: String {
+  package var text: String {
     let families = families.withLock { $0 }
     var text = ""
     for (name, family) in families.sorted(by: { $0.key < $1.key }) where !family.series.isEmpty {

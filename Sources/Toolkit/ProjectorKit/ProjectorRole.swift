@@ -2,17 +2,17 @@ internal import EventSourcing
 internal import Foundation
 internal import Logging
 internal import Postgres
-public import PostgresEventStore
-public import Projections
+package import PostgresEventStore
+package import Projections
 internal import RabbitMQ
 internal import RabbitMQFeed
-public import ServiceKit
+package import ServiceKit
 
 extension Role {
   /// Keeps read models up to date.
   /// - Parameter projections: returns the read models. It gets the keys of personal data, for read models that show
   ///   some; nil if only the declarations are needed.
-  public static func projector(_ projections: @escaping @Sendable (PersonalKeys?) -> [Projection]) -> Role {
+  package static func projector(_ projections: @escaping @Sendable (PersonalKeys?) -> [Projection]) -> Role {
     let chosen = ProjectorSettings.projections(of: projections(nil).map(\.name))
     return Role(
       "projector", port: 8084,

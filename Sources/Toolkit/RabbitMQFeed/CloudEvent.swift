@@ -1,18 +1,18 @@
-public import EventSourcing
+package import EventSourcing
 internal import FoundationEssentials
 internal import JSON
 internal import PostgresEventStore
-public import RabbitMQ
+package import RabbitMQ
 
 /// The exchange on which the relay publishes every event for other systems. It is a durable topic exchange with one
 /// event per message, in the CloudEvents JSON format (CloudEvents 1.0, JSON event format, section 3). Events arrive at
 /// least once, in the store's order.
-public enum IntegrationFeed {
-  public static let exchange = Exchange("counterflow.events", .topic, isDurable: true)
-  public static let contentType = "application/cloudevents+json"
+package enum IntegrationFeed {
+  package static let exchange = Exchange("counterflow.events", .topic, isDurable: true)
+  package static let contentType = "application/cloudevents+json"
 
   /// Returns `category.EventType`, such as `account.AccountOpened`. Bind `account.*`, or `#` for all events.
-  public static func routingKey(_ event: RecordedEvent) -> String { "\(event.stream.category).\(event.type)" }
+  package static func routingKey(_ event: RecordedEvent) -> String { "\(event.stream.category).\(event.type)" }
 
   /// - Parameter source: the CloudEvents source, a URI reference.
   static func message(_ event: RecordedEvent, historyID: UUID, source: String) -> Message {

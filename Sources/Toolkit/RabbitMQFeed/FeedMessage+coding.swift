@@ -1,10 +1,10 @@
-public import EventSourcing
+package import EventSourcing
 internal import FoundationEssentials
 
 /// A message of the live feed cannot be read: it comes from another version, or is damaged.
-public struct FeedDecodingError: Error, Sendable, CustomStringConvertible {
-  public let reason: String
-  public var description: String { "the feed message cannot be read: \(reason)" }
+package struct FeedDecodingError: Error, Sendable, CustomStringConvertible {
+  package let reason: String
+  package var description: String { "the feed message cannot be read: \(reason)" }
 }
 
 // Version 2. All integers are big-endian.
@@ -15,7 +15,7 @@ public struct FeedDecodingError: Error, Sendable, CustomStringConvertible {
 //   1970); then stream, type, data and metadata, each after its length (u32).
 extension FeedMessage {
   /// The message as bytes.
-  public var encoded: [UInt8] {
+  package var encoded: [UInt8] {
     var bytes: [UInt8] = []
     bytes.reserveCapacity(size + 64 * (batches.count + 1))
     bytes.append(integer: UInt16(batches[0].partition.partitioning.count))
@@ -36,7 +36,7 @@ extension FeedMessage {
   /// Reads a message.
   /// - Parameter isWanted: whether to read the partition of that index; the others are left out.
   /// - Returns: nil if no partition of the message is wanted.
-  public static func decode(
+  package static func decode(
     _ bytes: [UInt8], where isWanted: (Int) -> Bool = { _ in true }
   ) throws(FeedDecodingError) -> FeedMessage? {
     var reader = Reader(bytes: bytes)

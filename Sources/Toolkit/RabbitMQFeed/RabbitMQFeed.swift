@@ -1,9 +1,9 @@
-public import EventSourcing
-public import Logging
-public import RabbitMQ
+package import EventSourcing
+package import Logging
+package import RabbitMQ
 
 /// The live feed through RabbitMQ: the relay reads the write store once for any number of processes.
-public struct RabbitMQFeed: EventFeed {
+package struct RabbitMQFeed: EventFeed {
   private let broker: RabbitMQConfiguration
   /// The most bytes of unacknowledged messages, if every message has the largest size.
   private static let prefetchSize = 16 * 1024 * 1024
@@ -12,13 +12,13 @@ public struct RabbitMQFeed: EventFeed {
   private let logger: Logger
 
   /// - Parameter upkeepInterval: how often the queue is bound again, in case the exchange was deleted.
-  public init(_ broker: RabbitMQConfiguration, upkeepInterval: Duration = .seconds(5), logger: Logger) {
+  package init(_ broker: RabbitMQConfiguration, upkeepInterval: Duration = .seconds(5), logger: Logger) {
     self.broker = broker
     self.upkeepInterval = upkeepInterval
     self.logger = logger
   }
 
-  public func run(_ partitioning: Partitioning, to receiver: some FeedReceiver) async {
+  package func run(_ partitioning: Partitioning, to receiver: some FeedReceiver) async {
     let routingKey = LiveFeed.routingKey(partitioning)
     let bind: @Sendable (RabbitMQConnection, String) async throws -> Void = { connection, queue in
       try await connection.declare(LiveFeed.exchange)

@@ -1,12 +1,12 @@
 internal import EventLoop
-public import EventSourcing
+package import EventSourcing
 internal import FoundationEssentials
-public import Logging
+package import Logging
 internal import Metrics
-public import Postgres
+package import Postgres
 package import PostgresEventStore
-public import RabbitMQ
-public import ServiceLifecycle
+package import RabbitMQ
+internal import ServiceLifecycle
 internal import Synchronization
 internal import Tracing
 
@@ -15,16 +15,16 @@ internal import Tracing
 /// One relay is active, by a lease in the write store; the others stand by. It starts at the store's head. Projectors
 /// read earlier events from the store, and those that a crashed relay did not publish. A relay that has lost its lease
 /// unnoticed sends duplicates, which projectors drop, or events of an older history, which projectors detect.
-public struct Relay: Service {
-  public struct Settings: Sendable {
-    public var partitioning = Partitioning.standard
+package struct Relay: Service {
+  package struct Settings: Sendable {
+    package var partitioning = Partitioning.standard
     package var following = StoreFollower.Settings()
     /// The longest time for which a crashed relay delays its successor.
-    public var leaseDuration = Duration.seconds(5)
+    package var leaseDuration = Duration.seconds(5)
     /// The CloudEvents source of the integration feed, a URI reference.
-    public var source = "/counterflow"
+    package var source = "/counterflow"
 
-    public init() {}
+    package init() {}
   }
 
   private let pool: PostgresPool
@@ -48,7 +48,7 @@ public struct Relay: Service {
   ///   - publisher: publishes the live feed.
   ///   - integration: publishes the integration feed; nil turns it off. It is a separate publisher, so that neither
   ///     feed delays the other.
-  public init(
+  package init(
     _ pool: PostgresPool, _ publisher: RabbitMQPublisher, integration: RabbitMQPublisher? = nil,
     settings: Settings = Settings(), logger: Logger
   ) {
@@ -68,7 +68,7 @@ public struct Relay: Service {
     self.logger = logger
   }
 
-  public func run() async throws {
+  package func run() async throws {
     await cancelWhenGracefulShutdown {
       await withTaskGroup(of: Void.self) { group in
         if let integration {

@@ -2,11 +2,11 @@ internal import EventSourcing
 internal import Postgres
 internal import PostgresEventStore
 internal import RabbitMQ
-public import ServiceKit
+package import ServiceKit
 
 extension Role {
   /// The role that publishes events on RabbitMQ, for projectors and for other systems.
-  public static let relay = Role(
+  package static let relay = Role(
     "relay", port: 8083,
     settings: [
       CommonSettings.writeDatabaseURL.description, RabbitMQFeed.url.description,
@@ -42,7 +42,7 @@ extension Role {
 }
 
 extension RabbitMQFeed {
-  public static let url = Setting(
+  package static let url = Setting(
     "AMQP_URL", default: nil, allowed: "a URL such as amqp://user:password@host:5672/vhost, or amqps://…",
     help: "The broker; the virtual host is percent-encoded (%2F is the default one).", isSecret: true
   ) { RabbitMQConfiguration.isValid(url: $0) ? $0 : nil }

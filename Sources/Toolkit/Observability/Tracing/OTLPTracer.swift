@@ -1,18 +1,18 @@
 internal import FoundationEssentials
 internal import JSON
 internal import Synchronization
-public import Tracing
+package import Tracing
 
 /// A tracer that sends its spans to a collector, as OTLP over HTTP with JSON (OpenTelemetry Protocol 1.x).
-public final class OTLPTracer: Tracer {
+package final class OTLPTracer: Tracer {
   private let exporter: SpanExporter
   /// The share of traces that begin here and are sampled, 0 to 1. Traces from elsewhere say whether they are sampled.
   private let ratio: Double
 
   /// - Parameter ratio: the share of traces that begin here and are sampled, 0 to 1.
-  public init(_ exporter: SpanExporter, ratio: Double) { (self.exporter, self.ratio) = (exporter, ratio) }
+  package init(_ exporter: SpanExporter, ratio: Double) { (self.exporter, self.ratio) = (exporter, ratio) }
 
-  public func startSpan<Instant: TracerInstant>(
+  package func startSpan<Instant: TracerInstant>(
     _ operationName: String, context: @autoclosure () -> InstrumentationContext, ofKind kind: SpanKind,
     at instant: @autoclosure () -> Instant, function: String, file fileID: String, line: UInt
   ) -> OTLPSpan {
@@ -26,7 +26,7 @@ public final class OTLPTracer: Tracer {
       exporter: isSampled ? exporter : nil)
   }
 
-  public func startAnySpan<Instant: TracerInstant>(
+  package func startAnySpan<Instant: TracerInstant>(
     _ operationName: String, context: @autoclosure () -> InstrumentationContext, ofKind kind: SpanKind,
     at instant: @autoclosure () -> Instant, function: String, file fileID: String, line: UInt
   ) -> any Tracing.Span {
@@ -34,17 +34,17 @@ public final class OTLPTracer: Tracer {
       operationName, context: context(), ofKind: kind, at: instant(), function: function, file: fileID, line: line)
   }
 
-  public func forceFlush() {}
+  package func forceFlush() {}
 
   private static let traceParent = "traceparent"
 
-  public func extract<Carrier, Extract: Extractor>(
+  package func extract<Carrier, Extract: Extractor>(
     _ carrier: Carrier, into context: inout InstrumentationContext, using extractor: Extract
   ) where Extract.Carrier == Carrier {
     if let text = extractor.extract(key: Self.traceParent, from: carrier) { context.trace = TraceContext(text) }
   }
 
-  public func inject<Carrier, Inject: Injector>(
+  package func inject<Carrier, Inject: Injector>(
     _ context: InstrumentationContext, into carrier: inout Carrier, using injector: Inject
   ) where Inject.Carrier == Carrier {
     if let trace = context.trace { injector.inject(trace.traceParent, forKey: Self.traceParent, into: &carrier) }
@@ -52,7 +52,7 @@ public final class OTLPTracer: Tracer {
 }
 
 /// A span that is exported when it ends, if its trace is sampled.
-public final class OTLPSpan: Tracing.Span {
+package final class OTLPSpan: Tracing.Span {
   private struct State {
     var name: String
     var attributes: SpanAttributes = [:]
@@ -61,7 +61,7 @@ public final class OTLPSpan: Tracing.Span {
     var isOver = false
   }
 
-  public let context: InstrumentationContext
+  package let context: InstrumentationContext
   private let kind: SpanKind
   private let parent: String?
   private let start: UInt64
@@ -76,22 +76,22 @@ public final class OTLPSpan: Tracing.Span {
     state = Mutex(State(name: name))
   }
 
-  public var operationName: String {
+  package var operationName: String {
     get { state.withLock { $0.name } }
     set { state.withLock { $0.name = newValue } }
   }
 
-  public var attributes: SpanAttributes {
+  package var attributes: SpanAttributes {
     get { state.withLock { $0.attributes } }
     set { state.withLock { $0.attributes = newValue } }
   }
 
-  public var isRecording: Bool { exporter != nil && !state.withLock { $0.isOver } }
-  public func setStatus(_ status: SpanStatus) { state.withLock { $0.status = status } }
-  public func addEvent(_ event: SpanEvent) {}
-  public func addLink(_ link: SpanLink) {}
+  package var isRecording: Bool { exporter != nil && !state.withLock { $0.isOver } }
+  package func setStatus(_ status: SpanStatus) { state.withLock { $0.status = status } }
+  package func addEvent(_ event: SpanEvent) {}
+  package func addLink(_ link: SpanLink) {}
 
-  public func recordError<Instant: TracerInstant>(
+  package func recordError<Instant: TracerInstant>(
     _ error: any Error, attributes: SpanAttributes, at instant: @autoclosure () -> Instant
   ) {
     // Only the error's type: its message may contain data of a request.
@@ -99,7 +99,7 @@ public final class OTLPSpan: Tracing.Span {
     state.withLock { $0.error = type }
   }
 
-  public func end<Instant: TracerInstant>(at instant: @autoclosure () -> Instant) {
+  package func end<Instant: TracerInstant>(at instant: @autoclosure () -> Instant) {
     guard let exporter else { return }
     let end = instant().nanosecondsSinceEpoch
     let text = state.withLock { state -> [UInt8]? in

@@ -2,14 +2,14 @@ internal import AsyncHTTPClient
 internal import CoreMetrics
 internal import Foundation
 internal import JSON
-public import Logging
+package import Logging
 internal import NIOCore
 internal import NIOHTTP1
 internal import Synchronization
 
 /// Sends spans to a collector in batches. Spans are dropped and counted if the queue is full or the collector fails:
 /// callers never wait.
-public final class SpanExporter: Sendable {
+package final class SpanExporter: Sendable {
   /// The most spans that wait to be sent; further ones are dropped.
   private static let capacity = 8_192
   /// The most spans in one request.
@@ -30,7 +30,7 @@ public final class SpanExporter: Sendable {
   /// - Parameters:
   ///   - endpoint: the collector's URL, without `/v1/traces`.
   ///   - service: the name of this process.
-  public init?(_ endpoint: String, service: String, logger: Logger) {
+  package init?(_ endpoint: String, service: String, logger: Logger) {
     guard let url = URL(string: (endpoint.hasSuffix("/") ? String(endpoint.dropLast()) : endpoint) + "/v1/traces"),
       ["http", "https"].contains(url.scheme), url.host != nil
     else { return nil }
@@ -47,7 +47,7 @@ public final class SpanExporter: Sendable {
   }
 
   /// Sends until the task is cancelled, and then sends the rest.
-  public func run() async {
+  package func run() async {
     var configuration = HTTPClient.Configuration()
     configuration.connectionPool.retryConnectionEstablishment = false
     // The export itself has no spans.

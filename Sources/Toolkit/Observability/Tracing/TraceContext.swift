@@ -1,13 +1,13 @@
-public import Tracing
+package import Tracing
 
 /// Identifies a span across processes (W3C Trace Context, section 3.2).
-public struct TraceContext: Sendable, Hashable {
+package struct TraceContext: Sendable, Hashable {
   /// 32 hexadecimal digits.
-  public let traceID: String
+  package let traceID: String
   /// 16 hexadecimal digits.
-  public let spanID: String
+  package let spanID: String
   /// Whether spans of this trace are exported.
-  public let isSampled: Bool
+  package let isSampled: Bool
 
   init(traceID: String, spanID: String, isSampled: Bool) {
     (self.traceID, self.spanID, self.isSampled) = (traceID, spanID, isSampled)
@@ -15,7 +15,7 @@ public struct TraceContext: Sendable, Hashable {
 
   /// Fails for text that is malformed, or whose ids are zero.
   /// - Parameter text: a `traceparent`.
-  public init?(_ text: some StringProtocol) {
+  package init?(_ text: some StringProtocol) {
     let parts = text.split(separator: "-", omittingEmptySubsequences: false)
     func isHex(_ part: some StringProtocol, _ count: Int) -> Bool {
       part.utf8.count == count
@@ -31,7 +31,7 @@ public struct TraceContext: Sendable, Hashable {
   }
 
   /// The context as a `traceparent`.
-  public var traceParent: String { "00-\(traceID)-\(spanID)-\(isSampled ? "01" : "00")" }
+  package var traceParent: String { "00-\(traceID)-\(spanID)-\(isSampled ? "01" : "00")" }
 
   static func hex(_ count: Int) -> String {
     var text = ""
@@ -52,7 +52,7 @@ extension InstrumentationContext {
   }
 
   /// The current span; nil if there is none.
-  public var trace: TraceContext? {
+  package var trace: TraceContext? {
     get { self[Key.self] }
     set { self[Key.self] = newValue }
   }

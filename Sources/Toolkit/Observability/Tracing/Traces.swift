@@ -1,14 +1,14 @@
-public import Logging
+package import Logging
 internal import Tracing
 
 /// The trace of the current task; nil without a tracer.
-public enum Traces {
+package enum Traces {
   /// Adds `trace_id` and `span_id` to log lines.
-  public static let metadata = Logger.MetadataProvider {
+  package static let metadata = Logger.MetadataProvider {
     guard let trace = InstrumentationContext.current?.trace else { return [:] }
     return ["trace_id": "\(trace.traceID)", "span_id": "\(trace.spanID)"]
   }
 
   /// The `traceparent` of the current span; nil if there is none.
-  public static var current: String? { InstrumentationContext.current?.trace?.traceParent }
+  package static var current: String? { InstrumentationContext.current?.trace?.traceParent }
 }

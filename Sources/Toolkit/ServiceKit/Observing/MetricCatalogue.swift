@@ -1,10 +1,10 @@
-public import Observability
+package import Observability
 
 /// Every metric that a process may export, except those of the process itself. docs/operations.md lists the same
 /// metrics with their labels; a test compares both with the metrics of the processes.
-public enum MetricCatalogue {
+package enum MetricCatalogue {
   /// The metrics, each with its name, its kind and its help.
-  public static let all: [PrometheusMetrics.Description] =
+  package static let all: [PrometheusMetrics.Description] =
     [
       .init("counterflow_process_info", .gauge, "Always 1; its label names the service."),
       // HTTP

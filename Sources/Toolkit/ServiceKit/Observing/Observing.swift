@@ -1,14 +1,14 @@
 internal import Hummingbird
 internal import Logging
 internal import Metrics
-public import Observability
+package import Observability
 internal import ServiceLifecycle
 internal import Tracing
 
 /// Metrics, logs and traces of a process.
 public enum Observing {
   /// All values that this process reports to swift-metrics.
-  public static let metrics = PrometheusMetrics(MetricCatalogue.all)
+  package static let metrics = PrometheusMetrics(MetricCatalogue.all)
 
   /// `METRICS_TOKEN`: the bearer token that `/metrics` requires.
   public static let metricsToken = Setting.optional(
