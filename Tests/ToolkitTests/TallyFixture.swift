@@ -91,7 +91,7 @@ extension CommandProcessor {
 
 /// Runs a processor in a service group while `body` lasts.
 @discardableResult
-func withProcessor<Store: EventStore, Answer: Sendable>(
+func withProcessor<Store: StreamStore, Answer: Sendable>(
   _ store: Store, _ limits: CommandProcessor<Store>.Limits = .init(), logger: Logger = .quiet,
   _ body: (CommandProcessor<Store>) async throws -> Answer
 ) async throws -> Answer {
@@ -111,7 +111,7 @@ func withProcessor<Store: EventStore, Answer: Sendable>(
 }
 
 /// A store whose appends fail as a test says.
-actor FaultyStore: EventStore {
+actor FaultyStore: StreamStore {
   let inner = InMemoryEventStore()
   nonisolated var knownHistoryID: UUID? { inner.knownHistoryID }
   private(set) var batches: [AppendBatch] = []
@@ -158,21 +158,10 @@ actor FaultyStore: EventStore {
     savedSnapshots += 1
     await inner.save(snapshot)
   }
-  func events(after position: Position, limit: Int) async -> [RecordedEvent] {
-    await inner.events(after: position, limit: limit)
-  }
-  func page(
-    of partition: Partition, from position: Position, categories: Set<String>, limit: PageLimit
-  ) async -> PartitionPage {
-    await inner.page(of: partition, from: position, categories: categories, limit: limit)
-  }
-  func head() async -> Position { await inner.head() }
-  func heads(of partitioning: Partitioning) async -> [PartitionHead] { await inner.heads(of: partitioning) }
-  func historyID() async -> UUID { await inner.historyID() }
 }
 
 /// A store that suspends appends once it is closed, and records which appends run at the same time.
-actor GatedStore: EventStore {
+actor GatedStore: StreamStore {
   let inner = InMemoryEventStore()
   nonisolated var knownHistoryID: UUID? { inner.knownHistoryID }
   private let refuses: @Sendable (NewEvent) -> Bool
@@ -230,17 +219,6 @@ actor GatedStore: EventStore {
   }
   func snapshots(of streams: [StreamID: Int]) async -> [StreamID: Snapshot] { await inner.snapshots(of: streams) }
   func save(_ snapshot: Snapshot) async { await inner.save(snapshot) }
-  func events(after position: Position, limit: Int) async -> [RecordedEvent] {
-    await inner.events(after: position, limit: limit)
-  }
-  func page(
-    of partition: Partition, from position: Position, categories: Set<String>, limit: PageLimit
-  ) async -> PartitionPage {
-    await inner.page(of: partition, from: position, categories: categories, limit: limit)
-  }
-  func head() async -> Position { await inner.head() }
-  func heads(of partitioning: Partitioning) async -> [PartitionHead] { await inner.heads(of: partitioning) }
-  func historyID() async -> UUID { await inner.historyID() }
 }
 
 func add(_ id: String, _ amount: Int64, to store: InMemoryEventStore) async {

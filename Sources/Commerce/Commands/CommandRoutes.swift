@@ -11,7 +11,7 @@ internal import PostgresEventStore
 internal import ServiceKit
 
 /// The HTTP routes of all commands.
-struct CommandRoutes<Store: EventStore> {
+struct CommandRoutes<Store: StreamStore> {
   let commands: Commands<Store>
   let keys: PersonalKeys
   /// ISO 4217.

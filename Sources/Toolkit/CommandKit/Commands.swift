@@ -8,7 +8,7 @@ public import JSON
 public import ServiceKit
 
 /// HTTP in front of the command processor. The routes of command-service use it.
-public struct Commands<Store: EventStore>: Sendable {
+public struct Commands<Store: StreamStore>: Sendable {
   private let processor: CommandProcessor<Store>
   private let store: Store
   private let tokenKey: ConsistencyToken.Key

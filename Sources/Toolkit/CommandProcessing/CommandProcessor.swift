@@ -15,7 +15,7 @@ internal import Synchronization
 /// Commands are decided in order of arrival, on states in memory. Each command sees the decisions of those before it.
 /// The whole batch is appended in one call. Every stream that a decision read has an expected version, also for
 /// rejections and no-ops: no command is answered before the store has confirmed the versions that it was decided on.
-package actor CommandProcessor<Store: EventStore>: Service {
+package actor CommandProcessor<Store: StreamStore>: Service {
   package struct Limits: Sendable {
     /// The largest number of commands in one batch.
     package var batchSize = 100

@@ -184,8 +184,8 @@ public struct PageLimit: Sendable, Hashable {
   }
 }
 
-/// An append-only store of events with dense positions in commit order and optimistic concurrency.
-public protocol EventStore: Sendable {
+/// Reads streams and appends to them, with optimistic concurrency: all that commands need.
+public protocol StreamStore: Sendable {
   /// The store's history id as last seen; nil before the store was first seen.
   var knownHistoryID: UUID? { get }
 
@@ -219,7 +219,10 @@ public protocol EventStore: Sendable {
 
   /// Saves a snapshot if it is newer than the stored one.
   func save(_ snapshot: Snapshot) async throws(EventStoreError)
+}
 
+/// The events of all streams with dense positions in commit order: what feeds, projections and queries need.
+public protocol EventLog: Sendable {
   /// Returns events after a position, in order, at most `limit`.
   func events(after position: Position, limit: Int) async throws(EventStoreError) -> [RecordedEvent]
 
@@ -237,3 +240,6 @@ public protocol EventStore: Sendable {
   /// Returns the id of the store's history. A store that is restored to an earlier time gets another one.
   func historyID() async throws(EventStoreError) -> UUID
 }
+
+/// An append-only store of events: its streams, and all of them in one order.
+public protocol EventStore: StreamStore, EventLog {}

@@ -46,7 +46,7 @@ public struct Histories: Sendable {
   /// The most events that are folded for one answer.
   private static let longest = 100_000
 
-  private let store: any EventStore
+  private let store: any StreamStore
   /// nil if no events have personal data.
   private let keys: PersonalKeys?
   private let sealed: [SealedEvents]
@@ -60,7 +60,7 @@ public struct Histories: Sendable {
   }
 
   /// Histories without personal data.
-  init(_ store: any EventStore) { (self.store, keys, sealed) = (store, nil, []) }
+  init(_ store: any StreamStore) { (self.store, keys, sealed) = (store, nil, []) }
 
   /// Returns events of a stream in order, and the version after which more follow; nil if the stream does not exist.
   func events(of stream: StreamID, after version: Version, limit: Int) async throws -> (

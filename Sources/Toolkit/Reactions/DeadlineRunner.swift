@@ -36,7 +36,7 @@ package protocol DeadlineQueue: Sendable {
 }
 
 /// Carries out scheduled commands that are due.
-package struct DeadlineRunner<Store: EventStore>: Sendable {
+package struct DeadlineRunner<Store: StreamStore>: Sendable {
   private typealias Entry = (row: DueDeadline, command: any Command)
 
   private let types: [String: ScheduledType]

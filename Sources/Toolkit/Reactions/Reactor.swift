@@ -11,7 +11,7 @@ package import Projections
 package import ServiceLifecycle
 
 /// Carries out what follows from events, through a command processor.
-package struct Reactor<Store: EventStore>: Sendable {
+package struct Reactor<Store: StreamStore>: Sendable {
   /// Streams, or processes, whose events are handled at once.
   private static var concurrency: Int { 64 }
   /// Decisions of one event; each may find that it needs more streams.

@@ -31,7 +31,7 @@ public final class StoreHeads: Service {
   /// The number of looks that are kept: those of the last seconds.
   private static let memory = 40
 
-  private let store: any EventStore
+  private let store: any EventLog
   private let activity: Activity
   private let logger: Logger
   private let state = Mutex(State())
@@ -45,7 +45,7 @@ public final class StoreHeads: Service {
     self.init(PostgresEventStore(writeStore), activity: activity, logger: logger)
   }
 
-  package init(_ store: any EventStore, activity: Activity, logger: Logger) {
+  package init(_ store: any EventLog, activity: Activity, logger: Logger) {
     self.store = store
     self.activity = activity
     self.logger = logger
