@@ -48,24 +48,26 @@ struct AdministrationTests {
   }
 
   @Test(
-    "A poison event blocks no others, and its order is readable after repair and retry", .freshStores,
+    "Poison events block no others; after a repair one is retried, and two are discarded at once", .freshStores,
     .freshVirtualHost)
   func poison() async throws {
     let shop = try await Shop()
-    try await shop.database.query("alter table read_models.orders_g1 add constraint poison check (key <> 'bad')")
-    try await shop.order(["bad"] + (0..<20).map { "o-\($0)" })
+    try await shop.database.query(
+      "alter table read_models.orders_g1 add constraint poison check (key not in ('bad', 'worse', 'worst'))")
+    try await shop.order(["bad", "worse", "worst"] + (0..<20).map { "o-\($0)" })
     for n in 0..<20 { _ = try await shop.queries.http.get("/v1/orders/o-\(n)", until: 200) }
     #expect(try await shop.queries.http.get("/v1/orders/bad").status == 404)
     _ = try await shop.commands.http.post("/v1/orders/bad/cancellation", ["reason": "late"])
-    try await eventually("it is parked") {
-      try await shop.database.query("select 1 from projections.parked").count == 1
+    try await eventually("they are parked") {
+      try await shop.database.query("select 1 from projections.parked").count == 3
     }
 
     let status = try await shop.counterflow("status")
     #expect(status.status == 1 && status.output.contains("orders"), "\(status.output)")
     let list = try await shop.counterflow("parked", "list", "--json")
     let parked = try JSON(parsing: Array(list.output.utf8)).array
-    #expect(parked?.count == 1 && parked?[0]["stream"]?.string == "order-bad" && parked?[0]["version"]?.integer == 1)
+    let bad = try #require(parked?.first { $0["stream"]?.string == "order-bad" })
+    #expect(parked?.count == 3 && bad["version"]?.integer == 1)
     let show = try await shop.counterflow("parked", "show", "orders", "order-bad")
     #expect(show.output.contains("poison") && show.output.contains("OrderPlaced"), "\(show.output)")
     let vain = try await shop.counterflow("parked", "retry", "orders")
@@ -75,9 +77,14 @@ struct AdministrationTests {
     #expect(waiting.status == 0 && waiting.output.contains("Complete: every event"), "\(waiting.output)")
 
     try await shop.database.query("alter table read_models.orders_g1 drop constraint poison")
+    let stranger = try await shop.counterflow("parked", "discard", "orders", "order-worse", "order-good")
+    #expect(stranger.status != 0 && stranger.output.contains("not parked: order-good"), "\(stranger.output)")
+    let discard = try await shop.counterflow("parked", "discard", "orders", "order-worse", "order-worst")
+    #expect(discard.status == 0 && discard.output.contains("2 of 2 streams continue"), "\(discard.output)")
     let retry = try await shop.counterflow("parked", "retry", "orders", "order-bad")
     #expect(retry.status == 0 && retry.output.contains("1 of 1 streams continue"), "\(retry.output)")
     #expect(try await shop.queries.http.get("/v1/orders/bad").json["status"] == "cancelled")
+    #expect(try await shop.queries.http.get("/v1/orders/worse").status == 404)
     #expect(try await shop.counterflow("parked").output.contains("No stream is parked"))
     #expect(try await shop.counterflow("verify").status == 0)
     // A slow worker may be missing from the status for a moment. The reactor is two: one runs its process manager.

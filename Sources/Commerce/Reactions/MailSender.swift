@@ -67,8 +67,7 @@ extension Setting where Value == SMTPServer? {
     allowed: "none, or smtp://user:password@host:port or smtps://user:password@host:port, ?cacertfile=/path may follow",
     help: "The server that mails to customers go to; without it nobody gets any, also not later.", isSecret: true
   ) { text in
-    if text == "none" { return .some(nil) }
-    do { return try SMTPServer(url: text) } catch { return nil }
+    .some(text == "none" ? nil : try SMTPServer(url: text))
   }
 }
 
@@ -78,10 +77,8 @@ extension Setting where Value == Mailbox {
     allowed: "an address, or a name and an address such as Shop <orders@example.org>",
     help: "The sender of mails to customers. The Message-IDs end with the address's domain."
   ) { text in
-    do {
-      guard let parts = text.wholeMatch(of: /(?:([^<>]*[^<> ]) )?<([^<>]+)>/) else { return try Mailbox(address: text) }
-      return try Mailbox(name: parts.1.map { String($0) }, address: String(parts.2))
-    } catch { return nil }
+    guard let parts = text.wholeMatch(of: /(?:([^<>]*[^<> ]) )?<([^<>]+)>/) else { return try Mailbox(address: text) }
+    return try Mailbox(name: parts.1.map { String($0) }, address: String(parts.2))
   }
 }
 

@@ -71,7 +71,7 @@ struct Parked: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
       abstract: "Applies the event that failed again, and continues with the next events of the stream.")
     @Argument(help: "The projection.") var projection: String?
-    @Argument(help: "The stream; every parked stream of the projection if it is not given.") var stream: String?
+    @Argument(help: "The streams; every parked stream of the projection if none is given.") var streams: [String] = []
     @Flag(help: "Every parked stream of every projection.") var all = false
     @Option(help: "Seconds to wait until a projector has done it.") var wait = 30
 
@@ -79,32 +79,39 @@ struct Parked: AsyncParsableCommand {
       guard projection != nil || all else { throw ValidationError("give a projection, or --all") }
     }
 
-    func run() async throws { try await Parked.ask(for: .retry, projection, stream, wait) }
+    func run() async throws { try await Parked.ask(for: .retry, projection, streams, wait) }
   }
 
   struct Discard: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-      abstract: "Skips the event that failed, for one projection, and continues with the next event of the stream.")
+      abstract: "Skips the event that failed, for one projection, and continues with the next event of each stream.")
     @Argument(help: "The projection.") var projection: String
-    @Argument(help: "The stream.") var stream: String
+    @Argument(help: "The streams.") var streams: [String]
     @Option(help: "Seconds to wait until a projector has done it.") var wait = 30
 
-    func run() async throws { try await Parked.ask(for: .discard, projection, stream, wait) }
+    func run() async throws { try await Parked.ask(for: .discard, projection, streams, wait) }
   }
 
   private static func ask(
-    for request: ParkedStreams.Request, _ projection: String?, _ stream: String?, _ wait: Int
+    for request: ParkedStreams.Request, _ projection: String?, _ streams: [String], _ wait: Int
   ) async throws {
     try await reportingSettings {
       let stores = try Stores()
+      func parked() async throws -> [ParkedStream] {
+        try await stores.parked(projection).filter { streams.isEmpty || streams.contains($0.stream.rawValue) }
+      }
+      let missing = Set(streams).subtracting(try await parked().map(\.stream.rawValue)).sorted()
+      guard missing.isEmpty else { throw ValidationError("not parked: \(missing.joined(separator: ", "))") }
       var count = 0
-      for parked in stores.parkedStreams { count += try await parked.ask(for: request, projection, stream) }
+      for stream in streams.isEmpty ? [nil] : streams.map(Optional.some) {
+        for parked in stores.parkedStreams { count += try await parked.ask(for: request, projection, stream) }
+      }
       guard count > 0 else { throw ValidationError("no such stream is parked") }
       let deadline = ContinuousClock.now + .seconds(wait)
-      var left = try await stores.parked(projection, stream)
+      var left = try await parked()
       while left.contains(where: { $0.request != nil }), ContinuousClock.now < deadline {
         try await Task.sleep(for: .milliseconds(200))
-        left = try await stores.parked(projection, stream)
+        left = try await parked()
       }
       let asked = left.filter { $0.request != nil }
       print("\(count - left.count) of \(count) streams continue")

@@ -1,7 +1,7 @@
-public import Postgres
+package import Postgres
 
 /// The write store's tables, functions and privileges.
-public let eventStoreSchema = Schema(
+package let eventStoreSchema = Schema(
   name: "event_store",
   migrations: [
     Migration(version: 1, name: "event store", sql: text(PackageResources.v0001_event_store_sql))

@@ -1,18 +1,18 @@
-public import EventSourcing
+package import EventSourcing
 internal import FoundationEssentials
 internal import Postgres
 
 /// The events that a reader has not processed yet.
-public struct Backlog: Sendable, Hashable {
+package struct Backlog: Sendable, Hashable {
   /// The number of events, counted up to `Backlog.limit`.
-  public let events: Int64
+  package let events: Int64
   /// When the first of them was recorded; nil if there is none.
-  public let since: Timestamp?
+  package let since: Timestamp?
 
   /// The most events that are counted.
-  public static let limit: Int64 = 100_000
+  package static let limit: Int64 = 100_000
 
-  public init(events: Int64, since: Timestamp?) {
+  package init(events: Int64, since: Timestamp?) {
     self.events = events
     self.since = since
   }
@@ -20,20 +20,21 @@ public struct Backlog: Sendable, Hashable {
 
 /// A digest of the events of one partition in one block of positions. Equal digests show that two readers have the same
 /// events.
-public struct EventsDigest: Sendable, Hashable {
-  public let partition: Int
+package struct EventsDigest: Sendable, Hashable {
+  package let partition: Int
   /// Positions divided by 65,536.
-  public let block: Int64
+  package let block: Int64
   /// The number of events.
-  public let count: Int64
+  package let count: Int64
   /// The lower halves of the events' ids, combined with xor.
-  public let ids: Int64
+  package let ids: Int64
 }
 
 // Queries about the store as a whole, for operators and checks.
 extension PostgresEventStore {
   /// Returns the backlog after a position in each of these partitions.
-  public func backlogs(_ places: [(partition: Partition, after: Position)]) async throws(EventStoreError) -> [Backlog] {
+  package func backlogs(_ places: [(partition: Partition, after: Position)]) async throws(EventStoreError) -> [Backlog]
+  {
     guard !places.isEmpty else { return [] }
     return try await translating {
       let rows = try await pool.query(
@@ -60,7 +61,7 @@ extension PostgresEventStore {
   }
 
   /// Returns digests of the events of some categories, in a range of positions of each partition. Reads the whole store.
-  public func digests(
+  package func digests(
     of categories: Set<String>, in places: [(partition: Partition, after: Position, upTo: Position)]
   ) async throws(EventStoreError) -> [EventsDigest] {
     try await translating {
@@ -105,7 +106,7 @@ extension PostgresEventStore {
   }
 
   /// Returns the last position that was recorded at or before a time.
-  public func position(at time: Timestamp) async throws(EventStoreError) -> Position {
+  package func position(at time: Timestamp) async throws(EventStoreError) -> Position {
     var (low, high) = (Int64(0), try await head().rawValue)
     // Recorded times never decrease.
     while low < high {
@@ -117,7 +118,7 @@ extension PostgresEventStore {
   }
 
   /// Returns the number of positions that are missing between 1 and the head: 0 in a sound store.
-  public func missingPositions() async throws(EventStoreError) -> Int64 {
+  package func missingPositions() async throws(EventStoreError) -> Int64 {
     try await translating {
       try await pool.query(
         "select coalesce(max(position), 0) - count(*) from event_store.events", timeout: .seconds(3600)

@@ -1,13 +1,13 @@
-public import EventSourcing
-public import Failures
-public import FoundationEssentials
-public import Postgres
-public import PostgresEventStore
+package import EventSourcing
+package import Failures
+package import FoundationEssentials
+package import Postgres
+package import PostgresEventStore
 
 /// One generation of a projection's tables. A rebuild fills the next one beside the one that serves.
-public struct Generation: Sendable, Hashable {
+package struct Generation: Sendable, Hashable {
   /// What a generation is for, at this moment.
-  public enum State: String, Sendable {
+  package enum State: String, Sendable {
     /// It is being filled.
     case building
     /// Queries read it.
@@ -19,25 +19,25 @@ public struct Generation: Sendable, Hashable {
   }
 
   /// The name of the projection.
-  public let projection: String
+  package let projection: String
   /// From 1.
-  public let number: Int
+  package let number: Int
   /// The version of the projection's code that fills it.
-  public let version: Int
+  package let version: Int
   /// How its streams are divided among workers.
-  public let partitioning: Partitioning
+  package let partitioning: Partitioning
   /// What it is for, at this moment.
-  public let state: State
+  package let state: State
   /// The position after which a reaction began: it leaves out the events up to there. `start` for a read model.
-  public let from: Position
+  package let from: Position
   /// The position where a generation of the past ends; otherwise nil.
-  public let until: Position?
+  package let until: Position?
   /// Whether it serves automatically once it has caught up.
-  public let activates: Bool
+  package let activates: Bool
 
   /// Returns the name of this generation's table.
   /// - Parameter name: The name of the table in the read model.
-  public func table(_ name: String) -> String { "\(name)_g\(number)" }
+  package func table(_ name: String) -> String { "\(name)_g\(number)" }
 
   /// The service that a projection's workers announce. Workers run the generations of the same version and
   /// partitioning.
@@ -49,14 +49,14 @@ public struct Generation: Sendable, Hashable {
 }
 
 /// The table of generations.
-public struct Generations: Sendable {
+package struct Generations: Sendable {
   let pool: PostgresPool
 
   /// Uses the table of generations in a read store; for reactions, in the write store.
-  public init(_ readStore: PostgresPool) { pool = readStore }
+  package init(_ readStore: PostgresPool) { pool = readStore }
 
   /// Returns all generations of these projections, ordered by projection and number.
-  public func all(of projections: [String]) async throws -> [Generation] {
+  package func all(of projections: [String]) async throws -> [Generation] {
     try await pool.query(
       """
       select projection, generation, version, partition_count, state, until_position, activates, from_position
@@ -123,7 +123,7 @@ public struct Generations: Sendable {
   ///   - activates: whether it serves automatically once it has caught up.
   ///   - start: the last events that it leaves out, one for each partition; nil to begin with the first event.
   /// - Returns: its number; nil if another generation is being built, or if the first one to serve exists already.
-  public func add(
+  package func add(
     _ projection: Projection, _ partitioning: Partitioning, historyID: UUID, state: Generation.State,
     until: Position? = nil, activates: Bool = true, start: [PartitionHead]? = nil
   ) async throws -> Int? {
@@ -144,7 +144,7 @@ public struct Generations: Sendable {
   ///   - byItself: whether nobody asked for it. Then no stream may be parked in it that is not parked in the one that
   ///     serves.
   /// - Returns: nil if it serves now; otherwise the reason why it does not.
-  public func activate(
+  package func activate(
     _ generation: Generation, of store: PostgresEventStore, byItself: Bool = false
   ) async throws -> String? {
     let (name, number) = (generation.projection, Int32(generation.number))
@@ -164,7 +164,7 @@ public struct Generations: Sendable {
 
   /// Deletes a generation and its tables.
   /// - Returns: false if it serves or does not exist.
-  public func drop(_ projection: String, _ number: Int) async throws -> Bool {
+  package func drop(_ projection: String, _ number: Int) async throws -> Bool {
     var attempts = 0
     while true {
       do {
@@ -178,7 +178,7 @@ public struct Generations: Sendable {
   }
 
   /// Returns whether a living projector runs generations of this version and partitioning.
-  public func hasWorkers(_ generation: Generation) async throws -> Bool {
+  package func hasWorkers(_ generation: Generation) async throws -> Bool {
     try await pool.query(
       """
       select exists (
@@ -195,11 +195,11 @@ extension PostgresError {
 }
 
 /// A problem that a person has to repair.
-public struct ProjectionsError: ClassifiedError, CustomStringConvertible {
-  public let description: String
+package struct ProjectionsError: ClassifiedError, CustomStringConvertible {
+  package let description: String
   /// A programming error: a retry does not help.
-  public var failureKind: FailureKind { .programmingError }
+  package var failureKind: FailureKind { .programmingError }
   /// Creates an error.
   /// - Parameter description: What is wrong, and how to repair it.
-  public init(_ description: String) { self.description = description }
+  package init(_ description: String) { self.description = description }
 }

@@ -1,7 +1,7 @@
-public import Postgres
+package import Postgres
 
 /// The engine's own tables, without rights for those who run projections.
-public let projectionsSchema = enginesSchema(rights: [])
+package let projectionsSchema = enginesSchema(rights: [])
 /// The engine's own tables in the read store. A projector may change them.
 package let readModelEngineSchema = enginesSchema(rights: PackageResources.read_model_privileges_sql)
 /// The engine's own tables in the write store. A reactor may change them.
@@ -22,7 +22,7 @@ private func enginesSchema(rights: [UInt8]) -> Schema {
 ///
 /// Each time it is applied, it creates missing shapes, and creates shapes again if their declaration changed under a
 /// new version.
-public func readModelsSchema(_ projections: [Projection]) -> Schema {
+package func readModelsSchema(_ projections: [Projection]) -> Schema {
   let declarations = projections.map { projection in
     let tables = projection.tables.map { "'\($0)'" }.joined(separator: ", ")
     return "select projections.declare('\(projection.name)', \(projection.version), array[\(tables)], "
@@ -39,7 +39,7 @@ public func readModelsSchema(_ projections: [Projection]) -> Schema {
 
 extension Projection {
   /// Returns how the read store's tables differ from these declarations; nil if they do not.
-  public static func problem(with projections: [Projection], on readStore: PostgresPool) async throws -> String? {
+  package static func problem(with projections: [Projection], on readStore: PostgresPool) async throws -> String? {
     let names = projections.map(\.name)
     let known = try await readStore.query(
       "select projection, version, definition from projections.shapes where projection = any(\(array: names))"

@@ -8,7 +8,7 @@ internal import Synchronization
 extension Projector {
   /// Checks that the live feed is connected.
   /// - Throws: an error if it is not. Read models then follow by reading the write store alone.
-  public func checkFeed() throws {
+  package func checkFeed() throws {
     guard isConnected.value.load(ordering: .relaxed) else { throw FeedDisconnected() }
   }
 

@@ -1,42 +1,42 @@
 internal import EventLoop
-public import EventSourcing
+package import EventSourcing
 internal import FoundationEssentials
-public import Logging
+package import Logging
 internal import Metrics
-public import Postgres
+package import Postgres
 internal import PostgresEventStore
-public import ServiceLifecycle
+internal import ServiceLifecycle
 internal import Synchronization
 
 /// Keeps read models up to date: feeds every projection from the live feed, and from the write store if the feed has
 /// a gap.
 ///
 /// Any number of projectors share the partition assignments. Each runs the generations of its own versions.
-public struct Projector: Service {
+package struct Projector: Service {
   /// How a projector works. Each property has the default of its setting.
-  public struct Settings: Sendable {
+  package struct Settings: Sendable {
     /// The partitions of the projections that it creates or runs.
-    public var partitioning = Partitioning.standard
+    package var partitioning = Partitioning.standard
     /// The number of events in one transaction of one lane, at most.
-    public var batchSize = 2_000
+    package var batchSize = 2_000
     /// The number of transactions of one projection that may run at once.
-    public var lanes = 2
+    package var lanes = 2
     /// How often each assignment is compared with its partition's head, and the assignments are shared again.
-    public var headInterval = Duration.seconds(1)
+    package var headInterval = Duration.seconds(1)
     /// How long a partition that stopped waits until it is tried again.
-    public var haltRetry = Duration.seconds(30)
+    package var haltRetry = Duration.seconds(30)
     /// How many streams of one assignment may be parked within a minute. At the next one the assignment halts
     /// instead.
-    public var parkLimit = 20
+    package var parkLimit = 20
     /// About how many bytes of events all lanes hold together. The last event of each lane may exceed its share.
-    public var memory = 32 * 1024 * 1024
+    package var memory = 32 * 1024 * 1024
     /// How long the assignments of a projector that died wait for a new owner, at most.
-    public var leaseDuration = Duration.seconds(5)
+    package var leaseDuration = Duration.seconds(5)
     /// The name of this process in the status.
-    public var name = "projector"
+    package var name = "projector"
 
     /// Creates settings with the defaults.
-    public init() {}
+    package init() {}
   }
 
   private let projections: [Projection]
@@ -61,7 +61,7 @@ public struct Projector: Service {
   ///   - feed: brings new events.
   ///   - settings: how it works.
   ///   - logger: gets what an operator should know.
-  public init(
+  package init(
     _ projections: [Projection], readStore: PostgresPool, writeStore: PostgresPool, feed: any EventFeed,
     settings: Settings = Settings(), logger: Logger
   ) {
@@ -78,7 +78,7 @@ public struct Projector: Service {
     rounds = SharedRounds(readStore, worker: worker.id)
   }
 
-  public func run() async throws {
+  package func run() async throws {
     await cancelWhenGracefulShutdown {
       await withTaskGroup(of: Void.self) { group in
         group.addTask { await self.receive() }
@@ -94,7 +94,7 @@ public struct Projector: Service {
   /// Transactions do not wait for the disk. If a crash of the server undoes one, it also undoes the checkpoint, and
   /// the events are projected again. A transaction whose process sleeps or has vanished releases its locks after the
   /// lease duration, so that other workers can take over.
-  public static func prepare(
+  package static func prepare(
     leaseDuration: Duration
   ) -> @Sendable (PostgresConnection) async throws -> Void {
     let milliseconds = max(100, Int(leaseDuration / .milliseconds(1)))

@@ -1,68 +1,68 @@
-public import EventSourcing
+package import EventSourcing
 
 /// Settings that several executables share.
-public enum CommonSettings {
+package enum CommonSettings {
   /// The settings of each of the four services.
-  public static let ofEveryProcess =
+  package static let ofEveryProcess =
     [
       httpHost.description, shutdownTimeout.description, Setting.logLevel.description,
     ] + HTTPSettings.all + Observing.all
 
   /// `WRITE_DATABASE_URL`: the database of the write store.
-  public static let writeDatabaseURL = Setting.postgresURL(
+  package static let writeDatabaseURL = Setting.postgresURL(
     "WRITE_DATABASE_URL",
     help: "The write store. Any parameter of libpq may follow, such as ?sslmode=verify-full.")
 
   /// `READ_DATABASE_URL`: the database of the read store.
-  public static let readDatabaseURL = Setting.postgresURL(
+  package static let readDatabaseURL = Setting.postgresURL(
     "READ_DATABASE_URL",
     help: "The read store. Any parameter of libpq may follow, such as ?sslmode=verify-full.")
 
   /// `CONSISTENCY_TOKEN_KEY`: the secret that signs consistency tokens.
-  public static let consistencyTokenKey = Setting(
+  package static let consistencyTokenKey = Setting(
     "CONSISTENCY_TOKEN_KEY", default: nil, allowed: "32 bytes or more",
     help: "Signs Consistency-Token; a secret, the same for command-service and query-service.", isSecret: true
   ) { $0.utf8.count >= 32 ? $0 : nil }
 
   /// `HTTP_HOST`: the address that HTTP listens on.
-  public static let httpHost = Setting(
+  package static let httpHost = Setting(
     "HTTP_HOST", default: "127.0.0.1", allowed: "an address or host name to listen on",
     help: "The address that HTTP listens on."
   ) { $0.contains(where: \.isWhitespace) ? nil : $0 }
 
   /// `HTTP_PORT`: the port that HTTP listens on.
   /// - Parameter port: The default.
-  public static func httpPort(default port: Int) -> Setting<Int> {
+  package static func httpPort(default port: Int) -> Setting<Int> {
     .integer("HTTP_PORT", default: port, in: 0...65_535, help: "The port that HTTP listens on; 0 takes any free one.")
   }
 
   /// `DATABASE_POOL_SIZE`: the maximum number of connections to each database.
-  public static let poolSize = Setting.integer(
+  package static let poolSize = Setting.integer(
     "DATABASE_POOL_SIZE", default: 8, in: 2...200, help: "The maximum number of connections to each database.")
 
   /// `DATABASE_TIMEOUT`: the time limit of one statement.
-  public static let statementTimeout = Setting.seconds(
+  package static let statementTimeout = Setting.seconds(
     "DATABASE_TIMEOUT", default: 10, in: 0.1...600, help: "The time limit of one statement, in seconds.")
 
   /// `DATABASE_ACQUIRE_TIMEOUT`: how long a request waits for a connection.
-  public static let acquireTimeout = Setting.seconds(
+  package static let acquireTimeout = Setting.seconds(
     "DATABASE_ACQUIRE_TIMEOUT", default: 2, in: 0.1...60,
     help: "How long a request waits for a database connection, in seconds; then the response is 503.")
 
   /// `PARTITIONS`: the number of partitions of the live feed and of every projection.
-  public static let partitions = Setting(
+  package static let partitions = Setting(
     "PARTITIONS", default: "16", allowed: "1, 2, 4, 8, 16, 32 or 64",
     help:
       "Partitions of the live feed and of every projection. Relay and projector must agree; a projector with another number builds the read tables anew beside those that serve."
   ) { text in Int(text).flatMap { Partitioning(count: $0) } }
 
   /// `LEASE_DURATION`: how long it takes until another worker takes over.
-  public static let leaseDuration = Setting.seconds(
+  package static let leaseDuration = Setting.seconds(
     "LEASE_DURATION", default: 5, in: 1...300,
     help: "How long it takes until another worker takes over from one that died, in seconds.")
 
   /// `SHUTDOWN_TIMEOUT`: how long a process may take to finish its work.
-  public static let shutdownTimeout = Setting.seconds(
+  package static let shutdownTimeout = Setting.seconds(
     "SHUTDOWN_TIMEOUT", default: 20, in: 1...600,
     help: "How long a process may take to finish its work after SIGTERM, in seconds.")
 }

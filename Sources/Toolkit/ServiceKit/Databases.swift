@@ -1,8 +1,8 @@
-public import Logging
-public import Postgres
+package import Logging
+package import Postgres
 
 /// Creates connection pools from the settings.
-public enum Databases {
+package enum Databases {
   /// Creates a pool.
   /// - Parameters:
   ///   - url: the URL of the database.
@@ -12,7 +12,7 @@ public enum Databases {
   ///   - timeout: the time limit of one statement; nil for `DATABASE_TIMEOUT`.
   ///   - logger: gets lost connections.
   ///   - onConnect: prepares each new connection.
-  public static func pool(
+  package static func pool(
     url: String, _ settings: Settings, name: String, size: Int, timeout: Duration? = nil, logger: Logger,
     onConnect: @escaping @Sendable (PostgresConnection) async throws -> Void = { _ in }
   ) throws(SettingError) -> PostgresPool {
@@ -29,7 +29,7 @@ public enum Databases {
   ///   - name: the pool's name, in metrics and as `application_name`.
   ///   - timeout: the time limit of one poll.
   ///   - logger: gets lost connections.
-  public static func watch(url: String, name: String, timeout: Duration, logger: Logger) -> PostgresPool {
+  package static func watch(url: String, name: String, timeout: Duration, logger: Logger) -> PostgresPool {
     PostgresPool(
       PostgresConfiguration(url: url, applicationName: name, statementTimeout: timeout),
       limits: PostgresPool.Limits(size: 1, acquireTimeout: .seconds(1)), logger: logger)
@@ -44,7 +44,7 @@ public enum Databases {
   ///   - minimum: the number of connections that the process needs; it replaces a lower `DATABASE_POOL_SIZE`.
   ///   - timeout: the time limit of one statement; nil for `DATABASE_TIMEOUT`.
   ///   - onConnect: prepares each new connection.
-  public static func pool(
+  package static func pool(
     _ url: Setting<String>, _ settings: Settings, name: String, logger: Logger,
     atLeast minimum: Int = 0, timeout: Duration? = nil,
     onConnect: @escaping @Sendable (PostgresConnection) async throws -> Void = { _ in }
@@ -62,7 +62,7 @@ extension HealthCheck {
   ///   - pool: connections to the database.
   ///   - schemas: the schemas that this build needs.
   ///   - problem: returns any other problem of the database; nil if there is none.
-  public static func database(
+  package static func database(
     _ name: String, _ pool: PostgresPool, _ schemas: [Schema],
     problem: @escaping @Sendable (PostgresPool) async throws -> String? = { _ in nil }
   ) -> HealthCheck {
@@ -80,7 +80,7 @@ extension HealthCheck {
   }
 
   /// Checks that at least one of several servers answers and has the schemas.
-  public static func anyDatabase(
+  package static func anyDatabase(
     _ name: String, _ pools: [PostgresPool], _ schemas: [Schema],
     problem: @escaping @Sendable (PostgresPool) async throws -> String? = { _ in nil }
   ) -> HealthCheck {

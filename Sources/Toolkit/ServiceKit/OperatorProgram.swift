@@ -1,5 +1,5 @@
 /// The program that administers the system, for messages that tell an operator what to run.
-public enum OperatorProgram {
+package enum OperatorProgram {
   /// An application with one executable sets its own name. Services that are executables of their own have `counterflow`.
   @TaskLocal package static var name = "counterflow"
 }

@@ -1,5 +1,5 @@
 public import Hummingbird
-public import Logging
+package import Logging
 public import ServiceLifecycle
 
 /// A part of an application that can run as its own process: command-service, relay, projector, query-service, reactor.
@@ -8,7 +8,7 @@ public struct Role: Sendable {
   public let name: String
   private let port: Setting<Int>
   /// All settings that the role reads from the environment.
-  public let settings: [SettingDescription]
+  package let settings: [SettingDescription]
   /// Whether its requests need admission.
   private let admits: Bool
   private let parts: @Sendable (Settings, Logger, Access) async throws -> RoleParts
@@ -19,7 +19,7 @@ public struct Role: Sendable {
   ///   - port: the default port of its HTTP server.
   ///   - settings: the settings other than those of every process.
   ///   - parts: makes the services and the routes of the process.
-  public init(
+  package init(
     _ name: String, port: Int, settings: [SettingDescription],
     parts: @escaping @Sendable (Settings, Logger) async throws -> RoleParts
   ) {
@@ -34,7 +34,7 @@ public struct Role: Sendable {
   ///   - port: the default port of its HTTP server.
   ///   - settings: the settings other than those of every process and those of authentication.
   ///   - parts: gets the process's one access, which all its roles share.
-  public init(
+  package init(
     _ name: String, port: Int, settings: [SettingDescription],
     admitting parts: @escaping @Sendable (Settings, Logger, Access) async throws -> RoleParts
   ) {
@@ -52,7 +52,7 @@ public struct Role: Sendable {
   }
 
   /// Combines several roles into one process with one HTTP server.
-  public static func together(_ name: String, port: Int, _ roles: [Role]) -> Role {
+  package static func together(_ name: String, port: Int, _ roles: [Role]) -> Role {
     let settings: [SettingDescription] = roles.flatMap(\.settings).reduce(into: []) {
       if !$0.contains($1) { $0.append($1) }
     }

@@ -1,13 +1,13 @@
 internal import Foundation
-public import Logging
-public import ServiceLifecycle
+package import Logging
+package import ServiceLifecycle
 internal import UnixSignals
 
 /// Starts and stops the services of an executable.
-public enum ServiceMain {
+package enum ServiceMain {
   /// Builds the services and runs them until SIGTERM or SIGINT. They then drain and stop in reverse order. An invalid
   /// setting ends the process at once with status 78 (EX_CONFIG of sysexits.h) and the reason on standard error.
-  public static func run(
+  package static func run(
     _ name: String, _ settings: Settings = Settings(), _ build: (Settings, Logger) async throws -> [any Service]
   ) async {
     allowManyConnections()
@@ -49,7 +49,7 @@ public enum ServiceMain {
 
   /// Ends the process without exit handlers. A connection's thread ends by itself, and may still be inside libpq after
   /// all services have stopped. OpenSSL's exit handlers would free memory that it uses.
-  public static func exit(_ status: Int32) -> Never {
+  package static func exit(_ status: Int32) -> Never {
     fflush(nil)
     _exit(status)
   }

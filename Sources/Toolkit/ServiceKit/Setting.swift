@@ -13,7 +13,7 @@ public struct Setting<Value: Sendable>: Sendable {
   public let help: String
   /// Whether messages must not show the value.
   public let isSecret: Bool
-  let parse: @Sendable (String) -> Value?
+  let parse: @Sendable (String) throws -> Value?
 
   /// Creates a setting.
   /// - Parameters:
@@ -22,10 +22,11 @@ public struct Setting<Value: Sendable>: Sendable {
   ///   - allowed: The allowed values, in words.
   ///   - help: What it sets, for the documentation.
   ///   - isSecret: Whether messages must not show the value.
-  ///   - parse: Returns the value of a text; nil if the text is not allowed.
+  ///   - parse: Returns the value of a text. If the text is not allowed, it returns nil, or throws an error that says why and
+  ///     does not contain a secret.
   public init(
     _ name: String, default defaultText: String?, allowed: String, help: String, isSecret: Bool = false,
-    parse: @escaping @Sendable (String) -> Value?
+    parse: @escaping @Sendable (String) throws -> Value?
   ) {
     self.name = name
     self.defaultText = defaultText
@@ -83,8 +84,10 @@ public struct Settings: Sendable {
   public subscript<Value>(_ setting: Setting<Value>) -> Value {
     get throws(SettingError) {
       guard let text = try text(of: setting) ?? setting.defaultText else { throw SettingError(setting, "is not set") }
-      guard let value = setting.parse(text) else {
-        throw SettingError(setting, setting.isSecret ? "is not valid" : "is '\(text)'")
+      let (value, reason): (Value?, String)
+      do { (value, reason) = (try setting.parse(text), "") } catch { (value, reason) = (nil, " (\(error))") }
+      guard let value else {
+        throw SettingError(setting, (setting.isSecret ? "is not valid" : "is '\(text)'") + reason)
       }
       return value
     }

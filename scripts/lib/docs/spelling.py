@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 
 PLACES = ["docs", "Sources", "Tests", "Examples", "Benchmarks", "scripts", "deploy", ".github", ".ci"]
-SKIPPED = "*.png,*.csv,*.pyc,words.txt"
+SKIPPED = "*.png,*.csv,*.pyc,words.txt,.build"
 # Names in code, such as `upTo`, and addresses.
 IGNORED = r"\b\w*[a-z][A-Z]\w*|https?://\S+"
 

@@ -2,13 +2,13 @@
 ///
 /// A feed may lose, repeat and delay messages. Receivers see gaps by `FeedBatch.previous`, and read the missing events
 /// from the store. A feed makes the system fast; correctness does not depend on it.
-public protocol EventFeed: Sendable {
+package protocol EventFeed: Sendable {
   /// Delivers messages until the task is cancelled. It reconnects by itself, with back-off.
   func run(_ partitioning: Partitioning, to receiver: some FeedReceiver) async
 }
 
 /// Receives the messages of a feed.
-public protocol FeedReceiver: Sendable {
+package protocol FeedReceiver: Sendable {
   /// The indexes of the partitions whose events the receiver wants now.
   var wantedPartitions: Set<Int> { get }
   /// Takes note that the connection to the feed was made or lost. It must not wait.

@@ -1,10 +1,10 @@
-public import FoundationEssentials
+package import FoundationEssentials
 
 /// Groups the store's events into messages with one batch per partition. Every batch names the partition's event before
 /// it.
-public struct FeedBatcher: Sendable {
+package struct FeedBatcher: Sendable {
   /// The largest number of bytes of events in one message. A larger event is sent alone.
-  public static let maximumSize = 256 * 1024
+  package static let maximumSize = 256 * 1024
 
   private let historyID: UUID
   private let partitioning: Partitioning
@@ -16,7 +16,7 @@ public struct FeedBatcher: Sendable {
   ///   - historyID: The id of the history that the events belong to.
   ///   - partitioning: The partitions of the batches.
   ///   - heads: The heads of all partitions, in order, at the position after which the events follow.
-  public init(historyID: UUID, partitioning: Partitioning, heads: [PartitionHead]) {
+  package init(historyID: UUID, partitioning: Partitioning, heads: [PartitionHead]) {
     precondition(heads.count == partitioning.count, "one head a partition")
     self.historyID = historyID
     self.partitioning = partitioning
@@ -27,7 +27,7 @@ public struct FeedBatcher: Sendable {
   /// Returns the messages for the next events.
   /// - Parameter events: Consecutive events of the store that follow those of the last call. Events at or below a
   ///   partition's head are left out: the head is read a moment after the start position, and may be ahead of it.
-  public mutating func messages(of events: [RecordedEvent]) -> [FeedMessage] {
+  package mutating func messages(of events: [RecordedEvent]) -> [FeedMessage] {
     var messages: [FeedMessage] = []
     var open: [Int: [RecordedEvent]] = [:]
     var size = 0

@@ -1,52 +1,52 @@
-public import FoundationEssentials
+package import FoundationEssentials
 
 /// One message of the live feed: consecutive events of the store, grouped by partition.
-public struct FeedMessage: Sendable, Hashable {
+package struct FeedMessage: Sendable, Hashable {
   /// At least one. All have the same history, and each has another partition.
-  public let batches: [FeedBatch]
+  package let batches: [FeedBatch]
 
   /// Creates a message.
   /// - Precondition: There is at least one batch.
-  public init(_ batches: [FeedBatch]) {
+  package init(_ batches: [FeedBatch]) {
     precondition(!batches.isEmpty, "a message has at least one batch")
     self.batches = batches
   }
 
   /// The approximate size, in bytes.
-  public var size: Int { batches.reduce(0) { $0 + $1.size } }
+  package var size: Int { batches.reduce(0) { $0 + $1.size } }
 }
 
 /// Consecutive events of one partition.
-public struct FeedBatch: Sendable, Hashable {
+package struct FeedBatch: Sendable, Hashable {
   /// The partition's last event before this batch.
-  public struct Previous: Sendable, Hashable {
+  package struct Previous: Sendable, Hashable {
     /// The event's position; `start` if there is no such event.
-    public let position: Position
+    package let position: Position
     /// The event's id; nil if there is no such event. The position is then `start`.
-    public let eventID: UUID?
+    package let eventID: UUID?
 
     /// Names the last event before a batch.
     /// - Parameters:
     ///   - position: The event's position; `start` if there is no such event.
     ///   - eventID: The event's id; nil if there is no such event.
-    public init(position: Position, eventID: UUID?) {
+    package init(position: Position, eventID: UUID?) {
       self.position = position
       self.eventID = eventID
     }
   }
 
   /// The id of the history that the events belong to.
-  public let historyID: UUID
+  package let historyID: UUID
   /// The partition of the events.
-  public let partition: Partition
+  package let partition: Partition
   /// The partition's last event before this batch. A receiver that has not seen it knows that it has missed events.
-  public let previous: Previous
+  package let previous: Previous
   /// At least one.
-  public let events: [RecordedEvent]
+  package let events: [RecordedEvent]
 
   /// Creates a batch.
   /// - Precondition: There is at least one event.
-  public init(historyID: UUID, partition: Partition, previous: Previous, events: [RecordedEvent]) {
+  package init(historyID: UUID, partition: Partition, previous: Previous, events: [RecordedEvent]) {
     precondition(!events.isEmpty, "a batch holds at least one event")
     self.historyID = historyID
     self.partition = partition
@@ -55,7 +55,7 @@ public struct FeedBatch: Sendable, Hashable {
   }
 
   /// The approximate size, in bytes.
-  public var size: Int { events.reduce(0) { $0 + $1.feedSize } }
+  package var size: Int { events.reduce(0) { $0 + $1.feedSize } }
 }
 
 extension RecordedEvent {

@@ -1,13 +1,13 @@
-public import EventSourcing
+package import EventSourcing
 internal import FoundationEssentials
-public import Logging
-public import Postgres
+package import Logging
+package import Postgres
 
 /// The live feed without a broker: each process reads the new events from the write store itself.
 ///
 /// It is for one process, or a few: the write store sends every event once to each of them. Where LISTEN is not
 /// possible, as on a standby or behind a transaction pooler, the feed polls the store.
-public struct PostgresFeed: EventFeed {
+package struct PostgresFeed: EventFeed {
   private let pool: PostgresPool
   private let settings: StoreFollower.Settings
   private let logger: Logger
@@ -18,7 +18,7 @@ public struct PostgresFeed: EventFeed {
   ///   - pollInterval: how often the feed reads the store without a notification.
   ///   - gatherTime: the shortest time between the starts of two reads: events that are appended meanwhile are read
   ///     together. The first event after a pause is read at once.
-  public init(
+  package init(
     _ writeStore: PostgresPool, pollInterval: Duration = .milliseconds(500), gatherTime: Duration = .milliseconds(8),
     logger: Logger
   ) {
@@ -29,7 +29,7 @@ public struct PostgresFeed: EventFeed {
     self.logger = logger
   }
 
-  public func run(_ partitioning: Partitioning, to receiver: some FeedReceiver) async {
+  package func run(_ partitioning: Partitioning, to receiver: some FeedReceiver) async {
     await StoreFollower(pool, partitioning, settings, logger: logger).run(Sink(receiver: receiver))
     receiver.connectionChanged(isConnected: false)
   }

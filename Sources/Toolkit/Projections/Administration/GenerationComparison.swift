@@ -1,35 +1,35 @@
 internal import EventSourcing
-public import Postgres
+package import Postgres
 
 /// How far two generations of a projection agree, even if both change meanwhile.
-public struct GenerationComparison: Sendable {
+package struct GenerationComparison: Sendable {
   /// How far the two generations of one table agree.
-  public struct Table: Sendable {
+  package struct Table: Sendable {
     /// The name of the table, without the number of the generation.
-    public let name: String
+    package let name: String
     /// The number of rows of each generation.
-    public let rows: (old: Int, new: Int)
+    package let rows: (old: Int, new: Int)
     /// Over all rows; equal if the rows are equal.
-    public let checksums: (old: Int64, new: Int64)
+    package let checksums: (old: Int64, new: Int64)
     /// Keys of rows that differ, or that only one generation has: the first ones, in order.
-    public let differences: [String]
+    package let differences: [String]
     /// The number of rows that changed at every look, so that they cannot be compared.
-    public let moving: Int
+    package let moving: Int
   }
 
   /// The tables of the projection, including those of totals.
-  public let tables: [Table]
+  package let tables: [Table]
   /// Whether no row differs and every row could be compared.
-  public var isEqual: Bool { tables.allSatisfy { $0.differences.isEmpty && $0.moving == 0 } }
+  package var isEqual: Bool { tables.allSatisfy { $0.differences.isEmpty && $0.moving == 0 } }
 
   /// The maximum number of rows that are named for each table.
-  public static let limit = 10_000
+  package static let limit = 10_000
   private static let looks = 6
   private static let pause = Duration.milliseconds(300)
 
   /// Compares the tables of both generations. If checksums differ, it looks several times, since the rows may be
   /// changing.
-  public static func compare(
+  package static func compare(
     _ projection: Projection, _ old: Generation, _ new: Generation, on pool: PostgresPool
   ) async throws -> GenerationComparison {
     var tables: [Table] = []

@@ -1,37 +1,37 @@
-public import EventSourcing
-public import Postgres
+package import EventSourcing
+package import Postgres
 internal import PostgresEventStore
 
 /// A stream that is parked in one projection, since one of its events failed.
-public struct ParkedStream: Sendable {
+package struct ParkedStream: Sendable {
   /// The name of the projection; `reaction/NAME` for a reaction.
-  public let projection: String
+  package let projection: String
   /// The number of the generation.
-  public let generation: Int
+  package let generation: Int
   /// The stream that waits.
-  public let stream: StreamID
+  package let stream: StreamID
   /// The version of the event that failed.
-  public let version: Version
+  package let version: Version
   /// The position of the event that failed.
-  public let position: Position
+  package let position: Position
   /// The type of the event that failed.
-  public let eventType: String
+  package let eventType: String
   /// The error of the last attempt, in words.
-  public let error: String
+  package let error: String
   /// The number of attempts so far.
-  public let attempts: Int
+  package let attempts: Int
   /// When the event failed for the first time.
-  public let parkedAt: Timestamp
+  package let parkedAt: Timestamp
   /// `retry` or `discard`, once an operator has asked for it; otherwise nil.
-  public let request: String?
+  package let request: String?
   /// When it is tried again without an operator; nil if it waits for one.
-  public let retryAt: Timestamp?
+  package let retryAt: Timestamp?
 }
 
 /// The parked streams, for operators to inspect. Operators request a retry or a discard; a worker carries it out.
-public struct ParkedStreams: Sendable {
+package struct ParkedStreams: Sendable {
   /// What an operator asks for.
-  public enum Request: String, Sendable {
+  package enum Request: String, Sendable {
     /// Try again, from the event that failed.
     case retry
     /// Continue without that one event, and record it as discarded.
@@ -46,12 +46,12 @@ public struct ParkedStreams: Sendable {
   /// - Parameters:
   ///   - store: the read store; for reactions the write store.
   ///   - isOfReactions: whether only parked streams of reactions count, or only those of read models; nil for both.
-  public init(_ store: PostgresPool, ofReactions isOfReactions: Bool? = nil) {
+  package init(_ store: PostgresPool, ofReactions isOfReactions: Bool? = nil) {
     (pool, self.isOfReactions) = (store, isOfReactions)
   }
 
   /// Returns the parked streams, oldest first. nil stands for all projections, streams or rows.
-  public func list(
+  package func list(
     _ projection: String? = nil, _ stream: String? = nil, limit: Int? = nil
   ) async throws -> [ParkedStream] {
     try await pool.query(
@@ -75,7 +75,7 @@ public struct ParkedStreams: Sendable {
   }
 
   /// Returns the oldest parked streams and the number of all.
-  public func first(_ limit: Int) async throws -> ([ParkedStream], count: Int) {
+  package func first(_ limit: Int) async throws -> ([ParkedStream], count: Int) {
     let count = try await pool.query(
       """
       select count(*) from projections.parked
@@ -88,13 +88,13 @@ public struct ParkedStreams: Sendable {
 
   /// Asks for one stream to be tried again. It needs only the right to call `projections.retry_parked`.
   /// - Returns: the number of generations in which the stream is parked.
-  public func retry(_ projection: String, _ stream: String) async throws -> Int {
+  package func retry(_ projection: String, _ stream: String) async throws -> Int {
     try await pool.query("select projections.retry_parked(\(projection), \(stream))").value(Int.self)
   }
 
   /// Asks for a retry or a discard of parked streams. nil stands for all projections or streams.
   /// - Returns: the number of parked streams that match.
-  public func ask(for request: Request, _ projection: String?, _ stream: String?) async throws -> Int {
+  package func ask(for request: Request, _ projection: String?, _ stream: String?) async throws -> Int {
     try await pool.query(
       """
       update projections.parked set request = \(request.rawValue), retry_at = clock_timestamp()

@@ -1,40 +1,40 @@
-public import EventSourcing
-public import Postgres
+package import EventSourcing
+package import Postgres
 
 /// Every assignment and its owner, for a display that is redrawn each second: like `ProjectionStatus`, but without
 /// counting events.
-public struct ProjectionOverview: Sendable {
+package struct ProjectionOverview: Sendable {
   /// One partition of a generation.
-  public struct Assignment: Sendable {
+  package struct Assignment: Sendable {
     /// The worker's name; nil while there is no owner.
-    public let owner: String?
+    package let owner: String?
     /// `live`, `catching up`, `halted`, `forked` or `done`.
-    public let mode: String
+    package let mode: String
     /// The position up to which the partition is applied.
-    public let position: Position
+    package let position: Position
     /// Why it stopped; nil while it runs.
-    public let trouble: String?
+    package let trouble: String?
   }
 
   /// A generation and its partitions.
-  public struct Entry: Sendable {
+  package struct Entry: Sendable {
     /// The generation.
-    public let generation: Generation
+    package let generation: Generation
     /// By partition.
-    public let assignments: [Assignment]
+    package let assignments: [Assignment]
   }
 
   /// Every generation, by projection and number.
-  public let entries: [Entry]
+  package let entries: [Entry]
 
   /// Creates an overview.
-  public init(entries: [Entry]) { self.entries = entries }
+  package init(entries: [Entry]) { self.entries = entries }
 
   /// Reads the overview.
   /// - Parameters:
   ///   - store: the read store; for reactions the write store.
   ///   - isOfReactions: whether to read the reactions, or the read models. Both kinds may be in one database.
-  public static func read(_ store: PostgresPool, ofReactions isOfReactions: Bool) async throws -> ProjectionOverview {
+  package static func read(_ store: PostgresPool, ofReactions isOfReactions: Bool) async throws -> ProjectionOverview {
     let rows = try await store.query(
       """
       select c.projection, c.generation, w.name, c.mode, c.position, c.error

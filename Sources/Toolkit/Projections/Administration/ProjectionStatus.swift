@@ -1,62 +1,62 @@
-public import EventSourcing
-public import Postgres
-public import PostgresEventStore
+package import EventSourcing
+package import Postgres
+package import PostgresEventStore
 
 /// The state of all projections at one moment.
-public struct ProjectionStatus: Sendable {
+package struct ProjectionStatus: Sendable {
   /// One partition of a generation.
-  public struct Assignment: Sendable {
+  package struct Assignment: Sendable {
     /// The partition.
-    public let partition: Partition
+    package let partition: Partition
     /// The worker's name; nil while there is no owner.
-    public let owner: String?
+    package let owner: String?
     /// `live`, `catching up`, `halted`, `forked` or `done`.
-    public let mode: String
+    package let mode: String
     /// The position up to which the partition is applied.
-    public let checkpoint: Position
+    package let checkpoint: Position
     /// The events that wait to be applied.
-    public let backlog: Backlog
+    package let backlog: Backlog
     /// Where and why it stopped; nil while it runs.
-    public let trouble: (position: Position, reason: String)?
+    package let trouble: (position: Position, reason: String)?
   }
 
   /// A generation and its partitions.
-  public struct Entry: Sendable {
+  package struct Entry: Sendable {
     /// The generation.
-    public let generation: Generation
+    package let generation: Generation
     /// Its assignments, by partition.
-    public let assignments: [Assignment]
+    package let assignments: [Assignment]
     /// The number of parked streams that wait for an operator, or that were to be tried again a minute ago.
-    public let parkedStreams: Int
+    package let parkedStreams: Int
     /// The number of parked streams that are tried again without one.
-    public let retryingStreams: Int
+    package let retryingStreams: Int
     /// The number of events that an operator has discarded.
-    public let discardedEvents: Int
+    package let discardedEvents: Int
 
     /// The number of events that wait, over all assignments; each counts up to `Backlog.limit`.
-    public var lag: Int64 { assignments.reduce(0) { $0 + $1.backlog.events } }
+    package var lag: Int64 { assignments.reduce(0) { $0 + $1.backlog.events } }
     /// When the oldest waiting event was recorded; nil if none waits.
-    public var since: Timestamp? { assignments.compactMap(\.backlog.since).min() }
+    package var since: Timestamp? { assignments.compactMap(\.backlog.since).min() }
     /// The number of assignments without an owner.
-    public var unowned: Int { assignments.count { $0.owner == nil } }
+    package var unowned: Int { assignments.count { $0.owner == nil } }
   }
 
   /// A running process that works on projections.
-  public struct Worker: Sendable {
+  package struct Worker: Sendable {
     /// The name of the process.
-    public let name: String
+    package let name: String
     /// What it can run, each as `NAME@VERSION/PARTITIONS`.
-    public let serves: [String]
+    package let serves: [String]
     /// The number of assignments that it owns.
-    public let assignments: Int
+    package let assignments: Int
   }
 
   /// The position of the write store's last event.
-  public let head: Position
+  package let head: Position
   /// Every generation, by projection and number.
-  public let entries: [Entry]
+  package let entries: [Entry]
   /// The running workers: those whose lease has not expired.
-  public let workers: [Worker]
+  package let workers: [Worker]
 }
 
 extension ProjectionStatus {
@@ -65,7 +65,7 @@ extension ProjectionStatus {
   ///   - readStore: the read store.
   ///   - writeStore: the write store, for the checkpoints of reactions.
   ///   - store: the write store, in which lags are counted.
-  public static func read(
+  package static func read(
     _ readStore: PostgresPool, _ writeStore: PostgresPool, _ store: PostgresEventStore
   ) async throws -> ProjectionStatus {
     let models = try await read(readStore, store) { !Projection.isReaction($0) }

@@ -1,36 +1,36 @@
 internal import EventSourcing
 internal import Failures
 internal import FoundationEssentials
-public import Postgres
-public import PostgresEventStore
+package import Postgres
+package import PostgresEventStore
 
 /// A proof that a projection has applied every event, and that its rows match the events.
 ///
 /// Completeness: for each partition and block of 65,536 positions, the ledger, the events of parked streams and the
 /// discarded events together have the number and the ids of the store's events. Correctness: the events are folded
 /// again, and every row is compared.
-public struct Verification: Sendable {
+package struct Verification: Sendable {
   /// The name of the projection.
-  public let projection: String
+  package let projection: String
   /// The number of the generation.
-  public let generation: Int
+  package let generation: Int
   /// The number of events up to the checkpoints, in the projection's categories.
-  public var events: Int64 = 0
+  package var events: Int64 = 0
   /// The number of events of parked streams, which wait to be applied.
-  public var waiting = 0
+  package var waiting = 0
   /// The number of events that an operator has discarded.
-  public var discarded = 0
+  package var discarded = 0
   /// The number of rows that were compared.
-  public var rows = 0
+  package var rows = 0
   /// The number of partitions whose events were folded again.
-  public var partitionsReplayed = 0
+  package var partitionsReplayed = 0
   /// The first problems, as text.
-  public var findings: [String] = []
+  package var findings: [String] = []
   /// The number of problems, including those that `findings` leaves out.
-  public var findingCount = 0
+  package var findingCount = 0
 
   /// Whether no problem was found.
-  public var holds: Bool { findingCount == 0 }
+  package var holds: Bool { findingCount == 0 }
 
   /// The maximum numbers of events, rows and sums in memory at once. They do not grow with the partition.
   var most: (events: Int, rows: Int, sums: Int) = (0, 0, 0)
@@ -57,7 +57,7 @@ extension Verification {
   ///   - partitions: the indices, from 0, of the partitions whose rows are folded again; nil for all.
   ///   - sumLimit: about how many sums are held in memory. If a partition has more, the connection's user must be
   ///     allowed to create temporary tables, and the server must not be a standby.
-  public static func verify(
+  package static func verify(
     _ projection: Projection, _ generation: Generation, on connection: PostgresConnection,
     _ store: PostgresEventStore, partitions: Set<Int>?, sumLimit: Int = 50_000
   ) async throws -> Verification {

@@ -10,7 +10,7 @@ extension ReadProgress {
   /// The time between two looks while a request waits.
   private static let haste = Duration.milliseconds(3)
 
-  public func run() async {
+  package func run() async {
     await cancelWhenGracefulShutdown {
       // Answers requests at their deadline, even if the server is slow.
       async let punctual: Void = self.keepTime()

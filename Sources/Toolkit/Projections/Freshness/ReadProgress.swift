@@ -1,30 +1,30 @@
 internal import EventLoop
-public import EventSourcing
-public import FoundationEssentials
-public import Logging
+package import EventSourcing
+package import FoundationEssentials
+package import Logging
 internal import Metrics
-public import Postgres
-public import ServiceLifecycle
+package import Postgres
+internal import ServiceLifecycle
 internal import Synchronization
 
 /// How far the serving projections have come on one server of the read store, and which requests wait for them.
 ///
 /// One connection looks for all requests that wait, every few milliseconds. So a request costs the database no more
 /// if it waits longer. Looking works on a standby too, where PostgreSQL sends no notifications.
-public final class ReadProgress: Service {
+package final class ReadProgress: Service {
   /// A position in a stream that the answer of a query must include.
-  public struct Target: Sendable, Hashable {
+  package struct Target: Sendable, Hashable {
     /// The name of the projection that the query reads.
-    public let projection: String
+    package let projection: String
     /// `StreamID.wideHash`.
-    public let stream: UInt64
+    package let stream: UInt64
     /// The position that the projection must have applied in the stream.
-    public let position: Position
+    package let position: Position
     /// The history id that the position belongs to.
-    public let historyID: UUID
+    package let historyID: UUID
 
     /// Creates a target.
-    public init(projection: String, stream: UInt64, position: Position, historyID: UUID) {
+    package init(projection: String, stream: UInt64, position: Position, historyID: UUID) {
       self.projection = projection
       self.stream = stream
       self.position = position
@@ -33,7 +33,7 @@ public final class ReadProgress: Service {
   }
 
   /// How waiting for a target ended.
-  public enum Outcome: Sendable, Hashable {
+  package enum Outcome: Sendable, Hashable {
     /// The projection has applied the position.
     case reached
     /// The deadline passed.
@@ -80,7 +80,7 @@ public final class ReadProgress: Service {
   ///   - heads: the heads of the write store, to compare with.
   ///   - activity: tells whether requests arrive, so that an idle process asks rarely.
   ///   - logger: gets failed attempts.
-  public convenience init(
+  package convenience init(
     _ pool: PostgresPool, host: String, heads: StoreHeads, activity: Activity, logger: Logger
   ) {
     self.init(host: host, heads: heads, activity: activity, logger: logger) {
@@ -102,12 +102,12 @@ public final class ReadProgress: Service {
   }
 
   /// Whether the server answered the last look.
-  public var isAlive: Bool {
+  package var isAlive: Bool {
     state.withLock { state in !state.isFailing && state.readAt != nil }
   }
 
   /// The positions of partitions at one time. As long as the mark stays the same, none of their rows has changed.
-  public struct Mark: Sendable, Hashable {
+  package struct Mark: Sendable, Hashable {
     struct Part: Sendable, Hashable {
       let generation: Int
       let historyID: UUID?
@@ -121,7 +121,7 @@ public final class ReadProgress: Service {
 
   /// Returns the positions of everything that is read: the partition of one stream, or all partitions of a
   /// projection. Returns nil while that is unknown.
-  public func mark(of reads: [Reads]) -> Mark? {
+  package func mark(of reads: [Reads]) -> Mark? {
     state.withLock { state in
       guard !state.isFailing else { return nil }
       var parts: [Mark.Part] = []
@@ -141,7 +141,7 @@ public final class ReadProgress: Service {
 
   /// Whether the last successful look began at most two intervals ago. After a pause, and while the server hangs, it
   /// did not.
-  public var isCurrent: Bool {
+  package var isCurrent: Bool {
     state.withLock { state in
       state.readAt.map { ContinuousClock.now - $0 <= activity.busy * 2 } ?? false
     }
@@ -154,10 +154,10 @@ public final class ReadProgress: Service {
   }
 
   /// Returns the number of the generation that serves; nil while it is unknown.
-  public func generation(of projection: String) -> Int? { state.withLock { $0.serving[projection]?.generation } }
+  package func generation(of projection: String) -> Int? { state.withLock { $0.serving[projection]?.generation } }
 
   /// Returns how fresh an answer is that is read from now on; nil while nothing is known of one of its projections.
-  public func freshness(of reads: [Reads]) -> Freshness? {
+  package func freshness(of reads: [Reads]) -> Freshness? {
     note()
     let serving = state.withLock { $0.serving }
     var result: Freshness?
@@ -175,7 +175,7 @@ public final class ReadProgress: Service {
 
   /// Returns the position up to which the projections have applied every event except those of parked streams; nil
   /// while it is unknown.
-  public func applied(by reads: [Reads]) -> Position? {
+  package func applied(by reads: [Reads]) -> Position? {
     note()
     let serving = state.withLock { $0.serving }
     var result: Position?
@@ -190,12 +190,12 @@ public final class ReadProgress: Service {
   }
 
   /// Returns whether the last look has seen the targets reached.
-  public func hasReached(_ targets: [Target]) -> Bool {
+  package func hasReached(_ targets: [Target]) -> Bool {
     state.withLock { Self.outcome(of: targets, $0.serving) == .reached }
   }
 
   /// Returns the sum of the positions in the targets' partitions. It shows which of several servers is ahead.
-  public func advance(toward targets: [Target]) -> Int64 {
+  package func advance(toward targets: [Target]) -> Int64 {
     let serving = state.withLock { $0.serving }
     return targets.reduce(0) { sum, target in
       guard let progress = serving[target.projection] else { return sum }
@@ -204,7 +204,7 @@ public final class ReadProgress: Service {
   }
 
   /// Waits until the projections have reached the targets.
-  public func wait(for targets: [Target], until deadline: ContinuousClock.Instant) async -> Outcome {
+  package func wait(for targets: [Target], until deadline: ContinuousClock.Instant) async -> Outcome {
     note()
     let known = state.withLock { Self.outcome(of: targets, $0.serving) }
     if let known { return known }

@@ -19,11 +19,11 @@ public struct Reads: Sendable, Hashable {
 }
 
 /// The minimum freshness of an answer.
-public struct Freshness: Sendable, Hashable {
+package struct Freshness: Sendable, Hashable {
   /// The answer includes every event up to here that concerns it.
-  public let position: Position
+  package let position: Position
   /// The answer is no older than this; nil while that is unknown.
-  public let asOf: ContinuousClock.Instant?
+  package let asOf: ContinuousClock.Instant?
 }
 
 /// How far one serving generation has come, as read at one time.

@@ -1,14 +1,14 @@
 internal import EventLoop
-public import EventSourcing
-public import FoundationEssentials
-public import Logging
-public import Postgres
+package import EventSourcing
+package import FoundationEssentials
+package import Logging
+package import Postgres
 internal import PostgresEventStore
-public import ServiceLifecycle
+internal import ServiceLifecycle
 internal import Synchronization
 
 /// Follows the write store's last positions, so that the age of an answer can be calculated.
-public final class StoreHeads: Service {
+package final class StoreHeads: Service {
   /// The last position in each of the finest partitions, at one time.
   struct Heads: Sendable {
     /// The time before the query: all events stored by then are at or before these positions.
@@ -41,7 +41,7 @@ public final class StoreHeads: Service {
   ///   - writeStore: one of its connections is used at a time.
   ///   - activity: tells whether requests arrive, so that an idle process asks rarely.
   ///   - logger: gets failed attempts.
-  public convenience init(_ writeStore: PostgresPool, activity: Activity, logger: Logger) {
+  package convenience init(_ writeStore: PostgresPool, activity: Activity, logger: Logger) {
     self.init(PostgresEventStore(writeStore), activity: activity, logger: logger)
   }
 
@@ -54,11 +54,11 @@ public final class StoreHeads: Service {
   var known: State { state.withLock { $0 } }
 
   /// The write store's history id; nil before its first answer.
-  public var historyID: UUID? { state.withLock { $0.historyID } }
+  package var historyID: UUID? { state.withLock { $0.historyID } }
 
   /// Returns the write store's history id at the time of the call or later. If the store does not answer for two
   /// seconds, returns the last known one.
-  public func historyIDFromNowOn() async -> UUID? {
+  package func historyIDFromNowOn() async -> UUID? {
     let now = ContinuousClock.now
     activity.note()
     while ContinuousClock.now < now + .seconds(2), state.withLock({ $0.lookedAt ?? now - .seconds(1) }) < now {
@@ -68,24 +68,24 @@ public final class StoreHeads: Service {
   }
 
   /// The last position at the last look; nil before the write store's first answer.
-  public var last: Position? { state.withLock { $0.heads.first.map { Position($0.last) } } }
+  package var last: Position? { state.withLock { $0.heads.first.map { Position($0.last) } } }
 
   /// Whether the write store has answered in the last five seconds.
-  public var isAnswering: Bool {
+  package var isAnswering: Bool {
     state.withLock { state in state.lookedAt.map { ContinuousClock.now - $0 < .seconds(5) } ?? false }
   }
 
   /// Returns the last position in each partition at the last look; nil before the write store's first answer.
-  public func heads(of partitioning: Partitioning) -> [Position]? {
+  package func heads(of partitioning: Partitioning) -> [Position]? {
     state.withLock { state in
       state.heads.first.map { heads in partitioning.partitions.map { Position(heads.head(of: $0)) } }
     }
   }
 
   /// Records that a query needs to know how fresh its answer is.
-  public func note() { activity.note() }
+  package func note() { activity.note() }
 
-  public func run() async {
+  package func run() async {
     await cancelWhenGracefulShutdown {
       while !Task.isCancelled {
         await self.look()
@@ -122,7 +122,7 @@ public final class StoreHeads: Service {
 }
 
 /// Tracks whether there are queries, so that regular looks are less frequent while there are none.
-public final class Activity: Sendable {
+package final class Activity: Sendable {
   private static let memory = Duration.seconds(2)
 
   private let last = Mutex(ContinuousClock.now)
@@ -133,14 +133,14 @@ public final class Activity: Sendable {
   /// - Parameters:
   ///   - busy: the time between two looks while there are queries.
   ///   - idle: the time between two looks while there are none.
-  public init(busy: Duration = .milliseconds(100), idle: Duration = .seconds(1)) {
+  package init(busy: Duration = .milliseconds(100), idle: Duration = .seconds(1)) {
     self.busy = busy
     self.idle = idle
   }
 
   /// Records a query.
   /// - Returns: whether there was none for some time.
-  @discardableResult public func note() -> Bool {
+  @discardableResult package func note() -> Bool {
     last.withLock { last in
       let now = ContinuousClock.now
       defer { last = now }

@@ -20,7 +20,7 @@ public struct ServiceContext: RequestContext {
 }
 
 /// Authentication and rate limits of requests.
-public struct Access: Sendable {
+package struct Access: Sendable {
   /// nil if authentication is off.
   let verifier: TokenVerifier?
   let perSubject: RateLimiter?
@@ -31,7 +31,7 @@ public struct Access: Sendable {
   package let services: [any Service]
 
   /// No authentication and no rate limits.
-  public static let open = Access(verifier: nil, perSubject: nil, perAddress: nil, proxies: 0, services: [])
+  package static let open = Access(verifier: nil, perSubject: nil, perAddress: nil, proxies: 0, services: [])
 
   /// A check that holds once the token keys have been fetched; none if no keys are fetched.
   package var healthChecks: [HealthCheck] {
@@ -50,14 +50,14 @@ public struct Admission: RouterMiddleware {
   public typealias Context = ServiceContext
 
   /// The rate limits and the keys of tokens.
-  public let access: Access
+  package let access: Access
   let scope: Scope
 
   /// Creates the middleware.
   /// - Parameters:
   ///   - access: The rate limits and the keys of tokens.
   ///   - scope: The scope that a token must have.
-  public init(_ access: Access, scope: Scope) {
+  package init(_ access: Access, scope: Scope) {
     self.access = access
     self.scope = scope
   }

@@ -1,11 +1,11 @@
 internal import AsyncHTTPClient
 internal import FoundationEssentials
-public import Logging
+package import Logging
 
 /// Settings of authentication and rate limits.
-public enum AccessSettings {
+package enum AccessSettings {
   /// How a process knows its callers.
-  public enum Mode: String, Sendable, CaseIterable {
+  package enum Mode: String, Sendable, CaseIterable {
     /// By a signed token (RFC 7519) in each request.
     case jwt
     /// Not at all: everybody who reaches the port may do everything.
@@ -13,20 +13,20 @@ public enum AccessSettings {
   }
 
   /// `AUTH`: whether requests need a token.
-  public static let mode = Setting(
+  package static let mode = Setting(
     "AUTH", default: "jwt", allowed: "jwt or off",
     help: "Whether requests need a token. With `off`, the process starts on loopback only."
   ) { Mode(rawValue: $0) }
 
   /// For a private network in which another system authenticates the clients.
-  public static let isOpenToAnyone = Setting(
+  package static let isOpenToAnyone = Setting(
     "AUTH_OFF_LETS_ANYONE_WHO_REACHES_THIS_PORT_IN", default: "no", allowed: "no or yes",
     help:
       "`yes` allows AUTH=off on other addresses than loopback. Then everyone who reaches the port may do everything."
   ) { ["no": false, "yes": true][$0] }
 
   /// `AUTH_KEY`: the key that signs or verifies tokens.
-  public static let key = Setting.optional(
+  package static let key = Setting.optional(
     "AUTH_KEY", allowed: "32 bytes or more, or a public key in PEM",
     help:
       "The key of tokens: a secret (HS256), or a public key of RSA (RS256), P-256 (ES256) or Ed25519 (EdDSA) in PEM.",
@@ -34,58 +34,58 @@ public enum AccessSettings {
   )
 
   /// `AUTH_JWKS`: several keys instead of one.
-  public static let keySet = Setting.optional(
+  package static let keySet = Setting.optional(
     "AUTH_JWKS", allowed: "a JSON Web Key Set",
     help: "Several keys, each with a kid, instead of AUTH_KEY: types oct, RSA, EC with P-256, OKP with Ed25519.",
     isSecret: true
   )
 
   /// `AUTH_JWKS_URL`: where an identity provider publishes its keys.
-  public static let keySetURL = Setting.optional(
+  package static let keySetURL = Setting.optional(
     "AUTH_JWKS_URL", allowed: "a URL of a JSON Web Key Set",
     help: "The http or https URL of the identity provider's key set, instead of AUTH_KEY.")
 
   /// `AUTH_JWKS_INTERVAL`: how often those keys are fetched.
-  public static let keySetInterval = Setting.seconds(
+  package static let keySetInterval = Setting.seconds(
     "AUTH_JWKS_INTERVAL", default: 300, in: 10...86_400,
     help: "How often the key set is fetched, in seconds. It is also fetched when a token names an unknown key.")
 
   /// `AUTH_ISSUER`: the issuer that tokens must have.
-  public static let issuer = Setting(
+  package static let issuer = Setting(
     "AUTH_ISSUER", default: "counterflow", allowed: "a text", help: "The iss that tokens must have."
   ) { $0 }
 
   /// `AUTH_AUDIENCE`: the audience that tokens must contain.
-  public static let audience = Setting(
+  package static let audience = Setting(
     "AUTH_AUDIENCE", default: "counterflow", allowed: "a text",
     help: "The aud that tokens must contain."
   ) { $0 }
 
   /// `AUTH_LEEWAY`: the clock difference that the times in tokens tolerate.
-  public static let leeway = Setting.seconds(
+  package static let leeway = Setting.seconds(
     "AUTH_LEEWAY", default: 30, in: 0...600,
     help: "The clock difference, in seconds, that exp and nbf tolerate.")
 
   /// `RATE_LIMIT_PER_SUBJECT`: requests per second for the subject of a token.
-  public static let subjectRate = Setting.integer(
+  package static let subjectRate = Setting.integer(
     "RATE_LIMIT_PER_SUBJECT", default: 0, in: 0...1_000_000,
     help:
       "Requests a second of one token's subject, to each process; twice as many at once after a rest; 0 for no limit.")
 
   /// `RATE_LIMIT_PER_ADDRESS`: requests per second for an address.
-  public static let addressRate = Setting.integer(
+  package static let addressRate = Setting.integer(
     "RATE_LIMIT_PER_ADDRESS", default: 0, in: 0...1_000_000,
     help:
       "The requests per second that each process accepts from one address, with bursts of twice as many; 0 for no limit."
   )
 
   /// `TRUSTED_PROXIES`: how many proxies add an address to `X-Forwarded-For`.
-  public static let proxies = Setting.integer(
+  package static let proxies = Setting.integer(
     "TRUSTED_PROXIES", default: 0, in: 0...10,
     help: "The number of your proxies in front of this process. Each adds an address to X-Forwarded-For.")
 
   /// All settings of authentication and rate limits.
-  public static let all = [
+  package static let all = [
     mode.description, isOpenToAnyone.description, key.description, keySet.description,
     keySetURL.description, keySetInterval.description, issuer.description,
     audience.description, leeway.description, subjectRate.description, addressRate.description, proxies.description,
@@ -95,7 +95,7 @@ public enum AccessSettings {
 extension Access {
   /// Reads the settings of authentication and rate limits.
   /// - Throws: `SettingError` for an invalid setting, or if authentication is off and other machines can connect.
-  public init(_ settings: Settings, logger: Logger) async throws(SettingError) {
+  package init(_ settings: Settings, logger: Logger) async throws(SettingError) {
     perSubject =
       try settings[AccessSettings.subjectRate] > 0 ? RateLimiter(rate: settings[AccessSettings.subjectRate]) : nil
     perAddress =

@@ -3,7 +3,7 @@ internal import JWTKit
 
 /// Returns a token that `TokenVerifier` accepts, signed with the secret in `AUTH_KEY`.
 /// - Throws: `SettingError` if `AUTH_KEY` is not a secret.
-public func developmentToken(
+package func developmentToken(
   _ settings: Settings, subject: String, scopes: Set<Scope>, lifetime: Duration
 ) async throws -> String {
   guard let key = try settings[AccessSettings.key], !key.hasPrefix("-----BEGIN"),

@@ -5,7 +5,7 @@ internal import Logging
 internal import Metrics
 internal import NIOCore
 internal import NIOHTTP1
-public import ServiceLifecycle
+internal import ServiceLifecycle
 internal import Synchronization
 
 /// Holds the current keys of tokens. Fetched keys are missing at first, and can change later.
@@ -27,7 +27,7 @@ final class Keyring: Sendable {
 
 /// Fetches a JSON Web Key Set at an interval, and sooner when a token names an unknown key. If a fetch fails, the
 /// current keys stay.
-public final class FetchedKeys: Service {
+package final class FetchedKeys: Service {
   struct Pace {
     /// The time from one fetch to the next.
     var interval: Duration
@@ -51,7 +51,7 @@ public final class FetchedKeys: Service {
     (self.url, self.keyring, self.pace, self.client, self.logger) = (url, keyring, pace, client, logger)
   }
 
-  public func run() async throws {
+  package func run() async throws {
     let client = HTTPClient(eventLoopGroupProvider: .singleton, configuration: client)
     await cancelWhenGracefulShutdown {
       var backoff = Backoff(first: .seconds(1), limit: .seconds(60))

@@ -3,7 +3,7 @@ internal import JSON
 internal import JWTKit
 
 /// Keys that verify tokens, each for one algorithm.
-public struct TokenKeys: Sendable {
+package struct TokenKeys: Sendable {
   /// The minimum length of a secret, in bytes (RFC 7518, section 3.2).
   static let shortestSecret = 32
 

@@ -9,7 +9,7 @@ struct TokenRefusal: Error {
 }
 
 /// Verifies JSON Web Tokens (RFC 7519), with the precautions of RFC 8725.
-public struct TokenVerifier: Sendable {
+package struct TokenVerifier: Sendable {
   /// The maximum length of a token, in bytes.
   static let maximumLength = 8 * 1024
   /// 9999-12-31T23:59:59Z, in seconds since 1970. Libraries disagree about later times.

@@ -1,9 +1,9 @@
-public import NIOSSL
+package import NIOSSL
 
 /// TLS for clients of the system's own https processes.
-public enum ClientTLS {
+package enum ClientTLS {
   /// `TLS_CA`: the authorities to trust.
-  public static let authorities = Setting.optional(
+  package static let authorities = Setting.optional(
     "TLS_CA", allowed: "certificates in PEM",
     help:
       "The authorities that vouch for https processes which the console watches, or which loadtest or the import asks; without it those that the system trusts."
@@ -11,14 +11,14 @@ public enum ClientTLS {
 
   /// Returns the TLS configuration of a client.
   /// - Throws: `SettingError` if the certificates cannot be read.
-  public static func context(_ settings: Settings) throws(SettingError) -> NIOSSLContext {
+  package static func context(_ settings: Settings) throws(SettingError) -> NIOSSLContext {
     do { return try NIOSSLContext(configuration: configuration(settings)) } catch let error as SettingError {
       throw error
     } catch { throw SettingError(authorities, "cannot be used") }
   }
 
   /// Returns a TLS configuration that trusts the authorities in `TLS_CA`, or else the system's.
-  public static func configuration(_ settings: Settings) throws(SettingError) -> TLSConfiguration {
+  package static func configuration(_ settings: Settings) throws(SettingError) -> TLSConfiguration {
     var configuration = TLSConfiguration.makeClientConfiguration()
     configuration.minimumTLSVersion = .tlsv12
     if let text = try settings[authorities] {
@@ -30,7 +30,7 @@ public enum ClientTLS {
   }
 
   /// Returns the reason if the TLS handshake failed, such as an untrusted certificate; nil for any other error.
-  public static func distrust(_ error: any Error) -> String? {
+  package static func distrust(_ error: any Error) -> String? {
     if let error = error as? NIOSSLExtraError, error == .failedToValidateHostname {
       return "its certificate is not for the host of the URL"
     }

@@ -1,4 +1,4 @@
-public import FoundationEssentials
+package import FoundationEssentials
 internal import NIOCore
 internal import NIOHTTP1
 internal import NIOPosix
@@ -6,20 +6,20 @@ internal import NIOSSL
 internal import Synchronization
 
 /// Sends requests to processes over HTTP/1.1, or over https if the URL says so. Each request uses its own connection.
-public final class ProcessClient: Sendable {
+package final class ProcessClient: Sendable {
   /// The response of a process.
-  public struct Answer: Sendable {
+  package struct Answer: Sendable {
     /// The HTTP status.
-    public let status: Int
+    package let status: Int
     /// The body.
-    public let body: [UInt8]
+    package let body: [UInt8]
   }
 
   /// The reason why there is no response.
-  public struct Failure: Error, CustomStringConvertible {
+  package struct Failure: Error, CustomStringConvertible {
     /// Whether TLS failed, for instance because the server did not prove its identity.
-    public let isAboutTrust: Bool
-    public let description: String
+    package let isAboutTrust: Bool
+    package let description: String
   }
 
   private typealias Parts = NIOAsyncChannel<HTTPClientResponsePart, HTTPClientRequestPart>
@@ -31,13 +31,13 @@ public final class ProcessClient: Sendable {
 
   /// Creates a client with the system's TLS settings.
   /// - Throws: `SettingError` if `TLS_CA` is invalid.
-  public init(_ settings: Settings) throws(SettingError) {
+  package init(_ settings: Settings) throws(SettingError) {
     self.settings = settings
     if try settings[ClientTLS.authorities] != nil { _ = try tls() }
   }
 
   /// Returns the port of a URL: the one that it names, otherwise 443 for https and 80 for http.
-  public static func port(of url: URL) -> Int { url.port ?? (url.scheme == "https" ? 443 : 80) }
+  package static func port(of url: URL) -> Int { url.port ?? (url.scheme == "https" ? 443 : 80) }
 
   private func tls() throws(SettingError) -> NIOSSLContext {
     if let known = context.withLock({ $0 }) { return known }
@@ -54,7 +54,7 @@ public final class ProcessClient: Sendable {
   ///   - body: JSON to send; nil for no body.
   ///   - token: sent as a bearer token.
   ///   - bound: the time limit for connecting, and again for the request and its response.
-  public func send(
+  package func send(
     _ method: String, _ url: URL, at address: String? = nil, body: [UInt8]? = nil, token: String? = nil,
     within bound: Duration
   ) async throws(Failure) -> Answer {

@@ -1,9 +1,9 @@
 internal import FoundationEssentials
 
 /// base64url without padding (RFC 4648, section 5), the encoding of tokens and cursors.
-public enum Base64URL {
+package enum Base64URL {
   /// Returns the base64url of some bytes.
-  public static func encode(_ bytes: some Sequence<UInt8>) -> String {
+  package static func encode(_ bytes: some Sequence<UInt8>) -> String {
     var text = Array(Data(Array(bytes)).base64EncodedData())
     while text.last == UInt8(ascii: "=") { text.removeLast() }
     for index in text.indices { text[index] = own(text[index]) }
@@ -13,7 +13,7 @@ public enum Base64URL {
   /// Returns the bytes that `encode` made a text of.
   /// - Returns: nil for text that `encode` cannot produce: with padding, in the other alphabet, or with nonzero unused
   ///   bits.
-  public static func decode(_ text: some StringProtocol) -> [UInt8]? {
+  package static func decode(_ text: some StringProtocol) -> [UInt8]? {
     var standard: [UInt8] = []
     standard.reserveCapacity(text.utf8.count + 3)
     for byte in text.utf8 {

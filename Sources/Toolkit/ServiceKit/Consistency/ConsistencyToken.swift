@@ -1,63 +1,63 @@
 internal import Crypto
-public import EventSourcing
-public import FoundationEssentials
+package import EventSourcing
+package import FoundationEssentials
 
 /// Names streams and the position of each when a command was answered, so that a query can wait for them.
 ///
 /// The token is signed and belongs to one history. It is the base64url of a version (1 byte), the store's history id
 /// (16 bytes), the whole hash (8 bytes) and position (8 bytes) of each stream, and the first 16 bytes of an HMAC-SHA256
 /// over all of these.
-public struct ConsistencyToken: Sendable, Hashable {
+package struct ConsistencyToken: Sendable, Hashable {
   /// A stream, and how far a query must have read it.
-  public struct Entry: Sendable, Hashable {
+  package struct Entry: Sendable, Hashable {
     /// The `StreamID.wideHash` of the stream.
-    public let stream: UInt64
+    package let stream: UInt64
     /// The position of the last event to wait for.
-    public let position: Position
+    package let position: Position
 
     /// Creates an entry.
     /// - Parameters:
     ///   - stream: The `StreamID.wideHash` of the stream.
     ///   - position: The position of the last event to wait for.
-    public init(stream: UInt64, position: Position) {
+    package init(stream: UInt64, position: Position) {
       self.stream = stream
       self.position = position
     }
   }
 
   /// The secret that signs the tokens of one system. Tokens with another signature are rejected.
-  public struct Key: Sendable {
+  package struct Key: Sendable {
     let key: SymmetricKey
 
     /// Creates a key from a secret.
     /// - Parameter secret: 32 bytes or more, the same for all services.
-    public init(_ secret: some Sequence<UInt8>) { key = SymmetricKey(data: Array(secret)) }
+    package init(_ secret: some Sequence<UInt8>) { key = SymmetricKey(data: Array(secret)) }
   }
 
   /// The text is not a token that the key signed.
-  public struct Malformed: Error {}
+  package struct Malformed: Error {}
 
   private static let version: UInt8 = 1
   private static let head = 17
   private static let entrySize = 16
   private static let signatureSize = 16
   /// The maximum number of streams in a token.
-  public static let limit = 1_000
+  package static let limit = 1_000
 
   /// The history id that the positions belong to.
-  public let historyID: UUID
+  package let historyID: UUID
   /// The streams to wait for.
-  public let entries: [Entry]
+  package let entries: [Entry]
 
   /// Creates a token.
-  public init(historyID: UUID, entries: [Entry]) {
+  package init(historyID: UUID, entries: [Entry]) {
     self.historyID = historyID
     self.entries = entries
   }
 
   /// Returns the token as clients send it.
   /// - Parameter key: The key of `CONSISTENCY_TOKEN_KEY`.
-  public func signed(with key: Key) -> String {
+  package func signed(with key: Key) -> String {
     var bytes: [UInt8] = [Self.version]
     bytes.reserveCapacity(Self.head + entries.count * Self.entrySize + Self.signatureSize)
     withUnsafeBytes(of: historyID.uuid) { bytes += $0 }
@@ -71,7 +71,7 @@ public struct ConsistencyToken: Sendable, Hashable {
 
   /// Reads a token, and checks its signature.
   /// - Throws: `Malformed` if `signed(with:)` did not make the text with this key.
-  public init(_ text: String, signedWith key: Key) throws(Malformed) {
+  package init(_ text: String, signedWith key: Key) throws(Malformed) {
     guard text.utf8.count <= 2 * (Self.head + Self.limit * Self.entrySize), let bytes = Base64URL.decode(text)
     else { throw Malformed() }
     let count = (bytes.count - Self.head - Self.signatureSize) / Self.entrySize

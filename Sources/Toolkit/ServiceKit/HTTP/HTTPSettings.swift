@@ -1,48 +1,48 @@
 internal import FoundationEssentials
-public import Hummingbird
+package import Hummingbird
 internal import HummingbirdCore
 internal import HummingbirdTLS
-public import Logging
+package import Logging
 internal import NIOCore
 internal import NIOSSL
-public import ServiceLifecycle
+package import ServiceLifecycle
 
 /// Settings of the HTTP server in every process.
-public enum HTTPSettings {
+package enum HTTPSettings {
   /// `HTTP_MAX_CONNECTIONS`: the maximum number of open connections.
-  public static let maximumConnections = Setting.integer(
+  package static let maximumConnections = Setting.integer(
     "HTTP_MAX_CONNECTIONS", default: 16_384, in: 1...1_000_000,
     help: "The maximum number of open connections; others wait to be accepted.")
 
   /// `HTTP_IDLE_TIMEOUT`: how long a request head may take to arrive.
-  public static let idleTimeout = Setting.seconds(
+  package static let idleTimeout = Setting.seconds(
     "HTTP_IDLE_TIMEOUT", default: 75, in: 0.1...3600,
     help: "How long a request head may take to arrive, in seconds; then the connection is closed.")
 
   /// `HTTP_REQUEST_TIMEOUT`: how long a request's body may take to arrive.
-  public static let requestTimeout = Setting.seconds(
+  package static let requestTimeout = Setting.seconds(
     "HTTP_REQUEST_TIMEOUT", default: 20, in: 0.1...3600,
     help: "How long the body of a request may take to arrive, in seconds; then the connection is closed.")
 
   /// `HTTP_ANSWER_TIMEOUT`: how long it may take to make and send an answer.
-  public static let answerTimeout = Setting.seconds(
+  package static let answerTimeout = Setting.seconds(
     "HTTP_ANSWER_TIMEOUT", default: 60, in: 0.1...3600,
     help: "How long it may take to make and send an answer, in seconds; then the connection is closed.")
 
   /// `TLS_CERTIFICATE`: the server's certificate chain.
-  public static let certificate = Setting.optional(
+  package static let certificate = Setting.optional(
     "TLS_CERTIFICATE", allowed: "certificates in PEM, the server's own first",
     help: "The certificate chain in PEM. With it and TLS_KEY, HTTP uses TLS 1.2 or newer."
   )
 
   /// `TLS_KEY`: the private key of that certificate.
-  public static let key = Setting.optional(
+  package static let key = Setting.optional(
     "TLS_KEY", allowed: "a private key in PEM", help: "Of the first of TLS_CERTIFICATE.",
     isSecret: true
   )
 
   /// All settings of the HTTP server.
-  public static let all = [
+  package static let all = [
     maximumConnections.description, idleTimeout.description, requestTimeout.description, answerTimeout.description,
     certificate.description, key.description,
   ]
@@ -79,13 +79,13 @@ extension ServiceMain {
     maxHeaderFieldSize: 16 * 1024, maxHeaderListSize: 32 * 1024, maxHeaderFieldCount: 100)
 
   /// Returns a router that answers HEAD wherever it answers GET. All processes use it.
-  public static func router() -> Router<ServiceContext> {
+  package static func router() -> Router<ServiceContext> {
     Router(context: ServiceContext.self, options: .autoGenerateHeadEndpoints)
   }
 
   /// Returns an HTTP server over `responder`, as a service. At shutdown it stops accepting connections and finishes the
   /// requests in progress.
-  public static func httpServer<Responder: HTTPResponder>(
+  package static func httpServer<Responder: HTTPResponder>(
     _ responder: Responder, _ settings: Settings, port: Setting<Int>, logger: Logger
   ) throws(SettingError) -> any Service
   where Responder.Context: InitializableFromSource<ApplicationRequestContextSource> {

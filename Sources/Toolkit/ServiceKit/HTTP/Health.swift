@@ -1,4 +1,4 @@
-public import Hummingbird
+package import Hummingbird
 internal import JSON
 internal import Logging
 
@@ -28,7 +28,7 @@ public struct NotReady: Error, CustomStringConvertible {
 
 extension Router {
   /// Adds `/healthz` (the process is alive), `/readyz` (its servers answer and their schemas match) and `/metrics`.
-  public func addHealth(_ checks: [HealthCheck], _ settings: Settings) throws(SettingError) {
+  package func addHealth(_ checks: [HealthCheck], _ settings: Settings) throws(SettingError) {
     try addMetrics(settings)
     get("/healthz") { _, _ in Response.json(JSON.object([.init("status", "alive")]).encoded) }
     let readiness = Readiness(checks)

@@ -1,12 +1,12 @@
 internal import Failures
 internal import HTTPTypes
-public import Hummingbird
+package import Hummingbird
 internal import Logging
 
 /// Answers every failed request with problem details, and distinguishes a wrong method from a wrong path.
-public struct ProblemResponder: HTTPResponder {
+package struct ProblemResponder: HTTPResponder {
   /// The context of each request.
-  public typealias Context = ServiceContext
+  package typealias Context = ServiceContext
 
   private let responder: RouterResponder<Context>
   private typealias Route = (segments: [Substring], method: HTTPRequest.Method)
@@ -22,7 +22,7 @@ public struct ProblemResponder: HTTPResponder {
   ///   - elsewhere: routes that another service answers at the same address.
   ///   - translate: returns the problem for an error of the service; nil for an unknown error, whose `FailureKind` then
   ///     decides.
-  public init(
+  package init(
     _ router: Router<Context>, elsewhere: [(method: String, path: String)] = [],
     translate: @escaping @Sendable (any Error) -> Problem? = { _ in nil }
   ) {
@@ -35,7 +35,7 @@ public struct ProblemResponder: HTTPResponder {
     self.translate = translate
   }
 
-  public func respond(to request: Request, context: Context) async throws -> Response {
+  package func respond(to request: Request, context: Context) async throws -> Response {
     let start = ContinuousClock.now
     let response = await Spans.isOn ? traced(request, context) : answer(request, context)
     metrics.record(request.method, context.endpointPath, response.status, since: start)
@@ -124,10 +124,10 @@ public struct ProblemResponder: HTTPResponder {
 }
 
 /// Limits of every request.
-public enum RequestLimits {
+package enum RequestLimits {
   /// The maximum length of a path with its query, in bytes.
-  public static let uriLength = 8 * 1024
+  package static let uriLength = 8 * 1024
 
   /// The maximum size of a request's body, in bytes.
-  public static let bodySize = 256 * 1024
+  package static let bodySize = 256 * 1024
 }

@@ -6,17 +6,17 @@ internal import ServiceLifecycle
 internal import Tracing
 
 /// Metrics, logs and traces of a process.
-public enum Observing {
+package enum Observing {
   /// All values that this process reports to swift-metrics.
   package static let metrics = PrometheusMetrics(MetricCatalogue.all)
 
   /// `METRICS_TOKEN`: the bearer token that `/metrics` requires.
-  public static let metricsToken = Setting.optional(
+  package static let metricsToken = Setting.optional(
     "METRICS_TOKEN", allowed: "none, or a secret",
     help: "The bearer token that /metrics requires (in Prometheus: authorization).", isSecret: true)
 
   /// The format of log lines on standard error.
-  public enum LogFormat: String, Sendable {
+  package enum LogFormat: String, Sendable {
     /// Text for people.
     case text
     /// One JSON object on each line.
@@ -24,23 +24,23 @@ public enum Observing {
   }
 
   /// `LOG_FORMAT`: the format of log lines.
-  public static let logFormat = Setting(
+  package static let logFormat = Setting(
     "LOG_FORMAT", default: "text", allowed: "text or json", help: "The format of the log lines on standard error."
   ) { LogFormat(rawValue: $0) }
 
   /// `OTEL_EXPORTER_OTLP_ENDPOINT`: where spans are sent.
-  public static let traceEndpoint = Setting.optional(
+  package static let traceEndpoint = Setting.optional(
     "OTEL_EXPORTER_OTLP_ENDPOINT", allowed: "none, or the URL of a collector, such as http://127.0.0.1:4318",
     help: "The URL to which spans are sent, as OTLP over HTTP with JSON; `none` turns tracing off.")
 
   /// `OTEL_TRACES_SAMPLER_ARG`: the share of traces that are exported, from 0 to 1.
-  public static let traceRatio = Setting(
+  package static let traceRatio = Setting(
     "OTEL_TRACES_SAMPLER_ARG", default: "1", allowed: "a share from 0 to 1",
     help: "The share of the traces that start here that are exported. A traceparent header decides for the others."
   ) { text in Double(text).flatMap { (0...1).contains($0) ? $0 : nil } }
 
   /// All settings of logs, metrics and traces.
-  public static let all = [
+  package static let all = [
     metricsToken.description, logFormat.description, traceEndpoint.description, traceRatio.description,
   ]
 
