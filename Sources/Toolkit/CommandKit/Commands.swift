@@ -43,19 +43,12 @@ public struct Commands<Store: StreamStore>: Sendable {
   /// - Throws: an error that becomes a response with 503 if the store is not reachable, or with 500 if an event cannot be
   ///   read.
   public func state<A: Aggregate>(of id: String) async throws -> A {
-    let page = 500
-    var (state, version) = (A(), Version.none)
-    while true {
-      let events: [RecordedEvent]
-      do throws(EventStoreError) {
-        events = try await store.events(in: A.stream(id), after: version, limit: page)
-      } catch { throw CommandError(reading: error) }
-      do throws(EventDecodingError) {
-        for event in events { state.apply(try A.Event(event)) }
-      } catch { throw CommandError.unreadable(error) }
-      guard events.count == page, let last = events.last else { return state }
-      version = last.version
-    }
+    do {
+      // The processor logs an unreadable snapshot when it decides the command.
+      return try await store.state(A.self, id) { _ in }
+    } catch let error as EventStoreError {
+      throw CommandError(reading: error)
+    } catch let error as EventDecodingError { throw CommandError.unreadable(error) }
   }
 
   /// Runs `body`, which uses a database before the command is decided.

@@ -18,33 +18,13 @@ public struct EffectContext: Sendable {
   let store: PostgresEventStore
   let keys: PersonalKeys
 
-  /// Events that are read at a time.
-  private static let readSize = 1_000
-
   /// Returns the present state of an aggregate, which may be newer than the event; its initial state if there is no stream.
   /// - Throws: `PermanentFailure` for an invalid id, `EventStoreError`, and `EventDecodingError`.
   public func load<State: Aggregate>(_: State.Type, _ id: String) async throws -> State {
     let reference = AggregateReference(State.self, id)
     guard reference.isValid else { throw PermanentFailure("'\(id)' is no id of a stream") }
-    var state = try await start(of: reference)
-    while true {
-      let page =
-        try await store.events(in: [reference.stream: state.cursor], limit: Self.readSize)[reference.stream] ?? []
-      try state.apply(page)
-      guard page.count == Self.readSize else { break }
-    }
-    // `StreamState` makes its state from `reference.type`, which is `State`: new, or decoded from a snapshot as that type.
-    return state.state as! State
-  }
-
-  private func start(of reference: AggregateReference) async throws -> StreamState {
-    guard let version = reference.snapshotPolicy?.schemaVersion,
-      let snapshot = try await store.snapshots(of: [reference.stream: version])[reference.stream]
-    else { return StreamState(new: reference) }
-    do { return try StreamState(snapshot, of: reference) } catch {
-      // The events give the same state, but more slowly.
+    return try await store.state(State.self, id) { error in
       logger.warning("a snapshot cannot be read", metadata: ["stream": "\(reference.stream)", "error": "\(error)"])
-      return StreamState(new: reference)
     }
   }
 
