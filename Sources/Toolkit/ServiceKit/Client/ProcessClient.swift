@@ -68,9 +68,14 @@ package final class ProcessClient: Sendable {
       defer { deadline.cancel() }
       let head = Self.head(method, url, host, body, token)
       return try await channel.executeThenClose { inbound, outbound in
-        try await outbound.write(.head(head))
-        if let body { try await outbound.write(.body(.byteBuffer(ByteBuffer(bytes: body)))) }
-        try await outbound.write(.end(nil))
+        do {
+          try await outbound.write(.head(head))
+          if let body { try await outbound.write(.body(.byteBuffer(ByteBuffer(bytes: body)))) }
+          try await outbound.write(.end(nil))
+        } catch {
+          // The connection has ended. Reading gives an early answer, or throws the reason, such as a certificate that is not trusted.
+          return try await Self.answer(inbound)
+        }
         return try await Self.answer(inbound)
       }
     } catch let failure as Failure {
