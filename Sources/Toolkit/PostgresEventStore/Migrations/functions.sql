@@ -392,6 +392,9 @@ $$;
 -- Returns a page of the events of some ranges of hashes from a position on, in order, reading like bucket_heads. The
 -- page has the events of the given categories, and also its first and last event of any category. A row of nulls says
 -- that no events follow.
+--
+-- Reads little more than it returns: of each range, the share that it has of the page if events are spread evenly, and a
+-- quarter more. Where a range has more, the page ends, even if it is shorter than at_most.
 create or replace function event_store.bucket_page(
   first_bucket integer, last_bucket integer, from_position bigint, of_categories text[], at_most integer, max_bytes bigint
 ) returns setof event_store.events language plpgsql stable security definer
@@ -401,19 +404,31 @@ as $$
 declare
   room integer := at_most;
   bytes bigint := max_bytes;
+  ranges integer := last_bucket - first_bucket + 1;
   event event_store.events;
   left_out event_store.events;
   part bigint;
+  upto bigint;
 begin
   for part in select p.lower from event_store.partitions p where p.upper > from_position order by p.lower loop
+    upto := null;
+    if ranges > 1 then
+      execute format('
+        select min(e.position) from generate_series($1, $2) as b(index)
+        cross join lateral (
+          select e.position from event_store.%I e
+          where ((e.hash >> 10), e.position) >= (b.index, $3) and (e.hash >> 10) <= b.index
+          order by (e.hash >> 10), e.position offset $4 - 1 limit 1) e', 'events_' || part)
+      into upto using first_bucket, last_bucket, from_position, least(room, room * 5 / (4 * ranges) + 16);
+    end if;
     for event in execute format('
       select e.* from generate_series($1, $2) as b(index)
       cross join lateral (
         select * from event_store.%I e
-        where ((e.hash >> 10), e.position) >= (b.index, $3) and (e.hash >> 10) <= b.index
+        where ((e.hash >> 10), e.position) >= (b.index, $3) and ((e.hash >> 10), e.position) <= (b.index, $5)
         order by (e.hash >> 10), e.position limit $4) e
       order by e.position limit $4', 'events_' || part)
-    using first_bucket, last_bucket, from_position, room loop
+    using first_bucket, last_bucket, from_position, room, coalesce(upto, 9223372036854775807) loop
       if room = at_most then
         return next event;
       elsif split_part(event.stream, '-', 1) = any(of_categories) then
@@ -429,6 +444,10 @@ begin
         return;
       end if;
     end loop;
+    if upto is not null then
+      if left_out.position is not null then return next left_out; end if;
+      return;
+    end if;
   end loop;
   if left_out.position is not null then return next left_out; end if;
   event := null;
