@@ -52,6 +52,44 @@ struct PostgresFeedTests {
   }
 
   @Test(
+    "Receivers of different partitionings share one reader, which ends with the last of them",
+    .freshDatabase(eventStoreSchema))
+  func shared() async throws {
+    let engine = Engine()
+    let feed = PostgresFeed(engine.pool, logger: .quiet)
+    let inboxes = [Inbox(wanting: Set(0..<4)), Inbox(wanting: [0])]
+    let runs = zip(inboxes, [4, 1]).map { inbox, count in
+      Task { await feed.run(Partitioning(count: count)!, to: inbox) }
+    }
+    try await eventually("both are connected") { inboxes.allSatisfy(\.state.isConnected) }
+    try await engine.append(10)
+    for inbox in inboxes {
+      try await eventually("all events have come") { inbox.state.positions.sorted() == Array(1...10) }
+    }
+    #expect(try await listeners(engine) == 1)
+    runs[0].cancel()
+    await runs[0].value
+    #expect(!inboxes[0].state.isConnected)
+    try await eventually("the other one still gets events") {
+      try await engine.append(1)
+      return inboxes[1].state.positions.count > 10
+    }
+    runs[1].cancel()
+    await runs[1].value
+    try await eventually("no connection listens") { try await listeners(engine) == 0 }
+    #expect(inboxes.allSatisfy { $0.state.errors == 0 && !$0.state.isConnected })
+  }
+
+  private func listeners(_ engine: Engine) async throws -> Int64 {
+    try await engine.pool.query(
+      """
+      select count(*) from pg_stat_activity
+      where datname = current_database() and starts_with(query, 'listen') and pid <> pg_backend_pid()
+      """
+    ).decode(Int64.self)[0]
+  }
+
+  @Test(
     "The feed continues after its connections were cut, and the store provides missed events",
     .freshDatabase(eventStoreSchema, projectionsSchema, tables))
   func cutConnections() async throws {

@@ -60,6 +60,7 @@ extension Role {
         let retention = Duration.seconds(try settings[ReactorSettings.retention] * 86_400)
         parts.workers.append(AttemptForgetting(writeStore, olderThan: retention, logger: logger))
       }
+      let feed = PostgresFeed(writeStore, gatherTime: ReactorSettings.gatherTime, logger: logger)
       for (isCorrelated, partitioning) in [(false, Partitioning.standard), (true, Partitioning.single)] {
         let some = own.filter { $0.isCorrelated == isCorrelated }
         guard !some.isEmpty else { continue }
@@ -69,8 +70,7 @@ extension Role {
         parts.workers.append(
           Projector(
             running.map(\.projection), readStore: checkpoints, writeStore: writeStore,
-            feed: PostgresFeed(writeStore, gatherTime: ReactorSettings.gatherTime, logger: logger),
-            settings: try ReactorSettings.engine(settings, partitioning), logger: logger))
+            feed: feed, settings: try ReactorSettings.engine(settings, partitioning), logger: logger))
       }
       parts.healthChecks = [.database("writeStore", writeStore, [eventStoreSchema, personalSchema, projectionsSchema])]
       return parts

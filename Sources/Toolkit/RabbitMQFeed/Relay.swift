@@ -55,7 +55,7 @@ package struct Relay: Service {
     self.pool = pool
     store = PostgresEventStore(pool)
     lease = Lease(pool, table: "event_store.leases", name: "relay", duration: settings.leaseDuration)
-    follower = StoreFollower(pool, settings.partitioning, settings.following, logger: logger)
+    follower = StoreFollower(pool, [settings.partitioning], settings.following, logger: logger)
     self.publisher = publisher
     self.integration = integration.map { [tail, integrated] in
       IntegrationPublisher(
@@ -128,12 +128,12 @@ package struct Relay: Service {
       if relay.published.position == nil { relay.published.move(to: head) }
     }
 
-    func take(_ events: [RecordedEvent], as messages: [FeedMessage], in historyID: UUID) async throws {
+    func take(_ events: [RecordedEvent], as messages: [[FeedMessage]], in historyID: UUID) async throws {
       if relay.integration != nil {
         relay.tail.add(events, in: historyID)
         relay.integrationWakeup.signal()
       }
-      try await relay.publish(messages)
+      try await relay.publish(messages[0])
       guard let last = events.last else { return }
       relay.metrics.position.record(last.position.rawValue)
       relay.published.move(to: last.position)

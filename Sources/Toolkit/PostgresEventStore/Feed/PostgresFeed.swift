@@ -1,16 +1,32 @@
+internal import EventLoop
 package import EventSourcing
 internal import FoundationEssentials
 package import Logging
 package import Postgres
+internal import Synchronization
 
-/// The live feed without a broker: each process reads the new events from the write store itself.
+/// The live feed without a broker: each process reads the new events from the write store itself, once for all its receivers.
 ///
 /// It is for one process, or a few: the write store sends every event once to each of them. Where LISTEN is not
 /// possible, as on a standby or behind a transaction pooler, the feed polls the store.
-package struct PostgresFeed: EventFeed {
+package final class PostgresFeed: EventFeed {
+  private struct Subscription: Sendable {
+    let id: Int
+    let partitioning: Partitioning
+    let receiver: any FeedReceiver
+  }
+
+  private struct State {
+    var subscriptions: [Subscription] = []
+    var nextID = 0
+    /// Reads for all subscriptions.
+    var reading: Task<Void, Never>?
+  }
+
   private let pool: PostgresPool
   private let settings: StoreFollower.Settings
   private let logger: Logger
+  private let state = Mutex(State())
 
   /// - Parameters:
   ///   - writeStore: a pool on the write store. The feed takes a connection for each read, and opens another one to
@@ -19,8 +35,8 @@ package struct PostgresFeed: EventFeed {
   ///   - gatherTime: the shortest time between the starts of two reads: events that are appended meanwhile are read
   ///     together. The first event after a pause is read at once.
   package init(
-    _ writeStore: PostgresPool, pollInterval: Duration = .milliseconds(500), gatherTime: Duration = .milliseconds(8),
-    logger: Logger
+    _ writeStore: PostgresPool, pollInterval: Duration = .milliseconds(500),
+    gatherTime: Duration = StoreFollower.Settings().gatherTime, logger: Logger
   ) {
     pool = writeStore
     var settings = StoreFollower.Settings()
@@ -29,22 +45,58 @@ package struct PostgresFeed: EventFeed {
     self.logger = logger
   }
 
+  /// When a receiver comes or goes, the others may miss some messages.
   package func run(_ partitioning: Partitioning, to receiver: some FeedReceiver) async {
-    await StoreFollower(pool, partitioning, settings, logger: logger).run(Sink(receiver: receiver))
+    let id = state.withLock { state in
+      defer { state.nextID += 1 }
+      state.subscriptions.append(Subscription(id: state.nextID, partitioning: partitioning, receiver: receiver))
+      restart(&state)
+      return state.nextID
+    }
+    let cancelled = Wakeup()
+    while !Task.isCancelled { await cancelled.wait(upTo: .seconds(3_600)) }
+    let before = state.withLock { state in
+      state.subscriptions.removeAll { $0.id == id }
+      return restart(&state)
+    }
+    await before?.value
     receiver.connectionChanged(isConnected: false)
   }
 
-  private struct Sink<Receiver: FeedReceiver>: StoreSink {
-    let receiver: Receiver
+  /// - Returns: the reading that is replaced. It ends soon.
+  @discardableResult
+  private func restart(_ state: inout State) -> Task<Void, Never>? {
+    let (before, subscriptions) = (state.reading, state.subscriptions)
+    before?.cancel()
+    // Unstructured, since several calls of `run` share it. The last one that ends leaves none.
+    state.reading =
+      subscriptions.isEmpty
+      ? nil
+      : Task { [pool, settings, logger] in
+        await before?.value
+        await StoreFollower(pool, subscriptions.map(\.partitioning), settings, logger: logger).run(
+          Sink(subscriptions: subscriptions))
+      }
+    return before
+  }
 
-    func begins(at head: Position) { receiver.connectionChanged(isConnected: true) }
-    func failed() { receiver.connectionChanged(isConnected: false) }
+  private struct Sink: StoreSink {
+    let subscriptions: [Subscription]
 
-    func take(_ events: [RecordedEvent], as messages: [FeedMessage], in historyID: UUID) {
-      let wanted = receiver.wantedPartitions
-      for message in messages {
-        let batches = message.batches.filter { wanted.contains($0.partition.index) }
-        if !batches.isEmpty { receiver.receive(FeedMessage(batches)) }
+    func begins(at head: Position) { connectionChanged(isConnected: true) }
+    func failed() { connectionChanged(isConnected: false) }
+
+    private func connectionChanged(isConnected: Bool) {
+      for subscription in subscriptions { subscription.receiver.connectionChanged(isConnected: isConnected) }
+    }
+
+    func take(_ events: [RecordedEvent], as messages: [[FeedMessage]], in historyID: UUID) {
+      for (subscription, messages) in zip(subscriptions, messages) {
+        let wanted = subscription.receiver.wantedPartitions
+        for message in messages {
+          let batches = message.batches.filter { wanted.contains($0.partition.index) }
+          if !batches.isEmpty { subscription.receiver.receive(FeedMessage(batches)) }
+        }
       }
     }
   }

@@ -25,7 +25,7 @@ package struct StoreFollower: Sendable {
   }
 
   private let store: PostgresEventStore
-  private let partitioning: Partitioning
+  private let partitionings: [Partitioning]
   private let settings: Settings
   private let listener: NotificationListener
   private let logger: Logger
@@ -33,9 +33,10 @@ package struct StoreFollower: Sendable {
   /// The last position in a notification since the store was read.
   private let notified = Latest()
 
-  package init(_ pool: PostgresPool, _ partitioning: Partitioning, _ settings: Settings, logger: Logger) {
+  /// - Parameter partitionings: the sink gets the messages of each.
+  package init(_ pool: PostgresPool, _ partitionings: [Partitioning], _ settings: Settings, logger: Logger) {
     store = PostgresEventStore(pool)
-    self.partitioning = partitioning
+    self.partitionings = partitionings
     self.settings = settings
     listener = NotificationListener(pool.configuration, channels: [PostgresEventStore.channel], logger: logger)
     self.logger = logger
@@ -83,8 +84,11 @@ package struct StoreFollower: Sendable {
   private func follow(_ sink: some StoreSink, onProgress: () -> Void) async throws {
     let historyID = try await store.historyID()
     var cursor = try await store.head()
-    var batcher = FeedBatcher(
-      historyID: historyID, partitioning: partitioning, heads: try await store.heads(of: partitioning))
+    var batchers: [FeedBatcher] = []
+    for partitioning in partitionings {
+      let heads = try await store.heads(of: partitioning)
+      batchers.append(FeedBatcher(historyID: historyID, partitioning: partitioning, heads: heads))
+    }
     await sink.begins(at: cursor)
     var nextCheck = ContinuousClock.now + settings.historyCheckInterval
     while await sink.isActive, !Task.isCancelled {
@@ -105,7 +109,8 @@ package struct StoreFollower: Sendable {
         await waitForMore(than: cursor)
         continue
       }
-      try await sink.take(events, as: batcher.messages(of: events), in: historyID)
+      let messages = batchers.indices.map { batchers[$0].messages(of: events) }
+      try await sink.take(events, as: messages, in: historyID)
       cursor = last.position
       onProgress()
       if events.count < settings.readSize {
@@ -136,8 +141,8 @@ package protocol StoreSink: Sendable {
   func begins(at head: Position) async
   /// - Parameters:
   ///   - events: have consecutive positions.
-  ///   - messages: the same events, as the feed sends them.
-  func take(_ events: [RecordedEvent], as messages: [FeedMessage], in historyID: UUID) async throws
+  ///   - messages: the same events, as the feed sends them: for each partitioning in turn.
+  func take(_ events: [RecordedEvent], as messages: [[FeedMessage]], in historyID: UUID) async throws
   /// No events were found after this position.
   func isIdle(at position: Position) async
   /// Called every `historyCheckInterval` with the position up to which events were taken.
