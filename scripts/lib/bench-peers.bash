@@ -11,7 +11,7 @@ say 'installing eventsourcing, umadb, fastapi and asyncpg into a separate folder
   >"$log_dir/pip.log" 2>&1 || fail "installing failed; see $log_dir/pip.log"
 python=$peers/venv/bin/python
 
-for service in relay-1 projector-1; do stop_service "$service"; done
+for service in relay-1 projector-1 reactor-1; do stop_service "$service"; done
 make_database peer_eventsourcing
 make_database peer_crud
 psql -X -q -d peer_crud -c 'create table products (sku text primary key, unit_price bigint not null)' \
@@ -46,8 +46,9 @@ against 'orders over HTTP, 16 clients, ÷ conditional appends of umadb' 'umadb 1
 against 'orders over HTTP, 64 connections, ÷ FastAPI and asyncpg' "load wrk-order 64 $crud/orders" 'orders 64'
 
 start_service projector-2 projector projector
-placed=$(curl -sf -m 10 -H 'Content-Type: application/json' -d @"$body" "$COMMAND_URL/v1/orders" | jq -r .id)
-row=$(curl -sf -m 10 -H 'Content-Type: application/json' -d @"$body" "$crud/orders" | jq -r .id)
+body='{"lines":[{"sku":"LANTERN","quantity":2}]}'
+placed=$(curl -sf -m 10 -H 'Content-Type: application/json' -d "$body" "$COMMAND_URL/v1/orders" | jq -r .id)
+row=$(curl -sf -m 10 -H 'Content-Type: application/json' -d "$body" "$crud/orders" | jq -r .id)
 is_projected() { curl -sf -m 10 -o /dev/null "$QUERY_URL/v1/orders/$placed"; }
 wait_until 300 is_projected || fail 'the order was not projected'
 against 'an order by id over HTTP, no cache, 64 connections, ÷ FastAPI and asyncpg' "load '' 64 $crud/orders/$row" "load '' 64 $QUERY_URL/v1/orders/$placed"

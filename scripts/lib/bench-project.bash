@@ -25,6 +25,7 @@ measured() { # NAME EVENTS SECONDS YARDSTICK
 }
 
 stop_service projector-1
+stop_service reactor-1
 stop_service relay-1
 
 # The live feed: a suspended relay resumes after many appends, and publishes all events.
@@ -134,14 +135,16 @@ report "orders filled anew, events/s ÷ yardstick" "$(ratio "$filled" "$base")" 
 measured "rebuild of all read tables with $total events, compared and activated, events/s ÷ yardstick" "$total" "$elapsed" "$base"
 for projection in orders catalogue; do "$binaries/counterflow" rebuild "$projection" --discard 1 >/dev/null; done
 
-# The time from acknowledgement to readable, one order after another, under a fixed load.
+# The time from acknowledgement to readable, one order after another: on an idle system, and under a fixed load.
+read -r p50 p99 count < <(readable "$((seconds * 2))" --pause)
+report 'acknowledged to readable on an idle system, p50, ms' "$p50" "$count orders"
+report 'acknowledged to readable on an idle system, p99, ms' "$p99" "$count orders"
 maximum=$(commands)
 for share in 10 2; do
-  h2load --h1 -c 32 -t 1 -D "$((seconds * 2 + 2))" --rps "$((maximum / share / 32 > 0 ? maximum / share / 32 : 1))" \
-    -d "$body" -H 'Content-Type: application/json' "$COMMAND_URL/v1/orders" >/dev/null 2>&1 &
+  offer "$((maximum / share))" "$((seconds * 2 + 2))" &
   load_pid=$!
   sleep 1
-  read -r p50 p99 count < <(/usr/bin/python3 "$root/scripts/lib/probe-visibility.py" "$COMMAND_URL" "$QUERY_URL" "$((seconds * 2))")
+  read -r p50 p99 count < <(readable "$((seconds * 2))")
   wait "$load_pid"
   report "acknowledged to readable at 1/$share of the maximum rate, p50, ms" "$p50" "$((maximum / share))/s, $count orders"
   report "acknowledged to readable at 1/$share of the maximum rate, p99, ms" "$p99" "$((maximum / share))/s, $count orders"

@@ -43,11 +43,12 @@ done
 admin_psql counterflow_read -c 'vacuum analyze' >/dev/null
 size=$(curl -sf "$QUERY_URL/v1/orders/order-1" | wc -c)
 start_service query-service-constant constant-answer query ANSWER_SIZE="$size" HTTP_PORT="$(kept_port constant)"
-start_service query-service-cache query-service query QUERY_CACHE_MB=64 HTTP_PORT="$(kept_port cache)"
+start_service query-service-cache query-service query QUERY_CACHE_MB=32 HTTP_PORT="$(kept_port cache)"
+cache_url=http://127.0.0.1:$(kept_port cache)
 constant_url=http://127.0.0.1:$(kept_port constant)
 
-# Few enough orders that all are soon in the cache.
-cached() { LIMIT=20000 reads "http://127.0.0.1:$(kept_port cache)" '/v1/orders/order-{n}'; }
+# As many orders as loadtest reads by default: all are soon in the cache.
+cached() { LIMIT=5000 reads "$cache_url" '/v1/orders/order-{n}'; }
 order() { reads "$QUERY_URL" '/v1/orders/order-{n}'; }
 constant() { reads "$constant_url" '/v1/constant/order-{n}'; }
 page() { reads "$QUERY_URL" $(printf '/v1/customers/customer-%d/orders?limit=20\n' $(seq 0 7 1999)); }
@@ -62,7 +63,7 @@ done
 of() { printf '%s\n' "$@" | median; }
 report 'order by id, no cache ÷ yardstick selects' "$(of "${order_ratios[@]}")" "${order_ratios[@]}"
 report "order by id, no cache ÷ constant answer of $size bytes" "$(of "${order_constant[@]}")" "${order_constant[@]}"
-report "order by id, from the cache ÷ constant answer of $size bytes" "$(of "${cache_ratios[@]}")" "${cache_ratios[@]}"
+report "order by id, with the cache, 5000 orders ÷ constant answer of $size bytes" "$(of "${cache_ratios[@]}")" "${cache_ratios[@]}"
 report "customer's first page of 20 ÷ yardstick selects" "$(of "${page_ratios[@]}")" "${page_ratios[@]}"
 rate=$(order)
 read -r p50 p99 <"$local_dir/tmp/latency"
@@ -83,20 +84,35 @@ read -r p50 p99 <"$local_dir/tmp/latency"
 report 'sales per month or day at 64 connections, p99, ms' "$p99" "$rate/s, p50 $p50"
 report 'resident memory of query-service after that, MB' "$(memory "$(query_pid)")"
 
+# 900 reads and 100 orders a second, with the cache and without it: the CPU of query-service per read.
+looked_up() { curl -sf -m 10 "$cache_url/metrics" | awk "/^counterflow_query_cache_$1_total/ { sum += \$2 } END { print sum + 0 }"; }
+mixed() { # URL NAME
+  local before length=$((seconds * 2))
+  ticks() { awk '{ print $14 + $15 }' "/proc/$(cat "$run_dir/$1.pid")/stat"; }
+  before=$(ticks "$2")
+  "$binaries/loadtest" mixed --rate 1000 --ratio 9 --duration "$length" --warm-up 0 --visibility 0 --commands "$COMMAND_URL" \
+    --queries "$1" >"$local_dir/tmp/loadtest" 2>&1 || fail "the load failed: $(tail -n 5 "$local_dir/tmp/loadtest")"
+  awk "BEGIN { printf \"%d\", ($(ticks "$2") - $before) * 1000000 / $(getconf CLK_TCK) / (900 * $length) }"
+}
+hits=$(looked_up hits) misses=$(looked_up misses)
+against 'CPU of query-service per read at 900 reads and 100 orders a second, with the cache ÷ without' \
+  'mixed "$QUERY_URL" query-service-1' 'mixed "$cache_url" query-service-cache'
+hits=$(($(looked_up hits) - hits)) misses=$(($(looked_up misses) - misses))
+report 'answers from the cache during that, % of its look-ups' "$((100 * hits / (hits + misses)))" "$hits of $((hits + misses))"
+
 # Reads beside writes at half their maximum rate, and write then read with the token.
 maximum=$(commands)
 sleep 3
-h2load --h1 -c 32 -t 1 -D "$((seconds * 3 + 4))" --rps "$((maximum / 2 / 32))" \
-  -d "$body" -H 'Content-Type: application/json' "$COMMAND_URL/v1/orders" >/dev/null 2>&1 &
+offer "$((maximum / 2))" "$((seconds * 3 + 4))" &
 load_pid=$!
 sleep 1
 beside=$(order)
 report 'order by id beside half the maximum of writes, requests/s' "$beside" "$((maximum / 2)) orders/s"
-read -r p50 p99 count < <(/usr/bin/python3 "$root/scripts/lib/probe-visibility.py" --token "$COMMAND_URL" "$QUERY_URL" "$((seconds * 2))")
+read -r p50 p99 count < <(readable "$((seconds * 2))" --token)
 wait "$load_pid"
 report 'write then read with the token beside them, p50, ms' "$p50" "$count orders"
 report 'write then read with the token beside them, p99, ms' "$p99" "$count orders"
-read -r p50 p99 count < <(/usr/bin/python3 "$root/scripts/lib/probe-visibility.py" --token "$COMMAND_URL" "$QUERY_URL" "$seconds")
+read -r p50 p99 count < <(readable "$seconds" --token)
 report 'write then read with the token, p50, ms' "$p50" "$count orders"
 report 'write then read with the token, p99, ms' "$p99" "$count orders"
 # Write then read with the token, 10,000 times at full load and through random replicas: no response may be stale.

@@ -27,26 +27,34 @@ caught_up() {
   wait_until 300 applied_all || fail 'the read models did not catch up'
   awk "BEGIN { printf \"%d\", $placed / ($(date +%s.%N) - $since) }"
 }
-# At 100 orders a second.
+# spent RATE SETTING: the CPU of the whole system, in % of one core, at that many orders a second.
 spent() {
-  anew relay "$1"
-  "$binaries/loadtest" write --commands "$COMMAND_URL" --queries "$QUERY_URL" --rate 100 --duration "$((seconds * 2 + 3))" >/dev/null 2>&1 &
+  local window=$((seconds * 2 + 12))
+  anew relay "$2"
+  offer "$1" "$((window + 3))" &
   sleep 2
-  /usr/bin/python3 "$root/scripts/lib/cost.py" "$run_dir" "$((seconds * 2))" | jq '[.cpu[]] | add * 1000 | round / 10'
+  /usr/bin/python3 "$root/scripts/lib/cost.py" "$run_dir" "$window" | jq '[.cpu[]] | add * 1000 | round / 10'
   wait $!
 }
-readable() {
+readable_when_idle() {
   anew relay "$1"
-  /usr/bin/python3 "$root/scripts/lib/probe-visibility.py" "$COMMAND_URL" "$QUERY_URL" "$((seconds * 2))" | cut -d ' ' -f 1
+  readable "$((seconds * 2))" --pause | cut -d ' ' -f 1
+}
+readable_at_half() {
+  anew relay "$1"
+  offer "$half" "$((seconds * 2 + 2))" &
+  sleep 1
+  readable "$((seconds * 2))" | cut -d ' ' -f 1
+  wait $!
 }
 
-# beside NAME MEASURE SETTING VALUE...: reports the output of MEASURE with each value of the setting, in turn.
+# beside NAME MEASURE SETTING VALUE...: reports the output of MEASURE, a command, with each value of the setting, in turn.
 beside() {
   local name=$1 measure=$2 setting=$3 value
   local -A found=()
   shift 3
   for _ in $(seq "$rounds"); do
-    for value; do found[$value]+="$("$measure" "$setting=$value") "; done
+    for value; do found[$value]+="$($measure "$setting=$value") "; done
   done
   for value; do
     read -ra values <<<"${found[$value]}"
@@ -54,12 +62,18 @@ beside() {
   done
 }
 
-beside 'CPU at 100 orders/s, % of one core' spent RELAY_GATHER_TIME 0 0.004 0.008 0.016 0.032
-beside 'acknowledged to readable, p50, ms' readable RELAY_GATHER_TIME 0 0.004 0.008 0.016 0.032
+half=$(($(commands) / 2))
+gather_times=(0 0.004 0.008 0.016 0.024 0.032)
+for rate in 100 600; do
+  beside "CPU at $rate orders/s, % of one core" "spent $rate" RELAY_GATHER_TIME "${gather_times[@]}"
+done
+beside 'acknowledged to readable on an idle system, p50, ms' readable_when_idle RELAY_GATHER_TIME "${gather_times[@]}"
+beside "acknowledged to readable at half of the maximum, $half orders/s, p50, ms" readable_at_half RELAY_GATHER_TIME "${gather_times[@]}"
 stop_service relay-1
 stop_service projector-1
-beside 'orders/s, relay and projector stopped' written DATABASE_POOL_SIZE 2 4 8 16
-beside 'orders/s, relay and projector stopped' written COMMAND_BATCH_SIZE 25 50 100 200
+stop_service reactor-1
+beside 'orders/s, relay, projector and reactor stopped' written DATABASE_POOL_SIZE 2 4 8 16
+beside 'orders/s, relay, projector and reactor stopped' written COMMAND_BATCH_SIZE 25 50 100 200
 start_service relay-1 relay relay
 "$benchmark" --spread "$backlog"
 source "$root/scripts/lib/bench-store.bash"

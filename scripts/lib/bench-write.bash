@@ -1,25 +1,22 @@
 # The write path. Sourced by scripts/bench.
 
+source "$root/scripts/lib/bench-store.bash"
 figure 'orders over HTTP ÷ yardstick, relay and projector running' commands
-checkpoint() { admin_psql counterflow_read -At -c 'select coalesce(max(position), 0) from projections.checkpoints'; }
-head_position() { admin_psql counterflow_write -At -c 'select max(position) from event_store.events'; }
-caught_up() { [[ $(checkpoint) == "$(head_position)" ]]; }
+placed=$(orders)
 started=$(date +%s.%N)
-report 'events that the projector was behind at the end of it' "$(($(head_position) - $(checkpoint)))"
-wait_until 60 caught_up || fail 'the projector did not keep up'
+report 'orders that the slowest read model was behind at the end of it' "$((placed - $(serving)))"
+wait_until 60 applied_all || fail 'the projector did not keep up'
 report 'seconds until it had caught up' "$(awk "BEGIN { printf \"%.1f\", $(date +%s.%N) - $started }")"
 
-for service in relay-1 projector-1; do stop_service "$service"; done
-figure 'orders over HTTP ÷ yardstick, relay and projector stopped' commands
+for service in relay-1 projector-1 reactor-1; do stop_service "$service"; done
+figure 'orders over HTTP ÷ yardstick, relay, projector and reactor stopped' commands
 report 'resident memory of command-service after that, MB' \
   "$(awk '/VmRSS/ { printf "%d", $2 / 1024 }' "/proc/$(cat "$run_dir/command-service-1.pid")/status")"
 
 maximum=$(commands)
-h2load --h1 -c 32 -t 1 -D "$((seconds * 2))" --warm-up-time=2 --rps "$((maximum / 64))" -d "$body" \
-  -H 'Content-Type: application/json' --log-file="$local_dir/tmp/latencies" "$COMMAND_URL/v1/orders" >/dev/null
+offer "$((maximum / 2))" "$((seconds * 2))" --json "$local_dir/tmp/offered"
 for percent in 50 99; do
-  report "p$percent at half of that rate, ms" "$(awk '{ print $3 }' "$local_dir/tmp/latencies" | sort -n |
-    awk "{ v[NR] = \$1 } END { printf \"%.1f\", v[int(NR * $percent / 100)] / 1000 }")" "$((maximum / 2))/s"
+  report "p$percent at half of that rate, ms" "$(jq ".trials[0].latency.p$percent" "$local_dir/tmp/offered")" "$((maximum / 2))/s"
 done
 
 against 'one hot product, 2 replicas ÷ 1 replica' 'hot 1' 'hot 2'

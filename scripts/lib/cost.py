@@ -3,7 +3,8 @@ Prints one JSON object.
 
 cost.py RUN_DIR SECONDS
 
-RUN_DIR has the files NAME.pid of the processes. PostgreSQL is reached with psql's variables (PGHOST, PGPORT, PGUSER, PGPASSWORD),
+The counts are those of SECONDS, the CPU that of 11 s less, since the counts must settle before and after. RUN_DIR has the files
+NAME.pid of the processes. PostgreSQL is reached with psql's variables (PGHOST, PGPORT, PGUSER, PGPASSWORD),
 the broker by MANAGEMENT_URL. Sources: /proc/PID/stat, pg_stat_activity, pg_stat_database, pg_stat_wal, pg_stat_user_tables, and
 the broker's count of published messages.
 """
@@ -19,7 +20,10 @@ import time
 import urllib.parse
 import urllib.request
 
+SETTLING = 5.5
 run_dir, seconds = pathlib.Path(sys.argv[1]), float(sys.argv[2])
+if seconds < 2 * SETTLING + 1:
+    sys.exit(f"cost.py: {seconds:.0f} s leave no time to measure; give at least 12")
 TICK = os.sysconf("SC_CLK_TCK")
 DATABASES = ["counterflow_write", "counterflow_read"]
 
@@ -89,13 +93,13 @@ def counts():
 
 def settled_counts():
     """Waits first: backends report their counts at most once a second, the broker every five seconds."""
-    time.sleep(5.5)
+    time.sleep(SETTLING)
     return counts()
 
 
 before_counts = settled_counts()
 before, begun, first = processes(), time.monotonic(), head()
-time.sleep(max(0.0, seconds - 11))
+time.sleep(seconds - 2 * SETTLING)
 after, elapsed, last = processes(), time.monotonic() - begun, head()
 after_counts = settled_counts()
 

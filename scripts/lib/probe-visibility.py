@@ -1,24 +1,28 @@
 """Measures the time from an order's acknowledgement until it is readable: p50 and p99 in milliseconds, and the number of orders.
 
-probe-visibility.py [--token] COMMAND_URL QUERY_URL SECONDS
+probe-visibility.py [--token] [--pause] COMMAND_URL QUERY_URL SECONDS
 
 With --token it measures the time from sending the order to the response of one query with the order's Consistency-Token.
+With --pause it waits 50 to 150 ms before each order, so that each order is the first one after a pause.
 """
 
 import http.client
 import json
+import random
 import sys
 import time
 from urllib.parse import urlsplit
 
-with_token = sys.argv[1] == "--token"
-if with_token:
-    del sys.argv[1]
-commands, queries = (http.client.HTTPConnection(urlsplit(url).netloc, timeout=10) for url in sys.argv[1:3])
+options = {argument for argument in sys.argv[1:] if argument.startswith("--")}
+*urls, seconds = (argument for argument in sys.argv[1:] if argument not in options)
+with_token, with_pause = "--token" in options, "--pause" in options
+commands, queries = (http.client.HTTPConnection(urlsplit(url).netloc, timeout=10) for url in urls)
 order = json.dumps({"lines": [{"sku": "LANTERN", "quantity": 1}]})
-deadline = time.monotonic() + float(sys.argv[3])
+deadline = time.monotonic() + float(seconds)
 times = []
 while time.monotonic() < deadline:
+    if with_pause:
+        time.sleep(random.uniform(0.05, 0.15))
     sent = time.monotonic()
     commands.request("POST", "/v1/orders", order, {"Content-Type": "application/json"})
     answer = commands.getresponse()

@@ -54,7 +54,7 @@ private enum RelaySettings {
     help: "How often the write store is polled when no notification arrives, in seconds.")
 
   static let gatherTime = Setting.seconds(
-    "RELAY_GATHER_TIME", default: 0.008, in: 0...1,
+    "RELAY_GATHER_TIME", default: 0.016, in: 0...1,
     help:
       "How long after the beginning of a round the next one begins, at least, in seconds: what is appended meanwhile goes in one."
   )

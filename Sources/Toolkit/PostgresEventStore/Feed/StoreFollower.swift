@@ -15,7 +15,7 @@ package struct StoreFollower: Sendable {
     package var pollInterval = Duration.milliseconds(500)
     /// The shortest time between the starts of two reads: events that are appended meanwhile are read together. The
     /// first event after a pause is read at once.
-    package var gatherTime = Duration.milliseconds(8)
+    package var gatherTime = Duration.milliseconds(16)
     /// How often the follower checks that the history id is the same, and that the head is not before what it has read.
     package var historyCheckInterval = Duration.seconds(1)
     /// If it is more events behind the head than this, the follower starts again at the head.
