@@ -38,16 +38,16 @@ cost 'at half of the maximum' "$(($(commands) / 2))"
 # spent PID: the CPU of a process in µs per operation, over 10 s.
 spent() {
   local before
-  before=$(awk '{ print $14 + $15 }' "/proc/$1/stat")
+  before=$(cpu "$1")
   sleep 10
-  awk -v before="$before" -v hz="$(getconf CLK_TCK)" '{ printf "%d", ($14 + $15 - before) / hz * 1000 }' "/proc/$1/stat"
+  echo "$(($(cpu "$1") - before))"
 }
 start_service query-service-constant constant-answer query ANSWER_SIZE=542 HTTP_PORT="$(kept_port constant)"
 "$binaries/loadtest" read --path /v1/constant/order-1 --rate 100 --duration 14 --warm-up 0 --visibility 0 \
   --commands "$COMMAND_URL" --queries "http://127.0.0.1:$(kept_port constant)" >"$local_dir/tmp/loadtest" 2>&1 &
 load_pid=$!
 sleep 2
-report 'CPU of an HTTP request with a constant answer at 100/s, µs' "$(spent "$(cat "$run_dir/query-service-constant.pid")")"
+report 'CPU of an HTTP request with a constant answer at 100/s, µs' "$(spent "$(pid query-service-constant)")"
 wait "$load_pid" || fail "the load failed: $(tail -n 5 "$local_dir/tmp/loadtest")"
 yardstick >/dev/null
 "$pgbench" -n -M prepared -f "$root/scripts/lib/yardstick.sql" -c 1 -R 100 -T 14 yardstick >/dev/null 2>&1 &

@@ -15,9 +15,6 @@ until_holds() {
   awk "BEGIN { printf \"%.2f\", $(now) - $since }"
 }
 per_second() { awk "BEGIN { printf \"%d\", $1 / $2 }"; }
-memory() { awk '/VmRSS/ { printf "%d", $2 / 1024 }' "/proc/$(cat "$run_dir/$1.pid")/status"; }
-# The CPU time of a process in milliseconds.
-cpu() { awk -v hz="$(getconf CLK_TCK)" '{ printf "%d", ($14 + $15) * 1000 / hz }' "/proc/$(cat "$run_dir/$1.pid")/stat"; }
 measured() { # NAME EVENTS SECONDS YARDSTICK
   local rate
   rate=$(per_second "$2" "$3")
@@ -33,16 +30,16 @@ base=$(yardstick)
 start_service relay-2 relay relay LEASE_DURATION=300 RELAY_JUMP_DISTANCE=1000000000 INTEGRATION_FEED=off
 "$benchmark" 1 200 >/dev/null
 sleep 2
-kill -STOP "$(cat "$run_dir/relay-2.pid")"
+kill -STOP "$(pid relay-2)"
 before=$(cursor live)
 "$benchmark" --fill "$(($(head_position) + 300000))" >/dev/null
 end=$(head_position)
 since=$(now)
-kill -CONT "$(cat "$run_dir/relay-2.pid")"
+kill -CONT "$(pid relay-2)"
 published_live() { (($(cursor live) >= end)); }
 elapsed=$(until_holds published_live)
 measured 'live feed relayed, events/s ÷ yardstick' "$((end - before))" "$elapsed" "$base"
-report 'resident memory of relay after that, MB' "$(memory relay-2)"
+report 'resident memory of relay after that, MB' "$(memory "$(pid relay-2)")"
 kill -TERM "$(cat "$run_dir/relay-2.supervisor")"
 sleep 2
 write_sql 'delete from event_store.leases' >/dev/null
@@ -86,8 +83,8 @@ since=$(now)
 start_service projector-2 projector projector
 elapsed=$(until_holds applied_all)
 measured "backlog of $total events caught up into all read tables, events/s ÷ yardstick" "$total" "$elapsed" "$base"
-report 'resident memory of projector after that, MB' "$(memory projector-2)"
-alone=$(cpu projector-2)
+report 'resident memory of projector after that, MB' "$(memory "$(pid projector-2)")"
+alone=$(cpu "$(pid projector-2)")
 
 # The same with two projectors, each on its own core. The CPU time of each shows its speed on an undisturbed core.
 stop_service projector-2
@@ -96,14 +93,14 @@ make_database counterflow_read
 "$binaries/counterflow" migrate >/dev/null
 start_service projector-2 projector projector
 start_service projector-3 projector projector
-for number in 2 3; do taskset -a -c -p "$((number % $(nproc)))" "$(cat "$run_dir/projector-$number.pid")" >/dev/null; done
+for number in 2 3; do taskset -a -c -p "$((number % $(nproc)))" "$(pid "projector-$number")" >/dev/null; done
 since=$(now)
 until_holds applied_all >/dev/null
-first=$(cpu projector-2) second=$(cpu projector-3)
+first=$(cpu "$(pid projector-2)") second=$(cpu "$(pid projector-3)")
 report 'backlog, CPU of one projector ÷ that of the busier of two' "$(ratio "$alone" "$((first > second ? first : second))")" \
   "$alone ms alone" "$first ms and $second ms together"
 stop_service projector-3
-taskset -a -c -p "0-$(($(nproc) - 1))" "$(cat "$run_dir/projector-2.pid")" >/dev/null
+taskset -a -c -p "0-$(($(nproc) - 1))" "$(pid projector-2)" >/dev/null
 sleep 3
 
 # Saturation: events are appended at full speed and projected at the same time.
@@ -149,6 +146,6 @@ for share in 10 2; do
   report "acknowledged to readable at 1/$share of the maximum rate, p50, ms" "$p50" "$((maximum / share))/s, $count orders"
   report "acknowledged to readable at 1/$share of the maximum rate, p99, ms" "$p99" "$((maximum / share))/s, $count orders"
 done
-report 'resident memory of relay at the end, MB' "$(memory relay-3)"
-report 'resident memory of projector at the end, MB' "$(memory projector-2)"
+report 'resident memory of relay at the end, MB' "$(memory "$(pid relay-3)")"
+report 'resident memory of projector at the end, MB' "$(memory "$(pid projector-2)")"
 "$binaries/counterflow" verify --sample 4 >"$local_dir/tmp/verify" || fail "$(cat "$local_dir/tmp/verify")"

@@ -2,8 +2,6 @@
 
 orders=${orders:-200000}
 export LIMIT=$orders PATHS=$local_dir/tmp/paths
-query_pid() { cat "$run_dir/query-service-1.pid"; }
-memory() { awk '/VmRSS/ { printf "%d", $2 / 1024 }' "/proc/$1/status"; }
 # The yardstick of reads: selects of whole rows by key, from 16 clients.
 psql -X -q -d yardstick -c 'create table selects (position bigserial primary key, stream text not null, version bigint not null,
   type text not null, data jsonb not null, recorded_at timestamptz not null default now(), unique (stream, version))' \
@@ -82,17 +80,16 @@ report 'orders of a country or a time at 64 connections, p99, ms' "$p99" "$rate/
 rate=$(reads "$QUERY_URL" '/v1/sales?interval=month' '/v1/sales?interval=month&country=France' '/v1/sales?interval=day&from=2025-01-01&to=2025-02-01')
 read -r p50 p99 <"$local_dir/tmp/latency"
 report 'sales per month or day at 64 connections, p99, ms' "$p99" "$rate/s, p50 $p50"
-report 'resident memory of query-service after that, MB' "$(memory "$(query_pid)")"
+report 'resident memory of query-service after that, MB' "$(memory "$(pid query-service-1)")"
 
 # 900 reads and 100 orders a second, with the cache and without it: the CPU of query-service per read.
 looked_up() { curl -sf -m 10 "$cache_url/metrics" | awk "/^counterflow_query_cache_$1_total/ { sum += \$2 } END { print sum + 0 }"; }
 mixed() { # URL NAME
   local before length=$((seconds * 2))
-  ticks() { awk '{ print $14 + $15 }' "/proc/$(cat "$run_dir/$1.pid")/stat"; }
-  before=$(ticks "$2")
+  before=$(cpu "$(pid "$2")")
   "$binaries/loadtest" mixed --rate 1000 --ratio 9 --duration "$length" --warm-up 0 --visibility 0 --commands "$COMMAND_URL" \
     --queries "$1" >"$local_dir/tmp/loadtest" 2>&1 || fail "the load failed: $(tail -n 5 "$local_dir/tmp/loadtest")"
-  awk "BEGIN { printf \"%d\", ($(ticks "$2") - $before) * 1000000 / $(getconf CLK_TCK) / (900 * $length) }"
+  echo "$((($(cpu "$(pid "$2")") - before) * 1000 / (900 * length)))"
 }
 hits=$(looked_up hits) misses=$(looked_up misses)
 against 'CPU of query-service per read at 900 reads and 100 orders a second, with the cache ÷ without' \
@@ -121,4 +118,4 @@ load_pid=$!
 /usr/bin/python3 "$root/scripts/lib/read-your-writes.py" 10000 16 "$COMMAND_URL" \
   "$QUERY_URL,$(cat "$run_dir/query-service-2.url")" | sed 's/^/  /' || fail 'an answer with a token was stale'
 kill "$load_pid"
-report 'resident memory of query-service at the end, MB' "$(memory "$(query_pid)")"
+report 'resident memory of query-service at the end, MB' "$(memory "$(pid query-service-1)")"

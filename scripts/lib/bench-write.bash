@@ -10,8 +10,7 @@ report 'seconds until it had caught up' "$(awk "BEGIN { printf \"%.1f\", $(date 
 
 for service in relay-1 projector-1 reactor-1; do stop_service "$service"; done
 figure 'orders over HTTP ÷ yardstick, relay, projector and reactor stopped' commands
-report 'resident memory of command-service after that, MB' \
-  "$(awk '/VmRSS/ { printf "%d", $2 / 1024 }' "/proc/$(cat "$run_dir/command-service-1.pid")/status")"
+report 'resident memory of command-service after that, MB' "$(memory "$(pid command-service-1)")"
 
 maximum=$(commands)
 offer "$((maximum / 2))" "$((seconds * 2))" --json "$local_dir/tmp/offered"
