@@ -139,12 +139,14 @@ struct Reactors: Sendable {
 
   /// What one reactor process runs.
   func services(
-    _ reactions: any Reacting..., parkLimit: Int = 20, deadlines: Bool = false, rate: Int = 500, logger: Logger = .quiet
+    _ reactions: any Reacting..., feed: (any EventFeed)? = nil, headInterval: Duration = .milliseconds(200),
+    parkLimit: Int = 20, deadlines: Bool = false, rate: Int = 500, logger: Logger = .quiet
   ) -> [any Service] {
+    let feed = feed ?? PostgresFeed(pool, pollInterval: .milliseconds(100), logger: .quiet)
     let processor = CommandProcessor(store, logger: .quiet)
     var settings = Projector.Settings()
     settings.leaseDuration = .seconds(4)
-    settings.headInterval = .milliseconds(200)
+    settings.headInterval = headInterval
     settings.haltRetry = .milliseconds(300)
     settings.parkLimit = parkLimit
     var services: [any Service] = [processor]
@@ -156,8 +158,7 @@ struct Reactors: Sendable {
       services += running.compactMap(\.caller)
       services.append(
         Projector(
-          running.map(\.projection), readStore: pool, writeStore: pool,
-          feed: PostgresFeed(pool, pollInterval: .milliseconds(100), logger: .quiet), settings: settings,
+          running.map(\.projection), readStore: pool, writeStore: pool, feed: feed, settings: settings,
           logger: logger))
     }
     if deadlines {

@@ -60,6 +60,8 @@ final class Mailbox: Sendable {
     }
   }
 
+  var isEmpty: Bool { state.withLock { $0.batches.isEmpty } }
+
   /// Takes the oldest batches, at least one if there is any, up to about `limit` events.
   func take(events limit: Int) -> [FeedBatch] {
     state.withLock { state in

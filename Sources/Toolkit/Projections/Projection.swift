@@ -16,7 +16,7 @@ public struct Projection: Sendable {
   package let isReaction: Bool
   /// Whether its first generation leaves out the events that exist when it is created.
   let startsAtHead: Bool
-  /// The number of events in one batch, at most, where it is less than the projector's own; nil for that one.
+  /// The number of events that it is given at once, at most, apart from idle ones; nil for what the projector reads at once.
   let batchLimit: Int?
   /// Whether its events are handled in the order of processes, not of streams.
   let isCorrelated: Bool
@@ -74,7 +74,8 @@ public struct Projection: Sendable {
   /// of a stream in order.
   /// - Parameters:
   ///   - startsAtHead: whether it leaves out the events that are there when it is first run.
-  ///   - batchLimit: the number of events that it is given at once, at most; nil for the projector's own limit.
+  ///   - batchLimit: the number of events that it is given at once, at most, apart from idle ones; nil for what the projector
+  ///     reads at once.
   ///   - isCorrelated: whether `sequence` decides the order of events, instead of streams.
   ///   - sequence: for a process manager, the stream of the process that an event concerns.
   ///   - isIdle: whether nothing follows from an event.

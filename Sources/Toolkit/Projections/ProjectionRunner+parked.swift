@@ -42,7 +42,7 @@ extension ProjectionRunner {
     }
     var place = stream
     var discards = request == .discard
-    var limit = settings.batchSize
+    var limit = projection.batchLimit ?? settings.batchSize
     while true {
       // Reads one event more than is applied at once: after this transaction the stream waits at that event. Events after
       // the checkpoint are applied with those of the other streams.

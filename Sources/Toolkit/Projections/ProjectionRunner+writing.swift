@@ -33,10 +33,8 @@ extension ProjectionRunner {
       let events = work[0].events
       let middle = events.startIndex + events.count / 2
       for half in [events[..<middle], events[middle...]] {
-        guard assignments[work[0].assignment.partition.index]?.trouble == nil else { return }
-        var assignment = work[0].assignment
-        assignment.checkpoint = Checkpoint(position: half.last!.position, eventID: half.last!.id)
-        try await apply([Work(assignment: assignment, events: half)])
+        guard !isStopped(work[0]) else { return }
+        try await apply([work[0].part(half)])
       }
     } else {
       metrics.refused.increment()

@@ -29,6 +29,13 @@ actor ProjectionRunner {
     let assignment: PartitionAssignment
     /// As received. Events of parked streams or of other categories only move the checkpoint.
     let events: ArraySlice<RecordedEvent>
+
+    /// Returns the work on some of its events, in succession.
+    func part(_ events: ArraySlice<RecordedEvent>) -> Work {
+      var assignment = assignment
+      if let last = events.last { assignment.checkpoint = Checkpoint(position: last.position, eventID: last.id) }
+      return Work(assignment: assignment, events: events)
+    }
   }
 
   let projection: Projection
@@ -201,7 +208,7 @@ actor ProjectionRunner {
     guard !due.isEmpty else {
       try await flush()
       rounds.settle(lane)
-      if assignments.values.allSatisfy({ $0.mode != .catchingUp }), !isRetired {
+      if mailbox.isEmpty, assignments.values.allSatisfy({ $0.mode != .catchingUp }), !isRetired {
         // A checkpoint that the read store does not have yet is written soon: queries with a token may wait for it.
         let isAhead = assignments.contains { stored[$0.key] != $0.value.checkpoint }
         let next = isAhead ? min(nextHeadCheck, nextFlush) : nextHeadCheck
@@ -209,9 +216,32 @@ actor ProjectionRunner {
       }
       return false
     }
-    try await apply(due.sorted { $0.key < $1.key }.map { Work(assignment: next[$0.key]!, events: $0.value[...]) })
+    let all = due.sorted { $0.key < $1.key }.map { Work(assignment: next[$0.key]!, events: $0.value[...]) }
+    for part in parts(of: all) { try await apply(part.filter { !isStopped($0) }) }
     return true
   }
+
+  /// Divides work so that no part gives the projection more events than it takes at once.
+  private func parts(of all: [Work]) -> [[Work]] {
+    guard let limit = projection.batchLimit else { return [all] }
+    var parts: [[Work]] = [[]]
+    var count = 0
+    for work in all {
+      var rest = work.events
+      for index in work.events.indices where needsWriting(work.events[index], work.assignment.partition.index) {
+        count += 1
+        guard count == limit else { continue }
+        parts[parts.endIndex - 1].append(work.part(rest[...index]))
+        parts.append([])
+        (rest, count) = (rest[(index + 1)...], 0)
+      }
+      if !rest.isEmpty { parts[parts.endIndex - 1].append(work.part(rest)) }
+    }
+    return parts
+  }
+
+  /// Whether an earlier part has stopped the assignment.
+  func isStopped(_ work: Work) -> Bool { assignments[work.assignment.partition.index]?.trouble != nil }
 
   /// Returns the next events of an assignment. If they cannot be read, halts the assignment and returns nil.
   private func page(behind assignment: inout PartitionAssignment, bytes: Int) async throws -> PartitionPage? {

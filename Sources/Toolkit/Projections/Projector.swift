@@ -172,8 +172,7 @@ package struct Projector: Service {
       readStore: readStore, rounds: rounds, events: store, headReader: headReader,
       budget: budget,
       settings: ProjectionRunner.Settings(
-        batchSize: min(settings.batchSize, projection.batchLimit ?? settings.batchSize),
-        headInterval: settings.headInterval, haltRetry: settings.haltRetry,
+        batchSize: settings.batchSize, headInterval: settings.headInterval, haltRetry: settings.haltRetry,
         parkLimit: settings.parkLimit, patience: settings.leaseDuration * 2),
       logger: logger)
   }
