@@ -18,13 +18,17 @@ enum AccountEvent: DomainEvent, Codable {
 }
 
 extension AccountEvent {
-  /// The balance after the event; nil if the event moves no money.
-  var balance: Int64? {
+  /// What the event does to the balance, and with whom; nil if it moves no money.
+  var movement: (amount: Int64, balance: Int64, reference: String, other: String?)? {
     switch self {
     case .opened, .closed: nil
-    case .deposited(_, let balance, _), .withdrawn(_, let balance, _), .sent(_, let balance, _, _),
-      .received(_, let balance, _, _), .dispatched(_, let balance, _, _), .returned(_, let balance, _, _):
-      balance
+    case .deposited(let amount, let balance, let reference), .returned(let amount, let balance, let reference, _):
+      (amount, balance, reference, nil)
+    case .withdrawn(let amount, let balance, let reference): (-amount, balance, reference, nil)
+    case .sent(let amount, let balance, let reference, let to),
+      .dispatched(let amount, let balance, let reference, let to):
+      (-amount, balance, reference, to)
+    case .received(let amount, let balance, let reference, let from): (amount, balance, reference, from)
     }
   }
 }
@@ -36,7 +40,7 @@ struct Account: Aggregate {
   mutating func apply(_ event: AccountEvent) {
     if case .opened = event { isOpen = true }
     if case .closed = event { isOpen = false }
-    balance = event.balance ?? balance
+    balance = event.movement?.balance ?? balance
   }
 
   /// The largest amount and balance, in the currency's smallest unit.
@@ -165,7 +169,7 @@ struct Balances: ReadModel {
   let sources = [
     RowSource<Row>(Account.self) { event, row in
       if case .opened(let owner) = event.event { row = Row(id: event.id, owner: owner, balance: 0) }
-      if let balance = event.event.balance { row?.balance = balance }
+      if let movement = event.event.movement { row?.balance = movement.balance }
     }
   ]
   let columns = [Column<Row>("owner", \.owner)]
@@ -181,23 +185,12 @@ struct Statement: ReadModel {
   let name = "statement", version = 1
   let sources = [
     RowSource<Row>(
-      Account.self, keys: { event in event.event.balance == nil ? [] : ["\(event.id)/\(event.version)"] }
+      Account.self, keys: { event in event.event.movement == nil ? [] : ["\(event.id)/\(event.version)"] }
     ) { event, _, row in
-      func entry(_ amount: Int64, _ balance: Int64, _ reference: String, _ other: String? = nil) -> Row {
-        Row(
-          account: event.id, number: event.version.rawValue, at: event.recordedAt, amount: amount, balance: balance,
-          reference: reference, other: other)
-      }
-      switch event.event {
-      case .opened, .closed: break
-      case .deposited(let amount, let balance, let reference): row = entry(amount, balance, reference)
-      case .withdrawn(let amount, let balance, let reference): row = entry(-amount, balance, reference)
-      case .sent(let amount, let balance, let reference, let to),
-        .dispatched(let amount, let balance, let reference, let to):
-        row = entry(-amount, balance, reference, to)
-      case .received(let amount, let balance, let reference, let from): row = entry(amount, balance, reference, from)
-      case .returned(let amount, let balance, let reference, _): row = entry(amount, balance, reference)
-      }
+      guard let movement = event.event.movement else { return }
+      row = Row(
+        account: event.id, number: event.version.rawValue, at: event.recordedAt, amount: movement.amount,
+        balance: movement.balance, reference: movement.reference, other: movement.other)
     }
   ]
   let columns = [Column<Row>("account", \.account), Column("number", \.number)]
