@@ -32,61 +32,8 @@ private struct TellingTwo: Effect {
   func perform(_ call: Call, _ context: EffectContext) async throws { try await performing(call, context) }
 }
 
-/// Delivers each event as a batch of its own.
-private struct SplittingFeed: EventFeed {
-  let whole: PostgresFeed
-
-  func run(_ partitioning: Partitioning, to receiver: some FeedReceiver) async {
-    await whole.run(partitioning, to: Splitting(receiver: receiver))
-  }
-
-  private struct Splitting<Receiver: FeedReceiver>: FeedReceiver {
-    let receiver: Receiver
-    var wantedPartitions: Set<Int> { receiver.wantedPartitions }
-    func connectionChanged(isConnected: Bool) { receiver.connectionChanged(isConnected: isConnected) }
-    func lost(_ error: any Error) { receiver.lost(error) }
-
-    func receive(_ message: FeedMessage) {
-      receiver.receive(
-        FeedMessage(
-          message.batches.flatMap { batch in
-            var previous = batch.previous
-            return batch.events.map { event in
-              defer { previous = FeedBatch.Previous(position: event.position, eventID: event.id) }
-              return FeedBatch(
-                historyID: batch.historyID, partition: batch.partition, previous: previous, events: [event])
-            }
-          }))
-    }
-  }
-}
-
 @Suite("Effects", .tags(.integration), .needsServers)
 struct EffectTests {
-  @Test(
-    "A call does not wait behind events from which nothing follows, however many there are",
-    .freshDatabase(eventStoreSchema, reactionEngineSchema))
-  func idleEvents() async throws {
-    let (reactors, recipient) = (Reactors(), Recipient())
-    let feed = SplittingFeed(whole: PostgresFeed(reactors.pool, pollInterval: .milliseconds(100), logger: .quiet))
-    // The heads are read once, at the start. Later events come through the feed or not at all.
-    let services = reactors.services(
-      Telling(limits: Telling.limited { $0.concurrency = 1 }, recipient: recipient), feed: feed,
-      headInterval: .seconds(3600))
-    try await withServices(services) {
-      try await reactors.begun("telling")
-      try await eventually("the feed flows") {
-        try await reactors.append([(.reported(number: 0), "first")])
-        return !recipient.keys.isEmpty
-      }
-      for _ in 0..<10 { try await reactors.append((0..<200).map { (.ended, "\($0)") }) }
-      try await reactors.append((0..<16).map { (.reported(number: 1), "last-\($0)") })
-      try await eventually("the last calls are made") {
-        (0..<16).allSatisfy { recipient.numbers("last-\($0)") == [1] }
-      }
-    }
-  }
-
   @Test(
     "Two reactors with no more rights than they need make each call once, in order, and record it",
     .freshDatabase(eventStoreSchema, personalSchema, reactionEngineSchema))

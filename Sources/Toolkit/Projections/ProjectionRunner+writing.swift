@@ -119,7 +119,7 @@ extension ProjectionRunner {
     _ plan: BatchPlan?, and others: [Query] = [], moving advances: [AssignmentStore.Advance], isUrgent: Bool = true
   ) async throws {
     let (moves, ledger) = store.advance(advances)
-    let isLarge = advances.reduce(0) { $0 + $1.applied.count } > Self.largePart
+    let isLarge = plan != nil && advances.reduce(0) { $0 + $1.applied.count } > Self.largePart
     let part = RoundPart(load: plan?.load, isLarge: isLarge, moves: moves) { rows in
       try (plan?.statements(rows) ?? []) + (others + ledger).map(Statement.query)
     }

@@ -218,6 +218,8 @@ actor ProjectionRunner {
     }
     let all = due.sorted { $0.key < $1.key }.map { Work(assignment: next[$0.key]!, events: $0.value[...]) }
     for part in parts(of: all) { try await apply(part.filter { !isStopped($0) }) }
+    // Also the checkpoints of partitions without work, however long others keep the lane busy.
+    try await flush()
     return true
   }
 

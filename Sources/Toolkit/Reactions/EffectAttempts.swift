@@ -1,3 +1,4 @@
+internal import EventLoop
 package import EventSourcing
 internal import Failures
 package import FoundationEssentials
@@ -84,10 +85,18 @@ package struct EffectAttempts: Sendable {
     try await beginnings.join(Beginning(key: key, event: event))
   }
 
-  /// Records an attempt's end, even if the task is cancelled.
+  /// Records an attempt's end, even if the task is cancelled. It tries for some seconds, since a call whose success is not on
+  /// record is made again.
   /// - Parameter isNoted: whether the engine waits for this outcome. Otherwise `begin` tells it.
   func finish(_ key: String, _ number: Int, _ end: End, isNoted: Bool) async throws {
-    try await ends.join(Finished(key: key, number: number, end: end, isNoted: isNoted))
+    let finished = Finished(key: key, number: number, end: end, isNoted: isNoted)
+    var backoff = Backoff(first: .milliseconds(100))
+    for _ in 0..<6 {
+      do { return try await ends.join(finished) } catch  where FailureKind(error) == .retry {
+        try? await Task.sleep(for: backoff.next())
+      }
+    }
+    try await ends.join(finished)
   }
 
   /// In the order of their keys, so that two processes with the same ones do not wait for each other.

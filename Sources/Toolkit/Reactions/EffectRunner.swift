@@ -165,8 +165,8 @@ extension EffectRunner {
       case .isUnderWay(let number): job.answer(.success(job.underWay(number)))
       case .hasFailed(let error, let delay): job.answer(.success(job.refusal(error, delay)))
       case .perform(let attempt):
-        // Only a parked stream is tried again.
-        if attempt.number > 1 { job.answer(.success(job.underWay(attempt.number))) }
+        // Only a parked stream is tried again. A call that has to wait for its turn does not hold the others up.
+        if attempt.number > 1 || attempt.wait > Self.patience { job.answer(.success(job.underWay(attempt.number))) }
         await perform(job, attempt)
       }
     } catch { job.answer(.failure(error)) }
