@@ -44,6 +44,14 @@ let package = Package(
     .library(name: "SMTP", targets: ["SMTP"]),
     .library(name: "Counterflow", targets: ["Counterflow"]),
     .library(name: "CounterflowTesting", targets: ["CounterflowTesting"]),
+    // For back ends whose services are executables of their own, each with what it needs and no more.
+    .library(name: "EventSourcing", targets: ["EventSourcing", "JSON"]),
+    .library(name: "ReadModels", targets: ["Projections", "PostgresEventStore", "Postgres"]),
+    .library(name: "CommandKit", targets: ["CommandKit", "ServiceKit"]),
+    .library(name: "QueryKit", targets: ["QueryKit", "ConsoleKit", "ServiceKit"]),
+    .library(name: "ProjectorKit", targets: ["ProjectorKit", "Reactions", "ServiceKit"]),
+    .library(name: "RelayKit", targets: ["RabbitMQFeed", "ServiceKit"]),
+    .library(name: "Administration", targets: ["Administration", "ServiceKit"]),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
@@ -172,7 +180,7 @@ let package = Package(
         "Reactions", "ServiceKit", httpTypes, hummingbird, logging, nioCore, nioEmbedded,
       ]),
 
-    // The commerce back end.
+    // The commerce back end. It sees what is public, as any user does.
     commerce("Commerce", "Domain", ["EventSourcing", "JSON"]),
     commerce(
       "CommerceReadModels", "ReadModels",
@@ -199,13 +207,13 @@ let package = Package(
     commerce(
       "RetailImport", "Import", ["Commerce", "CommerceAPI", "EventSourcing", "JSON", "ServiceKit", crypto, csv]),
 
-    // One executable each.
+    // Its processes, and the tools for operators.
     service("CommandService", "command-service", ["CommerceCommands", "ServiceKit"]),
     service("Relay", "relay", ["RabbitMQFeed", "ServiceKit"]),
     service("Projector", "projector", ["CommerceReadModels", "ProjectorKit", "ServiceKit"]),
     service("ReactorService", "reactor", ["CommerceReactions", "ProjectorKit", "Reactions", "ServiceKit"]),
     service("QueryService", "query-service", ["CommerceQueries", "ServiceKit"]),
-    service(
+    tool(
       "CounterflowTool", "counterflow",
       [
         "Administration", "Commerce", "CommerceReactions", "CommerceReadModels", "CommerceStore", "EventSourcing",
@@ -217,7 +225,7 @@ let package = Package(
         "New/Package.swift.txt", "New/README.md", "New/Sources/notebook.swift", "New/Tests/NoteTests.swift",
         "New/Dockerfile", "New/Dockerfile.dockerignore", "New/compose.yaml", "New/gitignore",
       ]),
-    service(
+    tool(
       "LoadTest", "loadtest",
       ["CLinux", "CommerceAPI", "JSON", "Observability", "ServiceKit", argumentParser, deque, histogram, nioEmbedded],
       embedding: ["report.html"]),
@@ -228,7 +236,8 @@ let package = Package(
 
     // The template of `counterflow new`, so that it is compiled and tested.
     .executableTarget(
-      name: "notebook", dependencies: ["Counterflow"], path: "Sources/Services/counterflow/New/Sources"),
+      name: "notebook", dependencies: ["Counterflow"], path: "Sources/Services/counterflow/New/Sources",
+      packageAccess: false),
 
     // The benchmarks that scripts/bench runs.
     .executableTarget(
@@ -314,15 +323,22 @@ func commerce(
 ) -> Target {
   .target(
     name: name, dependencies: dependencies, path: "Sources/Commerce/\(folder)",
-    resources: files.map { .embedInCode($0) })
+    resources: files.map { .embedInCode($0) }, packageAccess: false)
 }
 
 func example(_ name: String, _ folder: String) -> Target {
-  .executableTarget(name: name, dependencies: ["Counterflow"], path: "Examples/\(folder)", exclude: ["README.md"])
+  .executableTarget(
+    name: name, dependencies: ["Counterflow"], path: "Examples/\(folder)", exclude: ["README.md"], packageAccess: false)
 }
 
-func service(
-  _ name: String, _ product: String, _ dependencies: [Target.Dependency], embedding files: [String] = []
+/// An executable of the commerce back end.
+func service(_ name: String, _ product: String, _ dependencies: [Target.Dependency]) -> Target {
+  .executableTarget(
+    name: name, dependencies: dependencies, path: "Sources/Services/\(product)", packageAccess: false)
+}
+
+func tool(
+  _ name: String, _ product: String, _ dependencies: [Target.Dependency], embedding files: [String]
 ) -> Target {
   .executableTarget(
     name: name, dependencies: dependencies, path: "Sources/Services/\(product)",

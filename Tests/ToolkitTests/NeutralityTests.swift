@@ -40,6 +40,45 @@ struct NeutralityTests {
     #expect(found.isEmpty, "\(found.joined(separator: "\n"))")
   }
 
+  @Test("The commerce back end and the examples use public symbols of library products alone, as any user does")
+  func publicProducts() async throws {
+    struct Manifest: Decodable {
+      struct Product: Decodable { let targets: [String], type: [String: [String]?] }
+      struct Target: Decodable {
+        struct Dependency: Decodable { let byName: [String?]? }
+        let name: String, path: String?, packageAccess: Bool, dependencies: [Dependency]
+      }
+      let products: [Product], targets: [Target]
+    }
+    let process = try ChildProcess(
+      URL(fileURLWithPath: "/usr/bin/env"),
+      [
+        "swift", "package", "--package-path", TestEnvironment.root.path,
+        // The package's own folder is locked while `swift test` runs.
+        "--scratch-path", TestEnvironment.scratch.appendingPathComponent(TestEnvironment.uniqueName("manifest")).path,
+        "dump-package",
+      ],
+      environment: ProcessInfo.processInfo.environment)
+    #expect(try await process.wait() == 0, "\(process.output)")
+    let output = process.output
+    let manifest = try JSONDecoder().decode(
+      Manifest.self, from: Data(output[(try #require(output.firstIndex(of: "{")))...].utf8))
+    let products = Set(manifest.products.filter { $0.type["library"] != nil }.flatMap(\.targets))
+    let tools = ["Sources/Services/counterflow", "Sources/Services/loadtest"]
+    func isUser(_ target: Manifest.Target) -> Bool {
+      guard let path = target.path, !tools.contains(path), !path.hasSuffix("Tests") else { return false }
+      return ["Sources/Commerce/", "Sources/Services/", "Examples/"].contains { path.hasPrefix($0) }
+    }
+    let users = manifest.targets.filter(isUser)
+    #expect(users.count > 15)
+    for user in users {
+      #expect(!user.packageAccess, "\(user.name)")
+      let own = Set(users.map(\.name))
+      let others = user.dependencies.compactMap { $0.byName?.first ?? nil }.filter { !own.contains($0) }
+      #expect(products.isSuperset(of: others), "\(user.name): \(others)")
+    }
+  }
+
   @Test(
     "A word of trade is found in every spelling, and a sequence is none",
     arguments: [

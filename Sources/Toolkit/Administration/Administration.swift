@@ -1,12 +1,12 @@
-package import ArgumentParser
-package import Postgres
-package import PostgresEventStore
-package import Projections
-package import Reactions
-package import ServiceKit
+public import ArgumentParser
+public import Postgres
+public import PostgresEventStore
+public import Projections
+public import Reactions
+public import ServiceKit
 
 /// An application from an operator's view: the input of the administrative subcommands.
-package struct Administration: Sendable {
+public struct Administration: Sendable {
   /// The program's name.
   let program: String
   /// Schemas of the write store, in addition to the toolkit's.
@@ -23,7 +23,7 @@ package struct Administration: Sendable {
   ///   - scopes: all scopes that tokens may have.
   ///   - readModels: returns all read models. It gets the keys of personal data, for read models that show some; nil
   ///     if only the declarations are needed.
-  package init(
+  public init(
     program: String, writeSchemas: [Schema] = [], scopes: [Scope] = Scope.common, reactions: [any Reacting] = [],
     readModels: @escaping @Sendable (PersonalKeys?) -> [Projection]
   ) {
@@ -35,7 +35,7 @@ package struct Administration: Sendable {
   }
 
   /// The administrative subcommands.
-  package static let commands: [any ParsableCommand.Type] = [
+  public static let commands: [any ParsableCommand.Type] = [
     Migrate.self, Status.self, Verify.self, Rebuild.self, Parked.self, DeadlinesCommand.self, RestoreFinished.self,
     Token.self,
   ]
@@ -49,7 +49,7 @@ package struct Administration: Sendable {
 
   /// Runs the subcommand that the arguments name, and ends the process.
   /// - Parameter root: the root command, with `commands` among its subcommands.
-  package func main(_ root: (some AsyncParsableCommand).Type) async -> Never {
+  public func main(_ root: (some AsyncParsableCommand).Type) async -> Never {
     await Self.$ofProcess.withValue(self) {
       await OperatorProgram.$name.withValue(program) { await root.main(nil) }
     }

@@ -1,14 +1,20 @@
 internal import Hummingbird
-package import Logging
-package import QueryKit
-package import ServiceKit
+public import Logging
+public import QueryKit
+public import ServiceKit
 
 extension Console {
   /// The settings that the console reads, besides those of every query-service.
-  package static let settings = [ProcessWatch.processes.description, ClientTLS.authorities.description]
+  public static let settings = [ProcessWatch.processes.description, ClientTLS.authorities.description]
 
   /// Adds the console to a query-service.
-  package func add(to parts: inout RoleParts, _ queries: Queries, _ settings: Settings, logger: Logger) throws {
+  /// - Parameters:
+  ///   - parts: get its routes, and the services that they need.
+  ///   - queries: the query-service's own.
+  ///   - settings: has `Console.settings`.
+  ///   - logger: gets what an operator should know.
+  /// - Throws: `SettingError` for a setting that is missing or not valid.
+  public func add(to parts: inout RoleParts, _ queries: Queries, _ settings: Settings, logger: Logger) throws {
     let writeStore = Databases.watch(
       url: try settings[CommonSettings.writeDatabaseURL], name: "query-service console", timeout: .seconds(5),
       logger: logger)

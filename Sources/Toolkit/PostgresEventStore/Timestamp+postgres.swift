@@ -1,10 +1,12 @@
-package import EventSourcing
-package import Postgres
+public import EventSourcing
+public import Postgres
 
 extension Timestamp {
-  package init(_ time: PostgresTimestamp) { self.init(microsecondsSince1970: time.microsecondsSince1970) }
+  /// Creates a timestamp from a column's value. Both count microseconds.
+  public init(_ time: PostgresTimestamp) { self.init(microsecondsSince1970: time.microsecondsSince1970) }
 }
 
 extension PostgresTimestamp {
-  package init(_ time: Timestamp) { self.init(microsecondsSince1970: time.microsecondsSince1970) }
+  /// Creates a column's value from a timestamp. Both count microseconds.
+  public init(_ time: Timestamp) { self.init(microsecondsSince1970: time.microsecondsSince1970) }
 }

@@ -2,17 +2,17 @@ internal import EventSourcing
 internal import Foundation
 internal import Logging
 internal import Postgres
-package import PostgresEventStore
-package import Projections
+public import PostgresEventStore
+public import Projections
 internal import RabbitMQ
 internal import RabbitMQFeed
-package import ServiceKit
+public import ServiceKit
 
 extension Role {
   /// Keeps read models up to date.
   /// - Parameter projections: returns the read models. It gets the keys of personal data, for read models that show
   ///   some; nil if only the declarations are needed.
-  package static func projector(_ projections: @escaping @Sendable (PersonalKeys?) -> [Projection]) -> Role {
+  public static func projector(_ projections: @escaping @Sendable (PersonalKeys?) -> [Projection]) -> Role {
     let chosen = ProjectorSettings.projections(of: projections(nil).map(\.name))
     return Role(
       "projector", port: 8084,

@@ -5,8 +5,8 @@ internal import Logging
 internal import Postgres
 internal import PostgresEventStore
 internal import Projections
-package import Reactions
-package import ServiceKit
+public import Reactions
+public import ServiceKit
 internal import ServiceLifecycle
 
 extension Role {
@@ -16,7 +16,7 @@ extension Role {
   ///   - names: of all reactions of the application.
   ///   - own: settings that `reactions` reads, besides those of every reactor.
   ///   - reactions: all of the application's.
-  package static func reactor(
+  public static func reactor(
     _ names: [String], settings own: [SettingDescription] = [],
     _ reactions: @escaping @Sendable (Settings) throws(SettingError) -> [any Reacting]
   ) -> Role {

@@ -45,9 +45,11 @@ public struct Queries: Sendable {
 
   /// Adds a route.
   /// - Parameters:
+  ///   - route: the query, and the requests that ask it.
   ///   - path: the router's path; nil for the route's own.
   ///   - names: the router's names of the path's parameters, where they differ.
-  package func add(
+  ///   - router: gets the route.
+  public func add(
     _ route: QueryRoute, at path: RouterPath? = nil, names: [String: String] = [:],
     to router: some RouterMethods<ServiceContext>
   ) {

@@ -2,11 +2,11 @@ internal import EventSourcing
 internal import Postgres
 internal import PostgresEventStore
 internal import RabbitMQ
-package import ServiceKit
+public import ServiceKit
 
 extension Role {
   /// The role that publishes events on RabbitMQ, for projectors and for other systems.
-  package static let relay = Role(
+  public static let relay = Role(
     "relay", port: 8083,
     settings: [
       CommonSettings.writeDatabaseURL.description, RabbitMQFeed.url.description,
