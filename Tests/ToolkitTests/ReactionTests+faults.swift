@@ -1,10 +1,13 @@
+import CoreMetrics
 import CounterflowTesting
 import EventSourcing
 import Foundation
+import MetricsTestKit
 import Postgres
 import PostgresEventStore
 import Projections
 import Reactions
+import Synchronization
 import TestSupport
 import Testing
 
@@ -33,6 +36,25 @@ private struct Scattering: Reaction {
           Enter(number: number), to: "\u{1}", otherwise: .emit({ .returned(code: $0.code) }, to: Log.self, "bad"))
       }
     ]
+  }
+}
+
+/// Delivers what a test gives it too.
+private final class InjectingFeed: EventFeed {
+  private let whole: PostgresFeed
+  private let receivers = Mutex<[any FeedReceiver]>([])
+
+  init(_ reactors: Reactors) {
+    whole = PostgresFeed(reactors.pool, pollInterval: .milliseconds(100), logger: .quiet)
+  }
+
+  func run(_ partitioning: Partitioning, to receiver: some FeedReceiver) async {
+    receivers.withLock { $0.append(receiver) }
+    await whole.run(partitioning, to: receiver)
+  }
+
+  func inject(_ message: FeedMessage) {
+    for receiver in receivers.withLock({ $0 }) { receiver.receive(message) }
   }
 }
 
@@ -96,6 +118,48 @@ extension ReactionTests {
       try await eventually("it goes on") { try await after.log("a").count == 11 }
     }
     #expect(try await after.log("a") == (0...10).map { .entered(number: $0) })
+  }
+
+  @Test(
+    "After a restore no checkpoint moves to an event that was lost, and the event in its place is reacted to",
+    .freshDatabase(eventStoreSchema, reactionEngineSchema))
+  func lostEvents() async throws {
+    let (reactors, metrics) = (Reactors(), TestMetrics())
+    let feed = InjectingFeed(reactors)
+    try await withServices(reactors.services(Logging(), feed: feed, headInterval: .seconds(3600)), metrics) {
+      try await reactors.begun("logging")
+      var reports = 0
+      try await eventually("the feed flows, and it has reacted to everything") {
+        if try await reactors.log("first").isEmpty {
+          try await reactors.append([(.reported(number: 0), "first")])
+          reports += 1
+        }
+        return try await reactors.log("first").count == reports
+      }
+      // What the reactor has read after the backup: nothing follows from it, so that its checkpoint is still in memory.
+      let partition = Partitioning.standard.partition(of: Job.stream("a"))
+      let before = try await reactors.store.heads(of: .standard)[partition.index]
+      let position = try await reactors.store.head().advanced(by: 1)
+      let lost = RecordedEvent(
+        position: position, stream: Job.stream("a"), version: Version(1), hash: Job.stream("a").hash, id: .v7(),
+        type: "JobEnded", schemaVersion: 1,
+        data: Array("{}".utf8), metadata: Array("{}".utf8), recordedAt: .now)
+      let message = FeedMessage([
+        FeedBatch(
+          historyID: try await reactors.store.historyID(), partition: partition,
+          previous: FeedBatch.Previous(position: before.position, eventID: before.eventID), events: [lost])
+      ])
+      try await eventually("the store refuses the checkpoint") {
+        feed.inject(message)
+        return metrics.counterTotal(label: "projection_fenced_total") > 0
+      }
+      #expect(
+        try await reactors.pool.query("select max(position) from projections.checkpoints").value(Int64.self)
+          < position.rawValue)
+      try await reactors.append([(.reported(number: 1), "a")])
+      #expect(try await reactors.store.events(after: position.advanced(by: -1), limit: 1).first?.type == "JobReported")
+      try await eventually("it reacts") { try await reactors.log("a") == [.entered(number: 1)] }
+    }
   }
 
   @Test(

@@ -9,7 +9,7 @@ struct FencedError: ClassifiedError, CustomStringConvertible {
   let projection: String
   var failureKind: FailureKind { .retry }
   var description: String {
-    "another worker owns some of the assignments of \(projection) now, or a parked stream has continued already"
+    "another worker owns some of the assignments of \(projection) now, a parked stream has continued already, or the write store was restored"
   }
 }
 

@@ -98,6 +98,16 @@ begin
   if moved <> cardinality(advance.partitions) then
     raise exception 'another worker owns some of the assignments now' using errcode = 'CF001';
   end if;
+  -- The checkpoints of reactions are in the store that they follow, and go back with it when it is restored. What a worker
+  -- remembers of the lost events must not come back with its next write. A read store need not have the table.
+  if exists (select from unnest(advance.names) as u(name) where u.name like 'reaction/%') then
+    if exists (
+      select from unnest(advance.names, advance.positions, advance.event_ids) as u(name, position, event_id)
+      where u.name like 'reaction/%' and u.position > 0 and not exists (
+        select from event_store.events e where e.position = u.position and e.id = u.event_id)) then
+      raise exception 'the store does not have the event of a checkpoint: it was restored' using errcode = 'CF001';
+    end if;
+  end if;
 end
 $$;
 
