@@ -46,9 +46,9 @@ against 'orders over HTTP, 16 clients, ÷ conditional appends of umadb' 'umadb 1
 against 'orders over HTTP, 64 connections, ÷ FastAPI and asyncpg' "load wrk-order 64 $crud/orders" 'orders 64'
 
 start_service projector-2 projector projector
-body='{"lines":[{"sku":"LANTERN","quantity":2}]}'
-placed=$(curl -sf -m 10 -H 'Content-Type: application/json' -d "$body" "$COMMAND_URL/v1/orders" | jq -r .id)
-row=$(curl -sf -m 10 -H 'Content-Type: application/json' -d "$body" "$crud/orders" | jq -r .id)
+body='{"customerId":"c-1029384","lines":[{"sku":"LANTERN","quantity":2}]}'
+placed=$(curl -sf -m 10 -H 'Content-Type: application/json' -d "$body" "$COMMAND_URL/v1/orders" | jq -r .id) || fail 'the order was not placed'
+row=$(curl -sf -m 10 -H 'Content-Type: application/json' -d "$body" "$crud/orders" | jq -r .id) || fail "the service of FastAPI did not take the order; see $log_dir/crud.log"
 is_projected() { curl -sf -m 10 -o /dev/null "$QUERY_URL/v1/orders/$placed"; }
 wait_until 300 is_projected || fail 'the order was not projected'
 against 'an order by id over HTTP, no cache, 64 connections, ÷ FastAPI and asyncpg' "load '' 64 $crud/orders/$row" "load '' 64 $QUERY_URL/v1/orders/$placed"
