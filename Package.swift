@@ -47,11 +47,12 @@ let package = Package(
     // For back ends whose services are executables of their own, each with what it needs and no more.
     .library(name: "EventSourcing", targets: ["EventSourcing", "JSON"]),
     .library(name: "ReadModels", targets: ["Projections", "PostgresEventStore", "Postgres"]),
-    .library(name: "CommandKit", targets: ["CommandKit", "ServiceKit"]),
-    .library(name: "QueryKit", targets: ["QueryKit", "ConsoleKit", "ServiceKit"]),
-    .library(name: "ProjectorKit", targets: ["ProjectorKit", "Reactions", "ServiceKit"]),
+    .library(name: "CommandKit", targets: ["CommandKit", "AccessKit", "HTTPKit", "ServiceKit", "SettingsKit"]),
+    .library(
+      name: "QueryKit", targets: ["QueryKit", "ConsoleKit", "AccessKit", "HTTPKit", "ServiceKit", "SettingsKit"]),
+    .library(name: "ProjectorKit", targets: ["ProjectorKit", "Reactions", "HTTPKit", "ServiceKit", "SettingsKit"]),
     .library(name: "RelayKit", targets: ["RabbitMQFeed", "ServiceKit"]),
-    .library(name: "Administration", targets: ["Administration", "ServiceKit"]),
+    .library(name: "Administration", targets: ["Administration", "HTTPKit", "ServiceKit", "SettingsKit"]),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
@@ -87,7 +88,7 @@ let package = Package(
     driver("Failures"),
     driver("JSON"),
     driver("Postgres", ["CLibPQ", "EventLoop", "Failures", deque, lifecycle, logging, metrics]),
-    driver("RabbitMQ", ["CRabbitMQ", "EventLoop", "Failures", deque, lifecycle, logging, metrics]),
+    driver("RabbitMQ", ["CRabbitMQ", "EventLoop", "Failures", deque, logging, metrics]),
     driver("SMTP", ["CCurl", "EventLoop", "Failures"]),
 
     // The toolkit: it knows no business domain.
@@ -99,7 +100,7 @@ let package = Package(
         "PersonalKeys/Migrations/v0001_keys.sql", "PersonalKeys/Migrations/personal_privileges.sql",
       ]),
     toolkit(
-      "CommandProcessing", ["EventSourcing", "Failures", "JSON", deque, lifecycle, logging, metrics, tracing]),
+      "CommandProcessing", ["EventSourcing", "Failures", deque, lifecycle, logging, metrics, tracing]),
     toolkit(
       "Projections",
       [
@@ -112,18 +113,35 @@ let package = Package(
       ]),
     // One backend each for metrics, logs and traces.
     toolkit("Observability", ["JSON", asyncHTTPClient, coreMetrics, logging, nioCore, nioHTTP1, tracing]),
+    // Settings from the environment, and a client for other processes.
+    toolkit(
+      "SettingsKit", ["Postgres", configuration, logging, nioCore, nioHTTP1]),
+    // The HTTP server of every process, and what requests and responses have in common.
+    toolkit(
+      "HTTPKit",
+      [
+        "EventSourcing", "Failures", "JSON", "Observability", "SettingsKit", crypto, httpTypes,
+        hummingbird, hummingbirdCore, hummingbirdTLS, lifecycle, logging, metrics, nioCore, nioHTTP1, tracing,
+      ]),
+    // Who may send which requests.
+    toolkit(
+      "AccessKit",
+      [
+        "EventLoop", "HTTPKit", "JSON", "SettingsKit", asyncHTTPClient, httpTypes, hummingbird, jwt, lifecycle, logging,
+        metrics, nioCore, nioHTTP1,
+      ]),
+    // Roles: the processes of an application.
     toolkit(
       "ServiceKit",
       [
-        "EventLoop", "EventSourcing", "Failures", "JSON", "Observability", "Postgres", asyncHTTPClient, configuration,
-        crypto, httpTypes, hummingbird, hummingbirdCore, hummingbirdTLS, jwt, lifecycle, logging, metrics, nioCore,
-        nioHTTP1, signals, tracing,
+        "AccessKit", "EventSourcing", "HTTPKit", "Observability", "Postgres", "SettingsKit", hummingbird, lifecycle,
+        logging, metrics, signals, tracing,
       ]),
     toolkit(
       "RabbitMQFeed",
       [
-        "EventLoop", "EventSourcing", "Failures", "JSON", "PostgresEventStore", "Postgres", "RabbitMQ", "ServiceKit",
-        deque, lifecycle, logging, metrics, tracing,
+        "EventLoop", "EventSourcing", "Failures", "HTTPKit", "JSON", "Postgres", "PostgresEventStore", "RabbitMQ",
+        "ServiceKit", "SettingsKit", deque, lifecycle, logging, metrics, tracing,
       ]),
     // What follows from events.
     toolkit(
@@ -135,49 +153,49 @@ let package = Package(
     toolkit(
       "ProjectorKit",
       [
-        "CommandProcessing", "EventSourcing", "Postgres", "PostgresEventStore", "Projections", "RabbitMQ",
-        "RabbitMQFeed", "Reactions", "ServiceKit", lifecycle, logging,
+        "CommandProcessing", "EventSourcing", "HTTPKit", "Postgres", "PostgresEventStore", "Projections", "RabbitMQ",
+        "RabbitMQFeed", "Reactions", "ServiceKit", "SettingsKit", lifecycle, logging,
       ]),
     toolkit(
       "CommandKit",
       [
-        "CommandProcessing", "EventSourcing", "Failures", "JSON", "Postgres", "PostgresEventStore", "ServiceKit",
-        crypto,
-        httpTypes,
-        hummingbird, lifecycle, logging, metrics,
+        "AccessKit", "CommandProcessing", "EventSourcing", "Failures", "HTTPKit", "JSON", "Postgres",
+        "PostgresEventStore", "ServiceKit", "SettingsKit", crypto, httpTypes, hummingbird, lifecycle, logging, metrics,
       ]),
     toolkit(
       "QueryKit",
       [
-        "EventLoop", "EventSourcing", "Failures", "JSON", "Postgres", "PostgresEventStore", "Projections", "ServiceKit",
-        crypto, httpTypes, hummingbird, lifecycle, logging, metrics, nioCore,
+        "AccessKit", "EventLoop", "EventSourcing", "Failures", "HTTPKit", "JSON", "Postgres", "PostgresEventStore",
+        "Projections", "ServiceKit", "SettingsKit", crypto, httpTypes, hummingbird, lifecycle, logging, metrics,
+        nioCore,
       ]),
     toolkit(
       "ConsoleKit",
       [
-        "EventLoop", "EventSourcing", "JSON", "Observability", "Postgres", "Projections", "QueryKit", "ServiceKit",
-        httpTypes, hummingbird, lifecycle, logging, nioCore,
+        "AccessKit", "EventLoop", "EventSourcing", "HTTPKit", "JSON", "Observability", "Postgres", "Projections",
+        "QueryKit", "ServiceKit", "SettingsKit", httpTypes, hummingbird, lifecycle, logging, nioCore,
       ],
       embedding: ["console.html", "app.js", "style.css"]),
     toolkit(
       "Administration",
       [
-        "EventSourcing", "Failures", "JSON", "Observability", "Postgres", "PostgresEventStore", "Projections",
-        "Reactions", "ServiceKit", argumentParser, logging,
+        "AccessKit", "EventSourcing", "Failures", "HTTPKit", "JSON", "Observability", "Postgres", "PostgresEventStore",
+        "Projections", "Reactions", "ServiceKit", "SettingsKit", argumentParser, logging,
       ]),
     // The whole toolkit, for users who write a domain.
     toolkit(
       "Counterflow",
       [
-        "Administration", "CommandKit", "ConsoleKit", "EventSourcing", "JSON", "Projections", "ProjectorKit",
-        "QueryKit", "RabbitMQFeed", "Reactions", "ServiceKit", argumentParser, httpTypes, hummingbird,
+        "AccessKit", "Administration", "CommandKit", "ConsoleKit", "EventSourcing", "HTTPKit", "JSON", "Projections",
+        "ProjectorKit", "QueryKit", "RabbitMQFeed", "Reactions", "ServiceKit", "SettingsKit", argumentParser, httpTypes,
+        hummingbird,
       ]),
     // For tests of a domain.
     toolkit(
       "CounterflowTesting",
       [
-        "CommandKit", "CommandProcessing", "Counterflow", "EventSourcing", "JSON", "Projections", "QueryKit",
-        "Reactions", "ServiceKit", httpTypes, hummingbird, logging, nioCore, nioEmbedded,
+        "AccessKit", "CommandKit", "CommandProcessing", "Counterflow", "EventSourcing", "HTTPKit", "JSON",
+        "Projections", "QueryKit", "Reactions", httpTypes, hummingbird, logging, nioCore, nioEmbedded,
       ]),
 
     // The commerce back end. It sees what is public, as any user does.
@@ -186,39 +204,39 @@ let package = Package(
       "CommerceReadModels", "ReadModels",
       ["Commerce", "EventSourcing", "JSON", "Postgres", "PostgresEventStore", "Projections"]),
     commerce(
-      "CommerceStore", "Store", ["Postgres", "ServiceKit"],
+      "CommerceStore", "Store", ["HTTPKit", "Postgres", "SettingsKit"],
       embedding: ["Migrations/v0001_currency.sql", "Migrations/privileges.sql"]),
     commerce(
       "CommerceReactions", "Reactions",
-      ["Commerce", "EventSourcing", "Reactions", "SMTP", "ServiceKit", logging, metrics]),
+      ["Commerce", "EventSourcing", "Reactions", "SettingsKit", "SMTP", logging, metrics]),
     commerce("CommerceAPI", "API", ["Commerce", "EventSourcing", "JSON"], embedding: ["openapi.yaml"]),
     commerce(
       "CommerceCommands", "Commands",
       [
-        "CommandKit", "Commerce", "CommerceAPI", "CommerceStore", "EventSourcing",
-        "JSON", "Postgres", "PostgresEventStore", "ServiceKit", httpTypes, hummingbird, lifecycle, logging,
+        "CommandKit", "Commerce", "CommerceAPI", "CommerceStore", "EventSourcing", "HTTPKit", "JSON", "Postgres",
+        "PostgresEventStore", "ServiceKit", "SettingsKit", httpTypes, hummingbird, lifecycle, logging,
       ]),
     commerce(
       "CommerceQueries", "Queries",
       [
-        "Commerce", "CommerceAPI", "CommerceReadModels", "ConsoleKit", "EventSourcing", "JSON", "Projections",
-        "QueryKit", "ServiceKit", httpTypes, hummingbird,
+        "Commerce", "CommerceAPI", "CommerceReadModels", "ConsoleKit", "EventSourcing", "HTTPKit", "JSON",
+        "Projections", "QueryKit", "ServiceKit", httpTypes, hummingbird,
       ]),
     commerce(
-      "RetailImport", "Import", ["Commerce", "CommerceAPI", "EventSourcing", "JSON", "ServiceKit", crypto, csv]),
+      "RetailImport", "Import", ["Commerce", "CommerceAPI", "EventSourcing", "HTTPKit", "JSON", crypto, csv]),
 
     // Its processes, and the tools for operators.
     service("CommandService", "command-service", ["CommerceCommands", "ServiceKit"]),
     service("Relay", "relay", ["RabbitMQFeed", "ServiceKit"]),
     service("Projector", "projector", ["CommerceReadModels", "ProjectorKit", "ServiceKit"]),
-    service("ReactorService", "reactor", ["CommerceReactions", "ProjectorKit", "Reactions", "ServiceKit"]),
+    service(
+      "ReactorService", "reactor", ["CommerceReactions", "ProjectorKit", "Reactions", "ServiceKit", "SettingsKit"]),
     service("QueryService", "query-service", ["CommerceQueries", "ServiceKit"]),
     tool(
       "CounterflowTool", "counterflow",
       [
         "Administration", "Commerce", "CommerceReactions", "CommerceReadModels", "CommerceStore", "EventSourcing",
-        "JSON", "RetailImport",
-        "ServiceKit", argumentParser, asyncHTTPClient, nioCore, nioHTTP1,
+        "HTTPKit", "JSON", "RetailImport", "SettingsKit", argumentParser, asyncHTTPClient, nioCore, nioHTTP1,
       ],
       // The template of `counterflow new`.
       embedding: [
@@ -227,7 +245,10 @@ let package = Package(
       ]),
     tool(
       "LoadTest", "loadtest",
-      ["CLinux", "CommerceAPI", "JSON", "Observability", "ServiceKit", argumentParser, deque, histogram, nioEmbedded],
+      [
+        "CLinux", "CommerceAPI", "HTTPKit", "JSON", "Observability", "ServiceKit", "SettingsKit", argumentParser, deque,
+        histogram, nioEmbedded, nioCore,
+      ],
       embedding: ["report.html"]),
 
     // The examples, for their tests. Users build them with Examples/Package.swift.
@@ -247,7 +268,8 @@ let package = Package(
     .executableTarget(
       name: "CodecBenchmark", dependencies: ["Commerce", "EventSourcing", "JSON"], path: "Benchmarks/CodecBenchmark"),
     .executableTarget(
-      name: "ConstantAnswer", dependencies: ["ServiceKit", httpTypes, hummingbird, lifecycle, logging],
+      name: "ConstantAnswer",
+      dependencies: ["AccessKit", "HTTPKit", "ServiceKit", "SettingsKit", hummingbird],
       path: "Benchmarks/ConstantAnswer"),
 
     // Tests.
@@ -255,7 +277,7 @@ let package = Package(
     .target(
       name: "TestSupport",
       dependencies: [
-        "CSpawn", "EventSourcing", "JSON", "Postgres", "PostgresEventStore", "Projections", "RabbitMQ", asyncHTTPClient,
+        "CSpawn", "JSON", "Postgres", "RabbitMQ", asyncHTTPClient,
         logging, nioCore, nioHTTP1,
       ],
       path: "Tests/TestSupport"),
@@ -267,12 +289,11 @@ let package = Package(
       dependencies: [
         "CommandProcessing", "Counterflow", "CounterflowTesting", "EventSourcing", "Failures", "JSON", "Postgres",
         "PostgresEventStore", "Projections", "QueryKit", "RabbitMQ", "RabbitMQFeed", "Reactions", "TestSupport",
-        coreMetrics,
-        lifecycle, logging, metricsTestKit,
+        coreMetrics, lifecycle, logging, metricsTestKit,
       ]),
     .testTarget(
       name: "ExampleTests",
-      dependencies: ["Counterflow", "CounterflowTesting", "bank", "first-bank", "grown-bank", "items", "social"],
+      dependencies: ["bank", "Counterflow", "CounterflowTesting", "first-bank", "grown-bank", "items", "social"],
       path: "Examples/Tests"),
     .testTarget(
       name: "NoteTests", dependencies: ["CounterflowTesting", "notebook"],
@@ -282,19 +303,17 @@ let package = Package(
       dependencies: [
         "CommandKit", "Commerce", "CommerceAPI", "CommerceReactions", "CommerceReadModels", "CounterflowTesting",
         "EventSourcing", "Failures", "JSON", "Postgres", "Projections", "QueryKit", "Reactions", "RetailImport",
-        "ServiceKit", "TestSupport",
+        "SettingsKit", "TestSupport",
       ]),
     .testTarget(
       name: "SystemTests",
       dependencies: [
-        "CommandKit", "CommandProcessing", "CommandService", "CommerceAPI", "CommerceCommands", "CommerceQueries",
-        "CommerceReadModels", "CommerceStore", "ConsoleKit", "Counterflow", "CounterflowTesting", "CounterflowTool",
-        "EventSourcing", "Failures", "JSON", "LoadTest", "Observability", "Postgres", "PostgresEventStore",
-        "Projections",
-        "Projector", "QueryKit", "QueryService", "RabbitMQ", "RabbitMQFeed", "ReactorService", "Relay", "ServiceKit",
-        "TestSupport", "bank", "first-bank", "grown-bank", "items", "social", crypto, histogram, httpTypes, hummingbird,
-        jwt,
-        coreMetrics, lifecycle, logging, metricsTestKit,
+        "AccessKit", "bank", "CommandKit", "CommandProcessing", "CommandService", "CommerceAPI", "CommerceCommands",
+        "CommerceQueries", "CommerceReadModels", "CommerceStore", "ConsoleKit", "Counterflow", "CounterflowTesting",
+        "CounterflowTool", "EventSourcing", "Failures", "first-bank", "grown-bank", "HTTPKit", "items", "JSON",
+        "LoadTest", "Observability", "Postgres", "PostgresEventStore", "Projections", "Projector", "QueryKit",
+        "QueryService", "RabbitMQ", "RabbitMQFeed", "ReactorService", "Relay", "ServiceKit", "SettingsKit", "social",
+        "TestSupport", crypto, histogram, httpTypes, hummingbird, jwt, coreMetrics, lifecycle, logging, metricsTestKit,
       ]),
   ],
   swiftLanguageModes: [.v6]

@@ -1,5 +1,8 @@
+import AccessKit
+import HTTPKit
 import Hummingbird
 import ServiceKit
+import SettingsKit
 
 /// Answers every `GET /v1/constant/{id}` with the same JSON, like a query-service that already knows the answer. It is
 /// the baseline for the cost of reading.

@@ -4,6 +4,7 @@ import CounterflowTesting
 import Testing
 
 @testable import bank
+
 // end snippet
 
 @Suite("Bank, without servers")

@@ -3,7 +3,7 @@ import CommerceReactions
 import CounterflowTesting
 import EventSourcing
 import Reactions
-import ServiceKit
+import SettingsKit
 import TestSupport
 import Testing
 

@@ -7,7 +7,9 @@ import Postgres
 import TestSupport
 import Testing
 
-@testable import ServiceKit
+@testable import AccessKit
+@testable import HTTPKit
+@testable import SettingsKit
 
 private struct Claims: JWTPayload {
   var iss: String? = "counterflow"

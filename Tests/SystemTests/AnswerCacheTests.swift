@@ -1,11 +1,12 @@
 import CommerceReadModels
 import EventSourcing
+import HTTPKit
 import HTTPTypes
 import Hummingbird
 import JSON
 import Postgres
 import PostgresEventStore
-import ServiceKit
+import SettingsKit
 import Synchronization
 import TestSupport
 import Testing

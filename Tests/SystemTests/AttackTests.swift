@@ -1,8 +1,10 @@
+import AccessKit
 import CommerceStore
 import Foundation
+import HTTPKit
 import JSON
 import Postgres
-import ServiceKit
+import SettingsKit
 import TestSupport
 import Testing
 

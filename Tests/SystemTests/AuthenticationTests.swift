@@ -1,3 +1,4 @@
+import AccessKit
 import CommerceStore
 import Crypto
 import Foundation
@@ -8,7 +9,8 @@ import Postgres
 import TestSupport
 import Testing
 
-@testable import ServiceKit
+@testable import HTTPKit
+@testable import SettingsKit
 
 @Suite("Authentication", .tags(.system), .needsServers)
 struct AuthenticationTests {

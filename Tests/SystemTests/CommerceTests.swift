@@ -1,8 +1,10 @@
+import AccessKit
 import CommerceAPI
 import CommerceStore
 import Foundation
+import HTTPKit
 import JSON
-import ServiceKit
+import SettingsKit
 import TestSupport
 import Testing
 

@@ -1,6 +1,8 @@
 import Foundation
+import HTTPKit
 import RabbitMQFeed
 import ServiceKit
+import SettingsKit
 import TestSupport
 import Testing
 

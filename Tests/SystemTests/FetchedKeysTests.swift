@@ -10,7 +10,9 @@ import Synchronization
 import TestSupport
 import Testing
 
-@testable import ServiceKit
+@testable import AccessKit
+@testable import HTTPKit
+@testable import SettingsKit
 
 private struct Claims: JWTPayload {
   var iss = "counterflow"

@@ -1,8 +1,9 @@
 import EventSourcing
 import Foundation
+import HTTPKit
 import JSON
 import Postgres
-import ServiceKit
+import SettingsKit
 import TestSupport
 import Testing
 

@@ -1,5 +1,6 @@
 import CoreMetrics
 import Foundation
+import HTTPKit
 import JSON
 import Logging
 import Observability

@@ -1,11 +1,13 @@
 import EventSourcing
 import Foundation
+import HTTPKit
 import JSON
 import Observability
 import Postgres
 import RabbitMQ
 import RabbitMQFeed
 import ServiceKit
+import SettingsKit
 import Synchronization
 import TestSupport
 import Testing

@@ -1,15 +1,17 @@
+import AccessKit
 import CommandKit
 import CommandProcessing
 import CommerceAPI
 import CommerceReadModels
 import EventSourcing
+import HTTPKit
 import HTTPTypes
 import Hummingbird
 import Logging
 import Postgres
 import PostgresEventStore
 import Projections
-import ServiceKit
+import SettingsKit
 import TestSupport
 import Testing
 
@@ -21,8 +23,8 @@ import Testing
 struct RouteTests {
   @Test("Each service has exactly the routes of its table")
   func table() async throws {
-    let commands = ServiceMain.router()
-    let queries = ServiceMain.router()
+    let commands = HTTPServing.router()
+    let queries = HTTPServing.router()
     let pool = PostgresPool(PostgresConfiguration(url: ""), logger: .quiet)
     let store = InMemoryEventStore()
     CommandRoutes(

@@ -1,7 +1,7 @@
+import HTTPKit
 import HTTPTypes
 import JSON
 import Postgres
-import ServiceKit
 import TestSupport
 import Testing
 

@@ -4,13 +4,13 @@ internal import CommerceAPI
 internal import CommerceStore
 internal import EventSourcing
 internal import Foundation
+internal import HTTPKit
 internal import HTTPTypes
 internal import Hummingbird
 internal import JSON
 internal import Logging
 internal import Postgres
 internal import PostgresEventStore
-internal import ServiceKit
 
 extension CommandRoutes {
   func addCustomers(to router: some RouterMethods<ServiceContext>) {

@@ -1,8 +1,8 @@
 internal import CommandKit
 internal import Commerce
 internal import CommerceAPI
+internal import HTTPKit
 internal import Hummingbird
-internal import ServiceKit
 
 extension CommandRoutes {
   func addWaitlists(to router: some RouterMethods<ServiceContext>) {

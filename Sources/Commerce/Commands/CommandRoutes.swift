@@ -4,11 +4,11 @@ internal import CommerceAPI
 internal import CommerceStore
 internal import EventSourcing
 internal import Foundation
+internal import HTTPKit
 internal import HTTPTypes
 internal import Hummingbird
 internal import JSON
 internal import PostgresEventStore
-internal import ServiceKit
 
 /// The HTTP routes of all commands.
 struct CommandRoutes<Store: StreamStore> {

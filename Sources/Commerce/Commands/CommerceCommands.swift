@@ -1,8 +1,10 @@
 internal import CommandKit
 internal import CommerceAPI
 internal import CommerceStore
+internal import HTTPKit
 internal import Hummingbird
 public import ServiceKit
+internal import SettingsKit
 
 extension Role {
   /// Takes the commands of the commerce back end.

@@ -1,8 +1,9 @@
 internal import CommerceStore
+internal import HTTPKit
 internal import Logging
 internal import Postgres
-internal import ServiceKit
 internal import ServiceLifecycle
+internal import SettingsKit
 internal import Synchronization
 
 /// Compares CURRENCY with the store's currency, which the first start stores. If they differ, the process ends, because

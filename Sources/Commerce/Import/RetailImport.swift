@@ -2,8 +2,8 @@ internal import Commerce
 internal import CommerceAPI
 internal import Crypto
 internal import EventSourcing
+internal import HTTPKit
 internal import JSON
-internal import ServiceKit
 
 /// The commands that import a file. Each has an idempotency key made from its content, so a repeat changes nothing.
 public struct RetailImport: Sendable {

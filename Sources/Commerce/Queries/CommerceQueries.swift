@@ -2,6 +2,7 @@ internal import Commerce
 internal import CommerceAPI
 internal import CommerceReadModels
 internal import ConsoleKit
+internal import HTTPKit
 internal import Hummingbird
 internal import JSON
 internal import QueryKit

@@ -1,12 +1,12 @@
 internal import Commerce
 internal import CommerceReadModels
 internal import EventSourcing
+internal import HTTPKit
 internal import HTTPTypes
 internal import Hummingbird
 internal import JSON
 internal import Projections
 internal import QueryKit
-internal import ServiceKit
 
 /// The HTTP routes of all queries.
 struct QueryRoutes {

@@ -1,5 +1,5 @@
 public import Reactions
-public import ServiceKit
+public import SettingsKit
 
 /// Returns all reactions of the commerce back end.
 /// - Parameters:

@@ -3,7 +3,7 @@ internal import Logging
 internal import Metrics
 internal import Reactions
 internal import SMTP
-public import ServiceKit
+public import SettingsKit
 internal import Synchronization
 
 /// Sends a process's mails to customers. It has as many connections as there are mails at once.

@@ -1,4 +1,4 @@
-public import ServiceKit
+public import HTTPKit
 
 extension Scope {
   /// Lets a caller set prices and times instead of the store's.

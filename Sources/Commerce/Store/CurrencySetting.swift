@@ -1,4 +1,4 @@
-public import ServiceKit
+public import SettingsKit
 
 extension StoreCurrency {
   public static let setting = Setting(

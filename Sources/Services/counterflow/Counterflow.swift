@@ -3,7 +3,7 @@ import ArgumentParser
 import CommerceReactions
 import CommerceReadModels
 import CommerceStore
-import ServiceKit
+import HTTPKit
 
 /// Administers the commerce back end from the command line.
 @main

@@ -5,11 +5,12 @@ import Commerce
 import CommerceStore
 import EventSourcing
 import Foundation
+import HTTPKit
 import JSON
 import NIOCore
 import NIOHTTP1
 import RetailImport
-import ServiceKit
+import SettingsKit
 import Synchronization
 
 /// Imports a retailer's sales by sending commands.

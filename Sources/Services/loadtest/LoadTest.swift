@@ -1,6 +1,8 @@
 import ArgumentParser
 import Foundation
+import HTTPKit
 import ServiceKit
+import SettingsKit
 import Synchronization
 
 @main

@@ -1,6 +1,7 @@
 import Foundation
+import HTTPKit
 import JSON
-import ServiceKit
+import SettingsKit
 
 /// Creates the data that the workloads need, and finds data to read.
 struct Preparation {

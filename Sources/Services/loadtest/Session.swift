@@ -1,7 +1,8 @@
 import ArgumentParser
 import Foundation
+import HTTPKit
 import NIOSSL
-import ServiceKit
+import SettingsKit
 
 /// The trials of one run, against one system.
 struct Session {

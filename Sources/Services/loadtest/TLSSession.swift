@@ -2,7 +2,7 @@ import NIOCore
 import NIOEmbedded
 import NIOSSL
 import NIOTLS
-import ServiceKit
+import SettingsKit
 
 /// TLS between a connection and its socket: NIOSSL's client in an embedded channel. It belongs to the driver's thread.
 final class TLSSession {

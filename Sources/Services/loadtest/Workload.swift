@@ -1,6 +1,6 @@
 import CommerceAPI
 import Foundation
-import ServiceKit
+import HTTPKit
 
 /// A source of requests, in journeys of one or more requests.
 protocol Workload: AnyObject {

@@ -2,6 +2,7 @@ import CommerceReactions
 import ProjectorKit
 import Reactions
 import ServiceKit
+import SettingsKit
 
 @main
 struct App {

@@ -1,9 +1,11 @@
 public import ArgumentParser
+public import HTTPKit
 public import Postgres
 public import PostgresEventStore
 public import Projections
 public import Reactions
-public import ServiceKit
+internal import ServiceKit
+internal import SettingsKit
 
 /// An application from an operator's view: the input of the administrative subcommands.
 public struct Administration: Sendable {

@@ -1,9 +1,11 @@
 internal import ArgumentParser
 internal import Foundation
+internal import HTTPKit
 internal import Postgres
 internal import PostgresEventStore
 internal import Projections
-package import ServiceKit
+internal import ServiceKit
+package import SettingsKit
 
 /// Creates or updates the schemas of both databases.
 struct Migrate: AsyncParsableCommand {

@@ -4,6 +4,7 @@ internal import FoundationEssentials
 internal import Postgres
 internal import PostgresEventStore
 internal import ServiceKit
+internal import SettingsKit
 
 /// Declares that a restore or move of the write store is finished.
 struct RestoreFinished: AsyncParsableCommand {

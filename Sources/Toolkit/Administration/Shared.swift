@@ -2,7 +2,7 @@ internal import ArgumentParser
 internal import Failures
 internal import Foundation
 internal import Postgres
-internal import ServiceKit
+internal import SettingsKit
 
 /// Ends the command like a service if a setting is missing or wrong.
 package func reportingSettings(_ body: () async throws -> Void) async throws {

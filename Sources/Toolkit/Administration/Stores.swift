@@ -1,4 +1,5 @@
 internal import ArgumentParser
+internal import HTTPKit
 internal import Logging
 internal import Observability
 internal import Postgres
@@ -6,6 +7,7 @@ internal import PostgresEventStore
 internal import Projections
 internal import Reactions
 internal import ServiceKit
+internal import SettingsKit
 
 /// Both stores, as the administrative subcommands use them.
 struct Stores {

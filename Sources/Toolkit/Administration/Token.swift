@@ -1,5 +1,7 @@
+internal import AccessKit
 internal import ArgumentParser
-internal import ServiceKit
+internal import HTTPKit
+internal import SettingsKit
 
 /// Makes a token for development.
 struct Token: AsyncParsableCommand {

@@ -1,7 +1,7 @@
 package import EventSourcing
+package import HTTPKit
 package import Hummingbird
 package import JSON
-package import ServiceKit
 
 /// What command routes use of `Commands`, whatever the store.
 package protocol CommandEndpoint: Sendable {

@@ -2,10 +2,10 @@ internal import CommandProcessing
 internal import Crypto
 internal import EventSourcing
 internal import Foundation
+internal import HTTPKit
 internal import HTTPTypes
 internal import Hummingbird
 internal import JSON
-internal import ServiceKit
 
 extension HTTPField.Name {
   /// draft-ietf-httpapi-idempotency-key-header, section 2.

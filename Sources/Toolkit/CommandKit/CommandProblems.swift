@@ -1,8 +1,8 @@
 internal import CommandProcessing
 package import EventSourcing
+package import HTTPKit
 internal import HTTPTypes
 internal import JSON
-package import ServiceKit
 
 /// Returns the HTTP problem for a command's error; nil for any other error.
 @Sendable package func commandProblem(_ error: any Error) -> Problem? {

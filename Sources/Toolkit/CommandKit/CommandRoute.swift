@@ -1,9 +1,9 @@
 public import EventSourcing
 internal import Foundation
+package import HTTPKit
 public import HTTPTypes
 package import Hummingbird
 package import JSON
-package import ServiceKit
 
 /// A route that takes a command.
 ///

@@ -1,10 +1,13 @@
+public import AccessKit
 internal import CommandProcessing
+public import HTTPKit
 internal import Hummingbird
 public import Logging
 public import Postgres
 public import PostgresEventStore
 public import ServiceKit
 public import ServiceLifecycle
+public import SettingsKit
 
 /// The parts of a command-service, for the routes that an application adds.
 public struct CommandService: Sendable {

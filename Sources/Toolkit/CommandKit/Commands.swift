@@ -2,10 +2,10 @@ package import CommandProcessing
 public import EventSourcing
 internal import Failures
 internal import Foundation
+public import HTTPKit
 internal import HTTPTypes
 public import Hummingbird
 public import JSON
-public import ServiceKit
 
 /// HTTP in front of the command processor. The routes of command-service use it.
 public struct Commands<Store: StreamStore>: Sendable {

@@ -1,7 +1,10 @@
+internal import AccessKit
+internal import HTTPKit
 internal import Hummingbird
 public import Logging
 public import QueryKit
 public import ServiceKit
+public import SettingsKit
 
 extension Console {
   /// The settings that the console reads, besides those of every query-service.

@@ -1,11 +1,11 @@
 internal import EventLoop
 internal import Foundation
+internal import HTTPKit
 internal import HTTPTypes
 internal import Hummingbird
 internal import JSON
 internal import NIOCore
 internal import QueryKit
-internal import ServiceKit
 
 /// The console: a page for operators. The page itself is public and has no data, only what the application declares of
 /// it. Its data needs the scope admin.

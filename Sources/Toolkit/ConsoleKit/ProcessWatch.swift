@@ -1,6 +1,7 @@
 internal import Foundation
 internal import Observability
 internal import ServiceKit
+internal import SettingsKit
 
 /// Polls the metrics of the processes.
 actor ProcessWatch {

@@ -1,8 +1,8 @@
+internal import HTTPKit
 internal import Logging
 internal import Postgres
 internal import Projections
 internal import QueryKit
-internal import ServiceKit
 internal import Synchronization
 
 /// Reads the state of the read models from the read store, and that of the reactions from the write store.

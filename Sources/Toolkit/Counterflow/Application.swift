@@ -1,8 +1,10 @@
+package import AccessKit
 internal import Administration
 public import CommandKit
 public import ConsoleKit
 internal import EventSourcing
 internal import Foundation
+public import HTTPKit
 internal import HTTPTypes
 package import Hummingbird
 public import Projections
@@ -10,7 +12,7 @@ internal import ProjectorKit
 public import QueryKit
 internal import RabbitMQFeed
 public import Reactions
-public import ServiceKit
+internal import ServiceKit
 
 /// A system on one page: its commands, its read models and its queries.
 ///

@@ -1,8 +1,8 @@
 internal import CommandKit
+internal import HTTPKit
 internal import HTTPTypes
 internal import JSON
 internal import QueryKit
-internal import ServiceKit
 
 extension Application {
   /// The application's HTTP interface as an OpenAPI 3.1 document.

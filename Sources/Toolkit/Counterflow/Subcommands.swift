@@ -1,8 +1,10 @@
 internal import Administration
 internal import ArgumentParser
 internal import FoundationEssentials
+internal import HTTPKit
 internal import RabbitMQFeed
 internal import ServiceKit
+internal import SettingsKit
 
 /// The root command of an application's executable.
 struct Root<System: Application>: AsyncParsableCommand {

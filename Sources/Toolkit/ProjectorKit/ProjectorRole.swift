@@ -1,5 +1,6 @@
 internal import EventSourcing
 internal import Foundation
+internal import HTTPKit
 internal import Logging
 internal import Postgres
 public import PostgresEventStore
@@ -7,6 +8,7 @@ public import Projections
 internal import RabbitMQ
 internal import RabbitMQFeed
 public import ServiceKit
+internal import SettingsKit
 
 extension Role {
   /// Keeps read models up to date.

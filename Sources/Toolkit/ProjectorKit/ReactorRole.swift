@@ -8,6 +8,7 @@ internal import Projections
 public import Reactions
 public import ServiceKit
 internal import ServiceLifecycle
+public import SettingsKit
 
 extension Role {
   /// Carries out what follows from events, and scheduled commands when they are due. Apart from what effects call, it needs the

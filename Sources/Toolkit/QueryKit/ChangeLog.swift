@@ -1,13 +1,13 @@
 internal import EventLoop
 internal import EventSourcing
 internal import Foundation
+internal import HTTPKit
 internal import JSON
 internal import Logging
 internal import Metrics
 internal import Postgres
 internal import PostgresEventStore
 internal import Projections
-internal import ServiceKit
 internal import ServiceLifecycle
 internal import Synchronization
 

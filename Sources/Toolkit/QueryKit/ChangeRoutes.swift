@@ -1,12 +1,12 @@
 internal import EventLoop
 internal import EventSourcing
 internal import Foundation
+internal import HTTPKit
 package import HTTPTypes
 internal import Hummingbird
 internal import JSON
 internal import NIOCore
 internal import Projections
-internal import ServiceKit
 internal import Synchronization
 
 extension HTTPField.Name {

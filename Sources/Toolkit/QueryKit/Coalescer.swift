@@ -1,4 +1,4 @@
-internal import ServiceKit
+internal import HTTPKit
 internal import Synchronization
 
 /// Combines reads by key that arrive while others run: the same key is read once, and different keys share a query. A

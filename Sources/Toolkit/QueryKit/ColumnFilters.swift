@@ -1,8 +1,8 @@
 internal import EventSourcing
 internal import Foundation
+internal import HTTPKit
 internal import JSON
 internal import Projections
-internal import ServiceKit
 
 /// A column, and the value that it must have.
 struct ColumnFilter: Sendable {

@@ -1,6 +1,6 @@
 internal import EventSourcing
 internal import Foundation
-internal import ServiceKit
+internal import HTTPKit
 
 /// Encodes cursors as URL-safe text that clients pass back unchanged.
 public enum OpaqueCursor {

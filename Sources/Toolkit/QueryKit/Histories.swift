@@ -1,12 +1,12 @@
 public import EventSourcing
 internal import Failures
 internal import Foundation
+internal import HTTPKit
 internal import HTTPTypes
 public import JSON
 internal import Postgres
 public import PostgresEventStore
 public import Projections
-internal import ServiceKit
 
 /// The events of one category, whose personal data is sealed with the key of the person that the stream's id names.
 public struct SealedEvents: Sendable {

@@ -1,7 +1,7 @@
 internal import EventSourcing
 internal import Foundation
+internal import HTTPKit
 internal import Hummingbird
-internal import ServiceKit
 
 /// How paths name the streams of an aggregate, where ids follow a rule of their own.
 public struct Naming: Sendable {

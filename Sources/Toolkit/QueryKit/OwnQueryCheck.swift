@@ -1,6 +1,7 @@
 internal import Failures
+package import HTTPKit
 internal import Postgres
-package import ServiceKit
+internal import ServiceKit
 internal import Synchronization
 
 extension Queries {

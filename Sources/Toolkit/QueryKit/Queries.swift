@@ -1,5 +1,7 @@
+public import AccessKit
 public import EventSourcing
 internal import Failures
+public import HTTPKit
 public import Hummingbird
 public import Logging
 internal import Postgres
@@ -7,6 +9,7 @@ internal import PostgresEventStore
 public import Projections
 public import ServiceKit
 internal import ServiceLifecycle
+public import SettingsKit
 
 /// What the routes of a query-service use.
 public struct Queries: Sendable {

@@ -1,8 +1,9 @@
+internal import AccessKit
 package import EventSourcing
+package import HTTPKit
 internal import HTTPTypes
 internal import JSON
 package import Projections
-package import ServiceKit
 
 /// The read models' tables of an application that runs in memory.
 package protocol TablesInMemory: Sendable {

@@ -1,9 +1,9 @@
 public import EventSourcing
 internal import Foundation
+public import HTTPKit
 internal import HTTPTypes
 public import Hummingbird
 internal import JSON
-public import ServiceKit
 
 /// Reads and checks a query's parameters: each may occur once, and unknown ones are rejected.
 public struct QueryParameters {

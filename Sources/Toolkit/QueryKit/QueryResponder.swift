@@ -1,11 +1,11 @@
 internal import Crypto
 internal import EventSourcing
 internal import Foundation
+internal import HTTPKit
 public import HTTPTypes
 public import Hummingbird
 internal import JSON
 public import Projections
-internal import ServiceKit
 
 extension HTTPField.Name {
   /// The answer includes every event up to this position that concerns it.

@@ -1,7 +1,7 @@
+internal import HTTPKit
 internal import JSON
 internal import Postgres
 public import Projections
-internal import ServiceKit
 
 /// The order of a list: by columns of its read model, all ascending or all descending, and then by key.
 public struct ListOrder: Sendable {

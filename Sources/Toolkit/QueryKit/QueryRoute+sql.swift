@@ -1,9 +1,9 @@
 internal import Foundation
+internal import HTTPKit
 internal import Hummingbird
 internal import JSON
 internal import Postgres
 public import Projections
-internal import ServiceKit
 
 // Queries in hand-written SQL, for data of several read models.
 extension QueryRoute {

@@ -1,9 +1,9 @@
 public import EventSourcing
 internal import Foundation
+package import HTTPKit
 package import Hummingbird
 package import JSON
 public import Projections
-package import ServiceKit
 
 /// A GET route with all that queries share: consistency tokens, ETags, freshness, the cache and coalescing.
 ///

@@ -1,7 +1,7 @@
 package import EventSourcing
+internal import HTTPKit
 public import Postgres
 public import Projections
-internal import ServiceKit
 internal import Synchronization
 
 /// The connections of queries to one server of the read store.

@@ -1,8 +1,10 @@
 internal import EventSourcing
+internal import HTTPKit
 internal import Postgres
 internal import PostgresEventStore
 internal import RabbitMQ
 public import ServiceKit
+package import SettingsKit
 
 extension Role {
   /// The role that publishes events on RabbitMQ, for projectors and for other systems.

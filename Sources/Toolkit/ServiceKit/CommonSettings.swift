@@ -1,11 +1,13 @@
 package import EventSourcing
+internal import HTTPKit
+package import SettingsKit
 
 /// Settings that several executables share.
 package enum CommonSettings {
   /// The settings of each of the four services.
   package static let ofEveryProcess =
     [
-      httpHost.description, shutdownTimeout.description, Setting.logLevel.description,
+      HTTPSettings.host.description, shutdownTimeout.description, Setting.logLevel.description,
     ] + HTTPSettings.all + Observing.all
 
   /// `WRITE_DATABASE_URL`: the database of the write store.
@@ -23,18 +25,6 @@ package enum CommonSettings {
     "CONSISTENCY_TOKEN_KEY", default: nil, allowed: "32 bytes or more",
     help: "Signs Consistency-Token; a secret, the same for command-service and query-service.", isSecret: true
   ) { $0.utf8.count >= 32 ? $0 : nil }
-
-  /// `HTTP_HOST`: the address that HTTP listens on.
-  package static let httpHost = Setting(
-    "HTTP_HOST", default: "127.0.0.1", allowed: "an address or host name to listen on",
-    help: "The address that HTTP listens on."
-  ) { $0.contains(where: \.isWhitespace) ? nil : $0 }
-
-  /// `HTTP_PORT`: the port that HTTP listens on.
-  /// - Parameter port: The default.
-  package static func httpPort(default port: Int) -> Setting<Int> {
-    .integer("HTTP_PORT", default: port, in: 0...65_535, help: "The port that HTTP listens on; 0 takes any free one.")
-  }
 
   /// `DATABASE_POOL_SIZE`: the maximum number of connections to each database.
   package static let poolSize = Setting.integer(

@@ -1,5 +1,7 @@
+package import HTTPKit
 package import Logging
 package import Postgres
+package import SettingsKit
 
 /// Creates connection pools from the settings.
 package enum Databases {

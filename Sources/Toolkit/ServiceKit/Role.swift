@@ -1,6 +1,9 @@
+package import AccessKit
+public import HTTPKit
 public import Hummingbird
 package import Logging
 public import ServiceLifecycle
+public import SettingsKit
 
 /// A part of an application that can run as its own process: command-service, relay, projector, query-service, reactor.
 public struct Role: Sendable {
@@ -46,7 +49,7 @@ public struct Role: Sendable {
     parts: @escaping @Sendable (Settings, Logger, Access) async throws -> RoleParts
   ) {
     self.name = name
-    self.port = CommonSettings.httpPort(default: port)
+    self.port = HTTPSettings.port(default: port)
     self.settings = settings + [self.port.description] + CommonSettings.ofEveryProcess
     (self.admits, self.parts) = (admits, parts)
   }
@@ -79,11 +82,12 @@ public struct Role: Sendable {
   private func services(_ settings: Settings, _ logger: Logger) async throws -> [any Service] {
     let access = admits ? try await Access(settings, logger: logger) : .open
     let parts = try await parts(settings, logger, access)
-    let router = ServiceMain.router()
-    try router.addHealth(parts.healthChecks + access.healthChecks, settings)
+    let router = HTTPServing.router()
+    router.addHealth(parts.healthChecks + access.healthChecks)
+    try router.addMetrics(settings)
     for add in parts.routes { add(router) }
     let responder = ProblemResponder(router, elsewhere: parts.elsewhere, translate: parts.translate)
-    let server = try ServiceMain.httpServer(responder, settings, port: port, logger: logger)
+    let server = try HTTPServing.server(responder, settings, port: port, logger: logger)
     return parts.services + access.services + [server] + parts.workers
   }
 }

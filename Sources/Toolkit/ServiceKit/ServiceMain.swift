@@ -1,6 +1,7 @@
 internal import Foundation
 package import Logging
 package import ServiceLifecycle
+package import SettingsKit
 internal import UnixSignals
 
 /// Starts and stops the services of an executable.

@@ -1,8 +1,8 @@
+internal import HTTPKit
 internal import HTTPTypes
 internal import Hummingbird
 public import JSON
 internal import NIOCore
-internal import ServiceKit
 internal import Synchronization
 
 extension InMemory {

@@ -1,8 +1,10 @@
+internal import AccessKit
 internal import CommandKit
 internal import CommandProcessing
 public import Counterflow
 public import EventSourcing
 internal import FoundationEssentials
+internal import HTTPKit
 internal import HTTPTypes
 internal import Hummingbird
 internal import JSON
@@ -12,7 +14,6 @@ internal import NIOEmbedded
 internal import Projections
 internal import QueryKit
 public import Reactions
-internal import ServiceKit
 
 /// A whole application in memory, for tests without servers: its own commands, read models, queries and reactions.
 ///
@@ -59,7 +60,7 @@ public final class InMemory: Sendable {
       tables.progress.reading(of: tables.models, in: $0)
     }
     let key = ConsistencyToken.Key(UUID().uuidString.utf8)
-    let router = ServiceMain.router()
+    let router = HTTPServing.router()
     application.addDocument(to: router)
     application.addCommands(
       Commands(processor, store, tokenKey: key), Admission(.open, scope: .commandsWrite), to: router)

@@ -1,3 +1,4 @@
+internal import HTTPKit
 package import Observability
 
 /// Every metric that a process may export, except those of the process itself. docs/operations.md lists the same

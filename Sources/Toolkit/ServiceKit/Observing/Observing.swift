@@ -1,8 +1,10 @@
+internal import HTTPKit
 internal import Hummingbird
 internal import Logging
 internal import Metrics
 package import Observability
 internal import ServiceLifecycle
+package import SettingsKit
 internal import Tracing
 
 /// Metrics, logs and traces of a process.

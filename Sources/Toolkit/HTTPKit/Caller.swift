@@ -27,6 +27,8 @@ public struct Caller: Sendable, Hashable {
   /// The caller of a process with `AUTH=off`: no name, all rights.
   public static let anybody = Caller(subject: nil, scopes: nil)
 
+  package init(subject: String?, scopes: Set<Scope>?) { (self.subject, self.scopes) = (subject, scopes) }
+
   /// Checks that the caller has a right.
   /// - Throws: a `Problem` with status 403 if the caller does not have the scope.
   public func require(_ scope: Scope) throws(Problem) {

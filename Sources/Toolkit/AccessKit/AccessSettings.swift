@@ -1,6 +1,8 @@
 internal import AsyncHTTPClient
 internal import FoundationEssentials
+internal import HTTPKit
 package import Logging
+package import SettingsKit
 
 /// Settings of authentication and rate limits.
 package enum AccessSettings {
@@ -103,7 +105,7 @@ extension Access {
     proxies = try settings[AccessSettings.proxies]
     guard try settings[AccessSettings.mode] == .jwt else {
       (verifier, services) = (nil, [])
-      let host = try settings[CommonSettings.httpHost]
+      let host = try settings[HTTPSettings.host]
       guard try settings[AccessSettings.isOpenToAnyone] || Self.isLoopback(host) else {
         throw SettingError(
           AccessSettings.mode,

@@ -1,5 +1,7 @@
 internal import FoundationEssentials
+package import HTTPKit
 internal import JWTKit
+package import SettingsKit
 
 /// Returns a token that `TokenVerifier` accepts, signed with the secret in `AUTH_KEY`.
 /// - Throws: `SettingError` if `AUTH_KEY` is not a secret.

@@ -1,6 +1,7 @@
 internal import AsyncHTTPClient
 internal import EventLoop
 internal import FoundationEssentials
+internal import HTTPKit
 internal import Logging
 internal import Metrics
 internal import NIOCore

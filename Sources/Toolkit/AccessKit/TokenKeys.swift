@@ -1,4 +1,5 @@
 internal import Foundation
+internal import HTTPKit
 internal import JSON
 internal import JWTKit
 

@@ -116,7 +116,7 @@ final class ConnectionEnd: ChannelDuplexHandler, RemovableChannelHandler {
 
   private static func problem(_ failure: HTTPParserError) -> Problem {
     guard failure == .headerOverflow else { return .malformedRequest("It is no request of HTTP/1.1.") }
-    let limits = ServiceMain.headerLimits
+    let limits = HTTPServing.headerLimits
     return Problem(
       .requestHeaderFieldsTooLarge, "header-fields-too-large", title: "The header fields are too large",
       detail: "A field may have \(limits.maxHeaderFieldSize) bytes, all of them \(limits.maxHeaderListSize) and be "

@@ -7,7 +7,7 @@ public struct HealthCheck: Sendable {
   /// The name that `/readyz` lists if the condition does not hold.
   public let name: String
   /// Throws an error with the reason if the condition does not hold.
-  let check: @Sendable () async throws -> Void
+  package let check: @Sendable () async throws -> Void
 
   /// Creates a condition.
   /// - Parameters:
@@ -27,9 +27,8 @@ public struct NotReady: Error, CustomStringConvertible {
 }
 
 extension Router {
-  /// Adds `/healthz` (the process is alive), `/readyz` (its servers answer and their schemas match) and `/metrics`.
-  package func addHealth(_ checks: [HealthCheck], _ settings: Settings) throws(SettingError) {
-    try addMetrics(settings)
+  /// Adds `/healthz` (the process is alive) and `/readyz` (its servers answer and their schemas match).
+  package func addHealth(_ checks: [HealthCheck]) {
     get("/healthz") { _, _ in Response.json(JSON.object([.init("status", "alive")]).encoded) }
     let readiness = Readiness(checks)
     get("/readyz") { _, context in

@@ -1,5 +1,6 @@
 internal import EventLoop
 internal import FoundationEssentials
+internal import HTTPKit
 internal import JSON
 internal import Synchronization
 

@@ -123,3 +123,11 @@ extension Problem {
     .internalServerError, "internal-error", title: "Internal error",
     detail: "The service failed; its log has the cause under this requestId.")
 }
+
+extension Problem {
+  package static func unauthorized(_ detail: String, challenge: String) -> Problem {
+    Problem(
+      .unauthorized, "unauthorized", title: "Not authenticated", detail: detail,
+      headers: [.wwwAuthenticate: challenge])
+  }
+}

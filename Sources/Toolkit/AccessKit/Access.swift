@@ -1,23 +1,9 @@
+public import HTTPKit
 internal import HTTPTypes
 public import Hummingbird
 internal import Metrics
 internal import NIOCore
 package import ServiceLifecycle
-
-/// The state that travels with one request through the routes.
-public struct ServiceContext: RequestContext {
-  public var coreContext: CoreRequestContextStorage
-  /// The sender of the request; `Admission` sets it before the route runs.
-  public internal(set) var caller = Caller.anybody
-  /// Maps a route's name of a path parameter to the router's name, if the two differ.
-  package var parameterNames: [String: String] = [:]
-  let channel: any Channel
-
-  public init(source: ApplicationRequestContextSource) {
-    coreContext = .init(source: source)
-    channel = source.channel
-  }
-}
 
 /// Authentication and rate limits of requests.
 package struct Access: Sendable {
@@ -135,12 +121,4 @@ public struct Admission: RouterMiddleware {
 
 extension HTTPField.Name {
   static let forwardedFor = HTTPField.Name("X-Forwarded-For")!
-}
-
-extension Problem {
-  static func unauthorized(_ detail: String, challenge: String) -> Problem {
-    Problem(
-      .unauthorized, "unauthorized", title: "Not authenticated", detail: detail,
-      headers: [.wwwAuthenticate: challenge])
-  }
 }

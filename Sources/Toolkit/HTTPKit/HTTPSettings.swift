@@ -6,9 +6,22 @@ package import Logging
 internal import NIOCore
 internal import NIOSSL
 package import ServiceLifecycle
+package import SettingsKit
 
 /// Settings of the HTTP server in every process.
 package enum HTTPSettings {
+  /// `HTTP_HOST`: the address that HTTP listens on.
+  package static let host = Setting(
+    "HTTP_HOST", default: "127.0.0.1", allowed: "an address or host name to listen on",
+    help: "The address that HTTP listens on."
+  ) { $0.contains(where: \.isWhitespace) ? nil : $0 }
+
+  /// `HTTP_PORT`: the port that HTTP listens on.
+  /// - Parameter port: The default.
+  package static func port(default port: Int) -> Setting<Int> {
+    .integer("HTTP_PORT", default: port, in: 0...65_535, help: "The port that HTTP listens on; 0 takes any free one.")
+  }
+
   /// `HTTP_MAX_CONNECTIONS`: the maximum number of open connections.
   package static let maximumConnections = Setting.integer(
     "HTTP_MAX_CONNECTIONS", default: 16_384, in: 1...1_000_000,
@@ -73,7 +86,8 @@ package enum HTTPSettings {
   }
 }
 
-extension ServiceMain {
+/// The HTTP server of a process.
+package enum HTTPServing {
   /// The maximum bytes of one header field, the maximum bytes of all fields, and the maximum number of fields.
   static let headerLimits = HTTP1Channel.Configuration.DecoderConfiguration(
     maxHeaderFieldSize: 16 * 1024, maxHeaderListSize: 32 * 1024, maxHeaderFieldCount: 100)
@@ -85,16 +99,16 @@ extension ServiceMain {
 
   /// Returns an HTTP server over `responder`, as a service. At shutdown it stops accepting connections and finishes the
   /// requests in progress.
-  package static func httpServer<Responder: HTTPResponder>(
+  package static func server<Responder: HTTPResponder>(
     _ responder: Responder, _ settings: Settings, port: Setting<Int>, logger: Logger
   ) throws(SettingError) -> any Service
   where Responder.Context: InitializableFromSource<ApplicationRequestContextSource> {
-    let (host, port) = (try settings[CommonSettings.httpHost], try settings[port])
+    let (host, port) = (try settings[HTTPSettings.host], try settings[port])
     func time(_ duration: Duration) -> TimeAmount { .milliseconds(Int64(duration / .milliseconds(1))) }
     let times = ConnectionDeadlines.Times(
       idle: time(try settings[HTTPSettings.idleTimeout]), request: time(try settings[HTTPSettings.requestTimeout]),
       answer: time(try settings[HTTPSettings.answerTimeout]))
-    var server = HTTPServerBuilder { responder in
+    var builder = HTTPServerBuilder { responder in
       HTTPChannel(
         base: HTTP1Channel(
           responder: responder,
@@ -102,13 +116,13 @@ extension ServiceMain {
             additionalChannelHandlers: [ConnectionDeadlines(times)], httpDecoderConfiguration: headerLimits)))
     }
     if let tls = try HTTPSettings.tls(settings) {
-      do { server = try .tls(server, tlsConfiguration: tls) } catch {
+      do { builder = try .tls(builder, tlsConfiguration: tls) } catch {
         throw SettingError(HTTPSettings.certificate, "cannot be used")
       }
     }
     return HTTPServer(
       application: Application(
-        responder: responder, server: server,
+        responder: responder, server: builder,
         configuration: ApplicationConfiguration(
           address: .hostname(host, port: port), backlog: 1024,
           availableConnectionsDelegate: .maximum(try settings[HTTPSettings.maximumConnections], logger: logger)),
