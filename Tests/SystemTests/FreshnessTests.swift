@@ -40,7 +40,7 @@ struct FreshnessTests {
   }
 
   @Test(
-    "With a token rows, lists and totals show the write, and without one they state their age",
+    "With a token, rows, lists and totals show the write, and without one they state their age",
     .freshStores,
     .freshVirtualHost, arguments: ["0", "8"])
   func readYourWrites(cacheSize: String) async throws {

@@ -26,7 +26,7 @@ struct ServingProgressTests {
 
   private let all = Reads("orders")
 
-  @Test("A partition at its own last event is as far as the store")
+  @Test("A partition that has applied its own last event counts as up to date")
   func complete() {
     let known = progress([7, 10], head: [7, 10])
     #expect(known.freshness(of: all).position.rawValue == 10 && known.freshness(of: all).asOf != nil)

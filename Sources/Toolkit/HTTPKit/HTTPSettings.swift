@@ -40,7 +40,7 @@ package enum HTTPSettings {
   /// `HTTP_ANSWER_TIMEOUT`: how long it may take to make and send an answer.
   package static let answerTimeout = Setting.seconds(
     "HTTP_ANSWER_TIMEOUT", default: 60, in: 0.1...3600,
-    help: "How long it may take to make and send an answer, in seconds; then the connection is closed.")
+    help: "How long it may take to make and send a response, in seconds; then the connection is closed.")
 
   /// `TLS_CERTIFICATE`: the server's certificate chain.
   package static let certificate = Setting.optional(
