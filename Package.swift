@@ -47,12 +47,27 @@ let package = Package(
     // For back ends whose services are executables of their own, each with what it needs and no more.
     .library(name: "EventSourcing", targets: ["EventSourcing", "JSON"]),
     .library(name: "ReadModels", targets: ["Projections", "PostgresEventStore", "Postgres"]),
-    .library(name: "CommandKit", targets: ["CommandKit", "AccessKit", "HTTPKit", "ServiceKit", "SettingsKit"]),
     .library(
-      name: "QueryKit", targets: ["QueryKit", "ConsoleKit", "AccessKit", "HTTPKit", "ServiceKit", "SettingsKit"]),
-    .library(name: "ProjectorKit", targets: ["ProjectorKit", "Reactions", "HTTPKit", "ServiceKit", "SettingsKit"]),
+      name: "CommandKit",
+      targets: [
+        "AccessKit", "CommandKit", "EventSourcing", "HTTPKit", "JSON", "Postgres", "PostgresEventStore", "ServiceKit",
+        "SettingsKit",
+      ]),
+    .library(
+      name: "QueryKit",
+      targets: [
+        "AccessKit", "ConsoleKit", "EventSourcing", "HTTPKit", "JSON", "Projections", "QueryKit", "ServiceKit",
+        "SettingsKit",
+      ]),
+    .library(
+      name: "ProjectorKit",
+      targets: ["PostgresEventStore", "ProjectorKit", "Projections", "Reactions", "ServiceKit", "SettingsKit"]),
     .library(name: "RelayKit", targets: ["RabbitMQFeed", "ServiceKit"]),
-    .library(name: "Administration", targets: ["Administration", "HTTPKit", "ServiceKit", "SettingsKit"]),
+    .library(
+      name: "Administration",
+      targets: [
+        "Administration", "Postgres", "PostgresEventStore", "Projections", "Reactions", "ServiceKit", "SettingsKit",
+      ]),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),

@@ -23,7 +23,7 @@ private struct Reading: Effect {
 
 extension EffectTests {
   /// Jobs whose streams are in the partition of another one's.
-  private func streams(_ count: Int, besides job: String) -> [String] {
+  func streams(_ count: Int, besides job: String) -> [String] {
     let partition = Partitioning.standard.partition(of: Job.stream(job))
     return Array((0...).lazy.map { "b\($0)" }.filter { partition.contains(Job.stream($0)) }.prefix(count))
   }

@@ -95,10 +95,10 @@ extension EffectTests {
       try await eventually("the next event is delivered") { feed.position >= head }
     }
     func index(_ job: String) -> Int { Partitioning.standard.partition(of: Job.stream(job)).index }
-    let busy = index("busy")
+    let (busy, lanes) = (index("busy"), Projector.Settings().lanes)
     let idle = try #require(
       (0...).lazy.map { "idle-\($0)" }.first {
-        index($0) != busy && index($0).isMultiple(of: 2) == busy.isMultiple(of: 2)
+        index($0) != busy && index($0) % lanes == busy % lanes
       })
     try await withFeed(reactors, Telling(recipient: recipient), feed) {
       try await reactors.append([(.reported(number: 0), "busy")])
@@ -144,5 +144,35 @@ extension EffectTests {
     }
     #expect(recipient.numbers("a") == [0, 1])
     #expect(try await reactors.outcomes("a") == ["succeeded", "succeeded"])
+  }
+
+  @Test(
+    "Slow calls keep no parked stream waiting that a person retries",
+    .freshDatabase(eventStoreSchema, reactionEngineSchema))
+  func slowCalls() async throws {
+    let (reactors, repaired, gate) = (Reactors(), Toggle(), Gate())
+    let limits = Telling.limited {
+      $0.concurrency = 3
+      $0.timeLimit = .seconds(3600)
+    }
+    let recipient = Recipient { call in
+      if call.job == "a", !repaired.isOn { throw PermanentFailure("no such address") }
+      // One of the six calls that the engine gives the effect at once.
+      if call.job != "a", call.number.isMultiple(of: 6) { await gate.wait() }
+    }
+    try await withServices(reactors.services(Telling(limits: limits, recipient: recipient))) {
+      defer { gate.open() }
+      try await reactors.begun("telling")
+      try await reactors.append([(.reported(number: 1), "a")])
+      try await eventually("it waits for a person") { try await reactors.parked().count == 1 }
+      // Of the same partition. The slow ones would soon take all places.
+      try await reactors.append(streams(200, besides: "a").enumerated().map { (.reported(number: $0), $1) })
+      try await eventually("a slow call has begun") { recipient.running > 0 }
+      repaired.turnOn()
+      #expect(try await ParkedStreams(reactors.pool).retry("reaction/telling", "job-a") == 1)
+      try await eventually("it was retried") { recipient.numbers("a") == [1] }
+      gate.open()
+      try await eventually("the recipient has every call") { recipient.keys.count == 201 }
+    }
   }
 }

@@ -45,7 +45,7 @@ struct NeutralityTests {
     struct Manifest: Decodable {
       struct Product: Decodable { let targets: [String], type: [String: [String]?] }
       struct Target: Decodable {
-        struct Dependency: Decodable { let byName: [String?]? }
+        struct Dependency: Decodable { let byName: [String?]?, target: [String?]? }
         let name: String, path: String?, packageAccess: Bool, dependencies: [Dependency]
       }
       let products: [Product], targets: [Target]
@@ -74,7 +74,7 @@ struct NeutralityTests {
     for user in users {
       #expect(!user.packageAccess, "\(user.name)")
       let own = Set(users.map(\.name))
-      let others = user.dependencies.compactMap { $0.byName?.first ?? nil }.filter { !own.contains($0) }
+      let others = user.dependencies.compactMap { ($0.byName ?? $0.target)?.first ?? nil }.filter { !own.contains($0) }
       #expect(products.isSuperset(of: others), "\(user.name): \(others)")
     }
   }

@@ -217,7 +217,16 @@ actor ProjectionRunner {
       return false
     }
     let all = due.sorted { $0.key < $1.key }.map { Work(assignment: next[$0.key]!, events: $0.value[...]) }
-    for part in parts(of: all) { try await apply(part.filter { !isStopped($0) }) }
+    var left = parts(of: all)[...]
+    while let part = left.popFirst() {
+      try await apply(part.filter { !isStopped($0) })
+      // Slow calls keep nobody waiting for what is periodic.
+      if isRetired || ContinuousClock.now >= nextHeadCheck { break }
+    }
+    // The events that are left come from the store.
+    for work in left.joined() where !isStopped(work) {
+      assignments[work.assignment.partition.index]?.mode = .catchingUp
+    }
     // Also the checkpoints of partitions without work, however long others keep the lane busy.
     try await flush()
     return true

@@ -71,6 +71,9 @@ package struct EffectAttempts: Sendable {
     let isNoted: Bool
   }
 
+  /// How long an end is tried to be recorded. The last attempt may take longer.
+  private static let recordingTime = Duration.seconds(5)
+
   private let beginnings: EffectRounds<Beginning, Verdict>
   private let ends: EffectRounds<Finished, Void>
 
@@ -91,12 +94,14 @@ package struct EffectAttempts: Sendable {
   func finish(_ key: String, _ number: Int, _ end: End, isNoted: Bool) async throws {
     let finished = Finished(key: key, number: number, end: end, isNoted: isNoted)
     var backoff = Backoff(first: .milliseconds(100))
-    for _ in 0..<6 {
-      do { return try await ends.join(finished) } catch  where FailureKind(error) == .retry {
-        try? await Task.sleep(for: backoff.next())
+    let end = ContinuousClock.now + Self.recordingTime
+    while true {
+      do { return try await ends.join(finished) } catch {
+        guard FailureKind(error) == .retry, ContinuousClock.now < end else { throw error }
       }
+      // Unstructured, so that it also waits where the task is cancelled.
+      await Task { [pause = backoff.next()] in try? await Task.sleep(for: pause) }.value
     }
-    try await ends.join(finished)
   }
 
   /// In the order of their keys, so that two processes with the same ones do not wait for each other.
