@@ -8,6 +8,28 @@ internal import Tracing
 
 // Writes rows, and finds the events that fail.
 extension ProjectionRunner {
+  /// Divides work so that no part gives the projection more events than it takes at once.
+  func parts(of all: [Work]) -> [[Work]] {
+    guard let limit = projection.batchLimit else { return [all] }
+    var parts: [[Work]] = [[]]
+    var count = 0
+    for work in all {
+      var rest = work.events
+      for index in work.events.indices where needsWriting(work.events[index], work.assignment.partition.index) {
+        count += 1
+        guard count == limit else { continue }
+        parts[parts.endIndex - 1].append(work.part(rest[...index]))
+        parts.append([])
+        (rest, count) = (rest[(index + 1)...], 0)
+      }
+      if !rest.isEmpty { parts[parts.endIndex - 1].append(work.part(rest)) }
+    }
+    return parts
+  }
+
+  /// Whether an earlier part has stopped the assignment.
+  func isStopped(_ work: Work) -> Bool { assignments[work.assignment.partition.index]?.trouble != nil }
+
   /// Writes the rows and checkpoints of all `work` in one transaction. If an event fails, only its stream is parked
   /// or only its assignment is halted; everything else is applied.
   func apply(_ work: [Work]) async throws {

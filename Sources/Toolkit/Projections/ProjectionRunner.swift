@@ -232,28 +232,6 @@ actor ProjectionRunner {
     return true
   }
 
-  /// Divides work so that no part gives the projection more events than it takes at once.
-  private func parts(of all: [Work]) -> [[Work]] {
-    guard let limit = projection.batchLimit else { return [all] }
-    var parts: [[Work]] = [[]]
-    var count = 0
-    for work in all {
-      var rest = work.events
-      for index in work.events.indices where needsWriting(work.events[index], work.assignment.partition.index) {
-        count += 1
-        guard count == limit else { continue }
-        parts[parts.endIndex - 1].append(work.part(rest[...index]))
-        parts.append([])
-        (rest, count) = (rest[(index + 1)...], 0)
-      }
-      if !rest.isEmpty { parts[parts.endIndex - 1].append(work.part(rest)) }
-    }
-    return parts
-  }
-
-  /// Whether an earlier part has stopped the assignment.
-  func isStopped(_ work: Work) -> Bool { assignments[work.assignment.partition.index]?.trouble != nil }
-
   /// Returns the next events of an assignment. If they cannot be read, halts the assignment and returns nil.
   private func page(behind assignment: inout PartitionAssignment, bytes: Int) async throws -> PartitionPage? {
     do throws(EventStoreError) {
@@ -287,7 +265,7 @@ actor ProjectionRunner {
   }
 
   /// Whether the event changes more than the checkpoint.
-  private func needsWriting(_ event: RecordedEvent, _ index: Int) -> Bool {
+  func needsWriting(_ event: RecordedEvent, _ index: Int) -> Bool {
     guard projection.takes(event) else { return false }
     return waits(event, index) ? projection.isCorrelated : !projection.isIdle(event)
   }
