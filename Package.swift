@@ -98,36 +98,39 @@ let package = Package(
       name: "CCurl", path: "Sources/Drivers/CCurl", pkgConfig: "libcurl",
       providers: [.apt(["libcurl4-openssl-dev"]), .brew(["curl"])]),
     .systemLibrary(name: "CLinux", path: "Sources/Drivers/CLinux"),
-    driver("EventLoop", [heap]),
+    // Time, rest and chance: what a simulation replaces.
+    driver("Machine"),
+    driver("EventLoop", ["Machine", heap]),
     // Classifies errors, for every layer above.
     driver("Failures"),
     driver("JSON"),
-    driver("Postgres", ["CLibPQ", "EventLoop", "Failures", deque, lifecycle, logging, metrics]),
+    driver("Postgres", ["CLibPQ", "EventLoop", "Failures", "Machine", deque, lifecycle, logging, metrics]),
     driver("RabbitMQ", ["CRabbitMQ", "EventLoop", "Failures", deque, logging, metrics]),
     driver("SMTP", ["CCurl", "EventLoop", "Failures"]),
 
     // The toolkit: it knows no business domain.
-    toolkit("EventSourcing", ["Failures", "JSON"]),
+    toolkit("EventSourcing", ["Failures", "JSON", "Machine"]),
     toolkit(
-      "PostgresEventStore", ["EventLoop", "EventSourcing", "Failures", "JSON", "Postgres", crypto, logging, tracing],
+      "PostgresEventStore",
+      ["EventLoop", "EventSourcing", "Failures", "JSON", "Machine", "Postgres", crypto, logging, tracing],
       embedding: [
         "Migrations/v0001_event_store.sql", "Migrations/functions.sql", "Migrations/privileges.sql",
         "PersonalKeys/Migrations/v0001_keys.sql", "PersonalKeys/Migrations/personal_privileges.sql",
       ]),
     toolkit(
-      "CommandProcessing", ["EventSourcing", "Failures", deque, lifecycle, logging, metrics, tracing]),
+      "CommandProcessing", ["EventSourcing", "Failures", "Machine", deque, lifecycle, logging, metrics, tracing]),
     toolkit(
       "Projections",
       [
-        "EventLoop", "EventSourcing", "Failures", "JSON", "Postgres", "PostgresEventStore", deque, lifecycle, logging,
-        metrics, tracing,
+        "EventLoop", "EventSourcing", "Failures", "JSON", "Machine", "Postgres", "PostgresEventStore", deque, lifecycle,
+        logging, metrics, tracing,
       ],
       embedding: [
         "Migrations/v0001_projections.sql", "Migrations/v0001_read_models.sql", "Migrations/functions.sql",
         "Migrations/privileges.sql", "Migrations/read_model_privileges.sql", "Migrations/reaction_privileges.sql",
       ]),
     // One backend each for metrics, logs and traces.
-    toolkit("Observability", ["JSON", asyncHTTPClient, coreMetrics, logging, nioCore, nioHTTP1, tracing]),
+    toolkit("Observability", ["JSON", "Machine", asyncHTTPClient, coreMetrics, logging, nioCore, nioHTTP1, tracing]),
     // Settings from the environment, and a client for other processes.
     toolkit(
       "SettingsKit", ["Postgres", configuration, logging, nioCore, nioHTTP1]),
@@ -135,15 +138,15 @@ let package = Package(
     toolkit(
       "HTTPKit",
       [
-        "EventSourcing", "Failures", "JSON", "Observability", "SettingsKit", crypto, httpTypes,
-        hummingbird, hummingbirdCore, hummingbirdTLS, lifecycle, logging, metrics, nioCore, nioHTTP1, tracing,
+        "EventSourcing", "Failures", "JSON", "Machine", "Observability", "SettingsKit", crypto, httpTypes, hummingbird,
+        hummingbirdCore, hummingbirdTLS, lifecycle, logging, metrics, nioCore, nioHTTP1, tracing,
       ]),
     // Who may send which requests.
     toolkit(
       "AccessKit",
       [
-        "EventLoop", "HTTPKit", "JSON", "SettingsKit", asyncHTTPClient, httpTypes, hummingbird, jwt, lifecycle, logging,
-        metrics, nioCore, nioHTTP1,
+        "EventLoop", "HTTPKit", "JSON", "Machine", "SettingsKit", asyncHTTPClient, httpTypes, hummingbird, jwt,
+        lifecycle, logging, metrics, nioCore, nioHTTP1,
       ]),
     // Roles: the processes of an application.
     toolkit(
@@ -155,15 +158,15 @@ let package = Package(
     toolkit(
       "RabbitMQFeed",
       [
-        "EventLoop", "EventSourcing", "Failures", "HTTPKit", "JSON", "Postgres", "PostgresEventStore", "RabbitMQ",
-        "ServiceKit", "SettingsKit", deque, lifecycle, logging, metrics, tracing,
+        "EventLoop", "EventSourcing", "Failures", "HTTPKit", "JSON", "Machine", "Postgres", "PostgresEventStore",
+        "RabbitMQ", "ServiceKit", "SettingsKit", deque, lifecycle, logging, metrics, tracing,
       ]),
     // What follows from events.
     toolkit(
       "Reactions",
       [
-        "CommandProcessing", "EventLoop", "EventSourcing", "Failures", "JSON", "Postgres", "PostgresEventStore",
-        "Projections", lifecycle, logging, metrics,
+        "CommandProcessing", "EventLoop", "EventSourcing", "Failures", "JSON", "Machine", "Postgres",
+        "PostgresEventStore", "Projections", lifecycle, logging, metrics,
       ]),
     toolkit(
       "ProjectorKit",
@@ -174,42 +177,42 @@ let package = Package(
     toolkit(
       "CommandKit",
       [
-        "AccessKit", "CommandProcessing", "EventSourcing", "Failures", "HTTPKit", "JSON", "Postgres",
+        "AccessKit", "CommandProcessing", "EventSourcing", "Failures", "HTTPKit", "JSON", "Machine", "Postgres",
         "PostgresEventStore", "ServiceKit", "SettingsKit", crypto, httpTypes, hummingbird, lifecycle, logging, metrics,
       ]),
     toolkit(
       "QueryKit",
       [
-        "AccessKit", "EventLoop", "EventSourcing", "Failures", "HTTPKit", "JSON", "Postgres", "PostgresEventStore",
-        "Projections", "ServiceKit", "SettingsKit", crypto, httpTypes, hummingbird, lifecycle, logging, metrics,
-        nioCore,
+        "AccessKit", "EventLoop", "EventSourcing", "Failures", "HTTPKit", "JSON", "Machine", "Postgres",
+        "PostgresEventStore", "Projections", "ServiceKit", "SettingsKit", crypto, httpTypes, hummingbird, lifecycle,
+        logging, metrics, nioCore,
       ]),
     toolkit(
       "ConsoleKit",
       [
-        "AccessKit", "EventLoop", "EventSourcing", "HTTPKit", "JSON", "Observability", "Postgres", "Projections",
-        "QueryKit", "ServiceKit", "SettingsKit", httpTypes, hummingbird, lifecycle, logging, nioCore,
+        "AccessKit", "EventLoop", "EventSourcing", "HTTPKit", "JSON", "Machine", "Observability", "Postgres",
+        "Projections", "QueryKit", "ServiceKit", "SettingsKit", httpTypes, hummingbird, lifecycle, logging, nioCore,
       ],
       embedding: ["console.html", "app.js", "style.css"]),
     toolkit(
       "Administration",
       [
-        "AccessKit", "EventSourcing", "Failures", "HTTPKit", "JSON", "Observability", "Postgres", "PostgresEventStore",
-        "Projections", "Reactions", "ServiceKit", "SettingsKit", argumentParser, logging,
+        "AccessKit", "EventSourcing", "Failures", "HTTPKit", "JSON", "Machine", "Observability", "Postgres",
+        "PostgresEventStore", "Projections", "Reactions", "ServiceKit", "SettingsKit", argumentParser, logging,
       ]),
     // The whole toolkit, for users who write a domain.
     toolkit(
       "Counterflow",
       [
-        "AccessKit", "Administration", "CommandKit", "ConsoleKit", "EventSourcing", "HTTPKit", "JSON", "Projections",
-        "ProjectorKit", "QueryKit", "RabbitMQFeed", "Reactions", "ServiceKit", "SettingsKit", argumentParser, httpTypes,
-        hummingbird,
+        "AccessKit", "Administration", "CommandKit", "ConsoleKit", "EventSourcing", "HTTPKit", "JSON", "Machine",
+        "Projections", "ProjectorKit", "QueryKit", "RabbitMQFeed", "Reactions", "ServiceKit", "SettingsKit",
+        argumentParser, httpTypes, hummingbird,
       ]),
     // For tests of a domain.
     toolkit(
       "CounterflowTesting",
       [
-        "AccessKit", "CommandKit", "CommandProcessing", "Counterflow", "EventSourcing", "HTTPKit", "JSON",
+        "AccessKit", "CommandKit", "CommandProcessing", "Counterflow", "EventSourcing", "HTTPKit", "JSON", "Machine",
         "Projections", "QueryKit", "Reactions", httpTypes, hummingbird, logging, nioCore, nioEmbedded,
       ]),
 

@@ -23,18 +23,40 @@ struct NeutralityTests {
     return words.filter(Self.words.contains) + orders.map { String($0.output) }
   }
 
+  private static func sources(in folder: String) -> [URL] {
+    let files = FileManager.default.enumerator(
+      at: TestEnvironment.root.appendingPathComponent(folder), includingPropertiesForKeys: nil)
+    return (files?.compactMap { $0 as? URL } ?? []).filter {
+      ["swift", "sql", "js", "html", "css", "h"].contains($0.pathExtension)
+    }
+  }
+
   @Test("No source of the drivers and the toolkit has a word of trade")
   func sources() throws {
     var found: [String] = []
-    for folder in ["Sources/Drivers", "Sources/Toolkit"] {
-      let root = TestEnvironment.root.appendingPathComponent(folder)
-      let files = FileManager.default.enumerator(at: root, includingPropertiesForKeys: nil)
-      while let file = files?.nextObject() as? URL {
-        guard ["swift", "sql", "js", "html", "css", "h"].contains(file.pathExtension) else { continue }
-        for line in try String(contentsOf: file, encoding: .utf8).split(separator: "\n") {
-          let words = Self.trade(in: String(line))
-          if !words.isEmpty { found.append("\(file.lastPathComponent): \(words): \(line)") }
-        }
+    for file in ["Sources/Drivers", "Sources/Toolkit"].flatMap(Self.sources) {
+      for line in try String(contentsOf: file, encoding: .utf8).split(separator: "\n") {
+        let words = Self.trade(in: String(line))
+        if !words.isEmpty { found.append("\(file.lastPathComponent): \(words): \(line)") }
+      }
+    }
+    #expect(found.isEmpty, "\(found.joined(separator: "\n"))")
+  }
+
+  @Test("The toolkit takes time, rest and chance from `Machine` alone, so that a simulation can replace them")
+  func seams() throws {
+    let clocks = /ContinuousClock(\(|\.now)|SuspendingClock|clock_gettime|DispatchTime|\bDate(\(\)|\.now)/
+    // Of an instant; `Timestamp.now` reads the machine's clock.
+    let instant = /(^|[^\w)\]?!])\.now\b(?!\()/
+    let rest = /Task\.(sleep|yield|detached)|usleep|Thread\.sleep/
+    let chance = /\bUUID\(\)|SystemRandomNumberGenerator|\.random\((?![^)]*using)|\.(randomElement|shuffled?)\(\)/
+    var found: [String] = []
+    for file in ["Sources/Drivers/EventLoop", "Sources/Toolkit"].flatMap(Self.sources)
+    where file.pathExtension == "swift" {
+      for line in try String(contentsOf: file, encoding: .utf8).split(separator: "\n") {
+        let isInstant = line.contains(instant) && !line.contains("Timestamp") && !line.contains("case .now")
+        guard isInstant || line.contains(clocks) || line.contains(rest) || line.contains(chance) else { continue }
+        found.append("\(file.lastPathComponent): \(line)")
       }
     }
     #expect(found.isEmpty, "\(found.joined(separator: "\n"))")

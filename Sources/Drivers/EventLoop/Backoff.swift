@@ -1,3 +1,5 @@
+internal import Machine
+
 /// Exponential back-off with jitter. A bound doubles from `first` to `limit`. Each delay is random between half the
 /// bound and the bound, so that many waiters do not retry at the same time.
 package struct Backoff: Sendable {
@@ -14,7 +16,8 @@ package struct Backoff: Sendable {
   /// Returns the next delay.
   package mutating func next() -> Duration {
     defer { bound = min(bound * 2, limit) }
-    return bound * Double.random(in: 0.5...1)
+    var chance = Machine.chance
+    return bound * Double.random(in: 0.5...1, using: &chance)
   }
 
   package mutating func reset() { bound = first }

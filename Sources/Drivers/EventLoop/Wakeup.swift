@@ -1,4 +1,5 @@
 internal import HeapModule
+internal import Machine
 import Synchronization
 
 /// A flag that one task waits for. Signals that arrive while no task waits count as one.
@@ -7,7 +8,7 @@ package final class Wakeup: Sendable {
     var isSignalled = false
     var waiter: CheckedContinuation<Void, Never>?
     /// When the waiter gives up.
-    var deadline = ContinuousClock.now
+    var deadline = Machine.now
     /// When `Alarm` rings next; nil if it is not set.
     var alarm: ContinuousClock.Instant?
 
@@ -31,7 +32,7 @@ package final class Wakeup: Sendable {
 
   /// Waits for a signal, for `timeout`, or until the task is cancelled, and clears the signal.
   package func wait(upTo timeout: Duration) async {
-    let deadline = ContinuousClock.now + timeout
+    let deadline = Machine.now + timeout
     await withTaskCancellationHandler {
       await withCheckedContinuation { continuation in
         let isOver = state.withLock { state in
@@ -44,7 +45,7 @@ package final class Wakeup: Sendable {
           // An alarm that rings earlier is set again then.
           if state.alarm.map({ $0 > deadline }) ?? true {
             state.alarm = deadline
-            Alarm.shared.set(self, at: deadline)
+            setAlarm(at: deadline)
           }
           return false
         }
@@ -55,6 +56,11 @@ package final class Wakeup: Sendable {
     }
   }
 
+  private func setAlarm(at time: ContinuousClock.Instant) {
+    guard let machine = Machine.simulated else { return Alarm.shared.set(self, at: time) }
+    machine.call(at: time) { self.ring(at: time) }
+  }
+
   fileprivate func ring(at time: ContinuousClock.Instant) {
     let waiter = state.withLock { state -> CheckedContinuation<Void, Never>? in
       // If it was set again, for an earlier time, that one counts.
@@ -63,7 +69,7 @@ package final class Wakeup: Sendable {
       guard state.waiter != nil else { return nil }
       guard state.deadline > time else { return state.takeWaiter() }
       state.alarm = state.deadline
-      Alarm.shared.set(self, at: state.deadline)
+      setAlarm(at: state.deadline)
       return nil
     }
     waiter?.resume()
@@ -105,14 +111,14 @@ private final class Alarm: Sendable {
   private func start(_ time: ContinuousClock.Instant) {
     Task {
       // Nobody cancels it.
-      try? await Task.sleep(until: time, clock: .continuous)
+      try? await Machine.sleep(until: time)
       ring(time)
     }
   }
 
   private func ring(_ time: ContinuousClock.Instant) {
     let (due, next) = state.withLock { state in
-      let now = ContinuousClock.now
+      let now = Machine.now
       var due: [Entry] = []
       while let first = state.entries.min, first.time <= now { due.append(state.entries.removeMin()) }
       guard state.next == time else { return (due, ContinuousClock.Instant?.none) }

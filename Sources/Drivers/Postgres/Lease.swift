@@ -1,4 +1,5 @@
 public import FoundationEssentials
+internal import Machine
 
 /// A role that one process at a time holds, by a row with an expiry on the database's clock.
 ///
@@ -9,7 +10,7 @@ public actor Lease {
   private let table: String
   private let name: String
   private let duration: Duration
-  public nonisolated let holder = UUID()
+  public nonisolated let holder = Machine.uuid()
   private var heldUntil: ContinuousClock.Instant?
 
   /// - Parameters:
@@ -22,13 +23,13 @@ public actor Lease {
     self.duration = duration
   }
 
-  public var isHeld: Bool { heldUntil.map { ContinuousClock.now < $0 } ?? false }
+  public var isHeld: Bool { heldUntil.map { Machine.now < $0 } ?? false }
 
   /// Takes or renews the lease.
   /// - Returns: false while another process holds it.
   public func acquire() async throws -> Bool {
     // Counted from before the request, so that the lease ends here before it ends in the database.
-    let asked = ContinuousClock.now
+    let asked = Machine.now
     let seconds = Double(duration.components.seconds) + Double(duration.components.attoseconds) * 1e-18
     let rows = try await pool.query(
       """

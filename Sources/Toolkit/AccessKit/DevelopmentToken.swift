@@ -1,6 +1,7 @@
 internal import FoundationEssentials
 package import HTTPKit
 internal import JWTKit
+internal import Machine
 package import SettingsKit
 
 /// Returns a token that `TokenVerifier` accepts, signed with the secret in `AUTH_KEY`.
@@ -14,7 +15,7 @@ package func developmentToken(
     throw SettingError(
       AccessSettings.key, "must be a secret of \(TokenKeys.shortestSecret) bytes or more to make tokens with")
   }
-  let now = Date()
+  let now = Machine.date
   let claims = DevelopmentClaims(
     iss: try settings[AccessSettings.issuer], aud: try settings[AccessSettings.audience], sub: subject,
     scope: scopes.map(\.rawValue).sorted().joined(separator: " "), iat: now,

@@ -3,6 +3,7 @@ internal import EventLoop
 internal import FoundationEssentials
 internal import HTTPKit
 internal import Logging
+internal import Machine
 internal import Metrics
 internal import NIOCore
 internal import NIOHTTP1
@@ -67,14 +68,14 @@ package final class FetchedKeys: Service {
               "some keys of the key set are unusable", metadata: ["reason": "\(fetched.left.joined(separator: "; "))"])
           }
           left = fetched.left
-          try? await Task.sleep(for: min(self.pace.shortest, self.pace.interval))
+          try? await Machine.sleep(for: min(self.pace.shortest, self.pace.interval))
           await self.keyring.isWanting.wait(upTo: max(self.pace.interval - self.pace.shortest, .milliseconds(1)))
         } catch {
           guard !Task.isCancelled else { break }
           self.failures.increment()
           self.logger.error(
             "cannot fetch the key set; trying again", metadata: ["url": "\(self.url)", "error": "\(error)"])
-          try? await Task.sleep(for: backoff.next())
+          try? await Machine.sleep(for: backoff.next())
         }
       }
     }

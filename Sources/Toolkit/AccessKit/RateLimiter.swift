@@ -1,3 +1,4 @@
+internal import Machine
 internal import Synchronization
 
 /// Limits the requests per second of each caller, with one token bucket per caller.
@@ -24,7 +25,7 @@ final class RateLimiter: Sendable {
   }
 
   /// - Returns: nil if the request may proceed; otherwise the time until one may.
-  func take(_ caller: String, at now: ContinuousClock.Instant = .now) -> Duration? {
+  func take(_ caller: String, at now: ContinuousClock.Instant = Machine.now) -> Duration? {
     buckets.withLock { buckets in
       var bucket = buckets[caller] ?? Bucket(left: burst, at: now)
       bucket.left = min(burst, bucket.left + (now - bucket.at) / .seconds(1) * rate)

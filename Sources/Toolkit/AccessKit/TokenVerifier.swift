@@ -2,6 +2,7 @@ internal import EventLoop
 internal import FoundationEssentials
 internal import HTTPKit
 internal import JSON
+internal import Machine
 internal import Synchronization
 
 /// The reason why a token is rejected, for its sender to read.
@@ -60,7 +61,7 @@ package struct TokenVerifier: Sendable {
 
   /// Returns the caller that a valid token names.
   /// - Parameter now: seconds since 1970.
-  func verify(_ token: String, now: Double = Date().timeIntervalSince1970) async throws(TokenRefusal) -> Caller {
+  func verify(_ token: String, now: Double = Machine.date.timeIntervalSince1970) async throws(TokenRefusal) -> Caller {
     guard let (keys, revision) = keyring.current else { throw TokenRefusal(reason: "there are no keys yet") }
     let verified: Verified
     if let found = known.find(token, revision) {

@@ -2,6 +2,7 @@ internal import ArgumentParser
 internal import EventSourcing
 internal import Foundation
 internal import JSON
+internal import Machine
 internal import PostgresEventStore
 internal import Projections
 internal import Reactions
@@ -107,10 +108,10 @@ struct Parked: AsyncParsableCommand {
         for parked in stores.parkedStreams { count += try await parked.ask(for: request, projection, stream) }
       }
       guard count > 0 else { throw ValidationError("no such stream is parked") }
-      let deadline = ContinuousClock.now + .seconds(wait)
+      let deadline = Machine.now + .seconds(wait)
       var left = try await parked()
-      while left.contains(where: { $0.request != nil }), ContinuousClock.now < deadline {
-        try await Task.sleep(for: .milliseconds(200))
+      while left.contains(where: { $0.request != nil }), Machine.now < deadline {
+        try await Machine.sleep(for: .milliseconds(200))
         left = try await parked()
       }
       let asked = left.filter { $0.request != nil }

@@ -1,6 +1,7 @@
 internal import ArgumentParser
 internal import EventSourcing
 internal import Foundation
+internal import Machine
 internal import Postgres
 internal import PostgresEventStore
 internal import Projections
@@ -101,7 +102,7 @@ private struct Rebuilding {
         throw ValidationError(
           "generation \(building.number) does not serve: \(reason); see \(Administration.current.program) status")
       }
-      try await Task.sleep(for: .milliseconds(500))
+      try await Machine.sleep(for: .milliseconds(500))
     }
     print(
       "Generation \(building.number) serves now. To go back to generation \(serving.number): \(Administration.current.program) rebuild \(projection.name) --rollback"
@@ -120,7 +121,7 @@ private struct Rebuilding {
         return print("Generation \(kept.number) serves again.")
       }
       last = reason
-      try await Task.sleep(for: .milliseconds(500))
+      try await Machine.sleep(for: .milliseconds(500))
     }
     throw ValidationError(
       "generation \(kept.number) does not serve: \(last); a projector of version \(kept.version) must run; see \(Administration.current.program) status"
@@ -195,9 +196,9 @@ private struct Rebuilding {
 
   /// Shows progress until every assignment has caught up.
   private func follow(_ generation: Generation, total: Int64?) async throws {
-    let started = ContinuousClock.now
+    let started = Machine.now
     let first = try await applied(generation)
-    var lastLine = ContinuousClock.now - .seconds(60)
+    var lastLine = Machine.now - .seconds(60)
     let isTerminal = isatty(1) == 1
     while true {
       _ = try await expect(generation, [.building, .serving, .past])
@@ -210,7 +211,7 @@ private struct Rebuilding {
       let assignments = Dictionary(uniqueKeysWithValues: modes.map { ($0.0, $0.1) })
       let ready = (assignments["live"] ?? 0) + (assignments["done"] ?? 0)
       let done = try await applied(generation)
-      let elapsed = ContinuousClock.now - started
+      let elapsed = Machine.now - started
       let seconds = Double(elapsed.components.seconds) + Double(elapsed.components.attoseconds) * 1e-18
       let rate = seconds > 0 ? Double(done - first) / seconds : 0
       var line =
@@ -219,9 +220,9 @@ private struct Rebuilding {
       let isReady = ready == generation.partitioning.count
       if isTerminal {
         print("\r\u{1B}[K\(line)", terminator: isReady ? "\n" : "")
-      } else if isReady || ContinuousClock.now - lastLine > .seconds(5) {
+      } else if isReady || Machine.now - lastLine > .seconds(5) {
         print(line)
-        lastLine = .now
+        lastLine = Machine.now
       }
       fflush(nil)
       if isReady { return }
@@ -230,7 +231,7 @@ private struct Rebuilding {
         throw ExitCode(1)
       }
       try await warnWithoutWorkers(generation, elapsed)
-      try await Task.sleep(for: .milliseconds(isTerminal ? 500 : 200))
+      try await Machine.sleep(for: .milliseconds(isTerminal ? 500 : 200))
     }
   }
 

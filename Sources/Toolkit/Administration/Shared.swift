@@ -1,6 +1,7 @@
 internal import ArgumentParser
 internal import Failures
 internal import Foundation
+internal import Machine
 internal import Postgres
 internal import SettingsKit
 
@@ -16,13 +17,13 @@ package func reportingSettings(_ body: () async throws -> Void) async throws {
 /// Connects, and waits for a database that does not answer yet.
 func connectPatiently(_ configuration: PostgresConfiguration, for patience: Duration) async throws -> PostgresConnection
 {
-  let deadline = ContinuousClock.now + patience
+  let deadline = Machine.now + patience
   while true {
     do {
       return try await PostgresConnection.connect(configuration)
     } catch {
-      guard error.failureKind == .retry, ContinuousClock.now < deadline else { throw error }
-      try await Task.sleep(for: .milliseconds(250))
+      guard error.failureKind == .retry, Machine.now < deadline else { throw error }
+      try await Machine.sleep(for: .milliseconds(250))
     }
   }
 }

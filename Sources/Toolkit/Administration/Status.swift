@@ -2,6 +2,7 @@ internal import ArgumentParser
 internal import EventSourcing
 internal import Foundation
 internal import JSON
+internal import Machine
 internal import PostgresEventStore
 internal import Projections
 
@@ -34,7 +35,7 @@ struct Status: AsyncParsableCommand {
           if !status.isSound || !missing.isEmpty { throw ExitCode(1) }
           return
         }
-        try await Task.sleep(for: .seconds(1))
+        try await Machine.sleep(for: .seconds(1))
       }
     }
   }

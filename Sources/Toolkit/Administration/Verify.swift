@@ -2,6 +2,7 @@ internal import ArgumentParser
 internal import EventSourcing
 internal import Foundation
 internal import JSON
+internal import Machine
 internal import Postgres
 internal import PostgresEventStore
 internal import Projections
@@ -46,7 +47,9 @@ struct Verify: AsyncParsableCommand {
               "version \(generation.version) of \(projection.name) serves, but this program has version \(projection.version): run the program of that version"
             )
           }
-          let partitions = sample.map { Set(generation.partitioning.partitions.map(\.index).shuffled().prefix($0)) }
+          var chance = Machine.chance
+          let indexes = generation.partitioning.partitions.map(\.index).shuffled(using: &chance)
+          let partitions = sample.map { Set(indexes.prefix($0)) }
           let connection = try await connectPatiently(
             PostgresConfiguration(
               url: stores.url(of: projection.name), applicationName: "\(Administration.current.program) verify",

@@ -1,5 +1,6 @@
 internal import EventSourcing
 internal import Logging
+internal import Machine
 internal import Metrics
 internal import Postgres
 internal import PostgresEventStore
@@ -27,7 +28,7 @@ struct DurabilityCheck: Service {
         ).decode()
       } catch {
         logger.warning("the write store does not answer yet", metadata: ["error": "\(error)"])
-        try? await Task.sleep(for: .seconds(1))
+        try? await Machine.sleep(for: .seconds(1))
         continue
       }
       guard let (fsync, pages, commit) = rows.first else { return }
@@ -69,7 +70,7 @@ struct KeyForgetting: Service {
       while !Task.isCancelled {
         await forget(retention, generated: false)
         await forget(ofGenerated, generated: true)
-        try? await Task.sleep(for: Self.interval)
+        try? await Machine.sleep(for: Self.interval)
       }
     }
   }

@@ -2,6 +2,7 @@ internal import DequeModule
 internal import EventSourcing
 internal import FoundationEssentials
 internal import Logging
+internal import Machine
 internal import Metrics
 internal import Synchronization
 internal import Tracing
@@ -39,7 +40,7 @@ extension CommandProcessor {
 
   func carryOut(_ batch: Batch) async {
     var refused: [PendingCommand] = []
-    let start = ContinuousClock.now
+    let start = Machine.now
     let begun = DefaultTracerClock.now
     do throws(EventStoreError) {
       if let decided = batch.decided {
@@ -51,7 +52,7 @@ extension CommandProcessor {
     } catch {
       refused = handle(error, batch.decided?.commands.map(\.pending) ?? batch.commands)
     }
-    metrics.commit.record(duration: ContinuousClock.now - start)
+    metrics.commit.record(duration: Machine.now - start)
     trace(batch, since: begun)
     if let decided = batch.decided {
       underWay.end(commands: decided.commands.count, writing: decided.written)
@@ -155,7 +156,7 @@ extension CommandProcessor {
   ) async throws(EventStoreError) -> AppendResult {
     var lost = lost
     // The deadline counts from the loss, so that even a slow append gets a second attempt.
-    var deadline = lost.map { _ in ContinuousClock.now + limits.resendPatience }
+    var deadline = lost.map { _ in Machine.now + limits.resendPatience }
     var pause = Duration.milliseconds(50)
     while true {
       let failure: EventStoreError
@@ -170,13 +171,13 @@ extension CommandProcessor {
         throw failure
       }
       // Otherwise this attempt stored nothing, but the outcome of the lost attempt is still unknown.
-      let end = deadline ?? .now + limits.resendPatience
+      let end = deadline ?? Machine.now + limits.resendPatience
       deadline = end
-      guard ContinuousClock.now + pause < end, !Task.isCancelled else { throw lost ?? failure }
+      guard Machine.now + pause < end, !Task.isCancelled else { throw lost ?? failure }
       metrics.resent.increment()
       logger.warning(
         "appends a batch again", metadata: ["error": "\(failure)", "commands": "\(decided.commands.count)"])
-      try? await Task.sleep(for: pause)
+      try? await Machine.sleep(for: pause)
       pause = min(pause * 2, .seconds(1))
     }
   }

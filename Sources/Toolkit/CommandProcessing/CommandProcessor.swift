@@ -2,6 +2,7 @@ internal import DequeModule
 package import EventSourcing
 internal import FoundationEssentials
 package import Logging
+internal import Machine
 internal import Metrics
 internal import ServiceLifecycle
 internal import Synchronization
@@ -120,7 +121,7 @@ package actor CommandProcessor<Store: StreamStore>: Service {
       metrics.unanswered.increment()
       unansweredBytes += request.size
       let pending = PendingCommand(
-        QueuedCommand(command, streams, request, deadline: .now + limits.patience, response, continuation))
+        QueuedCommand(command, streams, request, deadline: Machine.now + limits.patience, response, continuation))
       if followers[request.key] == nil {
         followers[request.key] = []
         enqueue(pending)
@@ -172,8 +173,8 @@ package actor CommandProcessor<Store: StreamStore>: Service {
 
   /// Fails commands whose deadline has passed, so that their callers do not wait any longer.
   private func shedExpired() async {
-    while (try? await Task.sleep(for: .milliseconds(250))) != nil {
-      let now = ContinuousClock.now
+    while (try? await Machine.sleep(for: .milliseconds(250))) != nil {
+      let now = Machine.now
       let hasExpired: (PendingCommand) -> Bool = { $0.command.deadline < now }
       var expired = ready.filter(hasExpired) + cold.filter(hasExpired)
       if !expired.isEmpty {
@@ -238,7 +239,7 @@ package actor CommandProcessor<Store: StreamStore>: Service {
     var heldBack: [PendingCommand] = []
     while commands.count < limits.batchSize, heldBack.count < limits.batchSize, let pending = ready.popFirst() {
       let streams = pending.command.streams.lazy.map(\.stream)
-      if ContinuousClock.now > pending.command.deadline {
+      if Machine.now > pending.command.deadline {
         finish(pending, .failure(shed(pending)))
       } else if !underWay.isAlone, streams.contains(where: { underWay.writes($0) || awaited.contains($0) }) {
         awaited.formUnion(streams)

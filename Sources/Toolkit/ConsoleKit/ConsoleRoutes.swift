@@ -4,6 +4,7 @@ internal import HTTPKit
 internal import HTTPTypes
 internal import Hummingbird
 internal import JSON
+internal import Machine
 internal import NIOCore
 internal import QueryKit
 
@@ -56,9 +57,9 @@ struct ConsoleRoutes {
     let body = ResponseBody { [overview] writer in
       defer { viewer.leave() }
       try await request.body.consumeWithCancellationOnInboundClose { _ in
-        let end = ContinuousClock.now + ChangeRoutes.longest
+        let end = Machine.now + ChangeRoutes.longest
         var seen = 0
-        while ContinuousClock.now < end, !Task.isCancelled, !overview.isOver {
+        while Machine.now < end, !Task.isCancelled, !overview.isOver {
           if let (number, text) = overview.latest, number > seen {
             seen = number
             try await writer.write(ByteBuffer(bytes: Array("data: ".utf8) + text + [0x0A, 0x0A]))

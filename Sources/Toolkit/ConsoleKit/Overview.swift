@@ -2,6 +2,7 @@ internal import EventLoop
 internal import EventSourcing
 internal import Foundation
 internal import JSON
+internal import Machine
 internal import Observability
 internal import Projections
 internal import ServiceLifecycle
@@ -16,7 +17,7 @@ final class Overview: Service {
 
     /// The console says that the store does not answer when its last answer is older than this.
     private static let patience = Duration.seconds(4)
-    var answer: ProjectionWatch.Picture? { ContinuousClock.now - at < Self.patience ? seen : nil }
+    var answer: ProjectionWatch.Picture? { Machine.now - at < Self.patience ? seen : nil }
   }
 
   private struct State {
@@ -64,12 +65,12 @@ final class Overview: Service {
       async let models: Void = self.eachSecond { isWatched in
         guard isWatched else { return }
         let seen = await self.projections.read(ofReactions: false)
-        self.state.withLock { $0.models = Look(seen: seen, at: .now) }
+        self.state.withLock { $0.models = Look(seen: seen, at: Machine.now) }
       }
       async let reactions: Void = self.eachSecond { isWatched in
         guard isWatched else { return }
         let seen = await self.projections.read(ofReactions: true)
-        self.state.withLock { $0.reactions = Look(seen: seen, at: .now) }
+        self.state.withLock { $0.reactions = Look(seen: seen, at: Machine.now) }
       }
       var (number, idle) = (0, 0)
       await self.eachSecond { isWatched in
@@ -91,7 +92,7 @@ final class Overview: Service {
   private func eachSecond(_ body: (_ isWatched: Bool) async -> Void) async {
     while !Task.isCancelled {
       await body(state.withLock { !$0.viewers.isEmpty })
-      try? await Task.sleep(for: Self.interval)
+      try? await Machine.sleep(for: Self.interval)
     }
   }
 
@@ -99,7 +100,7 @@ final class Overview: Service {
     let looks = await processes.look()
     guard let span = looks.span else { return looks }
     let rates = Rates(looks.before, looks.now)
-    state.withLock { $0.history.add(writes: rates["writes"], reads: rates["reads"], over: span, at: .now) }
+    state.withLock { $0.history.add(writes: rates["writes"], reads: rates["reads"], over: span, at: Machine.now) }
     return looks
   }
 

@@ -1,5 +1,6 @@
 internal import Foundation
 internal import JSON
+internal import Machine
 internal import Observability
 
 /// Rates per second, from two successive polls of the processes.
@@ -81,7 +82,7 @@ struct ProcessLine {
     {
       cpu = (new - old) / ((seen.at - before.at) / .seconds(1))
     }
-    let uptime = metrics?.sum("process_start_time_seconds").map { Date().timeIntervalSince1970 - $0 }
+    let uptime = metrics?.sum("process_start_time_seconds").map { Machine.date.timeIntervalSince1970 - $0 }
     json.object { json in
       json.member("service", ifPresent: seen.service)
       json.member("address", String(seen.address.split(separator: "://").last ?? ""))

@@ -1,4 +1,5 @@
 internal import Foundation
+internal import Machine
 internal import Observability
 internal import ServiceKit
 internal import SettingsKit
@@ -81,7 +82,7 @@ actor ProcessWatch {
       }
     }
     // A process that stopped and removed its file is no longer shown. A process that does not answer still is.
-    let now = ContinuousClock.now
+    let now = Machine.now
     looks = Looks(before: known, now: found, span: lookedAt.map { now - $0 })
     lookedAt = now
     return looks
@@ -89,11 +90,11 @@ actor ProcessWatch {
 
   private nonisolated func lookAtOwn() -> Seen {
     let metrics = Exposition(Observing.text)
-    return Seen(address: Self.ownProcess, metrics: metrics, why: nil, at: .now, service: metrics.service)
+    return Seen(address: Self.ownProcess, metrics: metrics, why: nil, at: Machine.now, service: metrics.service)
   }
 
   private nonisolated func look(at target: Target) async -> Seen {
-    let start = ContinuousClock.now
+    let start = Machine.now
     func silent(_ why: String) -> Seen { Seen(address: target.name, metrics: nil, why: why, at: start) }
     do {
       let answer = try await client.send(

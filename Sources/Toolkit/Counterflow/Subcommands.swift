@@ -2,6 +2,7 @@ internal import Administration
 internal import ArgumentParser
 internal import FoundationEssentials
 internal import HTTPKit
+internal import Machine
 internal import RabbitMQFeed
 internal import ServiceKit
 internal import SettingsKit
@@ -83,7 +84,7 @@ private struct Dev<System: Application>: AsyncParsableCommand {
         if (variables[name] ?? variables[name + "_FILE"] ?? "").isEmpty { variables[name] = value }
       }
       // There is only one process, so no other process needs the key.
-      setIfUnset("CONSISTENCY_TOKEN_KEY", UUID().uuidString)
+      setIfUnset("CONSISTENCY_TOKEN_KEY", Machine.uuid().uuidString)
       setIfUnset("AUTH", "off")
       setIfUnset("CONSOLE_PROCESSES", "self")
       variables["EVENT_FEED"] = "postgres"

@@ -1,5 +1,6 @@
 internal import EventSourcing
 internal import FoundationEssentials
+internal import Machine
 internal import Testing
 
 // What a store keeps beside events: the responses of commands, and snapshots.
@@ -23,7 +24,7 @@ private let a = StreamID(rawValue: "thing-a")
 private let b = StreamID(rawValue: "thing-b")
 
 private func command(
-  _ key: String, scope: String = "ada", fingerprint: UUID = UUID(), events: Int, _ response: ResponseTemplate?
+  _ key: String, scope: String = "ada", fingerprint: UUID = Machine.uuid(), events: Int, _ response: ResponseTemplate?
 ) -> AppendBatch.Command {
   .init(
     key: IdempotencyKey(scope: scope, key: key), fingerprint: fingerprint, eventCount: events, response: response)
@@ -34,7 +35,7 @@ private func text(_ text: String, offset: Int? = nil) -> ResponseTemplate {
 }
 
 @Sendable private func keys(_ store: any EventStore) async throws {
-  let fingerprint = UUID()
+  let fingerprint = Machine.uuid()
   // The mark stands for the position of the batch's second event.
   let marked = text("at \u{1}", offset: 1)
   let batch = AppendBatch(
@@ -70,7 +71,7 @@ private func text(_ text: String, offset: Int? = nil) -> ResponseTemplate {
 }
 
 @Sendable private func repeats(_ store: any EventStore) async throws {
-  let fingerprint = UUID()
+  let fingerprint = Machine.uuid()
   func append(_ commands: [AppendBatch.Command], _ events: [NewEvent] = []) async throws -> [Int: StoredResponse]? {
     let batch = AppendBatch(expectedVersions: [:], events: events, commands: commands)
     guard case .appended(_, _, let repeats, _) = try await store.append(batch) else { return nil }
@@ -89,7 +90,7 @@ private func text(_ text: String, offset: Int? = nil) -> ResponseTemplate {
 @Sendable private func otherHistory(_ store: any EventStore) async throws {
   _ = try await store.append(AppendBatch(expectedVersions: [:], events: [event(a)]))
   var batch = AppendBatch(expectedVersions: [:], events: [event(a)])
-  batch.historyID = UUID()
+  batch.historyID = Machine.uuid()
   #expect(try await store.append(batch) == .restored())
   batch.historyID = try await store.historyID()
   guard case .appended(let first, _, _, _) = try await store.append(batch) else {
@@ -124,6 +125,6 @@ private func text(_ text: String, offset: Int? = nil) -> ResponseTemplate {
   try await store.save(snapshot(1, new[0].id, #"{"n":1}"#))
   #expect(try await store.snapshots(of: [a: 1, b: 1]) == [a: snapshot(2, new[1].id, #"{"n":2}"#)])
   #expect(try await store.snapshots(of: [a: 2]).isEmpty)
-  try await store.save(snapshot(3, UUID(), #"{"n":3}"#))
+  try await store.save(snapshot(3, Machine.uuid(), #"{"n":3}"#))
   #expect(try await store.snapshots(of: [a: 1]).isEmpty)
 }

@@ -1,4 +1,5 @@
 public import FoundationEssentials
+internal import Machine
 
 /// An event store in memory, without durability: for experiments, and for tests of code that uses a store.
 public actor InMemoryEventStore: EventStore {
@@ -8,7 +9,7 @@ public actor InMemoryEventStore: EventStore {
   private var snapshots: [StreamID: [Int: Snapshot]] = [:]
   /// What was scheduled, and has not been carried out; the oldest first.
   public private(set) var deadlines: [PendingDeadline] = []
-  private let id = UUID()
+  private let id = Machine.uuid()
   public nonisolated var knownHistoryID: UUID? { id }
   private let clock: @Sendable () -> Timestamp
 

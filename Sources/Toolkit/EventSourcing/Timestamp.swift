@@ -1,4 +1,5 @@
 internal import FoundationEssentials
+internal import Machine
 
 /// An instant in whole microseconds, as in PostgreSQL. Its text is RFC 3339 in UTC.
 public struct Timestamp: Hashable, Comparable, Sendable, CustomStringConvertible {
@@ -16,7 +17,7 @@ public struct Timestamp: Hashable, Comparable, Sendable, CustomStringConvertible
 
   /// The time on this machine's clock.
   public static var now: Timestamp {
-    Timestamp(microsecondsSince1970: Int64((Date().timeIntervalSince1970 * 1_000_000).rounded(.down)))
+    Timestamp(microsecondsSince1970: Int64((Machine.date.timeIntervalSince1970 * 1_000_000).rounded(.down)))
   }
 
   /// Returns the instant so much later, within `range`.

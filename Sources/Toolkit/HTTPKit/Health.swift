@@ -1,6 +1,7 @@
 package import Hummingbird
 internal import JSON
 internal import Logging
+internal import Machine
 
 /// A condition that must hold for a process to be ready.
 public struct HealthCheck: Sendable {
@@ -53,9 +54,9 @@ private actor Readiness {
 
   /// Returns the checks that fail, with the reasons.
   func failures(_ logger: Logger) async -> [JSON.Member] {
-    if let last, ContinuousClock.now - last.at < .seconds(1) { return await last.look.value }
+    if let last, Machine.now - last.at < .seconds(1) { return await last.look.value }
     let look = Task { [checks] in await Self.look(checks, logger) }
-    last = (.now, look)
+    last = (Machine.now, look)
     return await look.value
   }
 

@@ -2,6 +2,7 @@ internal import Failures
 internal import HTTPTypes
 package import Hummingbird
 internal import Logging
+internal import Machine
 
 /// Answers every failed request with problem details, and distinguishes a wrong method from a wrong path.
 package struct ProblemResponder: HTTPResponder {
@@ -36,7 +37,7 @@ package struct ProblemResponder: HTTPResponder {
   }
 
   package func respond(to request: Request, context: Context) async throws -> Response {
-    let start = ContinuousClock.now
+    let start = Machine.now
     let response = await Spans.isOn ? traced(request, context) : answer(request, context)
     metrics.record(request.method, context.endpointPath, response.status, since: start)
     return response

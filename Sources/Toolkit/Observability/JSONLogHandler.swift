@@ -1,6 +1,7 @@
 internal import Foundation
 internal import JSON
 package import Logging
+internal import Machine
 
 /// Writes each log message to standard error as one line of JSON: `time`, `level`, `logger`, `message`, and the members
 /// of the metadata.
@@ -32,7 +33,7 @@ package struct JSONLogHandler: LogHandler {
     if let own = event.metadata { all.merge(own) { $1 } }
     if let error = event.error { all["error"] = "\(error)" }
     var members: [JSON.Member] = [
-      .init("time", .string(Date.now.formatted(Date.ISO8601FormatStyle(includingFractionalSeconds: true)))),
+      .init("time", .string(Machine.date.formatted(Date.ISO8601FormatStyle(includingFractionalSeconds: true)))),
       .init("level", .string(event.level.rawValue)), .init("logger", .string(label)),
       .init("message", .string(event.message.description)),
     ]

@@ -1,4 +1,5 @@
 internal import Foundation
+internal import Machine
 
 /// Statistics of this process from the operating system, under the names that Prometheus' own libraries use.
 package enum ProcessStatistics {
@@ -12,7 +13,7 @@ package enum ProcessStatistics {
     .init("process_start_time_seconds", .gauge, "When the process started, in seconds since 1970."),
   ]
 
-  private static let started = Date().timeIntervalSince1970
+  private static let started = Machine.date.timeIntervalSince1970
   /// Records the start time. The process calls this once when it starts.
   package static func begin() { _ = started }
 

@@ -1,6 +1,7 @@
 package import EventSourcing
 package import Failures
 package import FoundationEssentials
+internal import Machine
 package import Postgres
 package import PostgresEventStore
 
@@ -172,7 +173,7 @@ package struct Generations: Sendable {
           .value(Bool.self)
       } catch let error as PostgresError where error.isOthersInTheWay && attempts < 10 {
         attempts += 1
-        try await Task.sleep(for: .milliseconds(200 * attempts))
+        try await Machine.sleep(for: .milliseconds(200 * attempts))
       }
     }
   }

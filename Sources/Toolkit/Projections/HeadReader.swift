@@ -1,5 +1,6 @@
 internal import EventSourcing
 internal import FoundationEssentials
+internal import Machine
 internal import PostgresEventStore
 
 /// Reads the store's heads once for all lanes that ask at about the same time.
@@ -27,7 +28,7 @@ actor HeadReader {
   func read() async throws -> Heads {
     if let next { return try await next.value }
     let look = Task {
-      try? await Task.sleep(for: Self.pause)
+      try? await Machine.sleep(for: Self.pause)
       self.next = nil
       return Heads(historyID: try await store.historyID(), heads: try await store.heads(of: partitioning))
     }

@@ -1,5 +1,6 @@
 internal import EventSourcing
 internal import Logging
+internal import Machine
 internal import Metrics
 internal import PostgresEventStore
 internal import Synchronization
@@ -101,14 +102,14 @@ extension ProjectionRunner {
       logger.notice("both stores answer again")
     }
     // Until the read store counts this worker, it looks every 100 ms, so that it takes over in time.
-    if try await !balance() { nextHeadCheck = min(nextHeadCheck, .now + .milliseconds(100)) }
+    if try await !balance() { nextHeadCheck = min(nextHeadCheck, Machine.now + .milliseconds(100)) }
     guard !assignments.isEmpty else { return }
     let look = try await headReader.read()
     let (historyID, heads) = (look.historyID, look.heads)
     var lag: Int64 = 0
     for index in assignments.keys {
       var assignment = assignments[index]!
-      if case .halted(let retryAt) = assignment.mode, ContinuousClock.now >= retryAt {
+      if case .halted(let retryAt) = assignment.mode, Machine.now >= retryAt {
         (assignment.mode, assignment.trouble) = (.catchingUp, nil)
       }
       if assignment.historyID != historyID && assignment.mode != .forked {

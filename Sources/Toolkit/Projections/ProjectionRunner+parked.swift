@@ -1,6 +1,7 @@
 internal import EventSourcing
 internal import Failures
 internal import Logging
+internal import Machine
 internal import Metrics
 internal import Postgres
 internal import PostgresEventStore
@@ -9,10 +10,10 @@ internal import PostgresEventStore
 extension ProjectionRunner {
   func handleRequests() async throws {
     // What this lane does not know to be parked is looked for as well, but less often.
-    guard parked.values.contains(where: { !$0.isEmpty }) || ContinuousClock.now >= nextParkedLook else {
+    guard parked.values.contains(where: { !$0.isEmpty }) || Machine.now >= nextParkedLook else {
       return countParked([])
     }
-    nextParkedLook = .now + .seconds(10)
+    nextParkedLook = Machine.now + .seconds(10)
     // Events of these streams that arrived so far must lie before the checkpoints, or a retry would skip them.
     try await flush(now: true)
     var waiting: [Int: Set<StreamID>] = [:]

@@ -1,6 +1,7 @@
 internal import EventSourcing
 internal import Failures
 internal import Logging
+internal import Machine
 internal import Metrics
 internal import Postgres
 internal import PostgresEventStore
@@ -74,7 +75,7 @@ extension ProjectionRunner {
       taken[index] = split.handled
       behind += split.waiting
     }
-    let (start, begun) = (ContinuousClock.now, DefaultTracerClock.now)
+    let (start, begun) = (Machine.now, DefaultTracerClock.now)
     let plan = try await planned(work.flatMap { taken[$0.assignment.partition.index] ?? [] })
     // What a reaction refuses is known by event: nothing is bisected, and nothing is handled twice.
     let halted = haltWhereCrowded(plan?.refusals ?? [], work)
@@ -98,7 +99,7 @@ extension ProjectionRunner {
     let count = advances.reduce(0) { $0 + $1.applied.count }
     metrics.events.increment(by: count)
     metrics.batchSize.record(count)
-    metrics.batchTime.record(duration: ContinuousClock.now - start)
+    metrics.batchTime.record(duration: Machine.now - start)
     spans.record(
       "apply", work.flatMap { taken[$0.assignment.partition.index] ?? [] }, kind: .consumer, since: begun,
       attributes: ["counterflow.projection": projection.name])
@@ -168,7 +169,7 @@ extension ProjectionRunner {
 
   /// Whether so many streams of a partition were parked within a minute that they have one cause.
   private func isCrowded(_ index: Int) -> Bool {
-    let minuteAgo = ContinuousClock.now - .seconds(60)
+    let minuteAgo = Machine.now - .seconds(60)
     recentlyParked[index, default: []].removeAll { $0 < minuteAgo }
     return recentlyParked[index]!.count >= settings.parkLimit
   }
@@ -199,7 +200,7 @@ extension ProjectionRunner {
     parked[own.index, default: []].insert(projection.sequence(refusal.event))
     // Events that are still being handled are few, and have not failed.
     guard refusal.next != .underWay else { return }
-    if refusal.mayHaveCommonCause { recentlyParked[own.index, default: []].append(.now) }
+    if refusal.mayHaveCommonCause { recentlyParked[own.index, default: []].append(Machine.now) }
     var metadata = place(refusal.event, own, refusal.error)
     metadata["stream"] = "\(projection.sequence(refusal.event))"
     if refusal.next == .person {
@@ -221,10 +222,10 @@ extension ProjectionRunner {
       metadata: place(event, assignment.partition, reason))
     let index = assignment.partition.index
     var halted = assignments[index]!
-    halted.halt(at: event.position, reason, retryAt: .now + settings.haltRetry)
+    halted.halt(at: event.position, reason, retryAt: Machine.now + settings.haltRetry)
     halted.checkpoint = stored[index]!
     moved(halted)
-    nextHeadCheck = .now
+    nextHeadCheck = Machine.now
   }
 
   private func place(_ event: RecordedEvent, _ partition: Partition, _ reason: String) -> Logger.Metadata {

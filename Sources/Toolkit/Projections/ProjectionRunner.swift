@@ -3,6 +3,7 @@ internal import EventSourcing
 internal import Failures
 internal import FoundationEssentials
 internal import Logging
+internal import Machine
 internal import Metrics
 internal import Postgres
 internal import PostgresEventStore
@@ -63,10 +64,10 @@ actor ProjectionRunner {
   /// Of the assignments that this lane owns.
   var partitionLags: [Int: Gauge] = [:]
   var recentlyParked: [Int: [ContinuousClock.Instant]] = [:]
-  var nextHeadCheck = ContinuousClock.now
-  private var nextFlush = ContinuousClock.now
+  var nextHeadCheck = Machine.now
+  private var nextFlush = Machine.now
   /// When parked streams are looked for though none is known.
-  var nextParkedLook = ContinuousClock.now
+  var nextParkedLook = Machine.now
   /// The lane's identity in `SharedRounds`.
   nonisolated var lane: SharedRounds.Lane { ObjectIdentifier(mailbox) }
   private var firstToCatchUp = 0
@@ -115,7 +116,7 @@ actor ProjectionRunner {
         if !isSure {
           adopt(try await store.owned(on: readStore), replacing: true)
           try await loadParked(assignments.values.map(\.partition))
-          nextHeadCheck = .now
+          nextHeadCheck = Machine.now
           isSure = true
         }
         if try await step() { backoff.reset() }
@@ -131,10 +132,10 @@ actor ProjectionRunner {
         } else {
           metrics.retries.increment()
           logInterruption(error)
-          failingSince = failingSince ?? .now
-          if ContinuousClock.now - failingSince! > settings.patience { await standAside() }
+          failingSince = failingSince ?? Machine.now
+          if Machine.now - failingSince! > settings.patience { await standAside() }
         }
-        try? await Task.sleep(for: backoff.next())
+        try? await Machine.sleep(for: backoff.next())
       }
     }
     rounds.settle(lane)
@@ -162,7 +163,7 @@ actor ProjectionRunner {
 
   /// - Returns: whether anything was applied.
   private func step() async throws -> Bool {
-    if ContinuousClock.now >= nextHeadCheck { try await checkHeads() }
+    if Machine.now >= nextHeadCheck { try await checkHeads() }
     var next = assignments
     var work: [Int: [RecordedEvent]] = [:]
     // If an assignment is behind, half of the round is for catching up, so that neither it nor the feed starves.
@@ -212,7 +213,7 @@ actor ProjectionRunner {
         // A checkpoint that the read store does not have yet is written soon: queries with a token may wait for it.
         let isAhead = assignments.contains { stored[$0.key] != $0.value.checkpoint }
         let next = isAhead ? min(nextHeadCheck, nextFlush) : nextHeadCheck
-        await mailbox.wakeup.wait(upTo: max(next - .now, .milliseconds(1)))
+        await mailbox.wakeup.wait(upTo: max(next - Machine.now, .milliseconds(1)))
       }
       return false
     }
@@ -221,7 +222,7 @@ actor ProjectionRunner {
     while let part = left.popFirst() {
       try await apply(part.filter { !isStopped($0) })
       // Slow calls keep nobody waiting for what is periodic.
-      if isRetired || ContinuousClock.now >= nextHeadCheck { break }
+      if isRetired || Machine.now >= nextHeadCheck { break }
     }
     // The events that are left come from the store.
     for work in left.joined() where !isStopped(work) {
@@ -246,7 +247,7 @@ actor ProjectionRunner {
         logger.critical(
           "this partition cannot be read; it stops and is tried again later",
           metadata: ["partition": "\(assignment.partition)", "error": "\(error)"])
-        assignment.halt(at: assignment.checkpoint.position, "\(error)", retryAt: .now + settings.haltRetry)
+        assignment.halt(at: assignment.checkpoint.position, "\(error)", retryAt: Machine.now + settings.haltRetry)
         return nil
       }
     }
@@ -272,7 +273,7 @@ actor ProjectionRunner {
 
   /// Writes, at intervals, the checkpoints of assignments whose events changed no row.
   func flush(now isDue: Bool = false) async throws {
-    guard isDue || ContinuousClock.now >= nextFlush else { return }
+    guard isDue || Machine.now >= nextFlush else { return }
     nextFlush = rounds.next(within: min(settings.headInterval, projection.flushInterval))
     let behind = assignments.filter { stored[$0.key] != $0.value.checkpoint }
     guard !behind.isEmpty else { return }

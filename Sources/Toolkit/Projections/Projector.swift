@@ -2,6 +2,7 @@ internal import EventLoop
 package import EventSourcing
 internal import FoundationEssentials
 package import Logging
+internal import Machine
 internal import Metrics
 package import Postgres
 internal import PostgresEventStore
@@ -117,10 +118,10 @@ package struct Projector: Service {
       } catch {
         guard !Task.isCancelled else { break }
         logger.error("cannot renew this worker's row; trying again", metadata: ["error": "\(error)"])
-        try? await Task.sleep(for: min(.milliseconds(200), settings.leaseDuration / 3))
+        try? await Machine.sleep(for: min(.milliseconds(200), settings.leaseDuration / 3))
         continue
       }
-      try? await Task.sleep(for: settings.leaseDuration / 3)
+      try? await Machine.sleep(for: settings.leaseDuration / 3)
     }
   }
 
@@ -152,11 +153,11 @@ package struct Projector: Service {
           // The worker then counts at once, not only after the next renewal.
           if isNew { try await worker.renew(running: workerGroup.services) }
           backoff.reset()
-          try? await Task.sleep(for: min(settings.headInterval, .seconds(1)))
+          try? await Machine.sleep(for: min(settings.headInterval, .seconds(1)))
         } catch {
           guard !Task.isCancelled else { break }
           logger.error("cannot read the generations; trying again", metadata: ["error": "\(error)"])
-          try? await Task.sleep(for: backoff.next())
+          try? await Machine.sleep(for: backoff.next())
         }
       }
       group.cancelAll()

@@ -1,4 +1,5 @@
 internal import FoundationEssentials
+internal import Machine
 internal import Metrics
 internal import Postgres
 internal import Synchronization
@@ -45,7 +46,7 @@ final class SharedRounds: Sendable {
   private let pool: PostgresPool
   private let worker: UUID
   private let patience: Duration
-  private let epoch = ContinuousClock.now
+  private let epoch = Machine.now
   private let state = Mutex(State())
   private let size = Recorder(label: "projector_round_parts")
 
@@ -58,7 +59,7 @@ final class SharedRounds: Sendable {
 
   /// Returns the next time for periodic work. All lanes get the same times, so that they write in the same round.
   func next(within interval: Duration) -> ContinuousClock.Instant {
-    let passed = ((ContinuousClock.now - epoch) / interval).rounded(.down)
+    let passed = ((Machine.now - epoch) / interval).rounded(.down)
     return epoch + interval * (passed + 1)
   }
 
@@ -87,7 +88,7 @@ final class SharedRounds: Sendable {
     case .pause(let pause):
       // Unstructured, but it ends within milliseconds.
       Task {
-        try? await Task.sleep(for: pause == .leisure ? Self.leisure : patience)
+        try? await Machine.sleep(for: pause == .leisure ? Self.leisure : patience)
         go(state.withLock { $0.queue.pauseIsOver() })
       }
     case .run(let entries):
@@ -103,10 +104,10 @@ final class SharedRounds: Sendable {
     guard entries.count > 1 else {
       return entries[0].continuation.resume(returning: await write(entries[0].part, alone: entries[0].lane))
     }
-    let start = ContinuousClock.now
+    let start = Machine.now
     do {
       try await transaction(entries.map(\.part))
-      if ContinuousClock.now - start > Self.longestRound { leaveAlone(entries) }
+      if Machine.now - start > Self.longestRound { leaveAlone(entries) }
       for entry in entries { entry.continuation.resume(returning: .success(())) }
     } catch {
       // Written alone, each part shows whether it is the one that fails.
@@ -120,10 +121,10 @@ final class SharedRounds: Sendable {
   private func leaveAlone(_ entries: [Entry]) { state.withLock { $0.alone.formUnion(entries.map(\.lane)) } }
 
   private func write(_ part: RoundPart, alone lane: Lane) async -> Result<Void, any Error> {
-    let start = ContinuousClock.now
+    let start = Machine.now
     do {
       try await Task { try await transaction([part]) }.value
-      if ContinuousClock.now - start < Self.shortPart { state.withLock { _ = $0.alone.remove(lane) } }
+      if Machine.now - start < Self.shortPart { state.withLock { _ = $0.alone.remove(lane) } }
       return .success(())
     } catch { return .failure(error) }
   }

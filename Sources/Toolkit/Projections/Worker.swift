@@ -1,13 +1,14 @@
 internal import EventSourcing
 internal import FoundationEssentials
 internal import Logging
+internal import Machine
 internal import Metrics
 internal import Postgres
 
 /// This process among all that run projections: a row in the read store that it renews. When the row expires, the
 /// worker loses its assignments to the others.
 struct Worker: Sendable {
-  let id = UUID()
+  let id = Machine.uuid()
   /// Host and process id, for people.
   let name: String
   let leaseDuration: Duration

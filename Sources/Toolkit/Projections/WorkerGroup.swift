@@ -1,4 +1,5 @@
 internal import Logging
+internal import Machine
 internal import Metrics
 internal import Synchronization
 
@@ -47,8 +48,8 @@ struct Reminders {
 
   /// Returns true once a minute for each key.
   mutating func isDue(_ key: String) -> Bool {
-    if let next = next[key], ContinuousClock.now < next { return false }
-    next[key] = .now + .seconds(60)
+    if let next = next[key], Machine.now < next { return false }
+    next[key] = Machine.now + .seconds(60)
     return true
   }
 
@@ -58,9 +59,9 @@ struct Reminders {
       since[key] = nil
       return false
     }
-    let start = since[key] ?? .now
+    let start = since[key] ?? Machine.now
     since[key] = start
-    return ContinuousClock.now - start > patience
+    return Machine.now - start > patience
   }
 }
 
@@ -83,9 +84,9 @@ struct UnownedAlarm {
         since[projection] = nil
         continue
       }
-      let start = since[projection] ?? .now
+      let start = since[projection] ?? Machine.now
       since[projection] = start
-      if ContinuousClock.now - start >= patience {
+      if Machine.now - start >= patience {
         logger.critical(
           "assignments have no owner: no projector runs them",
           metadata: ["projection": "\(projection)", "assignments": "\(count)"])

@@ -4,6 +4,7 @@ internal import Foundation
 internal import HTTPKit
 internal import JSON
 internal import Logging
+internal import Machine
 internal import Metrics
 internal import Postgres
 internal import PostgresEventStore
@@ -41,7 +42,7 @@ final class ChangeLog: Service {
     var epoch = 0
     var historyID: UUID?
     /// The log has every event that was visible at this time.
-    var isComplete = ContinuousClock.now
+    var isComplete = Machine.now
   }
 
   private let newest: PostgresEventStore
@@ -124,9 +125,9 @@ final class ChangeLog: Service {
         let read = try await read(older, after: position, upTo: found.tail)
         return (read, read.last?.position ?? found.tail)
       }
-      guard ContinuousClock.now < deadline, !isOver, !Task.isCancelled else { return ([], position) }
+      guard Machine.now < deadline, !isOver, !Task.isCancelled else { return ([], position) }
       let epoch = epoch
-      await wakeup.wait(upTo: deadline - .now)
+      await wakeup.wait(upTo: deadline - Machine.now)
       guard epoch == self.epoch else { return ([], position) }
     }
   }
@@ -166,22 +167,22 @@ final class ChangeLog: Service {
           // Forget everything: the next follower starts at the position that is visible then.
           self.state.withLock { state in
             guard state.followers.isEmpty else { return }
-            (state.recent, state.tail, state.isComplete) = ([], nil, .now)
+            (state.recent, state.tail, state.isComplete) = ([], nil, Machine.now)
           }
         }
         self.recordLag()
-        try? await Task.sleep(for: Self.interval)
+        try? await Machine.sleep(for: Self.interval)
       }
     }
     tellAll { ($0.isOver, $0.epoch) = (true, $0.epoch + 1) }
   }
 
   private func recordLag() {
-    lag.record((ContinuousClock.now - state.withLock { $0.isComplete }) / .seconds(1))
+    lag.record((Machine.now - state.withLock { $0.isComplete }) / .seconds(1))
   }
 
   private func look() async throws {
-    let began = ContinuousClock.now
+    let began = Machine.now
     guard let visible = visible(), let historyID = heads.historyID else { return }
     guard state.withLock({ $0.historyID ?? historyID }) == historyID else {
       return tellAll { state in

@@ -5,6 +5,7 @@ internal import HTTPKit
 package import HTTPTypes
 internal import Hummingbird
 internal import JSON
+internal import Machine
 internal import NIOCore
 internal import Projections
 internal import Synchronization
@@ -76,22 +77,22 @@ package struct ChangeRoutes: Sendable {
     let mark = ChangeLog.mark(of: historyID)
     let body = ResponseBody { [log, heartbeat] writer in
       defer { entered.leave() }
-      let end = ContinuousClock.now + Self.longest
+      let end = Machine.now + Self.longest
       var position = start
       try await writer.write(ByteBuffer(string: "retry: 1000\nid: \(start)-\(mark)\n\n"))
-      var nextBeat = ContinuousClock.now + heartbeat
+      var nextBeat = Machine.now + heartbeat
       // A client that disconnects makes room at once.
       try await request.body.consumeWithCancellationOnInboundClose { _ in
-        while ContinuousClock.now < end, log.epoch == epoch, !Task.isCancelled {
+        while Machine.now < end, log.epoch == epoch, !Task.isCancelled {
           let (changes, last) = try await log.changes(after: position, until: nextBeat, wakeup)
           var messages = changes.filter(isWanted).flatMap(\.message)
           position = last
           // Due even if many events arrive that this client does not follow.
-          if messages.isEmpty, ContinuousClock.now >= nextBeat { messages = Array("id: \(position)-\(mark)\n\n".utf8) }
+          if messages.isEmpty, Machine.now >= nextBeat { messages = Array("id: \(position)-\(mark)\n\n".utf8) }
           guard !messages.isEmpty else { continue }
           // Waits until the client has read the earlier messages. `ConnectionDeadlines` disconnects a stuck client.
           try await writer.write(ByteBuffer(bytes: messages))
-          nextBeat = .now + heartbeat
+          nextBeat = Machine.now + heartbeat
         }
       }
       try await writer.finish(nil)
@@ -101,9 +102,9 @@ package struct ChangeRoutes: Sendable {
 
   /// Returns where a client starts: after its Last-Event-ID, or with the events from now on.
   private func start(of request: Request) async throws -> (position: Position, historyID: UUID) {
-    let deadline = ContinuousClock.now + Self.patience
-    while log.tail == nil || responder.heads.historyID == nil, ContinuousClock.now < deadline {
-      try await Task.sleep(for: .milliseconds(50))
+    let deadline = Machine.now + Self.patience
+    while log.tail == nil || responder.heads.historyID == nil, Machine.now < deadline {
+      try await Machine.sleep(for: .milliseconds(50))
     }
     guard let tail = log.tail, let historyID = responder.heads.historyID else {
       throw Problem.unavailable("The progress of the read store is not known yet; try again in a moment.")

@@ -5,6 +5,7 @@ internal import HTTPKit
 public import HTTPTypes
 public import Hummingbird
 internal import JSON
+internal import Machine
 public import Projections
 
 extension HTTPField.Name {
@@ -100,7 +101,7 @@ public struct QueryResponder: Sendable {
     let (targets, preference) = (try await targets(of: request, reads), request.preferredWait)
     let server = store.server(for: targets)
     if !targets.isEmpty {
-      let deadline = ContinuousClock.now + (preference.map { .seconds($0) } ?? Self.defaultWait)
+      let deadline = Machine.now + (preference.map { .seconds($0) } ?? Self.defaultWait)
       try Self.check(await server.progress.wait(for: targets, until: deadline))
     }
     // Taken before the query: the answer is at least as fresh.
@@ -113,7 +114,7 @@ public struct QueryResponder: Sendable {
     if let freshness {
       headers[.readPosition] = String(freshness.position.rawValue)
       if let asOf = freshness.asOf {
-        headers[.readLag] = String(Int64(((ContinuousClock.now - asOf) / .milliseconds(1)).rounded(.up)))
+        headers[.readLag] = String(Int64(((Machine.now - asOf) / .milliseconds(1)).rounded(.up)))
       }
     }
     if let preference, !targets.isEmpty { headers[.preferenceApplied] = "wait=\(preference)" }

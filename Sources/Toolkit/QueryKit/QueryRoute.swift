@@ -70,7 +70,7 @@ public struct QueryRoute: Sendable {
         return try await queries.responder.answer(
           request,
           missing: isStrong ? "There is no \(key)." : "There was no \(key) then, or it has not come to that version."
-        ) { try await $0.row(key, of: stream, at: moment ?? .now) { _ in model } }
+        ) { try await $0.row(key, of: stream, at: moment ?? Histories.Moment.now) { _ in model } }
       }
       return try await queries.responder.answer(
         request, [Reads(model.name, stream)], missing: missing, isShared: false

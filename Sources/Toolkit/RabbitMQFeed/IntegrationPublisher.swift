@@ -3,6 +3,7 @@ internal import EventSourcing
 internal import Failures
 internal import FoundationEssentials
 internal import Logging
+internal import Machine
 internal import Metrics
 internal import Postgres
 internal import PostgresEventStore
@@ -54,7 +55,7 @@ struct IntegrationPublisher: Sendable {
     var eventID: UUID?
     /// The position that the store has.
     var saved: Position
-    var saveAt = ContinuousClock.now
+    var saveAt = Machine.now
 
     init(_ historyID: UUID, _ position: Position, _ eventID: UUID?) {
       (self.historyID, self.position, self.eventID, saved) = (historyID, position, eventID, position)
@@ -91,7 +92,7 @@ struct IntegrationPublisher: Sendable {
         logger.log(
           level: FailureKind(error).needsAPerson ? .critical : .error,
           "the integration feed is interrupted; trying again", metadata: ["error": "\(error)"])
-        try? await Task.sleep(for: backoff.next())
+        try? await Machine.sleep(for: backoff.next())
       }
     }
   }
@@ -119,16 +120,16 @@ struct IntegrationPublisher: Sendable {
     _ cursor: inout Cursor, _ wakeup: Wakeup, while isActive: @Sendable () async -> Bool, _ onProgress: () -> Void
   ) async throws {
     var ahead: [RecordedEvent] = []
-    var nextLook = ContinuousClock.now
+    var nextLook = Machine.now
     var nextProbe = nextLook
     var isWanted = true
     while await isActive(), !Task.isCancelled {
-      if cursor.isAhead, ContinuousClock.now >= cursor.saveAt { try await save(&cursor) }
+      if cursor.isAhead, Machine.now >= cursor.saveAt { try await save(&cursor) }
       var events = ahead.isEmpty ? tail.events(after: cursor.position, in: cursor.historyID, limit: readSize) : ahead
       ahead = []
-      if events.isEmpty, ContinuousClock.now >= nextLook {
+      if events.isEmpty, Machine.now >= nextLook {
         events = try await store.events(after: cursor.position, limit: readSize)
-        nextLook = .now + pollInterval
+        nextLook = Machine.now + pollInterval
         if events.isEmpty {
           // An idle feed detects another history here.
           try await save(&cursor)
@@ -136,20 +137,20 @@ struct IntegrationPublisher: Sendable {
         }
       }
       let isFull = events.count >= readSize
-      guard let last = events.last, isWanted || isFull || ContinuousClock.now >= nextProbe else {
+      guard let last = events.last, isWanted || isFull || Machine.now >= nextProbe else {
         let due = events.isEmpty ? nextLook : nextProbe
         let next = cursor.isAhead ? min(due, cursor.saveAt) : due
         if events.isEmpty {
-          await wakeup.wait(upTo: next - .now)
+          await wakeup.wait(upTo: next - Machine.now)
         } else {
-          try? await Task.sleep(until: next, clock: .continuous)
+          try? await Machine.sleep(until: next)
         }
         continue
       }
       // While the feed is behind, read the next events during the wait for confirms.
       async let following = isFull ? store.events(after: last.position, limit: readSize) : []
       if !isWanted {
-        nextProbe = .now + Self.probeInterval
+        nextProbe = Machine.now + Self.probeInterval
         isWanted = try await isAnyWanted(events, cursor)
         if isWanted { logger.notice("a queue receives the integration feed", metadata: ["from": "\(cursor.position)"]) }
       }
@@ -163,7 +164,7 @@ struct IntegrationPublisher: Sendable {
       let outcomes = try await publisher.publish(messages(events, cursor))
       isWanted = outcomes.contains { if case .returned = $0 { false } else { true } }
       if !isWanted {
-        nextProbe = .now + Self.probeInterval
+        nextProbe = Machine.now + Self.probeInterval
         logger.notice(
           "no queue receives the integration feed; events that are appended now are not published on it",
           metadata: ["from": "\(cursor.position)"])
@@ -235,7 +236,7 @@ struct IntegrationPublisher: Sendable {
 
   /// All events up to this one are confirmed, or no queue is bound for them.
   private func move(_ cursor: inout Cursor, to event: RecordedEvent) {
-    if !cursor.isAhead { cursor.saveAt = .now + Self.saveInterval }
+    if !cursor.isAhead { cursor.saveAt = Machine.now + Self.saveInterval }
     (cursor.position, cursor.eventID) = (event.position, event.id)
     progress.move(to: event.position)
     metrics.position.record(event.position.rawValue)

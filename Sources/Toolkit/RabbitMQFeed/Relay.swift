@@ -2,6 +2,7 @@ internal import EventLoop
 package import EventSourcing
 internal import FoundationEssentials
 package import Logging
+internal import Machine
 internal import Metrics
 package import Postgres
 package import PostgresEventStore
@@ -100,7 +101,7 @@ package struct Relay: Service {
       let isActive = await lease.isHeld
       metrics.active.record(isActive ? 1 : 0)
       await recordLag(isActive)
-      try? await Task.sleep(for: settings.leaseDuration / 3)
+      try? await Machine.sleep(for: settings.leaseDuration / 3)
     }
   }
 
@@ -166,14 +167,14 @@ package struct Relay: Service {
   }
 
   private func publish(_ messages: [FeedMessage]) async throws {
-    let (start, begun) = (ContinuousClock.now, DefaultTracerClock.now)
+    let (start, begun) = (Machine.now, DefaultTracerClock.now)
     let confirmations = try await publisher.publish(
       messages.map {
         Message(
           exchange: LiveFeed.exchange.name, routingKey: LiveFeed.routingKey(settings.partitioning), body: $0.encoded,
           contentType: LiveFeed.contentType, isPersistent: false)
       })
-    metrics.confirms.record(duration: ContinuousClock.now - start)
+    metrics.confirms.record(duration: Machine.now - start)
     spans.record(
       "publish", messages.lazy.flatMap(\.batches).flatMap(\.events), kind: .producer, since: begun,
       attributes: ["messaging.system": "rabbitmq", "messaging.destination.name": LiveFeed.exchange.name])

@@ -2,6 +2,7 @@ package import CommandProcessing
 internal import EventLoop
 internal import FoundationEssentials
 package import Logging
+internal import Machine
 internal import Metrics
 package import Postgres
 package import PostgresEventStore
@@ -52,11 +53,11 @@ package struct Deadlines: Service {
   package func run() async throws {
     await cancelWhenGracefulShutdown {
       var backoff = Backoff(first: .milliseconds(100))
-      var nextRenewal = ContinuousClock.now
-      var nextCount = ContinuousClock.now
+      var nextRenewal = Machine.now
+      var nextCount = Machine.now
       var allowance = 0.0
       while !Task.isCancelled {
-        let start = ContinuousClock.now
+        let start = Machine.now
         do {
           if start >= nextRenewal {
             _ = try await lease.acquire()
@@ -74,11 +75,11 @@ package struct Deadlines: Service {
             await count(isHeld: isHeld)
           }
           backoff.reset()
-          try? await Task.sleep(until: start + Self.resolution)
+          try? await Machine.sleep(until: start + Self.resolution)
         } catch {
           guard !Task.isCancelled else { break }
           logger.error("cannot read the scheduled commands; trying again", metadata: ["error": "\(error)"])
-          try? await Task.sleep(for: backoff.next())
+          try? await Machine.sleep(for: backoff.next())
         }
       }
     }

@@ -3,6 +3,7 @@ package import EventSourcing
 internal import Failures
 package import FoundationEssentials
 package import Logging
+internal import Machine
 package import Postgres
 internal import PostgresEventStore
 internal import ServiceLifecycle
@@ -94,13 +95,13 @@ package struct EffectAttempts: Sendable {
   func finish(_ key: String, _ number: Int, _ end: End, isNoted: Bool) async throws {
     let finished = Finished(key: key, number: number, end: end, isNoted: isNoted)
     var backoff = Backoff(first: .milliseconds(100))
-    let end = ContinuousClock.now + Self.recordingTime
+    let end = Machine.now + Self.recordingTime
     while true {
       do { return try await ends.join(finished) } catch {
-        guard FailureKind(error) == .retry, ContinuousClock.now < end else { throw error }
+        guard FailureKind(error) == .retry, Machine.now < end else { throw error }
       }
       // Unstructured, so that it also waits where the task is cancelled.
-      await Task { [pause = backoff.next()] in try? await Task.sleep(for: pause) }.value
+      await Task { [pause = backoff.next()] in try? await Machine.sleep(for: pause) }.value
     }
   }
 
@@ -192,7 +193,7 @@ package struct AttemptForgetting: Service {
         do { try await forget() } catch {
           logger.warning("old attempts at calls were not removed", metadata: ["error": "\(error)"])
         }
-        try? await Task.sleep(for: Self.interval)
+        try? await Machine.sleep(for: Self.interval)
       }
     }
   }

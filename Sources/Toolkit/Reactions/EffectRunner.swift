@@ -3,6 +3,7 @@ package import EventSourcing
 internal import Failures
 internal import FoundationEssentials
 package import Logging
+internal import Machine
 internal import Metrics
 package import Postgres
 internal import PostgresEventStore
@@ -173,13 +174,13 @@ extension EffectRunner {
   }
 
   private func perform(_ job: EffectJob, _ attempt: EffectAttempts.Begun) async {
-    let (start, limit) = (ContinuousClock.now + attempt.wait, definition.limits.attempts)
+    let (start, limit) = (Machine.now + attempt.wait, definition.limits.attempts)
     // An attempt without an outcome counts: a call that ends its process is not repeated for ever.
     let result: Result<Void, any Error> =
       attempt.series <= limit
       ? await made(job, attempt)
       : .failure(PermanentFailure("none of \(limit) attempts has an outcome: the process ended"))
-    time.record(duration: max(.zero, ContinuousClock.now - start))
+    time.record(duration: max(.zero, Machine.now - start))
     let end = ended(attempt, result)
     outcomes[end.outcome]?.increment()
     log(job, attempt, end)
@@ -225,7 +226,7 @@ extension EffectRunner {
   private func made(_ job: EffectJob, _ attempt: EffectAttempts.Begun) async -> Result<Void, any Error> {
     do {
       try Task.checkCancellation()
-      if attempt.wait > .zero { try await Task.sleep(for: attempt.wait) }
+      if attempt.wait > .zero { try await Machine.sleep(for: attempt.wait) }
     } catch { return .failure(error) }
     var logger = self.logger
     logger[metadataKey: "stream"] = "\(job.event.stream)"
@@ -244,13 +245,13 @@ extension EffectRunner {
         continuation.yield(.success(()))
       } catch { continuation.yield(.failure(error)) }
     }
-    let start = ContinuousClock.now
+    let start = Machine.now
     let alarm = Task {
       if limit > Self.patience {
-        try await Task.sleep(until: start + Self.patience)
+        try await Machine.sleep(until: start + Self.patience)
         job.answer(.success(job.underWay(attempt.number)))
       }
-      try await Task.sleep(until: start + limit)
+      try await Machine.sleep(until: start + limit)
       continuation.yield(.failure(ReactionFailure(description: "no end within \(limit)", failureKind: .retry)))
     }
     defer {

@@ -9,6 +9,7 @@ internal import HTTPTypes
 internal import Hummingbird
 internal import JSON
 internal import Logging
+internal import Machine
 internal import NIOCore
 internal import NIOEmbedded
 internal import Projections
@@ -59,7 +60,7 @@ public final class InMemory: Sendable {
     let progress = ReadProgress(host: "memory", heads: heads, activity: Activity(), logger: logger) {
       tables.progress.reading(of: tables.models, in: $0)
     }
-    let key = ConsistencyToken.Key(UUID().uuidString.utf8)
+    let key = ConsistencyToken.Key(Machine.uuid().uuidString.utf8)
     let router = HTTPServing.router()
     application.addDocument(to: router)
     application.addCommands(

@@ -1,4 +1,5 @@
 internal import HTTPTypes
+internal import Machine
 internal import Metrics
 internal import Synchronization
 
@@ -31,6 +32,6 @@ final class HTTPMetrics: Sendable {
       return made
     }
     count.increment()
-    time.record(duration: ContinuousClock.now - start)
+    time.record(duration: Machine.now - start)
   }
 }

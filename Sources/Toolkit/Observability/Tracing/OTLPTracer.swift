@@ -1,5 +1,6 @@
 internal import FoundationEssentials
 internal import JSON
+internal import Machine
 internal import Synchronization
 package import Tracing
 
@@ -18,7 +19,8 @@ package final class OTLPTracer: Tracer {
   ) -> OTLPSpan {
     var context = context()
     let parent = context.trace
-    let isSampled = parent?.isSampled ?? (ratio >= 1 || Double.random(in: 0..<1) < ratio)
+    var chance = Machine.chance
+    let isSampled = parent?.isSampled ?? (ratio >= 1 || Double.random(in: 0..<1, using: &chance) < ratio)
     context.trace = TraceContext(
       traceID: parent?.traceID ?? TraceContext.hex(32), spanID: TraceContext.hex(16), isSampled: isSampled)
     return OTLPSpan(

@@ -3,6 +3,7 @@ internal import CoreMetrics
 internal import Foundation
 internal import JSON
 package import Logging
+internal import Machine
 internal import NIOCore
 internal import NIOHTTP1
 internal import Synchronization
@@ -55,7 +56,7 @@ package final class SpanExporter: Sendable {
     let client = HTTPClient(eventLoopGroupProvider: .singleton, configuration: configuration)
     var isFailing = false
     repeat {
-      try? await Task.sleep(for: Self.interval)
+      try? await Machine.sleep(for: Self.interval)
       while true {
         let spans = waiting.withLock { waiting in
           let spans = Array(waiting.prefix(Self.batch))

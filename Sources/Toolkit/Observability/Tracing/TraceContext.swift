@@ -1,3 +1,4 @@
+internal import Machine
 package import Tracing
 
 /// Identifies a span across processes (W3C Trace Context, section 3.2).
@@ -37,7 +38,7 @@ package struct TraceContext: Sendable, Hashable {
     var text = ""
     repeat {
       text = (0..<count / 16).map { _ in
-        let digits = String(UInt64.random(in: 0...UInt64.max), radix: 16)
+        let digits = String(Machine.chance.next(), radix: 16)
         return String(repeating: "0", count: 16 - digits.count) + digits
       }.joined()
     } while text.allSatisfy { $0 == "0" }

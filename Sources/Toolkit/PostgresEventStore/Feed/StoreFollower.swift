@@ -3,6 +3,7 @@ package import EventSourcing
 internal import Failures
 package import FoundationEssentials
 package import Logging
+internal import Machine
 package import Postgres
 internal import Synchronization
 
@@ -64,7 +65,7 @@ package struct StoreFollower: Sendable {
             level: FailureKind(error).needsAPerson ? .critical : .error, "the live feed is interrupted; trying again",
             metadata: ["error": "\(error)"])
           await sink.failed()
-          try? await Task.sleep(for: backoff.next())
+          try? await Machine.sleep(for: backoff.next())
         }
       }
       group.cancelAll()
@@ -90,19 +91,19 @@ package struct StoreFollower: Sendable {
       batchers.append(FeedBatcher(historyID: historyID, partitioning: partitioning, heads: heads))
     }
     await sink.begins(at: cursor)
-    var nextCheck = ContinuousClock.now + settings.historyCheckInterval
+    var nextCheck = Machine.now + settings.historyCheckInterval
     while await sink.isActive, !Task.isCancelled {
-      if ContinuousClock.now >= nextCheck {
+      if Machine.now >= nextCheck {
         let (now, head) = (try await store.historyID(), try await store.head())
         guard now == historyID, head >= cursor else {
           logger.error("the write store's history has changed; continues at its head", metadata: ["head": "\(head)"])
           return
         }
-        nextCheck = .now + settings.historyCheckInterval
+        nextCheck = Machine.now + settings.historyCheckInterval
         try await sink.stands(at: cursor, in: historyID)
       }
       notified.reset()
-      let begun = ContinuousClock.now
+      let begun = Machine.now
       let events = try await store.events(after: cursor, limit: settings.readSize)
       guard let last = events.last else {
         await sink.isIdle(at: cursor)
@@ -116,7 +117,7 @@ package struct StoreFollower: Sendable {
       if events.count < settings.readSize {
         await waitForMore(than: cursor)
         let next = begun + settings.gatherTime
-        if ContinuousClock.now < next { try? await Task.sleep(until: next, clock: .continuous) }
+        if Machine.now < next { try? await Machine.sleep(until: next) }
       } else if try await store.head().rawValue - cursor.rawValue > settings.jumpDistance {
         logger.warning("too far behind; the live feed skips to the head", metadata: ["position": "\(cursor)"])
         return
@@ -126,9 +127,9 @@ package struct StoreFollower: Sendable {
 
   /// Waits until the store notifies of a later position, for `pollInterval` at most.
   private func waitForMore(than position: Position) async {
-    let end = ContinuousClock.now + settings.pollInterval
-    while notified.value <= position.rawValue, ContinuousClock.now < end, !Task.isCancelled {
-      await wakeup.wait(upTo: end - .now)
+    let end = Machine.now + settings.pollInterval
+    while notified.value <= position.rawValue, Machine.now < end, !Task.isCancelled {
+      await wakeup.wait(upTo: end - Machine.now)
     }
   }
 }

@@ -1,4 +1,5 @@
 internal import EventSourcing
+internal import Machine
 package import Postgres
 
 /// How far two generations of a projection agree, even if both change meanwhile.
@@ -73,7 +74,7 @@ package struct GenerationComparison: Sendable {
     var suspects = try await differing()
     var moved: Set<ExactText> = []
     for _ in 1..<looks where !suspects.keys.allSatisfy(certain.contains) {
-      try await Task.sleep(for: pause)
+      try await Machine.sleep(for: pause)
       let now = try await differing()
       moved = Set(suspects.keys.filter { now[$0] != nil && now[$0] != suspects[$0] }).union(
         moved.filter { now[$0] != nil })

@@ -1,6 +1,7 @@
 internal import EventLoop
 internal import EventSourcing
 internal import Logging
+internal import Machine
 internal import Metrics
 internal import ServiceLifecycle
 internal import Synchronization
@@ -14,17 +15,17 @@ extension ReadProgress {
     await cancelWhenGracefulShutdown {
       // Answers requests at their deadline, even if the server is slow.
       async let punctual: Void = self.keepTime()
-      var nextRecord = ContinuousClock.now
+      var nextRecord = Machine.now
       while !Task.isCancelled {
         await self.look()
         self.settle()
-        if ContinuousClock.now >= nextRecord {
+        if Machine.now >= nextRecord {
           self.recordLag()
-          nextRecord = .now + .seconds(1)
+          nextRecord = Machine.now + .seconds(1)
         }
         let isAwaited = self.state.withLock { !$0.waiters.isEmpty }
         if isAwaited {
-          try? await Task.sleep(for: Self.haste)
+          try? await Machine.sleep(for: Self.haste)
         } else {
           await self.wakeup.wait(upTo: self.activity.interval)
         }
@@ -46,7 +47,7 @@ extension ReadProgress {
       let place = [("projection", name), ("server", host)]
       guard let freshness = serving[name]?.progress(of: Reads(name)) else { continue }
       // If it was never seen complete, the lag is at least the time since the first look.
-      let age = ContinuousClock.now - (freshness.asOf ?? began)
+      let age = Machine.now - (freshness.asOf ?? began)
       Gauge(label: "read_model_lag_seconds", dimensions: place).record(age / .seconds(1))
       if let head {
         Gauge(label: "read_model_lag_positions", dimensions: place)
@@ -64,7 +65,7 @@ extension ReadProgress {
   /// Answers waiting requests at their deadlines, until it is cancelled.
   package func keepTime() async {
     while !Task.isCancelled {
-      try? await Task.sleep(for: .milliseconds(20))
+      try? await Machine.sleep(for: .milliseconds(20))
       if state.withLock({ !$0.waiters.isEmpty }) { settle() }
     }
   }
@@ -72,7 +73,7 @@ extension ReadProgress {
   /// Answers the requests whose result is known, and those whose deadline has passed.
   private func settle() {
     let (settled, left) = state.withLock { state in
-      let now = ContinuousClock.now
+      let now = Machine.now
       var settled: [(CheckedContinuation<Outcome, Never>, Outcome)] = []
       for (id, waiter) in state.waiters {
         guard let outcome = Self.outcome(of: waiter.targets, state.serving) ?? (waiter.deadline <= now ? .late : nil)
@@ -87,7 +88,7 @@ extension ReadProgress {
   }
 
   private func look() async {
-    let (known, begun) = (heads.known, ContinuousClock.now)
+    let (known, begun) = (heads.known, Machine.now)
     do {
       let reading = try await read(known.historyID)
       state.withLock { state in
@@ -113,7 +114,7 @@ extension ReadProgress {
       if isNew {
         logger.warning("cannot read the progress of the read store", metadata: ["error": "\(error)"])
       }
-      try? await Task.sleep(for: .milliseconds(100))
+      try? await Machine.sleep(for: .milliseconds(100))
     }
   }
 }

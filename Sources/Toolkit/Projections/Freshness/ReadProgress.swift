@@ -2,6 +2,7 @@ internal import EventLoop
 package import EventSourcing
 package import FoundationEssentials
 package import Logging
+internal import Machine
 internal import Metrics
 package import Postgres
 internal import ServiceLifecycle
@@ -71,7 +72,7 @@ package final class ReadProgress: Service {
   let waiting = Gauge(label: "query_waiters")
   private let waits = Metrics.Timer(label: "query_wait_seconds")
   let host: String
-  let began = ContinuousClock.now
+  let began = Machine.now
 
   /// Watches one server of the read store.
   /// - Parameters:
@@ -143,7 +144,7 @@ package final class ReadProgress: Service {
   /// did not.
   package var isCurrent: Bool {
     state.withLock { state in
-      state.readAt.map { ContinuousClock.now - $0 <= activity.busy * 2 } ?? false
+      state.readAt.map { Machine.now - $0 <= activity.busy * 2 } ?? false
     }
   }
 
@@ -208,8 +209,8 @@ package final class ReadProgress: Service {
     note()
     let known = state.withLock { Self.outcome(of: targets, $0.serving) }
     if let known { return known }
-    let start = ContinuousClock.now
-    defer { waits.record(duration: ContinuousClock.now - start) }
+    let start = Machine.now
+    defer { waits.record(duration: Machine.now - start) }
     let id = state.withLock { state in
       state.next += 1
       return state.next

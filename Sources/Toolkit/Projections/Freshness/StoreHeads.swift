@@ -2,6 +2,7 @@ internal import EventLoop
 package import EventSourcing
 package import FoundationEssentials
 package import Logging
+internal import Machine
 package import Postgres
 internal import PostgresEventStore
 internal import ServiceLifecycle
@@ -59,10 +60,10 @@ package final class StoreHeads: Service {
   /// Returns the write store's history id at the time of the call or later. If the store does not answer for two
   /// seconds, returns the last known one.
   package func historyIDFromNowOn() async -> UUID? {
-    let now = ContinuousClock.now
+    let now = Machine.now
     activity.note()
-    while ContinuousClock.now < now + .seconds(2), state.withLock({ $0.lookedAt ?? now - .seconds(1) }) < now {
-      guard (try? await Task.sleep(for: .milliseconds(20))) != nil else { break }
+    while Machine.now < now + .seconds(2), state.withLock({ $0.lookedAt ?? now - .seconds(1) }) < now {
+      guard (try? await Machine.sleep(for: .milliseconds(20))) != nil else { break }
     }
     return historyID
   }
@@ -72,7 +73,7 @@ package final class StoreHeads: Service {
 
   /// Whether the write store has answered in the last five seconds.
   package var isAnswering: Bool {
-    state.withLock { state in state.lookedAt.map { ContinuousClock.now - $0 < .seconds(5) } ?? false }
+    state.withLock { state in state.lookedAt.map { Machine.now - $0 < .seconds(5) } ?? false }
   }
 
   /// Returns the last position in each partition at the last look; nil before the write store's first answer.
@@ -95,7 +96,7 @@ package final class StoreHeads: Service {
   }
 
   package func look() async {
-    let now = ContinuousClock.now
+    let now = Machine.now
     do throws(EventStoreError) {
       let historyID = try await store.historyID()
       let heads = try await store.heads(of: .finest).map(\.position.rawValue)
@@ -125,7 +126,7 @@ package final class StoreHeads: Service {
 package final class Activity: Sendable {
   private static let memory = Duration.seconds(2)
 
-  private let last = Mutex(ContinuousClock.now)
+  private let last = Mutex(Machine.now)
   let busy: Duration
   private let idle: Duration
 
@@ -142,14 +143,14 @@ package final class Activity: Sendable {
   /// - Returns: whether there was none for some time.
   @discardableResult package func note() -> Bool {
     last.withLock { last in
-      let now = ContinuousClock.now
+      let now = Machine.now
       defer { last = now }
       return now - last >= Self.memory
     }
   }
 
   /// The time to the next look.
-  var interval: Duration { ContinuousClock.now - last.withLock { $0 } < Self.memory ? busy : idle }
+  var interval: Duration { Machine.now - last.withLock { $0 } < Self.memory ? busy : idle }
 
-  func rest() async { try? await Task.sleep(for: interval) }
+  func rest() async { try? await Machine.sleep(for: interval) }
 }
