@@ -88,8 +88,8 @@ struct PoolTests {
     let pool = FreshDatabase.current.pool()
     try await pool.query(
       "create table leases (name text primary key, holder uuid not null, expires_at timestamptz not null)")
-    let first = Lease(pool, table: "leases", name: "role", duration: .seconds(60))
-    let second = Lease(pool, table: "leases", name: "role", duration: .seconds(60))
+    let first = Lease(PostgresLeases(pool, table: "leases"), name: "role", duration: .seconds(60))
+    let second = Lease(PostgresLeases(pool, table: "leases"), name: "role", duration: .seconds(60))
     #expect(try await first.acquire())
     #expect(try await first.acquire())
     #expect(try await second.acquire() == false)

@@ -132,32 +132,33 @@ extension EngineTests {
     let engine = Engine()
     let pool = engine.pool
     let generation = try await engine.firstGeneration()
+    let store = PostgresProjectionStore(pool)
     let (old, new) = (
-      AssignmentStore(generation: generation, worker: UUID(), lane: 0, lanes: 1),
-      AssignmentStore(generation: generation, worker: UUID(), lane: 0, lanes: 1)
+      Lane(generation: generation, worker: UUID(), number: 0, count: 1),
+      Lane(generation: generation, worker: UUID(), number: 0, count: 1)
     )
-    let assignment = try await old.claim(16, on: pool)[0]
+    let assignment = try await store.claim(16, old)[0]
     // The old worker has no row among the workers, so it counts as gone.
-    #expect(try await new.claim(16, on: pool).count == Partitioning.standard.count)
-    let advance = AssignmentStore.Advance(
+    #expect(try await store.claim(16, new).count == Partitioning.standard.count)
+    let advance = Advance(
       partition: assignment.partition, from: assignment.checkpoint,
       to: Checkpoint(position: Position(1), eventID: UUID()),
       applied: .init())
-    func write(_ queries: [Query], of store: AssignmentStore) async throws {
-      let rounds = SharedRounds(pool, worker: store.worker)
-      let part = RoundPart(load: nil, moves: store.advance([advance]).moves) { _ in queries.map(Statement.query) }
+    func write(_ queries: [Query], of lane: Lane) async throws {
+      let rounds = SharedRounds(store, worker: lane.worker)
+      let plan = BatchPlan(
+        load: nil, statements: { _ in queries.map(Statement.query) }, inMemory: { _ in .init() })
+      var part = RoundPart(generation: generation, rows: plan)
+      part.move(advance)
       try await rounds.write(part, of: ObjectIdentifier(rounds))
     }
-    let isFenced = { (error: any Error) in (error as? PostgresError)?.code == .server(.fenced) }
-    await #expect {
+    await #expect(throws: FencedError.self) {
       try await write(["insert into read_models.counting_g1 values ('x', 1, 1, '{}', 1)"], of: old)
-    } throws: {
-      isFenced($0)
     }
     #expect(try await pool.query("select 1 from read_models.counting").isEmpty)
     try await write([], of: new)
     // The same step a second time: the checkpoint has moved.
-    await #expect { try await write([], of: new) } throws: { isFenced($0) }
+    await #expect(throws: FencedError.self) { try await write([], of: new) }
   }
 
   @Test(

@@ -30,7 +30,7 @@ struct FailureKindTests {
       (EventStoreError.failed(""), .programmingError), (CommandError.historyChanged(""), .historyChanged),
       (EventDecodingError.at(Position(1), .malformed("")), .refused),
       (EventDecodingError.at(Position(1), .unknownType("", schemaVersion: 1)), .programmingError),
-      (FencedError(projection: ""), .retry), (CancellationError(), .retry), (Surprise(), .programmingError),
+      (FencedError(), .retry), (CancellationError(), .retry), (Surprise(), .programmingError),
     ] as [(any Error, FailureKind)])
   func kinds(error: any Error, kind: FailureKind) { #expect(FailureKind(error) == kind, "\(error)") }
 

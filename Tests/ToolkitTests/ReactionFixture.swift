@@ -162,7 +162,7 @@ struct Reactors: Sendable {
           logger: logger))
     }
     if deadlines {
-      var settings = Deadlines.Settings()
+      var settings = Deadlines<PostgresEventStore>.Settings()
       settings.rate = rate
       services.append(Deadlines(reactions.flatMap(\.schedules), pool, processor, settings, logger: .quiet))
     }

@@ -1,3 +1,4 @@
+import EventSourcing
 import Foundation
 import Postgres
 import Synchronization
@@ -17,10 +18,20 @@ struct SharedRoundsTests {
 
   /// Inserts the number with the id of the transaction.
   private func part(_ number: Int) -> RoundPart {
-    RoundPart(load: "select \(Int64(number))") { rows in
+    part(load: "select \(Int64(number))") { rows in
       let number = try #require(try rows?.value(Int64.self))
       return [.query("insert into written values (\(number), txid_current()::text::bigint)")]
     }
+  }
+
+  private func part(
+    load: Query? = nil, _ statements: @escaping @Sendable (ResultSet?) throws -> [Statement]
+  ) -> RoundPart {
+    let generation = Generation(
+      projection: "none", number: 1, version: 1, partitioning: .single, state: .serving, from: .start, until: nil,
+      activates: true)
+    let plan = BatchPlan(load: load, statements: statements, inMemory: { _ in .init() })
+    return RoundPart(generation: generation, rows: plan)
   }
 
   private func table() async throws -> PostgresPool {
@@ -36,7 +47,7 @@ struct SharedRoundsTests {
   func together() async throws {
     let pool = try await table()
     // Long enough for a busy machine to deliver both parts.
-    let rounds = SharedRounds(pool, worker: UUID(), patience: .seconds(60))
+    let rounds = SharedRounds(PostgresProjectionStore(pool), worker: UUID(), patience: .seconds(60))
     rounds.expect([lane(0), lane(1), lane(2)])
     async let first: Void = rounds.write(part(0), of: lane(0))
     async let second: Void = rounds.write(part(1), of: lane(1))
@@ -51,7 +62,7 @@ struct SharedRoundsTests {
   @Test("A lane that never reports on its deliveries does not block a round", .freshDatabase())
   func silence() async throws {
     let pool = try await table()
-    let rounds = SharedRounds(pool, worker: UUID())
+    let rounds = SharedRounds(PostgresProjectionStore(pool), worker: UUID())
     rounds.expect([lane(0), lane(1)])
     try await rounds.write(part(0), of: lane(0))
     #expect(try await pool.query("select count(*) from written").value(Int.self) == 1)
@@ -60,7 +71,7 @@ struct SharedRoundsTests {
   @Test("A refused part fails alone", .freshDatabase())
   func refusal() async throws {
     let pool = try await table()
-    let rounds = SharedRounds(pool, worker: UUID())
+    let rounds = SharedRounds(PostgresProjectionStore(pool), worker: UUID())
     try await rounds.write(part(1), of: lane(1))
     rounds.expect([lane(0), lane(1)])
     async let good: Void = rounds.write(part(0), of: lane(0))
@@ -74,8 +85,8 @@ struct SharedRoundsTests {
   @Test("A lane that gets deliveries while it writes is not forgotten", .freshDatabase())
   func expectedMeanwhile() async throws {
     let pool = try await table()
-    let rounds = SharedRounds(pool, worker: UUID())
-    let nothing = RoundPart(load: nil) { _ in [.query("select 1")] }
+    let rounds = SharedRounds(PostgresProjectionStore(pool), worker: UUID())
+    let nothing = part { _ in [.query("select 1")] }
     let (one, done) = (lane(0), Tally())
     let giving = Task {
       while !Task.isCancelled { rounds.expect([one]) }
@@ -94,8 +105,8 @@ struct SharedRoundsTests {
   @Test("No lane is forgotten when many act at once", .freshDatabase())
   func crowd() async throws {
     let pool = try await table()
-    let rounds = SharedRounds(pool, worker: UUID())
-    let nothing = RoundPart(load: nil) { _ in [.query("select 1")] }
+    let rounds = SharedRounds(PostgresProjectionStore(pool), worker: UUID())
+    let nothing = part { _ in [.query("select 1")] }
     let done = Tally()
     let ids = (0..<3).map { lane($0) }
     let lanes = Task {
@@ -124,10 +135,10 @@ struct SharedRoundsTests {
   @Test("A hanging part delays the other lanes for one round only", .freshDatabase())
   func hanging() async throws {
     let pool = try await table()
-    let rounds = SharedRounds(pool, worker: UUID())
+    let rounds = SharedRounds(PostgresProjectionStore(pool), worker: UUID())
     let holder = try await FreshDatabase.current.connect()
     try await holder.execute("begin; lock table held in access exclusive mode")
-    let hangs = RoundPart(load: nil) { _ in [.query("insert into held values (1)")] }
+    let hangs = part { _ in [.query("insert into held values (1)")] }
     rounds.expect([lane(0), lane(1)])
     async let good: Void = rounds.write(part(0), of: lane(0))
     let bad = Task { try await rounds.write(hangs, of: lane(1)) }

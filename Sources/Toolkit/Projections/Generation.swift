@@ -3,7 +3,6 @@ package import Failures
 package import FoundationEssentials
 internal import Machine
 package import Postgres
-package import PostgresEventStore
 
 /// One generation of a projection's tables. A rebuild fills the next one beside the one that serves.
 package struct Generation: Sendable, Hashable {
@@ -73,47 +72,6 @@ package struct Generations: Sendable {
     }
   }
 
-  /// Whether events wait in parked streams that another version of a reaction would never take. Of a process manager, what
-  /// waits may be of any category.
-  func isParkedForGood(_ generation: Generation, by projection: Projection) async throws -> Bool {
-    try await pool.query(
-      """
-      select exists (
-        select from projections.parked p
-        join projections.generations g on g.projection = p.projection and g.generation = p.generation
-        where p.projection = \(generation.projection) and p.generation = \(Int32(generation.number))
-          and not g.categories <@ \(array: projection.categories.sorted())
-          and (\(projection.isCorrelated) or split_part(p.stream, '-', 1) <> all(\(array: projection.categories.sorted()))))
-      """
-    ).value(Bool.self)
-  }
-
-  /// Lets another version of a reaction continue from the checkpoints of this one. Workers of the version before can move
-  /// them no further.
-  func takeOver(_ generation: Generation, by projection: Projection) async throws {
-    let (name, number) = (generation.projection, Int32(generation.number))
-    let categories = projection.categories.sorted()
-    try await pool.query(
-      """
-      with before as (
-        select g.categories from projections.generations g
-        where g.projection = \(name) and g.generation = \(number) and g.version = \(Int32(generation.version)) for update
-      ), released as (
-        update projections.checkpoints c set owner = null, mode = 'catching up' from before
-        where c.projection = \(name) and c.generation = \(number)
-        returning c.partition, c.position
-      ), noted as (
-        insert into projections.takeovers (projection, generation, partition, position, categories, ordinal)
-        select \(name), \(number), r.partition, r.position, b.categories,
-          (select coalesce(max(t.ordinal), 0) + 1 from projections.takeovers t
-           where t.projection = \(name) and t.generation = \(number))
-        from released r cross join before b where b.categories <> \(array: categories)
-      )
-      update projections.generations g set version = \(Int32(projection.version)), categories = \(array: categories)
-      from before where g.projection = \(name) and g.generation = \(number)
-      """)
-  }
-
   /// Creates the next generation and its tables.
   /// - Parameters:
   ///   - projection: the projection.
@@ -141,20 +99,20 @@ package struct Generations: Sendable {
   /// Lets a generation serve, once it has come as far as the one that serves.
   /// - Parameters:
   ///   - generation: the generation.
-  ///   - store: the write store.
+  ///   - log: the events of the write store.
   ///   - byItself: whether nobody asked for it. Then no stream may be parked in it that is not parked in the one that
   ///     serves.
   /// - Returns: nil if it serves now; otherwise the reason why it does not.
   package func activate(
-    _ generation: Generation, of store: PostgresEventStore, byItself: Bool = false
+    _ generation: Generation, of log: any EventLog, byItself: Bool = false
   ) async throws -> String? {
     let (name, number) = (generation.projection, Int32(generation.number))
     // No lock is held while the write store is queried, so a slow answer does not stop the generation that serves.
-    var heads = try await store.heads(of: generation.partitioning).map(\.position.rawValue)
+    var heads = try await log.heads(of: generation.partitioning).map(\.position.rawValue)
     let reason = try await pool.query("select projections.look(\(name), \(number), \(byItself), \(array: heads))")
       .value(String?.self)
     guard reason == nil else { return reason }
-    heads = try await store.heads(of: generation.partitioning).map(\.position.rawValue)
+    heads = try await log.heads(of: generation.partitioning).map(\.position.rawValue)
     do {
       return try await pool.query("select projections.activate(\(name), \(number), \(byItself), \(array: heads))")
         .value(String?.self)

@@ -1,7 +1,6 @@
 internal import EventSourcing
 internal import FoundationEssentials
 internal import Machine
-internal import PostgresEventStore
 
 /// Reads the store's heads once for all lanes that ask at about the same time.
 actor HeadReader {
@@ -14,13 +13,13 @@ actor HeadReader {
   /// How long the first caller waits for others.
   private static let pause = Duration.milliseconds(2)
 
-  private let store: PostgresEventStore
+  private let log: any EventLog
   private let partitioning: Partitioning
   /// A read that has not begun: callers that come now share its result.
   private var next: Task<Heads, any Error>?
 
-  init(_ store: PostgresEventStore, _ partitioning: Partitioning) {
-    self.store = store
+  init(_ log: any EventLog, _ partitioning: Partitioning) {
+    self.log = log
     self.partitioning = partitioning
   }
 
@@ -30,7 +29,7 @@ actor HeadReader {
     let look = Task {
       try? await Machine.sleep(for: Self.pause)
       self.next = nil
-      return Heads(historyID: try await store.historyID(), heads: try await store.heads(of: partitioning))
+      return Heads(historyID: try await log.historyID(), heads: try await log.heads(of: partitioning))
     }
     next = look
     return try await look.value

@@ -1,15 +1,15 @@
-internal import EventSourcing
+package import EventSourcing
 internal import FoundationEssentials
 internal import PostgresEventStore
 
 /// A record of the applied events, as proof that none is missing: for each partition and block of 65,536 positions,
 /// the number of events and the xor of the lower halves of their ids.
-enum Ledger {
+package enum Ledger {
   static let blockBits: Int64 = 16
 
-  struct Key: Hashable, Sendable {
-    let partition: Int
-    let block: Int64
+  package struct Key: Hashable, Sendable {
+    package let partition: Int
+    package let block: Int64
 
     init(_ partition: Partition, _ position: Position) {
       self.partition = partition.index
@@ -23,11 +23,13 @@ enum Ledger {
   }
 
   /// What a move of one assignment's checkpoint adds.
-  struct Addition: Sendable {
+  package struct Addition: Sendable {
+    package init() {}
+
     private(set) var entries: [Key: Entry] = [:]
     private(set) var count = 0
 
-    mutating func add(_ events: some Sequence<RecordedEvent>, _ partition: Partition) {
+    package mutating func add(_ events: some Sequence<RecordedEvent>, _ partition: Partition) {
       for event in events {
         entries[Key(partition, event.position), default: .init()].add(event.id)
         count += 1
@@ -35,9 +37,11 @@ enum Ledger {
     }
   }
 
-  struct Entry: Hashable, Sendable {
-    var count: Int64 = 0
-    var ids: Int64 = 0
+  package struct Entry: Hashable, Sendable {
+    package var count: Int64 = 0
+    package var ids: Int64 = 0
+
+    package init(count: Int64 = 0, ids: Int64 = 0) { (self.count, self.ids) = (count, ids) }
 
     mutating func add(_ id: UUID) {
       count += 1

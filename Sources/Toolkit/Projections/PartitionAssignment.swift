@@ -1,15 +1,6 @@
 internal import EventSourcing
 internal import FoundationEssentials
 
-/// How far a projection has come in a partition.
-struct Checkpoint: Sendable, Hashable {
-  var position: Position
-  /// The event at that position; nil at the start.
-  var eventID: UUID?
-
-  static let start = Checkpoint(position: .start, eventID: nil)
-}
-
 /// One partition of a projection: a pure state machine that decides what to do with each input.
 ///
 /// The main path: claimed → catchingUp → live ⇄ catchingUp. From anywhere → halted.
@@ -65,6 +56,16 @@ struct PartitionAssignment: Sendable {
   var trouble: Trouble?
   /// The partition's head when it was last observed.
   var knownHead = Position.start
+
+  init(_ stored: StoredAssignment, until: Position?) {
+    self.init(
+      partition: stored.partition, historyID: stored.historyID, checkpoint: stored.checkpoint, until: until)
+  }
+
+  /// How it is doing.
+  var report: AssignmentReport {
+    AssignmentReport(partition: partition, mode: mode.name, position: trouble?.position, reason: trouble?.reason)
+  }
 
   init(partition: Partition, historyID: UUID, checkpoint: Checkpoint, until: Position? = nil) {
     self.partition = partition

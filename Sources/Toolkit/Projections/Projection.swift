@@ -19,7 +19,7 @@ public struct Projection: Sendable {
   /// The number of events that it is given at once, at most, apart from idle ones; nil for what the projector reads at once.
   let batchLimit: Int?
   /// Whether its events are handled in the order of processes, not of streams.
-  let isCorrelated: Bool
+  package let isCorrelated: Bool
   /// Events with the same one are handled in order: the event's stream, or the stream of the process that it concerns.
   let sequence: @Sendable (RecordedEvent) -> StreamID
   /// Whether nothing follows from an event. Then it waits for no transaction, and no transaction for it.
@@ -58,14 +58,26 @@ public struct Projection: Sendable {
     plan = { events, generation in
       let keyed = try KeyedEvents(events, try await model.prepared(for: events, until: generation.until).sources)
       let (existing, target) = (keyed.existing, generation.table(rows.name))
-      return BatchPlan(load: existing.isEmpty ? nil : rows.select(existing, from: target)) { found in
-        let changes = try keyed.fold(into: try rows.decode(found))
-        return try rows.statements(for: changes, in: target)
-          + totals.compactMap { total in
-            let sums = try total.sums(of: changes, generation.partitioning)
-            return sums.isEmpty ? nil : .query(total.add(sums, to: generation.table(total.name)))
+      return BatchPlan(
+        load: existing.isEmpty ? nil : rows.select(existing, from: target),
+        statements: { found in
+          let changes = try keyed.fold(into: try rows.decode(found))
+          return try rows.statements(for: changes, in: target)
+            + totals.compactMap { total in
+              let sums = try total.sums(of: changes, generation.partitioning)
+              return sums.isEmpty ? nil : .query(total.add(sums, to: generation.table(total.name)))
+            }
+        },
+        inMemory: { tables in
+          let changes = try keyed.fold(into: try tables.stored(existing, in: target, as: type(of: model)))
+          var result = try tables.changes(by: changes, of: target, as: type(of: model))
+          for total in totals {
+            try tables.add(
+              total.sums(of: changes, generation.partitioning), of: total, in: generation.table(total.name), to: &result
+            )
           }
-      }
+          return result
+        })
     }
     replaying = { Replay(model, totals: $0 ? totals : []) }
   }
@@ -93,7 +105,7 @@ public struct Projection: Sendable {
     (self.sequence, self.isIdle) = (sequence, isIdle)
     (isReaction, tables, definition, contents, totals) = (true, [], "", [], [])
     plan = { events, _ in
-      BatchPlan(load: nil, refusals: try await react(events)) { _ in [] }
+      BatchPlan(load: nil, refusals: try await react(events), statements: { _ in [] }, inMemory: { _ in .init() })
     }
     replaying = { _ in preconditionFailure("a reaction has no rows") }
   }
@@ -112,14 +124,16 @@ public struct Projection: Sendable {
   var flushInterval: Duration { isReaction ? .seconds(1) : .milliseconds(50) }
 }
 
-/// How a batch of events changes a read store: a query first, then statements that depend on its result.
-struct BatchPlan: Sendable {
-  /// nil if no stored row is needed.
+/// How a batch of events changes rows: in tables of PostgreSQL, or in memory.
+package struct BatchPlan: Sendable {
+  /// Reads the stored rows that the batch changes; nil if no stored row is needed.
   let load: Query?
   /// The first event of each stream that is not handled.
   var refusals: [Refusal] = []
   /// - Parameter rows: the result of `load`.
   let statements: @Sendable (_ rows: ResultSet?) throws -> [Statement]
+  /// Returns what changes where tables in memory are as given.
+  package let inMemory: @Sendable (MemoryTables) throws -> MemoryTables.Changes
 
   /// Whether the batch handles an event: it is neither refused nor behind a refused one of its stream.
   func handles(_ event: RecordedEvent) -> Bool {

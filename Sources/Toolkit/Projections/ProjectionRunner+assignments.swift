@@ -7,10 +7,10 @@ internal import Synchronization
 
 // Shares the assignments with other workers, and compares each with its partition's head.
 extension ProjectionRunner {
-  func adopt(_ new: [PartitionAssignment], replacing: Bool) {
+  func adopt(_ new: [StoredAssignment], replacing: Bool) {
     if replacing { (assignments, stored, parked, unwritten, reported) = ([:], [:], [:], [:], [:]) }
     for assignment in new {
-      assignments[assignment.partition.index] = assignment
+      assignments[assignment.partition.index] = PartitionAssignment(assignment, until: generation.until)
       stored[assignment.partition.index] = assignment.checkpoint
     }
     mailbox.accept(Set(assignments.keys))
@@ -23,7 +23,7 @@ extension ProjectionRunner {
 
   func loadParked(_ partitions: [Partition]) async throws {
     guard !partitions.isEmpty else { return }
-    for stream in try await store.parked(partitions, on: readStore) {
+    for stream in try await store.parked(partitions, of: generation) {
       parked[stream.partition, default: []].insert(stream.stream)
     }
   }
@@ -34,7 +34,7 @@ extension ProjectionRunner {
   /// write would show the loss. It reloads assignments whose stored checkpoint differs from the one that was written:
   /// a crash of the read store can undo the last transactions.
   private func reconcile() async throws {
-    let owned = try await store.owned(on: readStore)
+    let owned = try await store.owned(lane)
     let unknown = owned.filter { assignments[$0.partition.index] == nil }
     let takenBack = owned.filter { assignment in
       let known = assignments[assignment.partition.index]
@@ -77,15 +77,15 @@ extension ProjectionRunner {
   /// - Returns: false while the read store does not count this worker yet.
   private func balance() async throws -> Bool {
     try await reconcile()
-    guard let share = try await store.share(on: readStore) else { return false }
+    guard let share = lane.share(among: try await store.workers(of: generation.service)) else { return false }
     if assignments.count > share {
       let given = assignments.keys.sorted().suffix(assignments.count - share).map { assignments[$0]!.partition }
-      try await store.release(given, on: readStore)
+      try await store.release(given, lane)
       for partition in given { forget(partition.index) }
       adopt([], replacing: false)
       logger.info("released assignments", metadata: ["assignments": "\(given.count)", "left": "\(assignments.count)"])
     } else if assignments.count < share {
-      let taken = try await store.claim(share - assignments.count, on: readStore)
+      let taken = try await store.claim(share - assignments.count, lane)
       guard !taken.isEmpty else { return true }
       adopt(taken, replacing: false)
       try await loadParked(taken.map(\.partition))
@@ -133,7 +133,7 @@ extension ProjectionRunner {
     try await handleRequests()
     let changed = assignments.filter { reported[$0.key] != $0.value.mode }
     if !changed.isEmpty {
-      try await store.report(Array(changed.values), on: readStore)
+      try await store.report(changed.values.map(\.report), lane)
       for (index, assignment) in changed { reported[index] = assignment.mode }
     }
   }

@@ -3,7 +3,6 @@ internal import Failures
 internal import Logging
 internal import Machine
 internal import Metrics
-internal import Postgres
 internal import PostgresEventStore
 
 // Handles the operators' requests for parked streams, and retries those whose time has come.
@@ -17,7 +16,7 @@ extension ProjectionRunner {
     // Events of these streams that arrived so far must lie before the checkpoints, or a retry would skip them.
     try await flush(now: true)
     var waiting: [Int: Set<StreamID>] = [:]
-    let streams = try await store.parked(assignments.values.map(\.partition), on: readStore)
+    let streams = try await store.parked(assignments.values.map(\.partition), of: generation)
     countParked(streams)
     for stream in streams {
       waiting[stream.partition, default: []].insert(stream.stream)
@@ -28,7 +27,7 @@ extension ProjectionRunner {
     parked = waiting
   }
 
-  private func countParked(_ streams: [AssignmentStore.Parked]) {
+  private func countParked(_ streams: [ParkedPlace]) {
     let stuck = streams.count(where: \.needsAPerson)
     metrics.parked.record(stuck)
     metrics.retrying.record(streams.count - stuck)
@@ -36,8 +35,7 @@ extension ProjectionRunner {
 
   /// Applies the events that have waited, in order, up to the assignment's checkpoint.
   /// - Returns: false if the stream stays parked, at the event that failed now.
-  private func resume(_ stream: AssignmentStore.Parked, _ request: AssignmentStore.Parked.Request) async throws -> Bool
-  {
+  private func resume(_ stream: ParkedPlace, _ request: ParkedPlace.Request) async throws -> Bool {
     guard let checkpoint = stored[stream.partition], let partition = assignments[stream.partition]?.partition else {
       return false
     }
@@ -56,13 +54,13 @@ extension ProjectionRunner {
         let plan = try await planned(taken)
         let refusal = plan?.refusals.first
         applied = taken.filter { plan?.handles($0) ?? true }
-        let given = [AssignmentStore.durably, store.expect(place)] + (discards ? [store.discard(stream.stream)] : [])
-        let last =
-          refusal.map { store.park($0, stream.stream, partition) } ?? next.map { store.resume(stream.stream, at: $0) }
-          ?? store.unpark(stream.stream)
+        let given: [ParkingChange] = [.durably, .expect(place)] + (discards ? [.discard(stream.stream)] : [])
+        let last: ParkingChange =
+          refusal.map { .park($0, stream.stream, partition) } ?? next.map { .resume(stream.stream, at: $0) }
+          ?? .unpark(stream.stream)
         var addition = Ledger.Addition()
         addition.add(applied, partition)
-        let advance = AssignmentStore.Advance(partition: partition, from: checkpoint, to: checkpoint, applied: addition)
+        let advance = Advance(partition: partition, from: checkpoint, to: checkpoint, applied: addition)
         try await write(plan, and: given + [last] + released(refusal?.event ?? next, stream), moving: [advance])
         if let refusal {
           metrics.events.increment(by: applied.count)
@@ -81,13 +79,13 @@ extension ProjectionRunner {
           continue
         }
         let refused = page.last ?? first
-        let stay = AssignmentStore.Advance(partition: partition, from: checkpoint, to: checkpoint, applied: .init())
-        let given =
-          [AssignmentStore.durably, store.expect(place)]
-          + (discards && refused.version != first.version ? [store.discard(stream.stream)] : [])
+        let stay = Advance(partition: partition, from: checkpoint, to: checkpoint, applied: .init())
+        let given: [ParkingChange] =
+          [.durably, .expect(place)]
+          + (discards && refused.version != first.version ? [.discard(stream.stream)] : [])
         let refusal = Refusal(refused, error: "\(error)", .person)
         try await write(
-          nil, and: given + [store.park(refusal, stream.stream, partition)] + released(refused, stream), moving: [stay])
+          nil, and: given + [.park(refusal, stream.stream, partition)] + released(refused, stream), moving: [stay])
         logRefusal(stream.stream, refusal.error)
         return false
       }
@@ -102,21 +100,21 @@ extension ProjectionRunner {
   }
 
   /// Returns the first events of a parked stream, or process, from the one that it waits at.
-  private func waiting(in parked: AssignmentStore.Parked, limit: Int) async throws -> [RecordedEvent] {
+  private func waiting(in parked: ParkedPlace, limit: Int) async throws -> [RecordedEvent] {
     guard projection.isCorrelated else {
       let cursor = StreamCursor(version: Version(parked.version.rawValue - 1))
       return try await events.events(in: [parked.stream: cursor], limit: limit)[parked.stream] ?? []
     }
     var found: [RecordedEvent] = []
-    for position in try await [parked.position] + store.held(behind: parked, limit: limit - 1, on: readStore) {
+    for position in try await [parked.position] + store.held(behind: parked, of: generation, limit: limit - 1) {
       found += try await events.events(after: Position(position.rawValue - 1), limit: 1)
     }
     return found
   }
 
   /// A parked process waits at that event now; nil if it waits no longer.
-  private func released(_ event: RecordedEvent?, _ parked: AssignmentStore.Parked) -> [Query] {
-    projection.isCorrelated ? [store.release(parked.stream, upTo: event?.position)] : []
+  private func released(_ event: RecordedEvent?, _ parked: ParkedPlace) -> [ParkingChange] {
+    projection.isCorrelated ? [.release(parked.stream, upTo: event?.position)] : []
   }
 
   private func logRefusal(_ stream: StreamID, _ error: String) {

@@ -3,7 +3,6 @@ internal import Failures
 internal import Logging
 internal import Machine
 internal import Metrics
-internal import Postgres
 internal import PostgresEventStore
 internal import Tracing
 
@@ -86,13 +85,14 @@ extension ProjectionRunner {
       taken[index] = taken[index]?.filter { plan?.handles($0) ?? true }
       var applied = unwritten[index] ?? .init()
       applied.add(taken[index] ?? [], work.assignment.partition)
-      return AssignmentStore.Advance(
+      return Advance(
         partition: work.assignment.partition, from: stored[index] ?? .start, to: work.assignment.checkpoint,
         applied: applied)
     }
     guard !advances.isEmpty else { return }
     let parking = refusals.map { park($0, partition(of: $0)) }
-    let holding = projection.isCorrelated && !behind.isEmpty ? [store.hold(behind, projection)] : []
+    let holding: [ParkingChange] =
+      projection.isCorrelated && !behind.isEmpty ? [.hold(behind.map { (projection.sequence($0), $0) })] : []
     try await write(plan, and: parking + holding, moving: advances, isUrgent: isUrgent)
     for work in work { moved(work.assignment) }
     for refusal in refusals { noteParked(refusal) }
@@ -122,8 +122,8 @@ extension ProjectionRunner {
     return parked.contains(projection.sequence(event))
   }
 
-  private func park(_ refusal: Refusal, _ partition: Partition) -> Query {
-    store.park(refusal, projection.sequence(refusal.event), partition)
+  private func park(_ refusal: Refusal, _ partition: Partition) -> ParkingChange {
+    .park(refusal, projection.sequence(refusal.event), partition)
   }
 
   /// Records that an assignment's checkpoint is stored.
@@ -137,18 +137,14 @@ extension ProjectionRunner {
     events.isEmpty ? nil : try await projection.plan(events, generation)
   }
 
-  /// Writes the rows that a batch changes, other statements and checkpoints in one transaction.
+  /// Writes the rows that a batch changes, what waits and checkpoints in one transaction.
   func write(
-    _ plan: BatchPlan?, and others: [Query] = [], moving advances: [AssignmentStore.Advance], isUrgent: Bool = true
+    _ plan: BatchPlan?, and changes: [ParkingChange] = [], moving advances: [Advance], isUrgent: Bool = true
   ) async throws {
-    let (moves, ledger) = store.advance(advances)
-    let isLarge = plan != nil && advances.reduce(0) { $0 + $1.applied.count } > Self.largePart
-    let part = RoundPart(load: plan?.load, isLarge: isLarge, moves: moves) { rows in
-      try (plan?.statements(rows) ?? []) + (others + ledger).map(Statement.query)
-    }
-    do { try await rounds.write(part, of: lane, isUrgent: isUrgent) } catch let error as PostgresError
-      where error.code == .server(.fenced)
-    { throw FencedError(projection: projection.name) }
+    var part = RoundPart(generation: generation, rows: plan, changes: changes)
+    part.isLarge = plan != nil && advances.reduce(0) { $0 + $1.applied.count } > Self.largePart
+    for advance in advances { part.move(advance) }
+    try await rounds.write(part, of: laneID, isUrgent: isUrgent)
   }
 
   /// A transaction with more events is not shared with other lanes.
@@ -159,7 +155,7 @@ extension ProjectionRunner {
     let index = assignment.partition.index
     let refusal = Refusal(event, error: "\(error)", .person)
     guard !isCrowded(index) else { return halt(refusal, assignment) }
-    let advance = AssignmentStore.Advance(
+    let advance = Advance(
       partition: assignment.partition, from: stored[index]!, to: assignment.checkpoint,
       applied: unwritten[index] ?? .init())
     try await write(nil, and: [park(refusal, assignment.partition)], moving: [advance])

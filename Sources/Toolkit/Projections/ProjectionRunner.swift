@@ -5,7 +5,6 @@ internal import FoundationEssentials
 internal import Logging
 internal import Machine
 internal import Metrics
-internal import Postgres
 internal import PostgresEventStore
 internal import Synchronization
 
@@ -41,9 +40,9 @@ actor ProjectionRunner {
 
   let projection: Projection
   nonisolated let generation: Generation
-  let store: AssignmentStore
-  let readStore: PostgresPool
-  let events: PostgresEventStore
+  let lane: Lane
+  let store: any ProjectionStore
+  let events: any EventStore
   let settings: Settings
   let rounds: SharedRounds
   let headReader: HeadReader
@@ -69,7 +68,7 @@ actor ProjectionRunner {
   /// When parked streams are looked for though none is known.
   var nextParkedLook = Machine.now
   /// The lane's identity in `SharedRounds`.
-  nonisolated var lane: SharedRounds.Lane { ObjectIdentifier(mailbox) }
+  nonisolated var laneID: SharedRounds.Lane { ObjectIdentifier(mailbox) }
   private var firstToCatchUp = 0
   private var isRetired = false
   let suspended = Atomic(false)
@@ -79,13 +78,13 @@ actor ProjectionRunner {
   nonisolated var isSuspended: Bool { suspended.load(ordering: .relaxed) }
 
   init(
-    _ projection: Projection, _ store: AssignmentStore, readStore: PostgresPool, rounds: SharedRounds,
-    events: PostgresEventStore, headReader: HeadReader, budget: MemoryBudget, settings: Settings, logger: Logger
+    _ projection: Projection, _ lane: Lane, store: any ProjectionStore, rounds: SharedRounds,
+    events: any EventStore, headReader: HeadReader, budget: MemoryBudget, settings: Settings, logger: Logger
   ) {
     self.projection = projection
+    self.lane = lane
+    generation = lane.generation
     self.store = store
-    generation = store.generation
-    self.readStore = readStore
     self.rounds = rounds
     self.headReader = headReader
     self.events = events
@@ -94,9 +93,9 @@ actor ProjectionRunner {
     self.settings = settings
     var logger = logger
     logger[metadataKey: "projection"] = "\(projection.name)"
-    logger[metadataKey: "generation"] = "\(store.generation.number)"
+    logger[metadataKey: "generation"] = "\(generation.number)"
     self.logger = logger
-    metrics = ProjectionMetrics(projection.name, generation.number, store.lane)
+    metrics = ProjectionMetrics(projection.name, generation.number, lane.number)
   }
 
   /// Ends the runner after its current round.
@@ -114,7 +113,7 @@ actor ProjectionRunner {
     while !Task.isCancelled, !isRetired {
       do {
         if !isSure {
-          adopt(try await store.owned(on: readStore), replacing: true)
+          adopt(try await store.owned(lane), replacing: true)
           try await loadParked(assignments.values.map(\.partition))
           nextHeadCheck = Machine.now
           isSure = true
@@ -122,7 +121,7 @@ actor ProjectionRunner {
         if try await step() { backoff.reset() }
         failingSince = nil
       } catch {
-        rounds.settle(lane)
+        rounds.settle(laneID)
         guard !Task.isCancelled else { break }
         // The events in hand are read from the store again, from the checkpoints in the read store.
         isSure = false
@@ -138,10 +137,10 @@ actor ProjectionRunner {
         try? await Machine.sleep(for: backoff.next())
       }
     }
-    rounds.settle(lane)
+    rounds.settle(laneID)
     // In a separate task, so that it also runs after cancellation.
-    let (store, pool, mine) = (store, readStore, assignments.values.map(\.partition))
-    await Task { try? await store.release(mine, on: pool) }.value
+    let (store, lane, mine) = (store, lane, assignments.values.map(\.partition))
+    await Task { try? await store.release(mine, lane) }.value
     mailbox.accept([])
     adopt([], replacing: true)
     metrics.end()
@@ -156,7 +155,7 @@ actor ProjectionRunner {
     adopt([], replacing: true)
     // If this fails too, the assignments lapse with the worker's row. If the worker recovers first, it still owns
     // them.
-    do { try await store.release(mine, on: readStore) } catch {
+    do { try await store.release(mine, lane) } catch {
       logger.error("cannot release the assignments", metadata: ["error": "\(error)"])
     }
   }
@@ -208,7 +207,7 @@ actor ProjectionRunner {
     }
     guard !due.isEmpty else {
       try await flush()
-      rounds.settle(lane)
+      rounds.settle(laneID)
       if mailbox.isEmpty, assignments.values.allSatisfy({ $0.mode != .catchingUp }), !isRetired {
         // A checkpoint that the read store does not have yet is written soon: queries with a token may wait for it.
         let isAhead = assignments.contains { stored[$0.key] != $0.value.checkpoint }

@@ -41,8 +41,8 @@ package struct Projector: Service {
   }
 
   private let projections: [Projection]
-  private let readStore: PostgresPool
-  private let store: PostgresEventStore
+  private let store: any ProjectionStore
+  private let events: any EventStore
   let feed: any EventFeed
   let settings: Settings
   let logger: Logger
@@ -66,17 +66,29 @@ package struct Projector: Service {
     _ projections: [Projection], readStore: PostgresPool, writeStore: PostgresPool, feed: any EventFeed,
     settings: Settings = Settings(), logger: Logger
   ) {
+    self.init(
+      projections, store: PostgresProjectionStore(readStore), events: PostgresEventStore(writeStore), feed: feed,
+      settings: settings, logger: logger)
+  }
+
+  /// - Parameters:
+  ///   - store: keeps what the projections make.
+  ///   - events: has the events that the feed does not bring.
+  package init(
+    _ projections: [Projection], store: any ProjectionStore, events: any EventStore, feed: any EventFeed,
+    settings: Settings = Settings(), logger: Logger
+  ) {
     self.projections = projections
-    self.readStore = readStore
-    store = PostgresEventStore(writeStore)
+    self.store = store
+    self.events = events
     self.feed = feed
     self.settings = settings
     self.logger = logger
     budget = MemoryBudget(bytes: settings.memory)
     workerGroup = WorkerGroup(budget)
-    headReader = HeadReader(store, settings.partitioning)
-    worker = Worker(name: settings.name, leaseDuration: settings.leaseDuration, pool: readStore)
-    rounds = SharedRounds(readStore, worker: worker.id)
+    headReader = HeadReader(events, settings.partitioning)
+    worker = Worker(name: settings.name, leaseDuration: settings.leaseDuration, store: store)
+    rounds = SharedRounds(store, worker: worker.id)
   }
 
   package func run() async throws {
@@ -90,31 +102,12 @@ package struct Projector: Service {
     await worker.leave()
   }
 
-  /// Returns a function that prepares connections to the read store.
-  ///
-  /// Transactions do not wait for the disk. If a crash of the server undoes one, it also undoes the checkpoint, and
-  /// the events are projected again. A transaction whose process sleeps or has vanished releases its locks after the
-  /// lease duration, so that other workers can take over.
-  package static func prepare(
-    leaseDuration: Duration
-  ) -> @Sendable (PostgresConnection) async throws -> Void {
-    let milliseconds = max(100, Int(leaseDuration / .milliseconds(1)))
-    return { connection in
-      try await connection.execute(
-        """
-        set synchronous_commit = off;
-        set idle_in_transaction_session_timeout = \(milliseconds);
-        set statement_timeout = \(max(10_000, milliseconds * 2))
-        """)
-    }
-  }
-
   private func stayAlive() async {
     var alarm = UnownedAlarm(patience: settings.leaseDuration * 2, logger: logger)
     while !Task.isCancelled {
       do {
         try await worker.renew(running: workerGroup.services)
-        alarm.look(at: try await worker.unowned())
+        alarm.look(at: try await store.unowned())
       } catch {
         guard !Task.isCancelled else { break }
         logger.error("cannot renew this worker's row; trying again", metadata: ["error": "\(error)"])
@@ -167,10 +160,10 @@ package struct Projector: Service {
   private func runner(_ projection: Projection, _ generation: Generation, _ lane: Int) -> ProjectionRunner {
     ProjectionRunner(
       projection,
-      AssignmentStore(
-        generation: generation, worker: worker.id, lane: lane,
-        lanes: min(settings.lanes, generation.partitioning.count)),
-      readStore: readStore, rounds: rounds, events: store, headReader: headReader,
+      Lane(
+        generation: generation, worker: worker.id, number: lane,
+        count: min(settings.lanes, generation.partitioning.count)),
+      store: store, rounds: rounds, events: events, headReader: headReader,
       budget: budget,
       settings: ProjectionRunner.Settings(
         batchSize: settings.batchSize, headInterval: settings.headInterval, haltRetry: settings.haltRetry,
@@ -180,14 +173,13 @@ package struct Projector: Service {
 
   /// Returns the generations that this build runs. An error in one projection stops no other.
   private func generations(_ reminders: inout Reminders) async throws -> [Generation] {
-    let table = Generations(readStore)
-    let all = try await table.all(of: projections.map(\.name))
+    let all = try await store.generations(of: projections.map(\.name))
     var mine: [Generation] = []
     for projection in projections {
       let its = all.filter { $0.projection == projection.name }
       mine += its.filter { isOwn($0, projection) }
       do {
-        try await advance(projection, its, table, &reminders)
+        try await advance(projection, its, &reminders)
       } catch {
         guard !Task.isCancelled else { break }
         if reminders.isDue("\(projection.name) fails") {
@@ -209,7 +201,7 @@ package struct Projector: Service {
   /// Lets another version of a reaction continue from the checkpoints of the one before, so that it does not react again.
   /// An older version takes over from a newer one only once no process runs that any more.
   private func takeOver(
-    _ other: Generation, _ projection: Projection, _ table: Generations, _ reminders: inout Reminders
+    _ other: Generation, _ projection: Projection, _ reminders: inout Reminders
   ) async throws {
     let place: Logger.Metadata = ["projection": "\(projection.name)", "version": "\(projection.version)"]
     guard other.partitioning == settings.partitioning else {
@@ -221,7 +213,7 @@ package struct Projector: Service {
       return
     }
     if other.version > projection.version {
-      let isLeft = try await !table.hasWorkers(other)
+      let isLeft = try await !store.hasWorkers(other)
       guard reminders.lasts("\(projection.name) is left", isLeft, longerThan: settings.leaseDuration * 2) else {
         if reminders.isDue("\(projection.name) is newer") {
           logger.error("a newer version of this reaction runs; this process does not run it", metadata: place)
@@ -229,7 +221,7 @@ package struct Projector: Service {
         return
       }
     }
-    guard try await !table.isParkedForGood(other, by: projection) else {
+    guard try await !store.isParkedForGood(other, by: projection) else {
       if reminders.isDue("\(projection.name) is parked") {
         logger.critical(
           "streams are parked whose category this version does not take: retry or discard them with the version before",
@@ -237,20 +229,20 @@ package struct Projector: Service {
       }
       return
     }
-    try await table.takeOver(other, by: projection)
+    try await store.takeOver(other, by: projection)
     logger.notice("a reaction continues in another version", metadata: place)
   }
 
   /// Creates a projection's first generation, or the next one if its version or the number of partitions is new. Lets
   /// a generation serve if it has caught up, or if it is the only one that is still updated.
   private func advance(
-    _ projection: Projection, _ its: [Generation], _ table: Generations, _ reminders: inout Reminders
+    _ projection: Projection, _ its: [Generation], _ reminders: inout Reminders
   ) async throws {
     let name: Logger.MetadataValue = "\(projection.name)"
     let own = its.filter { isOwn($0, projection) && $0.state != .past }
     if own.isEmpty {
       if projection.isReaction, let other = its.first(where: { $0.state == .serving }) {
-        return try await takeOver(other, projection, table, &reminders)
+        return try await takeOver(other, projection, &reminders)
       }
       if its.contains(where: { $0.version > projection.version }) {
         if reminders.isDue("\(projection.name) is newer") {
@@ -260,9 +252,9 @@ package struct Projector: Service {
         }
         return
       }
-      let start = projection.startsAtHead ? try await store.heads(of: settings.partitioning) : nil
-      let number = try await table.add(
-        projection, settings.partitioning, historyID: try await store.historyID(),
+      let start = projection.startsAtHead ? try await events.heads(of: settings.partitioning) : nil
+      let number = try await store.add(
+        projection, settings.partitioning, historyID: try await events.historyID(),
         state: its.isEmpty ? .serving : .building, start: start)
       if let number {
         logger.notice("created a generation", metadata: ["projection": name, "generation": "\(number)"])
@@ -282,14 +274,14 @@ package struct Projector: Service {
     if ready == nil, !own.contains(where: { $0.state == .serving }),
       let serving = its.first(where: { $0.state == .serving })
     {
-      let isLeft = try await !table.hasWorkers(serving)
+      let isLeft = try await !store.hasWorkers(serving)
       if reminders.lasts("\(projection.name) is left", isLeft, longerThan: settings.leaseDuration * 2) {
         ready = own.last { $0.state == .kept }
       }
     }
     guard let ready else { return }
     let place: Logger.Metadata = ["projection": name, "generation": "\(ready.number)"]
-    if let reason = try await table.activate(ready, of: store, byItself: true) {
+    if let reason = try await store.activate(ready, of: events) {
       if reminders.isDue("\(projection.name) is not ready") {
         logger.info("a generation is not serving yet", metadata: place.merging(["reason": "\(reason)"]) { $1 })
       }

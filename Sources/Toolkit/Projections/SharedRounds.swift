@@ -1,20 +1,7 @@
 internal import FoundationEssentials
 internal import Machine
 internal import Metrics
-internal import Postgres
 internal import Synchronization
-
-/// The part of one lane in one transaction.
-struct RoundPart: Sendable {
-  /// Reads the stored rows that the part changes; nil if it changes none.
-  let load: Query?
-  /// Whether the part takes so long that no other part should wait for it.
-  var isLarge = false
-  /// How checkpoints move. They are written last.
-  var moves: [AssignmentStore.Move] = []
-  /// - Parameter rows: the result of `load`.
-  let statements: @Sendable (_ rows: ResultSet?) throws -> [Statement]
-}
 
 /// Writes in one transaction the parts that the lanes of a process have ready at the same time. A transaction with
 /// few events costs little more than an empty one.
@@ -43,7 +30,7 @@ final class SharedRounds: Sendable {
   /// A lane whose part took less time may share again.
   private static let shortPart = Duration.milliseconds(100)
 
-  private let pool: PostgresPool
+  private let store: any ProjectionStore
   private let worker: UUID
   private let patience: Duration
   private let epoch = Machine.now
@@ -53,8 +40,8 @@ final class SharedRounds: Sendable {
   /// - Parameters:
   ///   - worker: the owner of the assignments.
   ///   - patience: how long a round waits for lanes that plan, at most.
-  init(_ readStore: PostgresPool, worker: UUID, patience: Duration = .milliseconds(5)) {
-    (pool, self.worker, self.patience) = (readStore, worker, patience)
+  init(_ store: any ProjectionStore, worker: UUID, patience: Duration = .milliseconds(5)) {
+    (self.store, self.worker, self.patience) = (store, worker, patience)
   }
 
   /// Returns the next time for periodic work. All lanes get the same times, so that they write in the same round.
@@ -131,15 +118,6 @@ final class SharedRounds: Sendable {
 
   private func transaction(_ parts: [RoundPart]) async throws {
     size.record(parts.count)
-    try await pool.withConnection { connection in
-      try await connection.transaction(reading: parts.compactMap(\.load)) { answers in
-        var answers = answers[...]
-        let statements = try parts.flatMap { part in
-          try part.statements(part.load == nil ? nil : answers.removeFirst())
-        }
-        let moves = parts.flatMap(\.moves)
-        return moves.isEmpty ? statements : statements + [.query(AssignmentStore.make(moves, by: worker))]
-      }
-    }
+    try await store.write(parts, by: worker)
   }
 }

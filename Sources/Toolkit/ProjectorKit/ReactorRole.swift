@@ -50,7 +50,7 @@ extension Role {
         })
       let store = PostgresEventStore(writeStore, appendTimeout: try settings[CommonSettings.statementTimeout])
       let processor = CommandProcessor(store, logger: logger)
-      var deadlines = Deadlines.Settings()
+      var deadlines = Deadlines<PostgresEventStore>.Settings()
       (deadlines.rate, deadlines.leaseDuration) = (try settings[ReactorSettings.rate], leaseDuration)
       var parts = RoleParts()
       parts.services = [writeStore, checkpoints, processor]

@@ -1,6 +1,6 @@
 internal import EventLoop
 package import EventSourcing
-internal import FoundationEssentials
+package import FoundationEssentials
 package import Logging
 internal import Machine
 internal import Metrics
@@ -28,21 +28,24 @@ package struct Relay: Service {
     package init() {}
   }
 
-  private let pool: PostgresPool
-  private let store: PostgresEventStore
+  /// Saves the position of an event of this id and history.
+  package typealias Saving = @Sendable (Position, _ eventID: UUID, _ historyID: UUID) async throws -> Void
+
+  private let store: any EventLog
   private let lease: Lease
   private let follower: StoreFollower
-  private let publisher: RabbitMQPublisher
+  private let publisher: any LivePublisher
+  private let save: Saving
   private let integration: IntegrationPublisher?
   private let integrationWakeup = Wakeup()
   private let settings: Settings
   private let logger: Logger
-  private let tail = FeedTail()
+  private let tail: FeedTail
   private let delivery = DeliveryState()
   private let metrics = RelayMetrics()
   private let spans = EventSpans()
   private let published = FeedProgress()
-  private let integrated = FeedProgress()
+  private let integrated: FeedProgress
 
   /// - Parameters:
   ///   - pool: a pool on the write store, of at least three connections.
@@ -53,20 +56,52 @@ package struct Relay: Service {
     _ pool: PostgresPool, _ publisher: RabbitMQPublisher, integration: RabbitMQPublisher? = nil,
     settings: Settings = Settings(), logger: Logger
   ) {
-    self.pool = pool
-    store = PostgresEventStore(pool)
-    lease = Lease(pool, table: "event_store.leases", name: "relay", duration: settings.leaseDuration)
-    follower = StoreFollower(pool, [settings.partitioning], settings.following, logger: logger)
-    self.publisher = publisher
-    self.integration = integration.map { [tail, integrated] in
-      IntegrationPublisher(
-        pool: pool, store: PostgresEventStore(pool), publisher: $0, source: settings.source,
-        readSize: settings.following.readSize, pollInterval: settings.following.pollInterval, tail: tail,
-        progress: integrated,
-        logger: logger)
+    let (tail, integrated) = (FeedTail(), FeedProgress())
+    self.init(
+      PostgresEventStore(pool), RabbitMQLivePublisher(publisher, settings.partitioning),
+      StoreFollower(pool, [settings.partitioning], settings.following, logger: logger),
+      leases: PostgresLeases(pool, table: "event_store.leases"),
+      integration: integration.map {
+        IntegrationPublisher(
+          pool: pool, store: PostgresEventStore(pool), publisher: $0, source: settings.source,
+          readSize: settings.following.readSize, pollInterval: settings.following.pollInterval, tail: tail,
+          progress: integrated,
+          logger: logger)
+      }, tail, integrated, settings: settings, logger: logger
+    ) { position, eventID, historyID in
+      try await pool.query(
+        """
+        insert into event_store.cursors (name, history_id, position, event_id)
+        values ('live', \(historyID), \(position.rawValue), \(eventID))
+        on conflict (name) do update set history_id = excluded.history_id, position = excluded.position,
+          event_id = excluded.event_id, updated_at = clock_timestamp()
+        """)
     }
-    self.settings = settings
-    self.logger = logger
+  }
+
+  /// A relay without an integration feed.
+  /// - Parameters:
+  ///   - follower: reads the store for the feed's partitioning.
+  ///   - leases: one relay of all that share them is active.
+  ///   - save: keeps the position for operators. No feed starts from it.
+  package init(
+    _ store: any EventLog, _ publisher: any LivePublisher, _ follower: StoreFollower, leases: any LeaseTable,
+    settings: Settings, logger: Logger, save: @escaping Saving
+  ) {
+    self.init(
+      store, publisher, follower, leases: leases, integration: nil, FeedTail(), FeedProgress(), settings: settings,
+      logger: logger, save: save)
+  }
+
+  private init(
+    _ store: any EventLog, _ publisher: any LivePublisher, _ follower: StoreFollower, leases: any LeaseTable,
+    integration: IntegrationPublisher?, _ tail: FeedTail, _ integrated: FeedProgress, settings: Settings,
+    logger: Logger, save: @escaping Saving
+  ) {
+    lease = Lease(leases, name: "relay", duration: settings.leaseDuration)
+    (self.store, self.publisher, self.follower, self.save) = (store, publisher, follower, save)
+    (self.integration, self.tail, self.integrated) = (integration, tail, integrated)
+    (self.settings, self.logger) = (settings, logger)
   }
 
   package func run() async throws {
@@ -157,30 +192,18 @@ package struct Relay: Service {
   private func record(_ position: Position, _ historyID: UUID) async throws {
     guard position > .start, let last = try await store.events(after: Position(position.rawValue - 1), limit: 1).first
     else { return }
-    try await pool.query(
-      """
-      insert into event_store.cursors (name, history_id, position, event_id)
-      values ('live', \(historyID), \(position.rawValue), \(last.id))
-      on conflict (name) do update set history_id = excluded.history_id, position = excluded.position,
-        event_id = excluded.event_id, updated_at = clock_timestamp()
-      """)
+    try await save(position, last.id, historyID)
   }
 
   private func publish(_ messages: [FeedMessage]) async throws {
     let (start, begun) = (Machine.now, DefaultTracerClock.now)
-    let confirmations = try await publisher.publish(
-      messages.map {
-        Message(
-          exchange: LiveFeed.exchange.name, routingKey: LiveFeed.routingKey(settings.partitioning), body: $0.encoded,
-          contentType: LiveFeed.contentType, isPersistent: false)
-      })
+    let lost = try await publisher.publish(messages)
     metrics.confirms.record(duration: Machine.now - start)
     spans.record(
       "publish", messages.lazy.flatMap(\.batches).flatMap(\.events), kind: .producer, since: begun,
       attributes: ["messaging.system": "rabbitmq", "messaging.destination.name": LiveFeed.exchange.name])
     metrics.events.increment(by: messages.reduce(0) { $0 + $1.batches.reduce(0) { $0 + $1.events.count } })
     // Messages that reached no queue are counted and not sent again: projectors read their events from the store.
-    let lost = confirmations.count { $0 != .accepted }
     if await delivery.changes(to: lost == 0) {
       lost == 0
         ? logger.info("projectors receive deliveries again")

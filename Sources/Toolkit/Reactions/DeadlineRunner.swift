@@ -20,8 +20,25 @@ package struct DueDeadline: Sendable {
   }
 }
 
+/// How many scheduled commands a store has.
+package struct DeadlineCounts: Sendable {
+  /// Those that wait for their time, or for their turn.
+  package let outstanding: Int
+  /// Those that wait for a person.
+  package let stuck: Int
+  /// How long the oldest one has been due, in seconds; 0 if none is.
+  package let overdue: Double
+
+  package init(outstanding: Int, stuck: Int, overdue: Double) {
+    (self.outstanding, self.stuck, self.overdue) = (outstanding, stuck, overdue)
+  }
+}
+
 /// The scheduled commands of a store.
 package protocol DeadlineQueue: Sendable {
+  /// Counts them.
+  func counts() async throws -> DeadlineCounts
+
   /// Returns those of these names that are due, the oldest first.
   func due(_ names: [String], atMost limit: Int) async throws -> [DueDeadline]
 

@@ -1,17 +1,17 @@
 package import CommandProcessing
 internal import EventLoop
+package import EventSourcing
 internal import FoundationEssentials
 package import Logging
 internal import Machine
 internal import Metrics
 package import Postgres
-package import PostgresEventStore
 internal import ServiceLifecycle
 
 /// Carries scheduled commands out when they are due: one process at a time does, by a lease.
 ///
 /// A command whose deadline has passed while no reactor ran is carried out once, the oldest first.
-package struct Deadlines: Service {
+package struct Deadlines<Store: StreamStore>: Service {
   package struct Settings: Sendable {
     /// Commands in a second, at most, so that live commands go on beside a backlog.
     package var rate = 500
@@ -21,16 +21,14 @@ package struct Deadlines: Service {
   }
 
   /// How often it is looked for what is due.
-  private static let resolution = Duration.milliseconds(100)
+  private static var resolution: Duration { .milliseconds(100) }
   /// How often those that wait are counted.
-  private static let countInterval = Duration.seconds(10)
+  private static var countInterval: Duration { .seconds(10) }
   /// Carried out in one pass, at most: they wait in the processor's queue.
-  private static let mostAtOnce = 500
-  /// Counted up to here.
-  private static let countLimit: Int64 = 1_000_000
+  private static var mostAtOnce: Int { 500 }
 
-  private let pool: PostgresPool
-  private let runner: DeadlineRunner<PostgresEventStore>
+  private let queue: any DeadlineQueue
+  private let runner: DeadlineRunner<Store>
   private let settings: Settings
   private let logger: Logger
   private let lease: Lease
@@ -39,15 +37,26 @@ package struct Deadlines: Service {
   private let waiting = Gauge(label: "deadlines_stuck")
 
   package init(
-    _ types: [ScheduledType], _ pool: PostgresPool, _ processor: CommandProcessor<PostgresEventStore>,
+    _ types: [ScheduledType], _ pool: PostgresPool, _ processor: CommandProcessor<Store>,
     _ settings: Settings, logger: Logger
   ) {
-    (self.pool, self.settings, self.logger) = (pool, settings, logger)
-    runner = DeadlineRunner(types, DeadlineTable(pool: pool), processor, logger: logger)
+    self.init(
+      types, DeadlineTable(pool: pool), leases: PostgresLeases(pool, table: "event_store.leases"), processor, settings,
+      logger: logger)
+  }
+
+  /// - Parameters:
+  ///   - types: the commands that this build can carry out.
+  ///   - leases: one process of all that share them carries the commands out.
+  package init(
+    _ types: [ScheduledType], _ queue: any DeadlineQueue, leases: any LeaseTable,
+    _ processor: CommandProcessor<Store>, _ settings: Settings, logger: Logger
+  ) {
+    (self.queue, self.settings, self.logger) = (queue, settings, logger)
+    runner = DeadlineRunner(types, queue, processor, logger: logger)
     // Builds with other types have other leases, so that none waits for one that does not know its commands.
     let names = Set(types.map(\.name)).sorted().joined(separator: " ")
-    lease = Lease(
-      pool, table: "event_store.leases", name: "deadlines/\(names)", duration: settings.leaseDuration)
+    lease = Lease(leases, name: "deadlines/\(names)", duration: settings.leaseDuration)
   }
 
   package func run() async throws {
@@ -98,25 +107,32 @@ package struct Deadlines: Service {
   }
 
   private func countAll() async throws {
-    let counts = try await pool.query(
-      """
-      select
-        (select count(*) from (select from event_store.deadlines where failed_at is null limit \(Self.countLimit)) d),
-        (select count(*) from event_store.deadlines where failed_at is not null),
-        coalesce((select extract(epoch from clock_timestamp() - min(due_at)) from event_store.deadlines
-          where failed_at is null), 0)::double precision
-      """
-    ).decode((Int, Int, Double).self)
-    guard let (all, stuck, late) = counts.first else { return }
-    outstanding.record(all)
-    waiting.record(stuck)
-    overdue.record(max(0, late))
+    let counts = try await queue.counts()
+    outstanding.record(counts.outstanding)
+    waiting.record(counts.stuck)
+    overdue.record(counts.overdue)
   }
 }
 
 /// The table of scheduled commands.
 private struct DeadlineTable: DeadlineQueue {
+  /// Counted up to here.
+  private static let countLimit: Int64 = 1_000_000
+
   let pool: PostgresPool
+
+  func counts() async throws -> DeadlineCounts {
+    let counts = try await pool.query(
+      """
+      select
+        (select count(*) from (select from event_store.deadlines where failed_at is null limit \(Self.countLimit)) d),
+        (select count(*) from event_store.deadlines where failed_at is not null),
+        greatest(0, (select extract(epoch from clock_timestamp() - min(due_at)) from event_store.deadlines
+          where failed_at is null))::double precision
+      """
+    ).decode((Int, Int, Double).self)[0]
+    return DeadlineCounts(outstanding: counts.0, stuck: counts.1, overdue: counts.2)
+  }
 
   func due(_ names: [String], atMost limit: Int) async throws -> [DueDeadline] {
     try await pool.query(

@@ -32,6 +32,12 @@ final class ScheduledInMemory: DeadlineQueue {
     }
   }
 
+  func counts() async -> DeadlineCounts {
+    let all = await store.deadlines
+    let late = all.first.map { clock.now.microsecondsSince1970 - $0.dueAt.microsecondsSince1970 } ?? 0
+    return DeadlineCounts(outstanding: all.count, stuck: 0, overdue: max(0, Double(late) / 1_000_000))
+  }
+
   func remove(_ id: UUID) async { await store.removeDeadline(id) }
   func postpone(_ id: UUID, because error: any Error) async { await fail(id, because: error) }
 

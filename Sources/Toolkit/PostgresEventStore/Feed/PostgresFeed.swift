@@ -23,9 +23,7 @@ package final class PostgresFeed: EventFeed {
     var reading: Task<Void, Never>?
   }
 
-  private let pool: PostgresPool
-  private let settings: StoreFollower.Settings
-  private let logger: Logger
+  private let follower: @Sendable ([Partitioning]) -> StoreFollower
   private let state = Mutex(State())
 
   /// - Parameters:
@@ -38,12 +36,13 @@ package final class PostgresFeed: EventFeed {
     _ writeStore: PostgresPool, pollInterval: Duration = .milliseconds(500),
     gatherTime: Duration = StoreFollower.Settings().gatherTime, logger: Logger
   ) {
-    pool = writeStore
     var settings = StoreFollower.Settings()
     (settings.pollInterval, settings.gatherTime) = (pollInterval, gatherTime)
-    self.settings = settings
-    self.logger = logger
+    follower = { [settings] in StoreFollower(writeStore, $0, settings, logger: logger) }
   }
+
+  /// - Parameter follower: reads the store for receivers with these partitionings.
+  package init(follower: @escaping @Sendable ([Partitioning]) -> StoreFollower) { self.follower = follower }
 
   /// When a receiver comes or goes, the others may miss some messages.
   package func run(_ partitioning: Partitioning, to receiver: some FeedReceiver) async {
@@ -72,10 +71,9 @@ package final class PostgresFeed: EventFeed {
     state.reading =
       subscriptions.isEmpty
       ? nil
-      : Task { [pool, settings, logger] in
+      : Task { [follower] in
         await before?.value
-        await StoreFollower(pool, subscriptions.map(\.partitioning), settings, logger: logger).run(
-          Sink(subscriptions: subscriptions))
+        await follower(subscriptions.map(\.partitioning)).run(Sink(subscriptions: subscriptions))
       }
     return before
   }

@@ -25,10 +25,14 @@ package struct StoreFollower: Sendable {
     package init() {}
   }
 
-  private let store: PostgresEventStore
+  /// Calls a function with the last position of each append, until the task is cancelled; with nil if some may have been
+  /// missed.
+  package typealias Listening = @Sendable (@escaping @Sendable (Position?) -> Void) async -> Void
+
+  private let store: any EventLog
   private let partitionings: [Partitioning]
   private let settings: Settings
-  private let listener: NotificationListener
+  private let listening: Listening
   private let logger: Logger
   private let wakeup = Wakeup()
   /// The last position in a notification since the store was read.
@@ -36,10 +40,24 @@ package struct StoreFollower: Sendable {
 
   /// - Parameter partitionings: the sink gets the messages of each.
   package init(_ pool: PostgresPool, _ partitionings: [Partitioning], _ settings: Settings, logger: Logger) {
-    store = PostgresEventStore(pool)
+    let listener = NotificationListener(
+      pool.configuration, channels: [PostgresEventStore.channel], logger: logger)
+    self.init(PostgresEventStore(pool), partitionings, settings, logger: logger) { told in
+      await listener.run { told($0.map { Position(Int64($0.payload) ?? .max) }) }
+    }
+  }
+
+  /// - Parameters:
+  ///   - partitionings: the sink gets the messages of each.
+  ///   - listening: tells of appends. It may miss some.
+  package init(
+    _ store: any EventLog, _ partitionings: [Partitioning], _ settings: Settings, logger: Logger,
+    listening: @escaping Listening
+  ) {
+    self.store = store
     self.partitionings = partitionings
     self.settings = settings
-    listener = NotificationListener(pool.configuration, channels: [PostgresEventStore.channel], logger: logger)
+    self.listening = listening
     self.logger = logger
   }
 
@@ -73,9 +91,9 @@ package struct StoreFollower: Sendable {
   }
 
   private func listen() async {
-    await listener.run { notification in
+    await listening { position in
       // nil: notifications may have been lost, so that anything may have been appended.
-      notified.raise(to: notification.map { Int64($0.payload) ?? .max } ?? .max)
+      notified.raise(to: position?.rawValue ?? .max)
       wakeup.signal()
     }
   }

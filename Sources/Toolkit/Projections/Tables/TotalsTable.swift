@@ -1,17 +1,17 @@
 internal import EventSourcing
 internal import Postgres
 
-struct TotalsKey: Hashable, Sendable {
-  let partition: Int
+package struct TotalsKey: Hashable, Sendable {
+  package let partition: Int
   /// The groups' values as text, in the order of the groups' columns.
   let groups: [String]
 
-  static func == (a: TotalsKey, b: TotalsKey) -> Bool {
+  package static func == (a: TotalsKey, b: TotalsKey) -> Bool {
     a.partition == b.partition && a.groups.count == b.groups.count
       && zip(a.groups, b.groups).allSatisfy { ExactText($0) == ExactText($1) }
   }
 
-  func hash(into hasher: inout Hasher) {
+  package func hash(into hasher: inout Hasher) {
     hasher.combine(partition)
     for group in groups { hasher.combine(ExactText(group)) }
   }
