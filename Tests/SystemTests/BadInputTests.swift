@@ -54,6 +54,8 @@ struct BadInputTests {
     ] {
       try await expect(400, "malformed-json", [""], "POST", orders, Array(text.utf8))
     }
+    let empty = try await http.send("POST", orders, body: [UInt8]())
+    #expect(empty.json["detail"] == "Send one JSON object in UTF-8: the body is empty.", "\(empty.text)")
     try await expect(400, "malformed-json", [""], "POST", orders, [0x7B, 0x22, 0xFF, 0x22, 0x3A, 0x31, 0x7D])
     try await expect(422, "invalid-request", [""], "POST", orders, order([]))
     try await expect(422, "invalid-request", ["/lines"], "POST", orders, order([:]))

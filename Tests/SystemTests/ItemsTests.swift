@@ -59,8 +59,11 @@ struct ItemsTests {
     let missing = try await http.send(
       "PUT", "/v1/items/none/description", body: description("new"))
     #expect(missing.status == 404 && missing.problem == "not-found", "\(missing.text)")
-    for path in ["/v1/items/none", "/v1/items/none?consistency=strong"] {
-      #expect(try await http.get(path).status == 404, "\(path)")
+    for (query, words) in [
+      ("", "no none in items,"), ("?consistency=strong", "no item none."), ("?version=1", "no item none then,"),
+    ] {
+      let none = try await http.get("/v1/items/none" + query)
+      #expect(none.status == 404 && none.json["detail"]?.string?.contains(words) == true, "\(query): \(none.text)")
     }
     let parameter = try await http.get("/v1/items?colour=red")
     #expect(parameter.status == 400 && parameter.json["parameter"] == "colour", "\(parameter.text)")

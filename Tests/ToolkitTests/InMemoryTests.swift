@@ -228,11 +228,13 @@ struct InMemoryTests {
     #expect(try await post.get("/v1/extremes").json["items"] == [["weight": ["smallest": 7, "largest": 8]]])
   }
 
-  @Test("A method, a path and a token that are wrong are answered as in production")
+  @Test("A method, a path, a body and a token that are wrong are answered as in production")
   func strangers() async throws {
     let post = try await InMemory(Post())
     #expect(try await post.send("PATCH", "/v1/parcels/a", "{}").problem == "method-not-allowed")
     #expect(try await post.get("/v1/nothing").problem == "not-found")
+    let empty = try await post.put("/v1/parcels/a", headers: ["Content-Type": "application/json"])
+    #expect(empty.problem == "malformed-json" && empty.json["errors"]?[0]?["detail"] == "the body is empty", "\(empty)")
     #expect(try await post.get("/v1/parcels/a", after: "x").problem == "invalid-header")
     #expect(try await post.get("/v1/changes").problem == "needs-postgresql")
     #expect(try await post.get("/openapi.json").json["openapi"] == "3.1.0")

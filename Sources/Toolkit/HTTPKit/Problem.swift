@@ -100,10 +100,13 @@ extension Problem {
   }
 
   /// The response to a body that is not JSON: status 400, `malformed-json`.
-  public static func malformedJSON(_ error: JSONError) -> Problem {
+  public static func malformedJSON(_ error: JSONError) -> Problem { malformedJSON("\(error)") }
+
+  /// - Parameter reason: what is wrong with the body.
+  static func malformedJSON(_ reason: String) -> Problem {
     Problem(
-      .badRequest, "malformed-json", title: "Malformed JSON",
-      detail: "Send one JSON object in UTF-8: \(error).", errors: [.init(pointer: "", detail: "\(error)")])
+      .badRequest, "malformed-json", title: "Malformed JSON", detail: "Send one JSON object in UTF-8: \(reason).",
+      errors: [.init(pointer: "", detail: reason)])
   }
 
   /// - Parameter requestID: the id in the log.

@@ -61,6 +61,7 @@ extension JSON {
   /// Reads the body of a request.
   /// - Throws: a `Problem` with status 400 for a body that is not JSON.
   public init(requestBody bytes: [UInt8]) throws {
+    guard !bytes.isEmpty else { throw Problem.malformedJSON("the body is empty") }
     do throws(JSONError) { self = try JSON(parsing: bytes) } catch { throw Problem.malformedJSON(error) }
   }
 }

@@ -69,7 +69,9 @@ public struct QueryRoute: Sendable {
         }
         return try await queries.responder.answer(
           request,
-          missing: isStrong ? "There is no \(key)." : "There was no \(key) then, or it has not come to that version."
+          missing: isStrong
+            ? "There is no \(category) \(key)."
+            : "There was no \(category) \(key) then, or it has not come to that version."
         ) { try await $0.row(key, of: stream, at: moment ?? Histories.Moment.now) { _ in model } }
       }
       return try await queries.responder.answer(
