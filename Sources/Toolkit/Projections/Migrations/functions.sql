@@ -294,9 +294,8 @@ begin
     return;
   end if;
   if known.version = code_version and is_built then
-    raise exception 'read model % has other columns, indexes or totals than before under the same version %', name, code_version
-      using hint = 'Count its version up: then its tables are built anew beside those that serve.',
-        errcode = 'object_not_in_prerequisite_state';
+    raise exception 'read model % has other columns, indexes or totals than before under the same version %: raise its version', name, code_version
+      using errcode = 'object_not_in_prerequisite_state';
   end if;
   if known.definition is distinct from declare.definition then
     foreach target in array coalesce(known.tables, '{}') loop
