@@ -45,6 +45,7 @@ private struct Lights: ReadModel {
   let version = 1
   let sources = [RowSource<Row>(Light.self) { event, row in row = Row(on: true, room: nil) }]
   var columns = [Column<Row>("is_on", \.on), Column("room", \.room)]
+  var indexes: [Index] = []
   var groups = ["room"]
   var totals: [Totals<Row>] {
     [Totals("light_counts", by: groups.map { .text($0) { $0.room ?? "" } }, [.count("lights")])]
@@ -91,7 +92,13 @@ private struct House: Application {
 @Suite("Applications")
 struct ApplicationTests {
   @Test("A valid application has no problem")
-  func sound() { #expect(House().problem == nil) }
+  func sound() {
+    #expect(House().problem == nil)
+    let indexes: [Index] = [
+      "room", Index("Room DESC", "lower (room)", "coalesce(room, '')", "key"), Index("(room || '!')"),
+    ]
+    #expect(House(readModels: [Lights(indexes: indexes)]).problem == nil)
+  }
 
   @Test("The problem of an invalid application names the mistake before anything runs")
   func problems() {
@@ -110,6 +117,9 @@ struct ApplicationTests {
     }
     expect("two columns of the read model lights are called room") {
       $0.readModels = [Lights(columns: [Column("room", \.on), Column("room", \.room)])]
+    }
+    expect("the read model lights has no column rom, which its index (is_on, rom desc, key) names") {
+      $0.readModels = [Lights(indexes: ["room", Index("is_on", "rom desc", "key")])]
     }
     expect("GET /v1/lights/{…} is there twice") { $0.queries += [.row("/v1/lights/{name}", Lights())] }
     expect("GET /v1/changes is there twice") { $0.queries += [.list("/v1/changes", Lights())] }

@@ -101,11 +101,14 @@ extension Optional: ColumnValue where Wrapped: ColumnValue {
   public var columnValue: Wrapped.Stored? { map(\.columnValue) }
 }
 
-/// An index on a read model's table. The index entry of a row may have at most about 2,600 bytes. A larger one fails,
+/// An index on a read model's table. The index entry of a row may have at most about 2,700 bytes. A larger one fails,
 /// and the event's stream is parked: so limit the length of texts in commands.
 public struct Index: Sendable, Hashable, ExpressibleByStringLiteral {
   /// The SQL after `create index on TABLE`.
   let definition: String
+  /// The columns among its terms, so that a misspelt one is found before PostgreSQL sees it. What expressions and
+  /// conditions name is not here.
+  let columns: [String]
 
   /// Creates an index of columns and expressions.
   /// - Parameters:
@@ -114,10 +117,17 @@ public struct Index: Sendable, Hashable, ExpressibleByStringLiteral {
   ///   - condition: a SQL condition on the rows in the index; nil for all rows.
   public init(_ terms: String..., where condition: String? = nil) {
     definition = "(\(terms.joined(separator: ", ")))" + (condition.map { " where \($0)" } ?? "")
+    columns = terms.compactMap(Self.column)
+  }
+
+  /// Returns the column that a term begins with; nil for an expression. In `create index`, an expression is in
+  /// parentheses or a call of a function, so a name with nothing or another word behind it is a column's.
+  private static func column(of term: String) -> String? {
+    term.prefixMatch(of: /([A-Za-z_][A-Za-z0-9_]*)(?: +[A-Za-z]| *$)/).map { $0.output.1.lowercased() }
   }
 
   public init(stringLiteral column: String) { self.init(column) }
 
   /// - Parameter term: an expression with its operator class.
-  init(gin term: String) { definition = "using gin (\(term))" }
+  init(gin term: String) { (definition, columns) = ("using gin (\(term))", []) }
 }

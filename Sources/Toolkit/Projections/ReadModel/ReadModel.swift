@@ -95,11 +95,20 @@ extension ReadModel {
       return
         "the read model \(name) has a source of the category '\(category)', which is empty, has a -, or is too long"
     }
-    return doubleColumn("the read model \(name)", columns.map(\.name), ["key", "version", "stream_hash", "document"])
+    let known = Set(columns.map(\.name) + ownColumns)
+    for index in indexes {
+      if let missing = index.columns.first(where: { !known.contains($0) }) {
+        return "the read model \(name) has no column \(missing), which its index \(index.definition) names"
+      }
+    }
+    return doubleColumn("the read model \(name)", columns.map(\.name), ownColumns)
       ?? tables.lazy.compactMap { doubleColumn("the totals \($0.name)", $0.keys.map(\.name) + $0.sums, ["partition"]) }
       .first
   }
 }
+
+/// The columns that the table of every read model has.
+private let ownColumns = ["key", "version", "stream_hash", "document"]
 
 /// Returns why the columns cannot have these names; nil if they can.
 /// - Parameter own: columns that the table has anyway.
