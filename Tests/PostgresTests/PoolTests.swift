@@ -76,6 +76,16 @@ struct PoolTests {
     for _ in 0..<5 { #expect(try await pool.query("select 1").value(Int.self) == 1) }
   }
 
+  @Test("The first failure to connect is logged, the others are not")
+  func waiting() async throws {
+    let log = LogRecorder()
+    let pool = PostgresPool(
+      PostgresConfiguration(url: "postgres://a@127.0.0.1:1/b"), limits: .init(size: 1, acquireTimeout: .seconds(2)),
+      logger: log.logger)
+    for _ in 0..<2 { await #expect(throws: PostgresError.self) { try await pool.query("select 1") } }
+    #expect(log.lines.count == 1 && log.lines[0].hasPrefix("info cannot connect yet"), "\(log.lines)")
+  }
+
   @Test("A lease that ends inside a transaction does not pass the transaction on", .freshDatabase())
   func leftTransaction() async throws {
     let pool = FreshDatabase.current.pool(.init(size: 1, acquireTimeout: .seconds(20)))

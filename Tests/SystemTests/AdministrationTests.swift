@@ -170,6 +170,15 @@ struct AdministrationTests {
     #expect(try await shop.counterflow("verify").status == 0)
   }
 
+  @Test("A command that waits for a database says once why it cannot connect")
+  func waiting() async throws {
+    let system = System(writeURL: "postgres://a@127.0.0.1:1/b")
+    let migrate = try system.run("counterflow", ["migrate", "--wait", "1"])
+    #expect(try await migrate.wait() == 1)
+    let lines = migrate.output.matches(of: /cannot connect yet, trying for 1 s: .*127\.0\.0\.1/)
+    #expect(lines.count == 1, "\(migrate.output)")
+  }
+
   @Test(
     "With a projector limited to some projections, the others are reported as unowned", .freshStores,
     .freshVirtualHost)

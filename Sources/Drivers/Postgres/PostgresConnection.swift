@@ -38,7 +38,8 @@ public actor PostgresConnection {
   }
 
   /// Connects and authenticates.
-  /// - Throws: `connectionFailed`, `timeout`, `cancelled`, or `server` when the server refuses.
+  /// - Throws: `connectionFailed`, `connectionLost` or `cancelled`. A server's refusal is `connectionFailed` too: libpq has
+  ///   no SQLSTATE for it.
   public static func connect(_ configuration: PostgresConfiguration) async throws(PostgresError) -> PostgresConnection {
     let loop: EventLoop
     do { loop = try EventLoop() } catch { throw PostgresError(.connectionFailed, "\(error)") }

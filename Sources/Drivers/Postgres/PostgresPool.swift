@@ -50,6 +50,8 @@ public final class PostgresPool: Service {
     var waiters: Deque<Waiter> = []
     var nextWaiter = 0
     var isClosed = false
+    /// Whether an attempt to connect has failed, and none has succeeded since.
+    var isFailing = false
     /// When a connection was last lost. Connections that have been idle since before may be lost too.
     var lastLoss: ContinuousClock.Instant?
   }
@@ -167,6 +169,7 @@ extension PostgresPool {
           await connection.close()
           throw error
         }
+        state.withLock { $0.isFailing = false }
         return connection
       } catch {
         failedConnects.increment()
@@ -175,12 +178,22 @@ extension PostgresPool {
           freeSlot()
           throw error
         }
+        noteRetry(after: error)
         do { try await Task.sleep(for: pause) } catch {
           freeSlot()
           throw error
         }
       }
     }
+  }
+
+  /// Logs the first of several failures in a row.
+  private func noteRetry(after error: any Error) {
+    let isFirst = state.withLock { state in
+      defer { state.isFailing = true }
+      return !state.isFailing
+    }
+    if isFirst { logger.info("cannot connect yet, trying again", metadata: ["error": "\(error)"]) }
   }
 
   private func release(_ connection: PostgresConnection) async {
