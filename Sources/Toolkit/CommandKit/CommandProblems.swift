@@ -47,7 +47,7 @@ private func failure(_ error: CommandError) -> Problem {
     return Problem(
       .preconditionFailed, "precondition-failed", title: "The version does not match",
       detail: current > .none
-        ? "\(stream) is at version \(current), which If-Match does not name; read it again, and decide anew."
+        ? "\(stream) is at version \(current), but If-Match names another version. Read it again, then decide."
         : "\(stream) is not there, while If-Match asks that it be; make it first.",
       extensions: [.init("currentVersion", .integer(current.rawValue))])
   case .keyReused(let key):
