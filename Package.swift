@@ -36,6 +36,7 @@ let package = Package(
     .executable(name: "reactor", targets: ["ReactorService"]),
     .executable(name: "counterflow", targets: ["CounterflowTool"]),
     .executable(name: "loadtest", targets: ["LoadTest"]),
+    .executable(name: "simulate", targets: ["Simulate"]),
     .executable(name: "append-benchmark", targets: ["AppendBenchmark"]),
     .executable(name: "codec-benchmark", targets: ["CodecBenchmark"]),
     .executable(name: "constant-answer", targets: ["ConstantAnswer"]),
@@ -269,6 +270,18 @@ let package = Package(
       ],
       embedding: ["report.html"]),
 
+    // The whole system on simulated machines.
+    .target(name: "CTaskQueue", path: "Sources/Drivers/CTaskQueue"),
+    .target(
+      name: "Simulation",
+      dependencies: [
+        "CommandProcessing", "CTaskQueue", "EventLoop", "EventSourcing", "Failures", "HTTPKit", "JSON", "Machine",
+        "Postgres", "PostgresEventStore", "Projections", "QueryKit", "RabbitMQFeed", "Reactions", heap, httpTypes,
+        hummingbird, logging, nioCore,
+      ],
+      path: "Sources/Simulation"),
+    tool("Simulate", "simulate", ["Simulation", argumentParser]),
+
     // The examples, for their tests. Users build them with Examples/Package.swift.
     example("items", "Items"), example("bank", "Bank"), example("social", "Social"),
     example("first-bank", "Guide/First"), example("grown-bank", "Guide/Grown"),
@@ -306,8 +319,8 @@ let package = Package(
       name: "ToolkitTests",
       dependencies: [
         "CommandProcessing", "Counterflow", "CounterflowTesting", "EventSourcing", "Failures", "JSON", "Postgres",
-        "PostgresEventStore", "Projections", "QueryKit", "RabbitMQ", "RabbitMQFeed", "Reactions", "TestSupport",
-        coreMetrics, lifecycle, logging, metricsTestKit,
+        "PostgresEventStore", "Projections", "QueryKit", "RabbitMQ", "RabbitMQFeed", "Reactions", "Simulation",
+        "TestSupport", coreMetrics, lifecycle, logging, metricsTestKit,
       ]),
     .testTarget(
       name: "ExampleTests",
@@ -375,7 +388,7 @@ func service(_ name: String, _ product: String, _ dependencies: [Target.Dependen
 }
 
 func tool(
-  _ name: String, _ product: String, _ dependencies: [Target.Dependency], embedding files: [String]
+  _ name: String, _ product: String, _ dependencies: [Target.Dependency], embedding files: [String] = []
 ) -> Target {
   .executableTarget(
     name: name, dependencies: dependencies, path: "Sources/Services/\(product)",

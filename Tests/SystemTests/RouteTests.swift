@@ -39,7 +39,7 @@ struct RouteTests {
       store: readStore, heads: heads, tokenKey: ConsistencyToken.Key([]), histories: Histories(pool, sealed: []),
       cache: nil)
     let log = ChangeLog(
-      newest: pool, older: pool, readStore, reads: [], heads: heads, activity: activity, logger: .quiet)
+      newest: store, older: store, readStore, reads: [], heads: heads, activity: activity, logger: .quiet)
     let all = Queries(
       responder: responder, admission: Admission(.open, scope: .queriesRead), store: readStore, heads: heads,
       changes: ChangeRoutes(log: log, responder: responder, limit: 1, heartbeat: .seconds(15)), events: EventNames([]))

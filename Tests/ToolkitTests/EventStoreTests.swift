@@ -6,16 +6,19 @@ import TestSupport
 import Testing
 
 @testable import CounterflowTesting
+@testable import Simulation
 
 /// The event stores, which must behave alike.
 enum StoreKind: String, CaseIterable, CustomTestStringConvertible {
-  case memory, postgres
+  case memory, postgres, simulated
 
   var testDescription: String { rawValue }
 
   func make() -> any EventStore {
     switch self {
     case .memory: InMemoryEventStore()
+    case .simulated:
+      SimulatedEventStore.alone()
     case .postgres: PostgresEventStore(FreshDatabase.current.pool(.init(size: 8, acquireTimeout: .seconds(60))))
     }
   }
@@ -24,7 +27,7 @@ enum StoreKind: String, CaseIterable, CustomTestStringConvertible {
 private let a = StreamID(rawValue: "thing-a")
 private let b = StreamID(rawValue: "thing-b")
 
-@Suite("Event stores, in memory and on PostgreSQL", .tags(.integration), .needsServers)
+@Suite("Event stores: in memory, on PostgreSQL and simulated", .tags(.integration), .needsServers)
 struct EventStoreTests {
   @Test(
     "Every store passes each conformance check", .freshDatabase(eventStoreSchema), arguments: StoreKind.allCases,

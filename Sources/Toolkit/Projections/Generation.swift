@@ -35,13 +35,21 @@ package struct Generation: Sendable, Hashable {
   /// Whether it serves automatically once it has caught up.
   package let activates: Bool
 
+  package init(
+    projection: String, number: Int, version: Int, partitioning: Partitioning, state: State, from: Position,
+    until: Position?, activates: Bool
+  ) {
+    (self.projection, self.number, self.version, self.partitioning) = (projection, number, version, partitioning)
+    (self.state, self.from, self.until, self.activates) = (state, from, until, activates)
+  }
+
   /// Returns the name of this generation's table.
   /// - Parameter name: The name of the table in the read model.
   package func table(_ name: String) -> String { "\(name)_g\(number)" }
 
   /// The service that a projection's workers announce. Workers run the generations of the same version and
   /// partitioning.
-  var service: String { Self.service(projection, version, partitioning) }
+  package var service: String { Self.service(projection, version, partitioning) }
 
   static func service(_ projection: String, _ version: Int, _ partitioning: Partitioning) -> String {
     "\(projection)@\(version)/\(partitioning.count)"

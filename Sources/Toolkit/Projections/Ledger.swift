@@ -5,7 +5,7 @@ internal import PostgresEventStore
 /// A record of the applied events, as proof that none is missing: for each partition and block of 65,536 positions,
 /// the number of events and the xor of the lower halves of their ids.
 package enum Ledger {
-  static let blockBits: Int64 = 16
+  package static let blockBits: Int64 = 16
 
   package struct Key: Hashable, Sendable {
     package let partition: Int
@@ -16,7 +16,7 @@ package enum Ledger {
       block = position.rawValue >> blockBits
     }
 
-    init(partition: Int, block: Int64) {
+    package init(partition: Int, block: Int64) {
       self.partition = partition
       self.block = block
     }

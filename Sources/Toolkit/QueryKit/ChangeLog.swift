@@ -1,21 +1,19 @@
-internal import EventLoop
-internal import EventSourcing
-internal import Foundation
+package import EventLoop
+package import EventSourcing
+package import Foundation
 internal import HTTPKit
 internal import JSON
-internal import Logging
+package import Logging
 internal import Machine
 internal import Metrics
-internal import Postgres
-internal import PostgresEventStore
-internal import Projections
+package import Projections
 internal import ServiceLifecycle
 internal import Synchronization
 
 /// One event as its followers see it: its type and its stream, without its data.
-struct Change: Sendable {
-  let position: Position
-  let stream: StreamID
+package struct Change: Sendable {
+  package let position: Position
+  package let stream: StreamID
   let type: String
   /// The message in `text/event-stream` format.
   let message: [UInt8]
@@ -24,7 +22,7 @@ struct Change: Sendable {
 /// The events that queries already show, in order, for any number of followers. Each follower reads at its own pace, so
 /// that nothing is queued for a slow one. The newest changes are in memory; a follower that is further behind reads the
 /// write store.
-final class ChangeLog: Service {
+package final class ChangeLog: Service {
   /// The most changes in memory.
   private static let memory = 10_000
   /// The most events that are read at a time.
@@ -36,7 +34,7 @@ final class ChangeLog: Service {
     var recent: [Change] = []
     /// The log has read every event up to here; nil before the first look.
     var tail: Position?
-    var followers: [ObjectIdentifier: Wakeup] = [:]
+    var followers: [Wakeup] = []
     var isOver = false
     /// Increases when all followers must start again: after a change of the history, and at shutdown.
     var epoch = 0
@@ -45,8 +43,8 @@ final class ChangeLog: Service {
     var isComplete = Machine.now
   }
 
-  private let newest: PostgresEventStore
-  private let older: PostgresEventStore
+  private let newest: any EventLog
+  private let older: any EventLog
   private let readStore: ReadStore
   private let heads: StoreHeads
   /// All read models: a follower sees an event after every read model shows it.
@@ -58,15 +56,15 @@ final class ChangeLog: Service {
   private let lag = Gauge(label: "query_changes_lag_seconds")
 
   /// - Parameters:
-  ///   - newest: a pool on the write store for events that become visible, so that no other read delays them.
-  ///   - older: a pool on the write store for followers that need events from before those in memory.
-  init(
-    newest: PostgresPool, older: PostgresPool, _ readStore: ReadStore, reads: [Reads], heads: StoreHeads,
+  ///   - newest: the write store, for events that become visible, so that no other read delays them.
+  ///   - older: the write store, for followers that need events from before those in memory.
+  package init(
+    newest: any EventLog, older: any EventLog, _ readStore: ReadStore, reads: [Reads], heads: StoreHeads,
     activity: Activity, logger: Logger
   ) {
     self.reads = reads
-    self.newest = PostgresEventStore(newest)
-    self.older = PostgresEventStore(older)
+    self.newest = newest
+    self.older = older
     self.readStore = readStore
     self.heads = heads
     self.activity = activity
@@ -74,11 +72,11 @@ final class ChangeLog: Service {
   }
 
   /// - Returns: the follower's wakeup; nil if there are `limit` followers already, or after shutdown.
-  func enter(atMost limit: Int) -> Wakeup? {
+  package func enter(atMost limit: Int) -> Wakeup? {
     let wakeup = Wakeup()
     let count = state.withLock { state -> Int? in
       guard !state.isOver, state.followers.count < limit else { return nil }
-      state.followers[ObjectIdentifier(wakeup)] = wakeup
+      state.followers.append(wakeup)
       return state.followers.count
     }
     guard let count else { return nil }
@@ -86,16 +84,22 @@ final class ChangeLog: Service {
     return wakeup
   }
 
-  func leave(_ wakeup: Wakeup) {
+  package func leave(_ wakeup: Wakeup) {
     following.record(
       state.withLock { state in
-        state.followers[ObjectIdentifier(wakeup)] = nil
+        state.followers.removeAll { $0 === wakeup }
         return state.followers.count
       })
   }
 
-  /// The position at which a new follower starts; nil if it is not known.
-  var tail: Position? { state.withLock { $0.tail } ?? visible() }
+  /// Where a new follower starts, and the history that the position belongs to; nil if it is not known. After a restore the log
+  /// may still be in the lost history.
+  package var start: (position: Position, historyID: UUID)? {
+    guard let historyID = heads.historyID else { return nil }
+    let known = state.withLock { ($0.tail, $0.historyID) }
+    if let tail = known.0 { return known.1 == historyID ? (tail, historyID) : nil }
+    return visible(in: historyID).map { ($0, historyID) }
+  }
 
   /// Returns the last position of the write store.
   func head() async throws -> Position { try await older.head() }
@@ -103,12 +107,12 @@ final class ChangeLog: Service {
   private var isOver: Bool { state.withLock { $0.isOver } }
 
   /// When it changes, followers must start again.
-  var epoch: Int { state.withLock { $0.epoch } }
+  package var epoch: Int { state.withLock { $0.epoch } }
 
   /// Returns the next changes after a position, and the position up to which they are complete. Waits for them until
   /// `deadline`, and then returns none.
   /// - Parameter wakeup: the follower's own, from `enter`.
-  func changes(
+  package func changes(
     after position: Position, until deadline: ContinuousClock.Instant, _ wakeup: Wakeup
   ) async throws -> ([Change], upTo: Position) {
     while true {
@@ -133,7 +137,7 @@ final class ChangeLog: Service {
   }
 
   private func read(
-    _ store: PostgresEventStore, after position: Position, upTo last: Position
+    _ store: any EventLog, after position: Position, upTo last: Position
   ) async throws -> [Change] {
     let limit = Int(min(Int64(Self.readSize), last.rawValue - position.rawValue))
     guard limit > 0 else { return [] }
@@ -141,16 +145,16 @@ final class ChangeLog: Service {
     return try await store.events(after: position, limit: limit).map { Self.change($0, mark) }
   }
 
-  /// Returns the position up to which every read model shows all events, except those of parked streams. A parked
-  /// stream does not delay the others.
-  private func visible() -> Position? {
+  /// Returns the position in a history up to which every read model shows all events, except those of parked streams. A
+  /// parked stream does not delay the others.
+  private func visible(in historyID: UUID) -> Position? {
     // A query may go to any server, so that the slowest one counts.
-    let known = readStore.servers.filter(\.progress.isAlive).map { $0.progress.applied(by: reads) }
+    let known = readStore.servers.filter(\.progress.isAlive).map { $0.progress.applied(by: reads, in: historyID) }
     guard !known.isEmpty, !known.contains(nil) else { return nil }
     return known.compactMap { $0 }.min()
   }
 
-  func run() async {
+  package func run() async {
     await cancelWhenGracefulShutdown {
       var isFailing = false
       while !Task.isCancelled {
@@ -183,12 +187,13 @@ final class ChangeLog: Service {
 
   private func look() async throws {
     let began = Machine.now
-    guard let visible = visible(), let historyID = heads.historyID else { return }
+    guard let historyID = heads.historyID else { return }
     guard state.withLock({ $0.historyID ?? historyID }) == historyID else {
       return tellAll { state in
         (state.recent, state.tail, state.historyID, state.epoch) = ([], nil, historyID, state.epoch + 1)
       }
     }
+    guard let visible = visible(in: historyID) else { return }
     state.withLock { $0.historyID = historyID }
     guard let tail = state.withLock({ $0.tail }) else {
       return tellAll { $0.tail = visible }
@@ -226,7 +231,7 @@ final class ChangeLog: Service {
   private func tellAll(_ change: (inout State) -> Void) {
     let followers = state.withLock { state in
       change(&state)
-      return state.followers.values
+      return state.followers
     }
     for wakeup in followers { wakeup.signal() }
   }

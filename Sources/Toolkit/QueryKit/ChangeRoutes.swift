@@ -103,10 +103,12 @@ package struct ChangeRoutes: Sendable {
   /// Returns where a client starts: after its Last-Event-ID, or with the events from now on.
   private func start(of request: Request) async throws -> (position: Position, historyID: UUID) {
     let deadline = Machine.now + Self.patience
-    while log.tail == nil || responder.heads.historyID == nil, Machine.now < deadline {
+    var known = log.start
+    while known == nil, Machine.now < deadline {
       try await Machine.sleep(for: .milliseconds(50))
+      known = log.start
     }
-    guard let tail = log.tail, let historyID = responder.heads.historyID else {
+    guard let (tail, historyID) = known else {
       throw Problem.unavailable("The progress of the read store is not known yet; try again in a moment.")
     }
     guard let given = request.headers[.lastEventID], !given.isEmpty else { return (tail, historyID) }

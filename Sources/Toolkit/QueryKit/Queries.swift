@@ -124,7 +124,8 @@ extension Role {
         tokenKey: ConsistencyToken.Key(try settings[CommonSettings.consistencyTokenKey].utf8),
         histories: Histories(events, sealed: sealed), cache: cacheBytes > 0 ? ResponseCache(capacity: cacheBytes) : nil)
       let log = ChangeLog(
-        newest: newest, older: older, store, reads: models.map { Reads($0.name) }, heads: heads, activity: activity,
+        newest: PostgresEventStore(newest), older: PostgresEventStore(older), store,
+        reads: models.map { Reads($0.name) }, heads: heads, activity: activity,
         logger: logger)
       let queries = Queries(
         responder: responder, admission: Admission(access, scope: .queriesRead),

@@ -1,7 +1,7 @@
 internal import Crypto
-internal import EventSourcing
+package import EventSourcing
 internal import Foundation
-internal import HTTPKit
+package import HTTPKit
 public import HTTPTypes
 public import Hummingbird
 internal import JSON
@@ -69,6 +69,24 @@ public struct QueryResponder: Sendable {
   let histories: Histories
   /// nil if nothing is cached.
   let cache: ResponseCache?
+
+  init(
+    store: ReadStore, heads: StoreHeads, tokenKey: ConsistencyToken.Key, histories: Histories, cache: ResponseCache?
+  ) {
+    (self.store, self.heads, self.tokenKey) = (store, heads, tokenKey)
+    (self.histories, self.cache) = (histories, cache)
+  }
+
+  /// - Parameters:
+  ///   - events: the write store, for queries that read events.
+  ///   - cacheBytes: the most bytes of cached answers.
+  package init(
+    _ store: ReadStore, _ events: any StreamStore, heads: StoreHeads, tokenKey: ConsistencyToken.Key, cacheBytes: Int
+  ) {
+    self.init(
+      store: store, heads: heads, tokenKey: tokenKey, histories: Histories(events),
+      cache: ResponseCache(capacity: cacheBytes))
+  }
 
   /// Answers a query from the events in the write store. These are current, so that there is nothing to wait for.
   /// - Parameters:

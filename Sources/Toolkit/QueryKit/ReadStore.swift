@@ -20,7 +20,7 @@ public struct ReadAccess: Sendable {
   }
 
   package init(byKey: PostgresPool, lists: PostgresPool) { tables = .pools(byKey: byKey, lists: lists) }
-  init(_ memory: any TablesInMemory) { tables = .memory(memory) }
+  package init(_ memory: any TablesInMemory) { tables = .memory(memory) }
 
   /// For queries that read one row, or a few rows by an index.
   /// - Throws: a `Problem` (501) if the application runs in memory.
@@ -83,6 +83,8 @@ package struct ReadStore: Sendable {
   package struct Server: Sendable {
     package let access: ReadAccess
     package let progress: ReadProgress
+
+    package init(access: ReadAccess, progress: ReadProgress) { (self.access, self.progress) = (access, progress) }
   }
 
   package let servers: [Server]
@@ -94,7 +96,7 @@ package struct ReadStore: Sendable {
   }
 
   /// - Precondition: `servers` is not empty.
-  init(_ servers: [Server]) {
+  package init(_ servers: [Server]) {
     precondition(!servers.isEmpty, "a read store has a server")
     self.servers = servers
   }

@@ -151,7 +151,7 @@ package struct EffectDefinition: Sendable {
     let perform: @Sendable (EffectContext) async throws -> Void
   }
 
-  let limits: EffectLimits
+  package let limits: EffectLimits
   /// The calls that follow from an event.
   let calls: @Sendable (RecordedEvent) throws -> [Call]
 }

@@ -19,25 +19,29 @@ package struct EffectAttempts: Sendable {
   }
 
   /// An attempt that has begun.
-  struct Begun: Sendable {
+  package struct Begun: Sendable {
     let number: Int
     /// Its number since the last time that a person let the call be tried again.
     let series: Int
     let at: Timestamp
     /// How long it must wait, for the sake of the rate.
     let wait: Duration
+
+    package init(number: Int, series: Int, at: Timestamp, wait: Duration) {
+      (self.number, self.series, self.at, self.wait) = (number, series, at, wait)
+    }
   }
 
   /// What has become of an attempt.
-  struct End: Sendable {
-    let outcome: Outcome
-    var error: String?
+  package struct End: Sendable {
+    package let outcome: Outcome
+    package internal(set) var error: String?
     /// Until the next attempt; nil if there is none.
-    var delay: Duration?
+    package internal(set) var delay: Duration?
   }
 
   /// What is to be done about a call.
-  enum Verdict: Sendable {
+  package enum Verdict: Sendable {
     case perform(Begun)
     case hasSucceeded
     /// Another process makes it, or has died in it; or this one makes it while its stream is parked.
@@ -56,20 +60,19 @@ package struct EffectAttempts: Sendable {
     package let error: String?
   }
 
-  /// An attempt without an outcome is over so long after its time limit, whatever became of its process.
-  private static let grace = Duration.seconds(5)
-
   /// An attempt that is to begin.
-  private struct Beginning {
-    let key: String
-    let event: RecordedEvent
+  package struct Beginning: Sendable {
+    package let key: String
+    package let event: RecordedEvent
   }
 
-  private struct Finished {
-    let key: String
-    let number: Int
-    let end: End
-    let isNoted: Bool
+  /// An attempt that has ended.
+  package struct Finished: Sendable {
+    package let key: String
+    package let number: Int
+    package let end: End
+    /// Whether the engine waits for this outcome. Otherwise the next `begin` tells it.
+    package let isNoted: Bool
   }
 
   /// How long an end is tried to be recorded. The last attempt may take longer.
@@ -78,10 +81,12 @@ package struct EffectAttempts: Sendable {
   private let beginnings: EffectRounds<Beginning, Verdict>
   private let ends: EffectRounds<Finished, Void>
 
-  /// - Parameter pool: a pool on the write store whose transactions wait for the disk.
-  init(of effect: String, _ limits: EffectLimits, _ pool: PostgresPool) {
-    beginnings = EffectRounds { try await Self.begin($0, of: effect, limits, pool) }
-    ends = EffectRounds { try await Self.finish($0, pool) }
+  init(_ table: any AttemptTable) {
+    beginnings = EffectRounds { try await table.begin($0) }
+    ends = EffectRounds { ends in
+      try await table.finish(ends)
+      return ends.map { _ in }
+    }
   }
 
   /// Begins an attempt, unless the call has succeeded, is under way, or has failed unnoted.
@@ -103,57 +108,6 @@ package struct EffectAttempts: Sendable {
       // Unstructured, so that it also waits where the task is cancelled.
       await Task { [pause = backoff.next()] in try? await Machine.sleep(for: pause) }.value
     }
-  }
-
-  /// In the order of their keys, so that two processes with the same ones do not wait for each other.
-  private static func begin(
-    _ all: [Beginning], of effect: String, _ limits: EffectLimits, _ pool: PostgresPool
-  ) async throws -> [Verdict] {
-    let rows = try await pool.query(
-      """
-      select a.verdict, a.number, a.series, a.starts, a.delay, a.reason
-      from (
-        select * from unnest(
-            \(array: all.map(\.key)), \(array: all.map(\.event.stream.rawValue)),
-            \(array: all.map(\.event.position.rawValue))) with ordinality u(key, stream, position, index)
-        order by key collate "C") u
-        cross join lateral event_store.begin_attempt(
-          u.key, \(effect), u.stream, u.position, \((limits.timeLimit + grace) / .seconds(1)), \(optional: limits.rate)) a
-      order by u.index
-      """
-    ).decode((String, Int, Int, PostgresTimestamp, Double, String).self)
-    guard rows.count == all.count else {
-      throw ReactionFailure(description: "begin_attempt gives no row", failureKind: .programmingError)
-    }
-    return rows.map { verdict, number, series, starts, delay, reason in
-      switch verdict {
-      case "perform":
-        .perform(Begun(number: number, series: series, at: Timestamp(starts), wait: .seconds(delay)))
-      case Outcome.succeeded.rawValue: .hasSucceeded
-      case Outcome.failed.rawValue: .hasFailed(error: reason, delay: .seconds(delay))
-      case Outcome.gaveUp.rawValue: .hasFailed(error: reason, delay: nil)
-      default: .isUnderWay(number: number)
-      }
-    }
-  }
-
-  private static func finish(_ all: [Finished], _ pool: PostgresPool) async throws -> [Void] {
-    try await pool.withConnection { connection in
-      try await connection.transaction(reading: []) { _ in
-        all.sorted { $0.key < $1.key }.map { finished in
-          .query(
-            """
-            update event_store.effect_attempts
-            set finished_at = clock_timestamp(), outcome = \(finished.end.outcome.rawValue),
-              error = \(optional: finished.end.error),
-              retry_at = clock_timestamp() + make_interval(secs => \(optional: finished.end.delay.map { $0 / .seconds(1) })),
-              is_noted = \(finished.isNoted)
-            where key = \(finished.key) and attempt = \(Int32(finished.number)) and outcome is null
-            """)
-        }
-      }
-    }
-    return all.map { _ in }
   }
 
   /// Returns the attempts at the calls of one event, in order.

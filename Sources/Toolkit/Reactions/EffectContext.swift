@@ -1,6 +1,5 @@
 public import EventSourcing
 public import Logging
-internal import PostgresEventStore
 
 /// What a call knows besides its own value.
 public struct EffectContext: Sendable {
@@ -15,8 +14,9 @@ public struct EffectContext: Sendable {
   public let recordedAt: Timestamp
   /// Its entries name the effect, the stream and the key.
   public let logger: Logger
-  let store: PostgresEventStore
-  let keys: PersonalKeys
+  let store: any StreamStore
+  /// Opens sealed data of a person.
+  let opening: @Sendable (_ sealed: String, _ person: String) async throws -> [UInt8]?
 
   /// Returns the present state of an aggregate, which may be newer than the event; its initial state if there is no stream.
   /// - Throws: `PermanentFailure` for an invalid id, `EventStoreError`, and `EventDecodingError`.
@@ -32,6 +32,6 @@ public struct EffectContext: Sendable {
   /// - Returns: nil if the person has been erased.
   /// - Throws: `SealError`, which is permanent, and the errors of the write store.
   public func open(_ sealed: String, of person: String) async throws -> [UInt8]? {
-    try await keys.keys(of: [person])[person]?.open(sealed, of: person)
+    try await opening(sealed, person)
   }
 }

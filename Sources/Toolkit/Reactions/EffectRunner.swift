@@ -29,8 +29,8 @@ package final class EffectRunner: Service {
   private let effect: String
   private let definition: EffectDefinition
   private let attempts: EffectAttempts
-  private let store: PostgresEventStore
-  private let keys: PersonalKeys
+  private let store: any StreamStore
+  private let opening: @Sendable (_ sealed: String, _ person: String) async throws -> [UInt8]?
   private let logger: Logger
   private let queue = Mutex(Queue())
   /// One for any number of jobs that have been queued since the last one. No timer, since each costs two thread switches.
@@ -39,10 +39,27 @@ package final class EffectRunner: Service {
   private let time: Metrics.Timer
 
   /// - Parameter pool: a pool on the write store whose transactions wait for the disk.
-  package init(_ effect: String, _ definition: EffectDefinition, _ pool: PostgresPool, logger: Logger) {
+  package convenience init(_ effect: String, _ definition: EffectDefinition, _ pool: PostgresPool, logger: Logger) {
+    let keys = PersonalKeys(pool)
+    self.init(
+      effect, definition, PostgresAttempts(of: effect, definition.limits, pool), PostgresEventStore(pool),
+      logger: logger
+    ) { sealed, person in
+      try await keys.keys(of: [person])[person]?.open(sealed, of: person)
+    }
+  }
+
+  /// - Parameters:
+  ///   - attempts: keeps a record of all attempts.
+  ///   - store: the write store, from which calls load states.
+  ///   - opening: opens sealed data of a person.
+  package init(
+    _ effect: String, _ definition: EffectDefinition, _ attempts: any AttemptTable, _ store: any StreamStore,
+    logger: Logger, opening: @escaping @Sendable (_ sealed: String, _ person: String) async throws -> [UInt8]?
+  ) {
     (self.effect, self.definition) = (effect, definition)
-    attempts = EffectAttempts(of: effect, definition.limits, pool)
-    (store, keys) = (PostgresEventStore(pool), PersonalKeys(pool))
+    self.attempts = EffectAttempts(attempts)
+    (self.store, self.opening) = (store, opening)
     var logger = logger
     logger[metadataKey: "effect"] = "\(effect)"
     self.logger = logger
@@ -233,7 +250,7 @@ extension EffectRunner {
     logger[metadataKey: "key"] = "\(job.key)"
     let context = EffectContext(
       key: job.key, attempt: attempt.number, time: attempt.at, recordedAt: job.event.recordedAt, logger: logger,
-      store: store, keys: keys)
+      store: store, opening: opening)
     let limit = definition.limits.timeLimit
     let (results, continuation) = AsyncStream.makeStream(
       of: Result<Void, any Error>.self, bufferingPolicy: .bufferingOldest(1))

@@ -113,7 +113,7 @@ public struct ReactionDefinition: Sendable {
   /// Whether events are handled in the order of processes, not of streams.
   package let isCorrelated: Bool
   /// The calls of an effect; nil for what appends.
-  var effect: EffectDefinition?
+  package internal(set) var effect: EffectDefinition?
   /// - Throws: what the reaction throws, and `EventDecodingError`.
   package let answer: @Sendable (RecordedEvent) throws -> Answer
 

@@ -121,8 +121,13 @@ extension ReactionDefinition {
   ) -> (projection: Projection, caller: (any Service)?) {
     guard let effect else { return (Reactor(self, processor).projection, nil) }
     let caller = EffectRunner(name, effect, pool, logger: logger)
+    return (projection(of: effect, by: caller), caller)
+  }
+
+  /// An effect as the projection engine runs it.
+  package func projection(of effect: EffectDefinition, by caller: EffectRunner) -> Projection {
     // A batch is handled once its slowest call is, so it has no more events than are soon begun.
-    return (projection(batchLimit: 2 * effect.limits.concurrency) { try await caller.react(to: $0) }, caller)
+    projection(batchLimit: 2 * effect.limits.concurrency) { try await caller.react(to: $0) }
   }
 }
 

@@ -245,8 +245,10 @@ begin
   starts := clock_timestamp();
   delay := 0;
   reason := '';
-  if last.outcome = 'succeeded' then
-    verdict := last.outcome;
+  -- Not only the last one: an attempt that seemed to be over may have succeeded after another one began.
+  if last.outcome = 'succeeded' or last.attempt > 1 and exists (
+    select from event_store.effect_attempts a where a.key = of_key and a.outcome = 'succeeded') then
+    verdict := 'succeeded';
     return;
   end if;
   if last.outcome is null and last.started_at > starts - make_interval(secs => over_after) then

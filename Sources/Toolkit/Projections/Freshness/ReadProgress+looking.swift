@@ -76,7 +76,7 @@ extension ReadProgress {
       let now = Machine.now
       var settled: [(CheckedContinuation<Outcome, Never>, Outcome)] = []
       for (id, waiter) in state.waiters {
-        guard let outcome = Self.outcome(of: waiter.targets, state.serving) ?? (waiter.deadline <= now ? .late : nil)
+        guard let outcome = Self.outcome(of: waiter.targets, state) ?? (waiter.deadline <= now ? .late : nil)
         else { continue }
         settled.append((waiter.continuation, outcome))
         state.waiters[id] = nil

@@ -174,14 +174,14 @@ package final class ReadProgress: Service {
     return result
   }
 
-  /// Returns the position up to which the projections have applied every event except those of parked streams; nil
-  /// while it is unknown.
-  package func applied(by reads: [Reads]) -> Position? {
+  /// Returns the position in a history up to which the projections have applied every event except those of parked
+  /// streams; nil while it is unknown.
+  package func applied(by reads: [Reads], in historyID: UUID) -> Position? {
     note()
     let serving = state.withLock { $0.serving }
     var result: Position?
     for read in reads {
-      guard let one = serving[read.projection], !one.isOfAnother else { return nil }
+      guard let one = serving[read.projection], one.historyID == historyID, !one.isOfAnother else { return nil }
       let progress = one.progress(of: read)
       // Until all partitions have been seen complete, the position is only the last event of one of them.
       guard progress.asOf != nil else { return nil }
@@ -192,7 +192,7 @@ package final class ReadProgress: Service {
 
   /// Returns whether the last look has seen the targets reached.
   package func hasReached(_ targets: [Target]) -> Bool {
-    state.withLock { Self.outcome(of: targets, $0.serving) == .reached }
+    state.withLock { Self.outcome(of: targets, $0) == .reached }
   }
 
   /// Returns the sum of the positions in the targets' partitions. It shows which of several servers is ahead.
@@ -207,7 +207,7 @@ package final class ReadProgress: Service {
   /// Waits until the projections have reached the targets.
   package func wait(for targets: [Target], until deadline: ContinuousClock.Instant) async -> Outcome {
     note()
-    let known = state.withLock { Self.outcome(of: targets, $0.serving) }
+    let known = state.withLock { Self.outcome(of: targets, $0) }
     if let known { return known }
     let start = Machine.now
     defer { waits.record(duration: Machine.now - start) }
@@ -219,7 +219,7 @@ package final class ReadProgress: Service {
       await withCheckedContinuation { continuation in
         let outcome: Outcome? = state.withLock { state in
           // The targets may have been reached in between.
-          if let outcome = Self.outcome(of: targets, state.serving) { return outcome }
+          if let outcome = Self.outcome(of: targets, state) { return outcome }
           guard state.waiters.count < Self.crowd else { return .crowded }
           guard !Task.isCancelled else { return .late }
           state.waiters[id] = Waiter(targets: targets, deadline: deadline, continuation: continuation)
@@ -231,6 +231,12 @@ package final class ReadProgress: Service {
       let waiter = state.withLock { $0.waiters.removeValue(forKey: id) }
       waiter?.continuation.resume(returning: .late)
     }
+  }
+
+  /// Returns nil while the outcome is open. What a server said before it stopped answering may not be there any more: a crash
+  /// may have undone its last transactions.
+  static func outcome(of targets: [Target], _ state: State) -> Outcome? {
+    state.isFailing ? nil : outcome(of: targets, state.serving)
   }
 
   /// Returns nil while the outcome is open.

@@ -97,8 +97,8 @@ extension PostgresProjectionStore {
     let (generation, number) = (lane.generation, Int32(lane.generation.number))
     let rows = try await pool.query(
       """
-      update projections.checkpoints c set owner = \(lane.worker), mode = 'catching up'
-      from (
+      -- Materialized: as a subquery it may run once for each row of the join, and then takes others each time.
+      with free as materialized (
         select f.partition from projections.checkpoints f
         where f.projection = \(generation.projection) and f.generation = \(number)
           and f.partition % \(Int32(lane.count)) = \(Int32(lane.number))
@@ -108,8 +108,9 @@ extension PostgresProjectionStore {
           and exists (
             select from projections.generations g
             where g.projection = f.projection and g.generation = f.generation and g.version = \(Int32(generation.version)))
-        order by f.partition limit \(count) for update skip locked) f
-      where c.projection = \(generation.projection) and c.generation = \(number) and c.partition = f.partition
+        order by f.partition limit \(count) for update skip locked)
+      update projections.checkpoints c set owner = \(lane.worker), mode = 'catching up' from free
+      where c.projection = \(generation.projection) and c.generation = \(number) and c.partition = free.partition
       returning c.partition, c.history_id, c.position, c.event_id
       """)
     return try assignments(rows, of: generation)

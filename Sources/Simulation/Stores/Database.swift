@@ -1,0 +1,182 @@
+internal import EventSourcing
+internal import FoundationEssentials
+internal import Postgres
+internal import Projections
+internal import Reactions
+
+/// A database of the simulation: a write store with its events, leases and the checkpoints of reactions; or a read store.
+///
+/// It is unchecked, since only the thread of the scheduler uses it.
+final class Database: Server, @unchecked Sendable {
+  /// What the disk holds.
+  struct Contents: Sendable {
+    var events: EventTable
+    var projections = ProjectionTables()
+    var attempts = Attempts()
+    var leases: [String: (holder: UUID, expiresAt: Timestamp)] = [:]
+  }
+
+  var contents: Contents
+  /// Whether it runs on another server or timeline than was declared: nothing may be done with it.
+  private(set) var isForeign = false
+  private var chance: SeededChance
+  private var listeners: [Int: @Sendable (Position?) -> Void] = [:]
+  private var listenersAdded = 0
+  /// The contents that a crash goes back to, if commits since then did not wait for the disk.
+  private var onDisk: Contents?
+
+  init(_ name: String, seed: UInt64) {
+    chance = SeededChance(seed: seed, for: "database \(name)")
+    contents = Contents(events: EventTable(historyID: Self.uuid(&chance)))
+    super.init(name)
+  }
+
+  private static func uuid(_ chance: inout SeededChance) -> UUID {
+    UUID(uuid: unsafeBitCast((chance.next(), chance.next()), to: uuid_t.self))
+  }
+
+  /// The server's time.
+  var now: Timestamp {
+    Timestamp(
+      microsecondsSince1970: Int64((Host.epoch + Scheduler.shared.time / .seconds(1)).timeIntervalSince1970 * 1_000_000)
+    )
+  }
+
+  // MARK: What happens to it
+  /// Goes back to earlier contents, as a restore from a backup does. Nothing may be done with it until `declare`.
+  func restore(_ backup: Contents) {
+    contents = backup
+    isForeign = true
+    dropConnections()
+  }
+
+  /// A standby takes over that has lost nothing, unless another change has not been declared yet.
+  /// - Returns: whether it has.
+  func failOver() -> Bool {
+    guard !isForeign else { return false }
+    isForeign = true
+    dropConnections()
+    return true
+  }
+
+  /// An operator changes tables of projections, in a transaction that waits for the disk.
+  func change(_ body: (inout ProjectionTables) -> Void) {
+    body(&contents.projections)
+    sync()
+  }
+
+  /// An operator declares that it may be used as it is.
+  func declare(losingNothing: Bool) {
+    isForeign = false
+    guard !losingNothing else { return }
+    contents.events.historyID = Self.uuid(&chance)
+    contents.projections.adopt(contents.events.historyID, contents.events)
+  }
+
+  /// From now on, commits wait in memory for the disk.
+  func holdBack() { onDisk = contents }
+
+  /// Crashes, and loses what waited for the disk.
+  func crash() {
+    if let onDisk { contents = onDisk }
+    onDisk = nil
+    dropConnections()
+  }
+
+  /// Everything is on the disk now.
+  func sync() { if onDisk != nil { onDisk = contents } }
+
+  func check() throws(EventStoreError) {
+    if isForeign { throw .historyChanged("the store is on another server or timeline than before") }
+  }
+
+  // MARK: Notifications
+  /// Returns the name of a listener that is to be added.
+  func nextListener() -> Int {
+    listenersAdded += 1
+    return listenersAdded
+  }
+
+  func listen(_ id: Int, _ told: @escaping @Sendable (Position?) -> Void) { listeners[id] = told }
+
+  /// Listeners go with their connections.
+  override func dropConnections() {
+    super.dropConnections()
+    listeners = [:]
+  }
+
+  func endListening(_ id: Int) { listeners[id] = nil }
+
+  func tell(_ position: Position) { for id in listeners.keys.sorted() { listeners[id]?(position) } }
+}
+
+/// The leases of one process, over a link.
+struct SimulatedLeases: LeaseTable {
+  private let link: Link
+  private let database: Database
+
+  init(_ link: Link, _ database: Database) { (self.link, self.database) = (link, database) }
+
+  func take(_ name: String, for holder: UUID, _ duration: Duration) async throws -> Bool {
+    try await link.ask(isWrite: true) { [database] in
+      try database.check()
+      let now = database.now
+      if let held = database.contents.leases[name], held.holder != holder, held.expiresAt >= now { return false }
+      database.contents.leases[name] = (holder, now.advanced(by: duration))
+      return true
+    }
+  }
+
+  func give(_ name: String, of holder: UUID) async throws {
+    try await link.ask(isWrite: true) { [database] in
+      if database.contents.leases[name]?.holder == holder { database.contents.leases[name] = nil }
+    }
+  }
+}
+
+/// The scheduled commands of one process, over a link.
+struct SimulatedDeadlines: DeadlineQueue {
+  private let link: Link
+  private let database: Database
+
+  init(_ link: Link, _ database: Database) { (self.link, self.database) = (link, database) }
+
+  private func ask<Answer: Sendable>(
+    isWrite: Bool = false, _ request: @escaping @Sendable (inout EventTable, Timestamp) -> Answer
+  ) async throws -> Answer {
+    try await link.ask(isWrite: isWrite) { [database] in
+      try database.check()
+      return request(&database.contents.events, database.now)
+    }
+  }
+
+  func counts() async throws -> DeadlineCounts {
+    try await ask { events, now in
+      let waiting = events.deadlines.values.filter { !$0.hasFailed }
+      let late = waiting.map(\.dueAt).min().map { now.microsecondsSince1970 - $0.microsecondsSince1970 } ?? 0
+      return DeadlineCounts(
+        outstanding: waiting.count, stuck: events.deadlines.count - waiting.count,
+        overdue: max(0, Double(late) / 1_000_000))
+    }
+  }
+
+  func due(_ names: [String], atMost limit: Int) async throws -> [DueDeadline] {
+    try await ask { events, now in
+      events.due(names, atMost: limit, at: now).map {
+        DueDeadline(id: $0.id, command: $0.command, data: $0.data, metadata: $0.metadata)
+      }
+    }
+  }
+
+  func remove(_ id: UUID) async throws {
+    try await ask(isWrite: true) { events, _ in events.removeDeadline(id) }
+  }
+
+  func postpone(_ id: UUID, because error: any Error) async throws {
+    try await ask(isWrite: true) { $0.postponeDeadline(id, until: $1.advanced(by: .seconds(30))) }
+  }
+
+  func fail(_ id: UUID, because error: any Error) async throws {
+    try await ask(isWrite: true) { events, _ in events.failDeadline(id) }
+  }
+}

@@ -1,0 +1,169 @@
+internal import CommandProcessing
+internal import EventSourcing
+internal import HTTPKit
+internal import Logging
+internal import Machine
+internal import PostgresEventStore
+internal import Projections
+internal import QueryKit
+internal import RabbitMQFeed
+internal import Reactions
+
+/// A process of the system, which may be started again after it was killed or stopped.
+///
+/// It is unchecked, since only the thread of the scheduler uses it.
+final class Process: @unchecked Sendable {
+  /// What is inside a process that runs.
+  struct Inside: Sendable {
+    var processor: CommandProcessor<SimulatedEventStore>?
+    var responder: QueryResponder?
+    var tables: SimulatedProjectionStore?
+    var changes: ChangeLog?
+  }
+
+  static let tokenKey = ConsistencyToken.Key("the secret of the simulation".utf8)
+
+  let name: String
+  let role: Role
+  private unowned let world: World
+  private(set) var host: Host
+  private(set) var inside = Inside()
+  private var task: Task<Void, Never>?
+
+  init(_ name: String, _ role: Role, _ world: World) {
+    (self.name, self.role, self.world) = (name, role, world)
+    host = world.newHost(name)
+  }
+
+  var isRunning: Bool { task != nil }
+
+  /// Starts the process, unless it runs.
+  func start() {
+    guard task == nil, !world.record.isOver else { return }
+    host = world.newHost(name)
+    Machine.$simulated.withValue(host) { task = run() }
+  }
+
+  /// Nothing that it does has an effect any more.
+  func kill() {
+    host.kill()
+    stop()
+  }
+
+  /// It ends in order, as after SIGTERM.
+  func stop() {
+    task?.cancel()
+    (task, inside) = (nil, Inside())
+  }
+
+  private func run() -> Task<Void, Never> {
+    var services: [@Sendable () async -> Void] = []
+    let link = world.link(host, world.writeStore)
+    let store = SimulatedEventStore(link, world.writeStore)
+    let logger = Logger.silent
+    switch role {
+    case .command:
+      let processor = CommandProcessor(store, logger: logger)
+      inside.processor = processor
+      services.append { try? await processor.run() }
+    case .relay:
+      var settings = Relay.Settings()
+      settings.partitioning = world.build.partitioning
+      let relay = Relay(
+        store, SimulatedPublisher(world.link(host, world.broker), world.broker),
+        follower(store, [settings.partitioning]), leases: SimulatedLeases(link, world.writeStore), settings: settings,
+        logger: logger
+      ) { _, _, _ in }
+      services.append { try? await relay.run() }
+    case .projector:
+      let tables = SimulatedProjectionStore(world.link(host, world.readStore), world.readStore, hasEvents: false)
+      let models = [
+        Projection(world.balances), Projection(Statement(version: world.build.statementVersion)),
+      ]
+      let feed: any EventFeed =
+        world.plan.usesBroker
+        ? SimulatedFeed(world.link(host, world.broker), world.broker)
+        : PostgresFeed { [self] in follower(store, $0) }
+      let projector = projector(models, tables, store, world.build.partitioning, feed)
+      services.append { try? await projector.run() }
+    case .reactor:
+      let processor = CommandProcessor(store, logger: logger)
+      let tables = SimulatedProjectionStore(link, world.writeStore, hasEvents: true)
+      let announce = Announce(outside: world.outside).definition
+      let effect = announce.effect!
+      let caller = EffectRunner(
+        announce.name, effect,
+        SimulatedAttempts(link: link, database: world.writeStore, limits: effect.limits), store, logger: logger
+      ) { _, _ in nil }
+      services.append { try? await caller.run() }
+      let reactions = [
+        (
+          [Reactor(world.deliver.definition, processor).projection, announce.projection(of: effect, by: caller)],
+          Partitioning.standard
+        ),
+        ([Reactor(world.collect.definition, processor).projection], .single),
+      ]
+      for (projections, partitioning) in reactions {
+        let projector = projector(
+          projections, tables, store, partitioning, PostgresFeed { [self] in follower(store, $0) })
+        services.append { try? await projector.run() }
+      }
+      let deadlines = Deadlines(
+        world.deliver.definition.schedules, SimulatedDeadlines(link, world.writeStore),
+        leases: SimulatedLeases(link, world.writeStore), processor, .init(), logger: logger)
+      services.append { try? await processor.run() }
+      services.append { try? await deadlines.run() }
+    case .query:
+      let tables = SimulatedProjectionStore(world.link(host, world.readStore), world.readStore, hasEvents: false)
+      let activity = Activity(busy: .milliseconds(25))
+      let heads = StoreHeads(store, activity: Activity(), logger: logger)
+      let progress = ReadProgress(host: name, heads: heads, activity: activity, logger: logger) {
+        try await tables.progress(in: $0)
+      }
+      let servers = ReadStore([.init(access: ReadAccess(NoTables()), progress: progress)])
+      let responder = QueryResponder(
+        servers, store, heads: heads, tokenKey: Self.tokenKey, cacheBytes: 1_000_000)
+      let changes = ChangeLog(
+        newest: store, older: store, servers, reads: [Reads("balances"), Reads("statement")], heads: heads,
+        activity: activity, logger: logger)
+      inside = Inside(responder: responder, tables: tables, changes: changes)
+      services.append { await heads.run() }
+      services.append { await progress.run() }
+      services.append { await changes.run() }
+    }
+    return Task { [services] in
+      await withDiscardingTaskGroup { group in for service in services { group.addTask { await service() } } }
+    }
+  }
+
+  private func projector(
+    _ projections: [Projection], _ tables: SimulatedProjectionStore, _ store: SimulatedEventStore,
+    _ partitioning: Partitioning, _ feed: any EventFeed
+  ) -> Projector {
+    var settings = Projector.Settings()
+    (settings.partitioning, settings.name) = (partitioning, name)
+    return Projector(projections, store: tables, events: store, feed: feed, settings: settings, logger: .silent)
+  }
+
+  private func follower(_ store: SimulatedEventStore, _ partitionings: [Partitioning]) -> StoreFollower {
+    StoreFollower(store, partitionings, StoreFollower.Settings(), logger: .silent) { await store.listen($0) }
+  }
+}
+
+/// Queries read the simulated tables over a link, and not these.
+private struct NoTables: TablesInMemory {
+  func tables(of model: String) throws -> any ModelInMemory {
+    throw ProjectionsError("a simulated query names its rows itself")
+  }
+}
+
+extension World {
+  var balances: Balances { Balances(version: build.balancesVersion) { [self] in poisoned.contains($0) } }
+  var deliver: Deliver { Deliver { [self] in poisoned.contains($0) } }
+  var collect: Collect { Collect { [self] in poisoned.contains($0) } }
+}
+
+extension Logger {
+  /// The oracle says what is wrong; a trace says what happened.
+  static var silent: Logger { Logger(label: "simulation") { _ in SwiftLogNoOpLogHandler() } }
+}
