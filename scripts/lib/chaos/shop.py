@@ -1,60 +1,20 @@
-"""The customers of a shop: what they order, when they pay, what they were told."""
+"""The customers of a shop: what they order, when they pay, and the responses that they got."""
 
-import heapq
-import itertools
 import random
 import threading
 import time
 
-from system import PATIENCE, commands, say
+from .orders import Acknowledged
+from .shell import say
+from .steps import Steps
+
+# How long a command may take until it is answered, in seconds.
+PATIENCE = 900
 
 # Each reactor has another one (PAYMENT_DEADLINE): the reactor that handles an order decides which one the order has.
 DEADLINES = (2, 8, 20)
-WORKERS = 32
 PLENTIFUL, SCARCE = [f"P-{n}" for n in range(40)], ["S-0", "S-1"]
 PRICE = 7
-
-
-class Schedule:
-    """Steps that become due, and threads that carry them out. A step may add further ones."""
-
-    def __init__(self):
-        self.steps, self.numbers, self.busy, self.changed = [], itertools.count(), 0, threading.Condition()
-
-    def add(self, due, step, *arguments):
-        with self.changed:
-            heapq.heappush(self.steps, (due, next(self.numbers), step, arguments))
-            self.changed.notify()
-
-    def after(self, delay, step, *arguments):
-        self.add(time.monotonic() + delay, step, *arguments)
-
-    def run(self):
-        """Returns once nothing is left."""
-        workers = [threading.Thread(target=self.work, daemon=True) for _ in range(WORKERS)]
-        for worker in workers:
-            worker.start()
-        for worker in workers:
-            worker.join()
-
-    def work(self):
-        while due := self.next():
-            try:
-                due[0](*due[1])
-            finally:
-                with self.changed:
-                    self.busy -= 1
-                    self.changed.notify_all()
-
-    def next(self):
-        with self.changed:
-            while self.steps or self.busy:
-                delay = self.steps[0][0] - time.monotonic() if self.steps else None
-                if delay is not None and delay <= 0:
-                    self.busy += 1
-                    return heapq.heappop(self.steps)[2:]
-                self.changed.wait(delay)
-        return None
 
 
 class Customer:
@@ -78,44 +38,45 @@ class Order:
         self.shipment = choices.uniform(0, 2) if choices.random() < 0.6 else None
         # After how many seconds the customer's personal data is erased, while the mail may be under way; None for never.
         self.erasure = choices.uniform(0, 1) if choices.random() < 0.05 else None
-        # What the client was told.
+        # What follows from the responses to the client.
         self.state = None
 
 
 class Shop:
     """Carries out the clients' choices, and knows every answer."""
 
-    def __init__(self, seed, orders, seconds):
+    def __init__(self, system, seed, orders, seconds):
+        self.system = system
         choices = random.Random(f"{seed}/customers")
         self.customers = [Customer(n, choices) for n in range(max(40, orders // 5))]
         self.orders = [Order(n, seed, self.customers) for n in range(orders)]
         self.seconds = seconds
         # The scarce ones run out.
         self.stock = {**{sku: 3 * orders for sku in PLENTIFUL}, **{sku: 3 + orders // 100 for sku in SCARCE}}
-        self.schedule, self.lock = Schedule(), threading.Lock()
-        self.repeats, self.refused, self.unexpected = 0, [], []
+        self.steps, self.lock = Steps(), threading.Lock()
+        self.repeats, self.acknowledged, self.unexpected = 0, [], []
         # When the erasure of a customer's data was acknowledged.
         self.erased = {}
 
     def open(self):
         """Registers products and customers."""
         for sku, quantity in self.stock.items():
-            self.schedule.after(0, self.add_product, sku, quantity)
+            self.steps.after(0, self.add_product, sku, quantity)
         for customer in self.customers:
-            self.schedule.after(0, self.register, customer)
-        self.schedule.run()
+            self.steps.after(0, self.register, customer)
+        self.steps.run()
 
     def run(self):
         """Places all orders, evenly over the time; returns once all answers are there."""
         for index, order in enumerate(self.orders):
-            self.schedule.after(index * self.seconds / len(self.orders), self.place, order)
-        self.schedule.run()
+            self.steps.after(index * self.seconds / len(self.orders), self.place, order)
+        self.steps.run()
 
     def send(self, method, path, body, key):
         """Repeats a command with its key until it is answered; returns the status, and the problem's name if there is one."""
         end = time.monotonic() + PATIENCE
         while time.monotonic() < end:
-            answer = commands.send(method, path, body, key)
+            answer = self.system.commands.send(method, path, body, key)
             status = answer[0] if answer else None
             problem = answer[1].get("type", "").rpartition(":")[2] if answer else None
             if status not in (None, 503, 504) and problem not in ("version-conflict", "changed-meanwhile"):
@@ -153,13 +114,14 @@ class Shop:
         body = {"orderId": order.id, "customerId": order.customer.id, "lines": [line]}
         if self.expect(["stock-lacking"], "POST", "/v1/orders", body, f"place-{order.id}-{order.sku}"):
             order.state = "placed"
+            with self.lock:
+                self.acknowledged.append(Acknowledged(order.id, order.customer.id, order.quantity * PRICE))
             if order.erasure is not None:
-                self.schedule.after(order.erasure, self.erase, order.customer)
+                self.steps.after(order.erasure, self.erase, order.customer)
             if order.payment is not None:
-                self.schedule.after(order.payment, self.pay, order)
+                self.steps.after(order.payment, self.pay, order)
         elif order.sku in SCARCE:
             # The customer asks for a mail when it is back, and orders something else meanwhile.
-            self.refused.append(order.sku)
             self.expect(
                 ["product-available", "customer-erased"], "POST", f"/v1/products/{order.sku}/notifications",
                 {"customerId": order.customer.id}, f"notify-{order.id}")
@@ -171,7 +133,7 @@ class Shop:
         if self.expect(["order-cancelled"], "POST", f"/v1/orders/{order.id}/payment", amount, f"pay-{order.id}"):
             order.state = "paid"
             if order.shipment is not None:
-                self.schedule.after(order.shipment, self.ship, order)
+                self.steps.after(order.shipment, self.ship, order)
         else:
             order.state = "too late"
 
