@@ -30,8 +30,7 @@ class Attacks:
         last = begin
         for attack in self.schedule:
             time.sleep(max(0, max(begin + attack.seconds, last + 1) - time.monotonic()))
-            is_done = wait_until(lambda: self.perform(attack), PATIENCE)
-            last = time.monotonic()
+            is_done, last = wait_until(lambda: self.perform(attack), PATIENCE), time.monotonic()
             say(f"{last - begin:7.1f} s: {attack}" + ("" if is_done else ", which was not possible"))
             if is_done:
                 self.kinds[attack.kind] += 1
@@ -60,7 +59,7 @@ class Attacks:
         target = attack.target
         match attack.name:
             case "kill":
-                # All of them, whether or not one is down already.
+                # Several match reactor-*; one of them may be down already.
                 return any([self.kill(name) for name in names_like(target)])
             case "stop":
                 return self.stop(target, attack.length)
@@ -133,9 +132,12 @@ class Attacks:
             return False
 
     def close_mails(self, length):
-        if not self.mails:
+        if not self.mails or not self.mails.is_open:
             return False
         self.mails.stop()
+        self.restarts.append(Background(self.open_mails, length))
+        return True
+
+    def open_mails(self, length):
         time.sleep(length)
         self.mails.start()
-        return True

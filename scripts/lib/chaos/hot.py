@@ -98,9 +98,9 @@ def compare_streams(system, verdict):
 def stored_keys(system):
     """Each key with the body of its response, and how many events it caused."""
     rows = system.rows(
-        r"""select k.key, split_part(k.answer, E'\n\n', 2), count(e.id)
+        r"""select k.key, split_part(k.response, E'\n\n', 2), count(e.id)
             from event_store.idempotency_keys k left join event_store.events e on e.metadata->>'causationId' = k.key
-            group by k.key, k.answer""")
+            group by k.key, k.response""")
     return {key: (body, int(events)) for key, body, events in rows}
 
 

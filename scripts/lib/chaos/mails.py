@@ -21,6 +21,10 @@ class MailServer:
         self.loop = asyncio.new_event_loop()
         threading.Thread(target=self.loop.run_forever, daemon=True).start()
 
+    @property
+    def is_open(self):
+        return self.listener is not None and self.listener.is_serving()
+
     def start(self):
         asyncio.run_coroutine_threadsafe(self.listen(), self.loop).result()
 
