@@ -28,7 +28,8 @@ def compare_placed(system, verdict, acknowledged):
     verdict.compare("OrderPlaced events in the store", len(acknowledged), system.count(f"select count(*) {placed}"))
     verdict.compare("streams that they are in", len(acknowledged), system.count(f"select count(distinct stream) {placed}"))
     streams = {stream for (stream,) in system.rows(f"select stream {placed}")}
-    verdict.none_of("acknowledged orders without a stream", [order for order in acknowledged if f"order-{order.id}" not in streams])
+    verdict.none_of("acknowledged orders without a stream", [
+        order for order in acknowledged if f"order-{order.id}" not in streams])
 
 
 def unreadable(system, acknowledged):

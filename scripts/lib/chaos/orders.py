@@ -35,10 +35,12 @@ class Orders:
         self.threads = [Background(self.place_all, client) for client in range(self.clients)]
 
     def finish(self):
+        """Returns how many seconds all of it took."""
         if self.count is None:
             self.over.set()
         for thread in self.threads:
             thread.finish()
+        return max(thread.ended for thread in self.threads) - self.begin
 
     def place_all(self, client):
         numbers = itertools.count(client, self.clients) if self.count is None else range(client, self.count, self.clients)

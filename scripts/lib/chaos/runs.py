@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import os
-import sys
 import time
 
 from . import hot
@@ -29,6 +28,12 @@ class Options:
     orders: int
     clients: int
     schedule: list
+
+    def __str__(self):
+        """The command that makes the same choices again."""
+        numbers = [("seed", self.seed), ("seconds", self.seconds), ("orders", self.orders), ("clients", self.clients)]
+        kind = "" if self.kind == "default" else f" --{self.kind}"
+        return f"scripts/chaos{kind}" + "".join(f" --{name} {value}" for name, value in numbers if value is not None)
 
 
 @dataclasses.dataclass
@@ -71,16 +76,16 @@ class Run:
             self.attacks.end()
             run_script("down", "--quiet")
         if self.verdict.failures:
-            say(f"something differs, with seed {self.options.seed}; logs are in {LOCAL / 'log'}, the schedule in {WORK}")
+            say(f"something differs, with {self.options}; logs are in {LOCAL / 'log'}, the schedule is in {WORK}")
             return 1
         say(self.result)
         return 0
 
     def write_schedule(self):
-        command = " ".join(["scripts/chaos", *sys.argv[1:]])
-        lines = [f"# {command}, seed {self.options.seed}", *map(str, self.options.schedule)]
+        lines = [f"# {self.options}", *map(str, self.options.schedule)]
         (WORK / "schedule").write_text("\n".join(lines) + "\n")
-        say(f"seed {self.options.seed}; {len(self.options.schedule)} attacks: {WORK / 'schedule'}")
+        say(f"seed {self.options.seed}; the same choices again: {self.options}")
+        say(f"{len(self.options.schedule)} attacks: {WORK / 'schedule'}")
 
     def attack_until(self, end):
         """Carries out the schedule; returns when that many seconds have passed too."""
@@ -99,11 +104,9 @@ class DefaultRun(Run):
         self.orders.register()
         say(f"placing {options.orders} orders from {options.clients} clients in {options.seconds} s or more, and attacking")
         self.reader = Reader(self.system, lambda: self.orders.acknowledged)
-        begin = time.monotonic()
         self.orders.start()
         self.attacks.run()
-        self.orders.finish()
-        say(f"all answered after {time.monotonic() - begin:.1f} s; {self.orders.repeats} requests were repeated")
+        say(f"all answered after {self.orders.finish():.1f} s; {self.orders.repeats} requests were repeated")
         self.reader.finish()
         say(f"meanwhile {self.reader.reads} orders were read; {self.reader.repeats} of these queries were repeated")
         self.attacks.finish()
@@ -204,10 +207,9 @@ class ReactionsRun(Run):
         options = self.options
         self.shop = Shop(self.system, options.seed, options.orders, options.seconds)
         self.shop.open()
-        say(f"placing {options.orders} orders of {len(self.shop.customers)} customers in {options.seconds} s or more, and attacking")
-        begin = time.monotonic()
-        self.run_shop()
-        say(f"all acknowledged after {time.monotonic() - begin:.0f} s; {self.shop.repeats} requests were repeated")
+        customers = len(self.shop.customers)
+        say(f"placing {options.orders} orders of {customers} customers in {options.seconds} s or more, and attacking")
+        say(f"all acknowledged after {self.run_shop():.0f} s; {self.shop.repeats} requests were repeated")
         self.attacks.finish()
         begin = time.monotonic()
         self.is_settled = wait_until(self.has_settled, SETTLED)
@@ -215,9 +217,11 @@ class ReactionsRun(Run):
         self.mails.stop()
 
     def run_shop(self):
-        load = Background(self.shop.run)
+        """Returns how many seconds the customers took."""
+        begin, load = time.monotonic(), Background(self.shop.run)
         self.attacks.run()
         load.finish()
+        return load.ended - begin
 
     def wait_until_ready(self):
         """Returns once every partition of the reactions has an owner: they react to what happens from then on."""
@@ -250,9 +254,10 @@ class ShortRun(ReactionsRun):
 
     def run_shop(self):
         self.reader = Reader(self.system, lambda: self.shop.acknowledged)
-        super().run_shop()
+        taken = super().run_shop()
         self.reader.finish()
         say(f"meanwhile {self.reader.reads} orders were read; {self.reader.repeats} of these queries were repeated")
+        return taken
 
     def compare(self):
         self.verdict.compare("acknowledged orders", self.options.orders, len(self.shop.acknowledged))

@@ -68,11 +68,11 @@ def wait_until(condition, bound):
 
 
 class Background(threading.Thread):
-    """A thread whose error is raised where it is awaited."""
+    """A thread whose error is raised where it is awaited, and that knows when it ended."""
 
     def __init__(self, function, *arguments):
         super().__init__(daemon=True)
-        self.function, self.arguments, self.error = function, arguments, None
+        self.function, self.arguments, self.error, self.ended = function, arguments, None, None
         self.start()
 
     def run(self):
@@ -80,6 +80,7 @@ class Background(threading.Thread):
             self.function(*self.arguments)
         except BaseException as error:
             self.error = error
+        self.ended = time.monotonic()
 
     def finish(self):
         self.join()

@@ -75,7 +75,8 @@ def compare_stock(shop, verdict):
                from event_store.events where stream like 'product-%' group by stream""")}
     verdict.all_of("products with the right stock in the store", expected, [
         (sku, stored.get(sku)) for sku in expected if stored.get(sku) != expected[sku]])
-    read = dict(at_once(lambda sku: shop.system.queries.send("GET", f"/v1/products/{sku}")[1].get("stock", {}), expected))
+    queries = shop.system.queries
+    read = dict(at_once(lambda sku: queries.send("GET", f"/v1/products/{sku}")[1].get("stock", {}), expected))
     verdict.all_of("products with the right stock from query-service", expected, [
         (sku, read[sku]) for sku in expected if (read[sku].get("onHand"), read[sku].get("reserved")) != expected[sku]])
 

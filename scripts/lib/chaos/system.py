@@ -24,9 +24,8 @@ class System:
     @staticmethod
     def start_service(name, executable, role, **settings):
         """Starts one more process of a service, which is supervised as the others are."""
-        bash(
-            'export WRITE_DATABASE_URL READ_DATABASE_URL AMQP_URL; binaries=$(dirname "$(command -v counterflow)"); start_service "$@"',
-            name, executable, role, *(f"{key}={value}" for key, value in settings.items()), check=True)
+        bash('binaries=$(dirname "$(command -v counterflow)"); start_service "$@"',
+             name, executable, role, *(f"{key}={value}" for key, value in settings.items()), check=True)
 
     def rows(self, query):
         """The rows of a query on the write store, as lists of text."""
