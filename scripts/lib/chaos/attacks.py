@@ -27,7 +27,7 @@ class Attacks:
     def run(self):
         """Carries out each attack at its time. One that is not possible yet waits, and so do those after it."""
         begin = time.monotonic()
-        last = begin
+        last = begin - 1
         for attack in self.schedule:
             time.sleep(max(0, max(begin + attack.seconds, last + 1) - time.monotonic()))
             is_done, last = wait_until(lambda: self.perform(attack), PATIENCE), time.monotonic()

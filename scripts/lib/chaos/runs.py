@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import time
+from pathlib import Path
 
 from . import hot
 from .attacks import Attacks
@@ -28,10 +29,13 @@ class Options:
     orders: int
     clients: int
     schedule: list
+    # Where the schedule comes from, if not from the seed.
+    file: Path | None = None
 
     def __str__(self):
         """The command that makes the same choices again."""
-        numbers = [("seed", self.seed), ("seconds", self.seconds), ("orders", self.orders), ("clients", self.clients)]
+        numbers = [("seed", self.seed), ("seconds", self.seconds), ("orders", self.orders), ("clients", self.clients),
+                   ("schedule", self.file)]
         kind = "" if self.kind == "default" else f" --{self.kind}"
         return f"scripts/chaos{kind}" + "".join(f" --{name} {value}" for name, value in numbers if value is not None)
 
