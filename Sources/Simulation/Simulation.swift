@@ -2,7 +2,6 @@
 package enum Simulation {
   /// What became of a world.
   package struct Result: Sendable {
-    package let seed: UInt64
     /// What is wrong; empty if nothing is.
     package let violations: [String]
     /// Of everything that happened: the same for each run of a seed.
@@ -23,7 +22,7 @@ package enum Simulation {
     let world = World(plan, printing: isPrinting)
     let violations = world.run()
     return Result(
-      seed: plan.seed, violations: violations, traceHash: world.trace.hash, traceLines: world.trace.lines,
+      violations: violations, traceHash: world.trace.hash, traceLines: world.trace.lines,
       events: world.writeStore.contents.events.events.count, time: world.ended, steps: Scheduler.shared.steps,
       counts: world.record.counts)
   }

@@ -4,6 +4,8 @@ internal import Machine
 internal import Synchronization
 
 /// A server of the simulation: a database or a broker. It may be out of order.
+///
+/// It is unchecked, since only the thread of the scheduler uses it, or one link that has a lock.
 class Server: @unchecked Sendable {
   let name: String
   /// Whether it answers.
@@ -30,6 +32,8 @@ struct NetworkFaults: Sendable {
 }
 
 /// The network that all links of a world share.
+///
+/// It is unchecked, since only the thread of the scheduler changes it.
 final class Network: @unchecked Sendable {
   var faults = NetworkFaults()
   /// Hosts that reach no server.

@@ -27,13 +27,12 @@ struct Clients: Sendable {
         continue
       }
       for process in world.processes(.query) {
-        for _ in 0..<10 {
-          if await client.look(at: account, after: answer, in: process) { break }
-          try? await Machine.sleep(for: .seconds(1))
+        var isAnswered = false
+        for _ in 0..<10 where !isAnswered {
+          isAnswered = await client.look(at: account, after: answer, in: process)
+          if !isAnswered { try? await Machine.sleep(for: .seconds(1)) }
         }
-        if await !client.look(at: account, after: answer, in: process) {
-          world.record.violate("\(process.name) does not show \(id)")
-        }
+        if !isAnswered { world.record.violate("\(process.name) does not show \(id)") }
       }
     }
   }

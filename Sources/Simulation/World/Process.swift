@@ -50,7 +50,7 @@ final class Process: @unchecked Sendable {
     stop()
   }
 
-  /// It ends in order, as after SIGTERM.
+  /// Its tasks are cancelled; what they have begun may still take effect.
   func stop() {
     task?.cancel()
     (task, inside) = (nil, Inside())

@@ -1,7 +1,7 @@
 internal import EventSourcing
 internal import FoundationEssentials
 
-/// What clients were told, and what happened to the stores meanwhile.
+/// The answers that clients got, and what happened to the stores meanwhile.
 ///
 /// It is unchecked, since only the thread of the scheduler uses it.
 final class Record: @unchecked Sendable {

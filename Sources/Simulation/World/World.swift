@@ -1,7 +1,5 @@
 internal import EventSourcing
 internal import FoundationEssentials
-internal import JSON
-internal import Logging
 internal import Machine
 internal import Projections
 
