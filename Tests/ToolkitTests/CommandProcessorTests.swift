@@ -244,4 +244,27 @@ struct CommandProcessorTests {
       #expect(other == "v1 true @1")
     }
   }
+
+  @Test("What follows from an event is carried out in the event's history only")
+  func causeInAnotherHistory() async throws {
+    let store = FaultyStore()
+    try await withProcessor(store) { processor in
+      for history in [UUID(), await store.inner.historyID()] {
+        let request = CommandRequest(
+          key: IdempotencyKey(scope: "test", key: "a"), fingerprint: UUID(),
+          metadata: EventMetadata(correlationID: "a", causationID: "a"), historyID: history)
+        if history == (await store.inner.historyID()) {
+          _ = try await processor.execute(Count(ids: ["a"]), request, response: spellOut)
+        } else {
+          await #expect {
+            _ = try await processor.execute(Count(ids: ["a"]), request, response: spellOut)
+          } throws: {
+            if case .historyChanged = $0 as? CommandError { true } else { false }
+          }
+          #expect(await store.inner.head() == .start)
+        }
+      }
+    }
+    #expect(await store.inner.head() == Position(1))
+  }
 }

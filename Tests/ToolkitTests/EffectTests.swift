@@ -191,7 +191,7 @@ extension Reactors {
   fileprivate func verified() async throws -> Bool {
     let generation = try #require(try await Generations(pool).all(of: ["reaction/telling"]).first)
     let result = try await Verification.verify(
-      Telling(recipient: Recipient()).definition.projection { _ in [] }, generation,
+      Telling(recipient: Recipient()).definition.projection { _, _ in [] }, generation,
       on: try await FreshDatabase.current.connect(), store, partitions: nil)
     return result.holds && result.events == 10
   }

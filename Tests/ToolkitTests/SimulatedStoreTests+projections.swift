@@ -146,7 +146,7 @@ private struct Twin {
     guard let last = events.last else { return }
     // Some rounds come from where the checkpoint is not.
     let isWrong = Int.random(in: 0..<8, using: &chance) == 0
-    var part = RoundPart(generation: generation, rows: try await projection.plan(events, generation))
+    var part = RoundPart(generation: generation, rows: try await projection.plan(events, generation, UUID()))
     var applied = Ledger.Addition()
     applied.add(events, partition)
     part.move(

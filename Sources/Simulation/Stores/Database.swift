@@ -162,8 +162,9 @@ struct SimulatedDeadlines: DeadlineQueue {
 
   func due(_ names: [String], atMost limit: Int) async throws -> [DueDeadline] {
     try await ask { events, now in
-      events.due(names, atMost: limit, at: now).map {
-        DueDeadline(id: $0.id, command: $0.command, data: $0.data, metadata: $0.metadata)
+      let historyID = events.historyID
+      return events.due(names, atMost: limit, at: now).map {
+        DueDeadline(id: $0.id, command: $0.command, data: $0.data, metadata: $0.metadata, historyID: historyID)
       }
     }
   }

@@ -39,7 +39,7 @@ struct Stores {
   func projections(_ names: [String]) throws -> [Projection] {
     let administration = Administration.current
     let all =
-      administration.readModels(PersonalKeys(writeStore)) + administration.reactions.map { $0.projection { _ in [] } }
+      administration.readModels(PersonalKeys(writeStore)) + administration.reactions.map { $0.projection { _, _ in [] } }
     for name in names where !all.contains(where: { $0.name == name }) {
       throw ValidationError(
         "there is no projection '\(name)'; the projections are: \(all.map(\.name).joined(separator: ", "))")

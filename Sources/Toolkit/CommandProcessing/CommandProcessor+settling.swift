@@ -49,6 +49,8 @@ extension CommandProcessor {
         finish(command.pending, repeated: stored)
       } else if case .defect(let reason) = command.rejection as? CommandError {
         fail([command.pending], defect(reason))
+      } else if case .historyChanged(let reason) = command.rejection as? CommandError {
+        fail([command.pending], .historyChanged(reason))
       } else if let rejection = command.rejection {
         command.pending.command.counters.rejected.increment()
         finish(command.pending, .failure(rejection))

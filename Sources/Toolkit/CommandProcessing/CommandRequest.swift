@@ -30,10 +30,12 @@ package struct CommandRequest: Sendable {
   package let size: Int
   /// The deadline that the command is; nil for any other command.
   package let firing: UUID?
+  /// The history of the event that the command follows from: it is carried out in no other. nil if it follows from none.
+  package let historyID: UUID?
 
   package init(
     key: IdempotencyKey, isKeyGenerated: Bool = false, fingerprint: UUID, metadata: EventMetadata,
-    condition: VersionCondition? = nil, size: Int = 1024, firing: UUID? = nil
+    condition: VersionCondition? = nil, size: Int = 1024, firing: UUID? = nil, historyID: UUID? = nil
   ) {
     self.key = key
     self.isKeyGenerated = isKeyGenerated
@@ -42,6 +44,7 @@ package struct CommandRequest: Sendable {
     self.condition = condition
     self.size = size
     self.firing = firing
+    self.historyID = historyID
   }
 }
 

@@ -30,12 +30,13 @@ struct DecidedBatch: Sendable {
   /// - Parameters:
   ///   - batch: The first command is always decided, whatever the bounds.
   ///   - states: The states of all streams of the batch.
-  ///   - history: The id of the history that the states belong to.
+  ///   - history: The id of the history that the states belong to; nil if the store was not asked yet.
   init(
     _ batch: [PendingCommand], from states: [StreamID: StreamState], within bounds: Bounds, at time: Timestamp,
     in history: UUID?
   ) {
     var current = states
+    let history = history ?? batch.lazy.compactMap(\.command.request.historyID).first
     append.historyID = history
     append.expectedVersions.reserveCapacity(states.count)
     append.commands.reserveCapacity(batch.count)
@@ -56,7 +57,7 @@ struct DecidedBatch: Sendable {
       }
       let first = append.events.count
       let before = own[command.subject]!.version
-      let (rejection, decision, emitted, deadlines) = Self.decide(command, own, at: time)
+      let (rejection, decision, emitted, deadlines) = Self.decide(command, own, at: time, in: history)
       var response: ResponseTemplate?
       if rejection == nil {
         own = decision.states
@@ -94,9 +95,12 @@ struct DecidedBatch: Sendable {
 
   /// - Returns: The error if nothing is to be done, the decision, and the emitted events as they are stored.
   private static func decide(
-    _ command: QueuedCommand, _ own: [StreamID: StreamState], at time: Timestamp
+    _ command: QueuedCommand, _ own: [StreamID: StreamState], at time: Timestamp, in history: UUID?
   ) -> ((any Error)?, Decision, [NewEvent], [Deadline]) {
     var decision = Decision(states: own)
+    if let cause = command.request.historyID, cause != history {
+      return (CommandError.historyChanged("\(command.name) follows from an event of another history"), decision, [], [])
+    }
     let version = own[command.subject]!.version
     if let condition = command.request.condition, !condition.holds(for: version) {
       return (CommandError.preconditionFailed(command.subject, current: version), decision, [], [])

@@ -1,4 +1,5 @@
 package import EventSourcing
+package import FoundationEssentials
 internal import Postgres
 
 /// The schema of the read models' tables.
@@ -28,8 +29,8 @@ public struct Projection: Sendable {
   public let tables: [String]
   /// SQL that creates the tables' shapes.
   let definition: String
-  /// Prepares the read model for a batch of events, and plans how to write it.
-  let plan: @Sendable ([RecordedEvent], Generation) async throws -> BatchPlan
+  /// Prepares the read model for a batch of events of one history, and plans how to write it.
+  let plan: @Sendable ([RecordedEvent], Generation, _ historyID: UUID) async throws -> BatchPlan
   /// Creates a replay, which folds events again for comparison: into rows, and into totals if `totals` is true.
   let replaying: @Sendable (_ totals: Bool) -> any AnyReplay
   /// For each table, SQL for the rows as text: the key (k), the contents (c) and the version (v; null in totals). The
@@ -55,7 +56,7 @@ public struct Projection: Sendable {
       [{ @Sendable in rows.contents(of: $0, isWhole: $1) }]
       + totals.map { total in { @Sendable table, _ in total.contents(of: table) } }
     self.totals = totals.map { total in { @Sendable in total.contents(of: $0, partition: $1) } }
-    plan = { events, generation in
+    plan = { events, generation, _ in
       let keyed = try KeyedEvents(events, try await model.prepared(for: events, until: generation.until).sources)
       let (existing, target) = (keyed.existing, generation.table(rows.name))
       return BatchPlan(
@@ -91,21 +92,22 @@ public struct Projection: Sendable {
   ///   - isCorrelated: whether `sequence` decides the order of events, instead of streams.
   ///   - sequence: for a process manager, the stream of the process that an event concerns.
   ///   - isIdle: whether nothing follows from an event.
-  ///   - react: returns once everything that follows from the events is durable, except for those that it returns and those
-  ///     behind them in their streams. The engine treats its errors as it treats those of a read model: by their
+  ///   - react: takes events and the id of their history. It returns once everything that follows from the events is durable,
+  ///     except for those that it returns and those behind them in their streams. The engine treats its errors as it treats those of a read model: by their
   ///     `FailureKind`.
   package init(
     reaction name: String, version: Int, categories: Set<String>, startsAtHead: Bool, batchLimit: Int?,
     isCorrelated: Bool, sequence: @escaping @Sendable (RecordedEvent) -> StreamID,
     isIdle: @escaping @Sendable (RecordedEvent) -> Bool,
-    _ react: @escaping @Sendable ([RecordedEvent]) async throws -> [Refusal]
+    _ react: @escaping @Sendable ([RecordedEvent], _ historyID: UUID) async throws -> [Refusal]
   ) {
     (self.name, self.version, self.categories) = (Self.name(ofReaction: name), version, categories)
     (self.startsAtHead, self.batchLimit, self.isCorrelated) = (startsAtHead, batchLimit, isCorrelated)
     (self.sequence, self.isIdle) = (sequence, isIdle)
     (isReaction, tables, definition, contents, totals) = (true, [], "", [], [])
-    plan = { events, _ in
-      BatchPlan(load: nil, refusals: try await react(events), statements: { _ in [] }, inMemory: { _ in .init() })
+    plan = { events, _, history in
+      BatchPlan(
+        load: nil, refusals: try await react(events, history), statements: { _ in [] }, inMemory: { _ in .init() })
     }
     replaying = { _ in preconditionFailure("a reaction has no rows") }
   }

@@ -36,9 +36,10 @@ extension ProjectionRunner {
   /// Applies the events that have waited, in order, up to the assignment's checkpoint.
   /// - Returns: false if the stream stays parked, at the event that failed now.
   private func resume(_ stream: ParkedPlace, _ request: ParkedPlace.Request) async throws -> Bool {
-    guard let checkpoint = stored[stream.partition], let partition = assignments[stream.partition]?.partition else {
+    guard let checkpoint = stored[stream.partition], let assignment = assignments[stream.partition] else {
       return false
     }
+    let (partition, history) = (assignment.partition, assignment.historyID)
     var place = stream
     var discards = request == .discard
     var limit = projection.batchLimit ?? settings.batchSize
@@ -51,7 +52,7 @@ extension ProjectionRunner {
       let taken = Array(page.dropFirst(discards ? 1 : 0)).filter(projection.takes)
       var applied: [RecordedEvent] = []
       do {
-        let plan = try await planned(taken)
+        let plan = try await planned(taken, of: [history])
         let refusal = plan?.refusals.first
         applied = taken.filter { plan?.handles($0) ?? true }
         let given: [ParkingChange] = [.durably, .expect(place)] + (discards ? [.discard(stream.stream)] : [])

@@ -1,5 +1,6 @@
 internal import EventSourcing
 internal import Failures
+internal import FoundationEssentials
 internal import Logging
 internal import Machine
 internal import Metrics
@@ -75,7 +76,8 @@ extension ProjectionRunner {
       behind += split.waiting
     }
     let (start, begun) = (Machine.now, DefaultTracerClock.now)
-    let plan = try await planned(work.flatMap { taken[$0.assignment.partition.index] ?? [] })
+    let plan = try await planned(
+      work.flatMap { taken[$0.assignment.partition.index] ?? [] }, of: Set(work.map(\.assignment.historyID)))
     // What a reaction refuses is known by event: nothing is bisected, and nothing is handled twice.
     let halted = haltWhereCrowded(plan?.refusals ?? [], work)
     let work = work.filter { !halted.contains($0.assignment.partition.index) }
@@ -132,9 +134,14 @@ extension ProjectionRunner {
     (assignments[index], stored[index], unwritten[index]) = (assignment, assignment.checkpoint, nil)
   }
 
+  /// - Parameter histories: the histories that the events are of.
   /// - Returns: nil if there are no events.
-  func planned(_ events: [RecordedEvent]) async throws -> BatchPlan? {
-    events.isEmpty ? nil : try await projection.plan(events, generation)
+  func planned(_ events: [RecordedEvent], of histories: Set<UUID>) async throws -> BatchPlan? {
+    guard !events.isEmpty, let history = histories.first else { return nil }
+    guard histories.count == 1 else {
+      throw EventStoreError.historyChanged("the write store was restored while its events were being read")
+    }
+    return try await projection.plan(events, generation, history)
   }
 
   /// Writes the rows that a batch changes, what waits and checkpoints in one transaction.

@@ -11,12 +11,15 @@ package struct DueDeadline: Sendable {
   package let command: String
   package let data: [UInt8]
   package let metadata: [UInt8]
+  /// The history that it was scheduled in.
+  package let historyID: UUID
 
-  package init(id: UUID, command: String, data: [UInt8], metadata: [UInt8]) {
+  package init(id: UUID, command: String, data: [UInt8], metadata: [UInt8], historyID: UUID) {
     self.id = id
     self.command = command
     self.data = data
     self.metadata = metadata
+    self.historyID = historyID
   }
 }
 
@@ -100,7 +103,8 @@ package struct DeadlineRunner<Store: StreamStore>: Sendable {
     let id = row.id.uuidString.lowercased()
     let request = CommandRequest(
       key: IdempotencyKey(scope: "deadline", key: id), fingerprint: row.id,
-      metadata: EventMetadata(following: row.metadata, causationID: "deadline/\(id)"), firing: row.id)
+      metadata: EventMetadata(following: row.metadata, causationID: "deadline/\(id)"), firing: row.id,
+      historyID: row.historyID)
     do {
       let outcome = try await processor.execute(command, request) { _ in Array("{}".utf8) }
       // The append has removed the row, unless it was made before, and its response was lost.

@@ -137,13 +137,15 @@ private struct DeadlineTable: DeadlineQueue {
   func due(_ names: [String], atMost limit: Int) async throws -> [DueDeadline] {
     try await pool.query(
       """
-      select id, command, data::text, metadata::text from event_store.deadlines
+      select id, command, data::text, metadata::text, (select i.history_id from event_store.identity i)
+      from event_store.deadlines
       where failed_at is null and due_at <= statement_timestamp()
         and (retry_at is null or retry_at <= statement_timestamp()) and command = any(\(array: names))
       order by due_at limit \(limit)
       """
-    ).decode((UUID, String, String, String).self).map {
-      DueDeadline(id: $0.0, command: $0.1, data: Array($0.2.utf8), metadata: Array($0.3.utf8))
+    ).decode((UUID, String, String, String, UUID).self).map {
+      DueDeadline(
+        id: $0.0, command: $0.1, data: Array($0.2.utf8), metadata: Array($0.3.utf8), historyID: $0.4)
     }
   }
 

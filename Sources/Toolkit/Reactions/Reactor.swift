@@ -1,7 +1,7 @@
 package import CommandProcessing
 package import EventSourcing
 internal import Failures
-internal import FoundationEssentials
+package import FoundationEssentials
 internal import JSON
 package import Logging
 internal import Metrics
@@ -29,13 +29,14 @@ package struct Reactor<Store: StreamStore>: Sendable {
   /// The reaction as the projection engine runs it.
   package var projection: Projection {
     reaction.projection {
-      try await react(to: $0)
+      try await react(to: $0, of: $1)
       return []
     }
   }
 
   /// Returns once everything that follows from the events is durable.
-  package func react(to events: [RecordedEvent]) async throws {
+  /// - Parameter historyID: the history of the events. Nothing follows from them in another one.
+  package func react(to events: [RecordedEvent], of historyID: UUID) async throws {
     var order: [StreamID] = []
     var work: [StreamID: [(RecordedEvent, [ReactionDefinition.Append])]] = [:]
     for event in events {
@@ -51,22 +52,26 @@ package struct Reactor<Store: StreamStore>: Sendable {
       for (index, sequence) in order.enumerated() {
         if index >= Self.concurrency { try await group.next() }
         let own = work[sequence] ?? []
-        group.addTask { for (event, appends) in own { try await carryOut(appends, event) } }
+        group.addTask { for (event, appends) in own { try await carryOut(appends, event, historyID) } }
       }
       try await group.waitForAll()
     }
   }
 
   /// Each append by itself: one that fails keeps no other from being made.
-  private func carryOut(_ appends: [ReactionDefinition.Append], _ event: RecordedEvent) async throws {
+  private func carryOut(
+    _ appends: [ReactionDefinition.Append], _ event: RecordedEvent, _ historyID: UUID
+  ) async throws {
     var first: (any Error)?
     for append in appends {
-      do { try await carryOut(append, event) } catch { first = first ?? error }
+      do { try await carryOut(append, event, historyID) } catch { first = first ?? error }
     }
     if let first { throw first }
   }
 
-  private func carryOut(_ append: ReactionDefinition.Append, _ event: RecordedEvent) async throws {
+  private func carryOut(
+    _ append: ReactionDefinition.Append, _ event: RecordedEvent, _ historyID: UUID
+  ) async throws {
     let scope = Projection.name(ofReaction: reaction.name)
     let key = "\(event.id.uuidString.lowercased())\(append.slot.isEmpty ? "" : "/\(append.slot)")"
     guard IdempotencyKey.lengths.contains(key.utf8.count) else {
@@ -74,7 +79,7 @@ package struct Reactor<Store: StreamStore>: Sendable {
     }
     let request = CommandRequest(
       key: IdempotencyKey(scope: scope, key: key), fingerprint: event.id,
-      metadata: EventMetadata(following: event.metadata, causationID: "\(scope)/\(key)"))
+      metadata: EventMetadata(following: event.metadata, causationID: "\(scope)/\(key)"), historyID: historyID)
     for _ in 0..<Self.attempts {
       guard append.command.streams.allSatisfy(\.isValid) else {
         throw ReactionFailure(description: "\(Rejection.invalidID)")
@@ -107,7 +112,7 @@ extension ReactionDefinition {
   ///   - batchLimit: see `Projection`.
   ///   - react: does nothing where only checkpoints and ledgers are asked for.
   package func projection(
-    batchLimit: Int? = nil, _ react: @escaping @Sendable ([RecordedEvent]) async throws -> [Refusal]
+    batchLimit: Int? = nil, _ react: @escaping @Sendable ([RecordedEvent], UUID) async throws -> [Refusal]
   ) -> Projection {
     Projection(
       reaction: name, version: version, categories: categories, startsAtHead: start == .head, batchLimit: batchLimit,
@@ -127,7 +132,7 @@ extension ReactionDefinition {
   /// An effect as the projection engine runs it.
   package func projection(of effect: EffectDefinition, by caller: EffectRunner) -> Projection {
     // A batch is handled once its slowest call is, so it has no more events than are soon begun.
-    projection(batchLimit: 2 * effect.limits.concurrency) { try await caller.react(to: $0) }
+    projection(batchLimit: 2 * effect.limits.concurrency) { events, _ in try await caller.react(to: events) }
   }
 }
 

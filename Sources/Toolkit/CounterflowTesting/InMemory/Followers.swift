@@ -101,7 +101,7 @@ actor Followers {
       guard reaction.categories.contains(String(event.stream.category)) else { continue }
       let sequence = reaction.sequence(of: event)
       guard !parked[index].contains(sequence) else { continue }
-      do { try await reactors[index].react(to: [event]) } catch {
+      do { try await reactors[index].react(to: [event], of: store.historyID()) } catch {
         parked[index].insert(sequence)
         failure = failure ?? Mismatch(of: "the reaction \(reaction.name)", at: event, error)
       }

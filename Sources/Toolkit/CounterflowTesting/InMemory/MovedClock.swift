@@ -25,10 +25,13 @@ final class ScheduledInMemory: DeadlineQueue {
 
   func due(_ names: [String], atMost limit: Int) async -> [DueDeadline] {
     let now = clock.now
+    let historyID = await store.historyID()
     let due = await store.deadlines.filter { $0.dueAt <= now && names.contains($0.deadline.command) }
     return due.prefix(limit).map { due in
       let deadline = due.deadline
-      return DueDeadline(id: deadline.id, command: deadline.command, data: deadline.data, metadata: deadline.metadata)
+      return DueDeadline(
+        id: deadline.id, command: deadline.command, data: deadline.data, metadata: deadline.metadata,
+        historyID: historyID)
     }
   }
 
