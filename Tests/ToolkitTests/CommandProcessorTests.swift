@@ -187,7 +187,7 @@ struct CommandProcessorTests {
       for await _ in release.stream { break }
     }
     var limits = CommandProcessor<FaultyStore>.Limits()
-    limits.patience = .seconds(5)
+    limits.patience = .seconds(2)
     try await withProcessor(store, limits) { processor in
       let request = CommandRequest.fresh()
       let first = Task {

@@ -38,8 +38,8 @@ struct Stores {
   /// Returns the read models, and the reactions as `reaction/NAME`, with these names; all if there are no names.
   func projections(_ names: [String]) throws -> [Projection] {
     let administration = Administration.current
-    let all =
-      administration.readModels(PersonalKeys(writeStore)) + administration.reactions.map { $0.projection { _, _ in [] } }
+    let reactions = administration.reactions.map { $0.projection { _, _ in [] } }
+    let all = administration.readModels(PersonalKeys(writeStore)) + reactions
     for name in names where !all.contains(where: { $0.name == name }) {
       throw ValidationError(
         "there is no projection '\(name)'; the projections are: \(all.map(\.name).joined(separator: ", "))")
