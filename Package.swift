@@ -277,7 +277,7 @@ let package = Package(
       dependencies: [
         "CommandProcessing", "CTaskQueue", "EventLoop", "EventSourcing", "Failures", "HTTPKit", "JSON", "Machine",
         "Postgres", "PostgresEventStore", "Projections", "QueryKit", "RabbitMQFeed", "Reactions", heap, httpTypes,
-        hummingbird, logging, nioCore,
+        hummingbird, lifecycle, logging, nioCore,
       ],
       path: "Sources/Simulation"),
     tool("Simulate", "simulate", ["Simulation", argumentParser]),

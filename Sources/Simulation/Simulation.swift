@@ -1,3 +1,5 @@
+internal import EventSourcing
+
 /// Runs worlds, each from a seed.
 package enum Simulation {
   /// What became of a world.

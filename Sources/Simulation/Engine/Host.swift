@@ -34,12 +34,14 @@ final class Host: SimulatedMachine, @unchecked Sendable {
 
   /// Calls a function at a time, and not while the machine is paused.
   func call(at time: ContinuousClock.Instant, _ action: @escaping @Sendable () -> Void) {
-    scheduler.call(at: time - Self.origin) { [self] in resume(action) }
+    resume(at: time - Self.origin) { [self] in Machine.$simulated.withValue(self) { action() } }
   }
 
-  private func resume(_ action: @escaping @Sendable () -> Void) {
-    guard pausedUntil > scheduler.time else { return Machine.$simulated.withValue(self) { action() } }
-    scheduler.call(at: pausedUntil) { [self] in resume(action) }
+  /// Calls a function that makes tasks ready, and does nothing else, since it does not know the machine.
+  func resume(at time: Duration, _ action: @escaping @Sendable () -> Void) {
+    scheduler.call(at: time) { [self] in
+      if pausedUntil > scheduler.time { resume(at: pausedUntil, action) } else { action() }
+    }
   }
 
   func sleep(until time: ContinuousClock.Instant) async throws {
@@ -48,7 +50,7 @@ final class Host: SimulatedMachine, @unchecked Sendable {
       try await withCheckedThrowingContinuation { (continuation: CheckedContinuation<Void, any Error>) in
         guard !Task.isCancelled else { return continuation.resume(throwing: CancellationError()) }
         sleeper.continuation = continuation
-        call(at: time) { sleeper.wake(.success(())) }
+        resume(at: time - Self.origin) { sleeper.wake(.success(())) }
       }
     } onCancel: {
       sleeper.wake(.failure(CancellationError()))
@@ -57,8 +59,8 @@ final class Host: SimulatedMachine, @unchecked Sendable {
 
   /// Sleeps even if the task is cancelled, as what waits for a server does.
   func wait(for duration: Duration) async {
-    let until = now + duration
-    await withCheckedContinuation { continuation in call(at: until) { continuation.resume() } }
+    let until = scheduler.time + duration
+    await withCheckedContinuation { continuation in resume(at: until) { continuation.resume() } }
   }
 
   /// A task that sleeps. It is unchecked for the same reason as `Host`.

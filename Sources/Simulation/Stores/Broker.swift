@@ -94,7 +94,7 @@ struct SimulatedFeed: EventFeed {
         backoff.reset()
         var nextUpkeep = Machine.now + Self.upkeep
         while broker.isUp, broker.generation == generation {
-          try await Machine.sleep(for: .milliseconds(100))
+          try await Machine.sleep(for: .milliseconds(250))
           guard Machine.now >= nextUpkeep else { continue }
           nextUpkeep = Machine.now + Self.upkeep
           guard try await link.ask({ broker.has(queue) }) else { break }

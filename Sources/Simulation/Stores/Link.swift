@@ -88,21 +88,30 @@ final class Link: @unchecked Sendable {
   ) async throws -> Answer {
     let faults = network.faults
     let range = happens(faults.slowness) ? faults.slowTravel : faults.travel
-    func travel() -> Duration { chance.withLock { $0.duration(range) } }
-    // What a process has sent arrives, even if the process is killed meanwhile.
+    @Sendable func travel() -> Duration { chance.withLock { $0.duration(range) } }
     guard !host.isDead else { throw LostConnection(isUncertain: false) }
-    await host.wait(for: travel())
-    guard !isBroken, !happens(faults.lostRequests) else { throw LostConnection(isUncertain: false) }
-    let connection = server.generation
-    if isWrite, happens(faults.lostAnswers) {
-      lose(request, connection)
-      await host.wait(for: travel())
-      throw LostConnection(isUncertain: true)
-    }
-    let answer = Result { try request() }
-    await host.wait(for: travel())
-    guard !host.isDead, !isBroken, server.generation == connection, isWrite || !happens(faults.lostAnswers) else {
-      throw LostConnection(isUncertain: isWrite)
+    // What a process has sent arrives, even if the process is paused or killed meanwhile.
+    let arrival = Scheduler.shared.time + travel()
+    let answer: Result<Answer, any Error> = await withCheckedContinuation { continuation in
+      Scheduler.shared.call(at: arrival) { [self] in
+        @Sendable func back(after delay: Duration, _ answer: @escaping @Sendable () -> Result<Answer, any Error>) {
+          host.resume(at: Scheduler.shared.time + delay) { continuation.resume(returning: answer()) }
+        }
+        guard !isBroken, !happens(faults.lostRequests) else {
+          return back(after: .zero) { .failure(LostConnection(isUncertain: false)) }
+        }
+        let connection = server.generation
+        if isWrite, happens(faults.lostAnswers) {
+          lose(request, connection)
+          return back(after: travel()) { .failure(LostConnection(isUncertain: true)) }
+        }
+        let result = Result { try request() }
+        back(after: travel()) { [self] in
+          guard !host.isDead, !isBroken, server.generation == connection, isWrite || !happens(faults.lostAnswers)
+          else { return .failure(LostConnection(isUncertain: isWrite)) }
+          return result
+        }
+      }
     }
     return try answer.get()
   }

@@ -146,7 +146,7 @@ final class SimulatedEventStore: EventStore {
         }
         told(nil)
         while database.generation == generation, database.isUp {
-          try await host.sleep(until: host.now + .milliseconds(100))
+          try await host.sleep(until: host.now + .milliseconds(250))
         }
       } catch { try? await host.sleep(until: host.now + .milliseconds(200)) }
     }

@@ -64,7 +64,7 @@ private final class Client: @unchecked Sendable {
 
   func run(until end: Duration) async {
     while world.time < end, !Task.isCancelled {
-      try? await Machine.sleep(for: chance.duration(.milliseconds(20)...(.milliseconds(800))))
+      try? await Machine.sleep(for: chance.duration(.milliseconds(20)...world.plan.rest))
       if chance.happens(0.3) { await look(at: anyAccount(), after: nil) } else { await act() }
     }
   }
@@ -285,11 +285,9 @@ private final class Client: @unchecked Sendable {
     guard let row = try? JSON(parsing: body).decode(Balances.Row.self) else {
       return world.record.violate("\(name) read '\(String(decoding: body, as: UTF8.self))'")
     }
-    let events = world.writeStore.contents.events.events(
-      in: Account.stream(account), after: .none, limit: Int(version))
-    var state = Account()
-    for event in events { if let event = try? AccountEvent(event) { state.apply(event) } }
-    guard row.balance != state.balance || Int64(events.count) != version || row.movements != version - 1 else { return }
-    world.record.violate("\(account) has \(row.balance) at version \(version), and \(state.balance) by its events")
+    let balance = world.balance(of: account, at: Int(version))
+    guard row.balance != balance || row.movements != version - 1 else { return }
+    world.record.violate(
+      "\(account) has \(row.balance) at version \(version), and \(balance.map(String.init) ?? "nothing") by its events")
   }
 }

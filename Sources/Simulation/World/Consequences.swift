@@ -6,6 +6,7 @@ internal import Reactions
 
 /// Pays dispatched money into the other account.
 struct Deliver: Reaction {
+  let version: Int
   let name = "deliver"
   let schedules = [ScheduledType(Release.self)]
   /// Commands at whose events it fails.

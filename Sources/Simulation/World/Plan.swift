@@ -27,6 +27,10 @@ package struct Plan: Sendable {
   package let accounts: Int
   package let clients: Int
   package let followers: Int
+  /// How long a client rests between two requests, at most.
+  package let rest: Duration
+  /// How often query processes look at the read store while there are queries.
+  package let interval: Duration
   /// Whether processes read events from RabbitMQ, or from the write store alone.
   package let usesBroker: Bool
   package let faults: [Fault]
@@ -57,6 +61,8 @@ package struct Plan: Sendable {
       faults.append(Fault(at: time, kind: kind, length: length, choice: choice))
     }
     self.faults = faults
+    rest = .milliseconds([400, 800, 2_000, 5_000].randomElement(using: &chance)!)
+    interval = .milliseconds(chance.happens(0.3) ? 25 : 100)
   }
 
   func replicas(of role: Role) -> Int { replicas[role] ?? 0 }

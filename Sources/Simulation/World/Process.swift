@@ -8,6 +8,7 @@ internal import Projections
 internal import QueryKit
 internal import RabbitMQFeed
 internal import Reactions
+internal import ServiceLifecycle
 
 /// A process of the system, which may be started again after it was killed or stopped.
 ///
@@ -23,11 +24,14 @@ final class Process: @unchecked Sendable {
 
   static let tokenKey = ConsistencyToken.Key("the secret of the simulation".utf8)
 
+  private static let shutdownLimit = Duration.seconds(10)
+
   let name: String
   let role: Role
   private unowned let world: World
   private(set) var host: Host
   private(set) var inside = Inside()
+  private var group: ServiceGroup?
   private var task: Task<Void, Never>?
 
   init(_ name: String, _ role: Role, _ world: World) {
@@ -47,17 +51,30 @@ final class Process: @unchecked Sendable {
   /// Nothing that it does has an effect any more.
   func kill() {
     host.kill()
-    stop()
+    task?.cancel()
+    (group, task, inside) = (nil, nil, Inside())
   }
 
-  /// Its tasks are cancelled; what they have begun may still take effect.
+  /// It gets no more requests, ends what it has begun, and is cancelled if that takes long.
   func stop() {
-    task?.cancel()
-    (task, inside) = (nil, Inside())
+    guard let group, let task else { return }
+    Machine.$simulated.withValue(host) { _ = Task { await group.triggerGracefulShutdown() } }
+    Scheduler.shared.call(at: Scheduler.shared.time + Self.shutdownLimit) { task.cancel() }
+    (self.group, self.task, inside) = (nil, nil, Inside())
   }
 
   private func run() -> Task<Void, Never> {
-    var services: [@Sendable () async -> Void] = []
+    let group = ServiceGroup(configuration: .init(services: services(), logger: .silent))
+    self.group = group
+    return Task { [host, world, name] in
+      do { try await group.run() } catch {
+        if !host.isDead, !Task.isCancelled { world.record.violate("\(name) ended: \(error)") }
+      }
+    }
+  }
+
+  /// Those that stop first come last.
+  private func services() -> [any Service] {
     let link = world.link(host, world.writeStore)
     let store = SimulatedEventStore(link, world.writeStore)
     let logger = Logger.silent
@@ -65,7 +82,7 @@ final class Process: @unchecked Sendable {
     case .command:
       let processor = CommandProcessor(store, logger: logger)
       inside.processor = processor
-      services.append { try? await processor.run() }
+      return [processor]
     case .relay:
       var settings = Relay.Settings()
       settings.partitioning = world.build.partitioning
@@ -74,7 +91,7 @@ final class Process: @unchecked Sendable {
         follower(store, [settings.partitioning]), leases: SimulatedLeases(link, world.writeStore), settings: settings,
         logger: logger
       ) { _, _, _ in }
-      services.append { try? await relay.run() }
+      return [relay]
     case .projector:
       let tables = SimulatedProjectionStore(world.link(host, world.readStore), world.readStore, hasEvents: false)
       let models = [
@@ -85,7 +102,7 @@ final class Process: @unchecked Sendable {
         ? SimulatedFeed(world.link(host, world.broker), world.broker)
         : PostgresFeed { [self] in follower(store, $0) }
       let projector = projector(models, tables, store, world.build.partitioning, feed)
-      services.append { try? await projector.run() }
+      return [projector]
     case .reactor:
       let processor = CommandProcessor(store, logger: logger)
       let tables = SimulatedProjectionStore(link, world.writeStore, hasEvents: true)
@@ -95,27 +112,21 @@ final class Process: @unchecked Sendable {
         announce.name, effect,
         SimulatedAttempts(link: link, database: world.writeStore, limits: effect.limits), store, logger: logger
       ) { _, _ in nil }
-      services.append { try? await caller.run() }
+      let deliver = Reactor(world.deliver.definition, processor).projection
+      let collect = Reactor(world.collect.definition, processor).projection
       let reactions = [
-        (
-          [Reactor(world.deliver.definition, processor).projection, announce.projection(of: effect, by: caller)],
-          Partitioning.standard
-        ),
-        ([Reactor(world.collect.definition, processor).projection], .single),
+        ([deliver, announce.projection(of: effect, by: caller)], Partitioning.standard), ([collect], .single),
       ]
-      for (projections, partitioning) in reactions {
-        let projector = projector(
-          projections, tables, store, partitioning, PostgresFeed { [self] in follower(store, $0) })
-        services.append { try? await projector.run() }
+      let projectors = reactions.map { projections, partitioning in
+        projector(projections, tables, store, partitioning, PostgresFeed { [self] in follower(store, $0) })
       }
       let deadlines = Deadlines(
         world.deliver.definition.schedules, SimulatedDeadlines(link, world.writeStore),
         leases: SimulatedLeases(link, world.writeStore), processor, .init(), logger: logger)
-      services.append { try? await processor.run() }
-      services.append { try? await deadlines.run() }
+      return [processor, deadlines, caller] + projectors
     case .query:
       let tables = SimulatedProjectionStore(world.link(host, world.readStore), world.readStore, hasEvents: false)
-      let activity = Activity(busy: .milliseconds(25))
+      let activity = Activity(busy: world.plan.interval)
       let heads = StoreHeads(store, activity: Activity(), logger: logger)
       let progress = ReadProgress(host: name, heads: heads, activity: activity, logger: logger) {
         try await tables.progress(in: $0)
@@ -127,12 +138,7 @@ final class Process: @unchecked Sendable {
         newest: store, older: store, servers, reads: [Reads("balances"), Reads("statement")], heads: heads,
         activity: activity, logger: logger)
       inside = Inside(responder: responder, tables: tables, changes: changes)
-      services.append { await heads.run() }
-      services.append { await progress.run() }
-      services.append { await changes.run() }
-    }
-    return Task { [services] in
-      await withDiscardingTaskGroup { group in for service in services { group.addTask { await service() } } }
+      return [heads, progress, changes]
     }
   }
 
@@ -159,7 +165,7 @@ private struct NoTables: TablesInMemory {
 
 extension World {
   var balances: Balances { Balances(version: build.balancesVersion) { [self] in poisoned.contains($0) } }
-  var deliver: Deliver { Deliver { [self] in poisoned.contains($0) } }
+  var deliver: Deliver { Deliver(version: build.deliverVersion) { [self] in poisoned.contains($0) } }
   var collect: Collect { Collect { [self] in poisoned.contains($0) } }
 }
 

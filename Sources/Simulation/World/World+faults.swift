@@ -55,8 +55,13 @@ extension World {
       record.isPoisoning = true
       later(fault.length) { [self] in repair(onBadNetwork: fault.choice % 2 == 0) }
     case .deploy:
-      build.balancesVersion += 1
-      roll([.projector])
+      if fault.choice % 3 == 0 {
+        build.deliverVersion += 1
+        roll([.reactor])
+      } else {
+        build.balancesVersion += 1
+        roll([.projector])
+      }
     case .resize:
       build.partitioning = Partitioning(count: [4, 16, 32][fault.choice % 3])!
       roll([.projector, .relay])

@@ -24,6 +24,8 @@ final class World: @unchecked Sendable {
   private var hostsMade = 0
   private var running: [Task<Void, Never>] = []
   private var followers: [ChangeFollower] = []
+  /// Of each account: its events, and the state after each.
+  private var folds: [String: [(id: UUID, state: Account)]] = [:]
   private(set) var areClientsDone = false
   /// When it had become quiet, or time was up.
   private(set) var ended = Duration.zero
@@ -32,13 +34,15 @@ final class World: @unchecked Sendable {
   struct Build {
     var balancesVersion = 1
     var statementVersion = 1
+    var deliverVersion = 1
     var partitioning = Partitioning.standard
 
-    /// nil for a reaction.
+    /// nil for a reaction that has one version.
     func version(of model: String) -> Int? {
       switch model {
       case "balances": balancesVersion
       case "statement": statementVersion
+      case "reaction/deliver": deliverVersion
       default: nil
       }
     }
@@ -139,6 +143,24 @@ final class World: @unchecked Sendable {
     let tables = readStore.contents.projections
     guard let serving = tables.serving(model), let checkpoints = tables.checkpoints[serving] else { return nil }
     return checkpoints.allSatisfy { $0.historyID == writeStore.contents.events.historyID } ? serving.number : nil
+  }
+
+  /// Returns the balance that an account's events give; nil if it has fewer events.
+  func balance(of account: String, at version: Int) -> Int64? {
+    var fold = folds.removeValue(forKey: account) ?? []
+    defer { folds[account] = fold }
+    let table = writeStore.contents.events
+    func event(_ version: Int) -> RecordedEvent? {
+      table.events(in: Account.stream(account), after: Version(Int64(version - 1)), limit: 1).first
+    }
+    // After a restore, the last ones may be gone.
+    while let last = fold.last, event(fold.count)?.id != last.id { fold.removeLast() }
+    while fold.count < version, let next = event(fold.count + 1) {
+      var state = fold.last?.state ?? Account()
+      if let event = try? AccountEvent(next) { state.apply(event) }
+      fold.append((next.id, state))
+    }
+    return version > 0 && version <= fold.count ? fold[version - 1].state.balance : nil
   }
 
   /// Ends all tasks, so that nothing is left for the next world.

@@ -65,8 +65,12 @@ extension ReadProgress {
   /// Answers waiting requests at their deadlines, until it is cancelled.
   package func keepTime() async {
     while !Task.isCancelled {
+      guard state.withLock({ !$0.waiters.isEmpty }) else {
+        await firstWaiter.wait(upTo: .seconds(1))
+        continue
+      }
       try? await Machine.sleep(for: .milliseconds(20))
-      if state.withLock({ !$0.waiters.isEmpty }) { settle() }
+      settle()
     }
   }
 

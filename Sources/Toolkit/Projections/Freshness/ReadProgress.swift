@@ -69,6 +69,8 @@ package final class ReadProgress: Service {
   let logger: Logger
   let state = Mutex(State())
   let wakeup = Wakeup()
+  /// Signalled when a request waits and none did before.
+  let firstWaiter = Wakeup()
   let waiting = Gauge(label: "query_waiters")
   private let waits = Metrics.Timer(label: "query_wait_seconds")
   let host: String
@@ -222,6 +224,7 @@ package final class ReadProgress: Service {
           if let outcome = Self.outcome(of: targets, state) { return outcome }
           guard state.waiters.count < Self.crowd else { return .crowded }
           guard !Task.isCancelled else { return .late }
+          if state.waiters.isEmpty { firstWaiter.signal() }
           state.waiters[id] = Waiter(targets: targets, deadline: deadline, continuation: continuation)
           return nil
         }

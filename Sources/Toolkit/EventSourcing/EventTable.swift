@@ -1,49 +1,50 @@
-internal import EventSourcing
-internal import FoundationEssentials
+package import FoundationEssentials
 
-/// What the event store's tables hold, with the semantics of `event_store.append` and of the functions that read.
-struct EventTable: Sendable {
-  private(set) var events: [RecordedEvent] = []
+/// What an event store in memory holds, with the semantics of `event_store.append` and of the functions that read.
+package struct EventTable: Sendable {
+  package private(set) var events: [RecordedEvent] = []
   private var streams: [StreamID: [Int]] = [:]
   /// The indexes of the events in each of the finest partitions.
   private var buckets: [[Int]] = Array(repeating: [], count: Partitioning.finest.count)
-  private(set) var responses: [IdempotencyKey: StoredResponse] = [:]
+  private var responses: [IdempotencyKey: StoredResponse] = [:]
   private var snapshots: [StreamID: [Int: Snapshot]] = [:]
-  private(set) var deadlines: [UUID: StoredDeadline] = [:]
-  var historyID: UUID
+  package private(set) var deadlines: [UUID: StoredDeadline] = [:]
+  package var historyID: UUID
 
-  struct StoredDeadline: Sendable {
-    let deadline: Deadline
-    let dueAt: Timestamp
+  package struct StoredDeadline: Sendable {
+    package let deadline: Deadline
+    package let dueAt: Timestamp
     /// In the order in which they were scheduled.
-    let order: Int
+    package let order: Int
     var retryAt: Timestamp?
-    var hasFailed = false
+    package var hasFailed = false
   }
 
-  init(historyID: UUID) { self.historyID = historyID }
+  package init(historyID: UUID) { self.historyID = historyID }
 
-  var head: Position { Position(Int64(events.count)) }
+  package var head: Position { Position(Int64(events.count)) }
 
-  func event(at position: Position) -> RecordedEvent? {
+  package func event(at position: Position) -> RecordedEvent? {
     position > .start && position <= head ? events[Int(position.rawValue) - 1] : nil
   }
 
   /// The history that a caller knows, and one of its events.
-  struct Known: Sendable {
-    var historyID: UUID?
-    var position = Position.start
-    var eventID: UUID?
+  package struct Known: Sendable {
+    package var historyID: UUID?
+    package var position = Position.start
+    package var eventID: UUID?
+
+    package init(historyID: UUID? = nil) { self.historyID = historyID }
   }
 
   /// The last position up to which two tables have the same events.
-  func commonHead(with other: EventTable) -> Position {
+  package func commonHead(with other: EventTable) -> Position {
     var count = min(events.count, other.events.count)
     while count > 0, events[count - 1].id != other.events[count - 1].id { count -= 1 }
     return Position(Int64(count))
   }
 
-  enum Answer: Sendable {
+  package enum Answer: Sendable {
     case done(AppendResult)
     /// The caller's history is not this one.
     case otherHistory(UUID, String)
@@ -52,7 +53,7 @@ struct EventTable: Sendable {
   /// - Parameters:
   ///   - known: what the caller knows.
   ///   - now: the server's time.
-  mutating func append(_ batch: AppendBatch, known: Known, at now: Timestamp) -> Answer {
+  package mutating func append(_ batch: AppendBatch, known: Known, at now: Timestamp) -> Answer {
     guard known.historyID == historyID else { return .otherHistory(historyID, "another history id") }
     if known.position > .start, event(at: known.position)?.id != known.eventID {
       return .otherHistory(historyID, "event \(known.position) is gone; the store ends at \(head)")
@@ -98,31 +99,31 @@ struct EventTable: Sendable {
     events.append(recorded)
   }
 
-  func version(of stream: StreamID) -> Version { Version(Int64(streams[stream]?.count ?? 0)) }
+  private func version(of stream: StreamID) -> Version { Version(Int64(streams[stream]?.count ?? 0)) }
 
-  func events(in stream: StreamID, after version: Version, limit: Int) -> [RecordedEvent] {
+  package func events(in stream: StreamID, after version: Version, limit: Int) -> [RecordedEvent] {
     (streams[stream] ?? []).dropFirst(Int(version.rawValue)).prefix(limit).map { events[$0] }
   }
 
-  func events(in all: [StreamID: StreamCursor], limit: Int) -> [StreamID: [RecordedEvent]] {
+  package func events(in all: [StreamID: StreamCursor], limit: Int) -> [StreamID: [RecordedEvent]] {
     all.reduce(into: [:]) { found, stream in
       let own = events(in: stream.key, after: stream.value.version, limit: limit)
       if !own.isEmpty { found[stream.key] = own }
     }
   }
 
-  func events(after position: Position, limit: Int) -> [RecordedEvent] {
+  package func events(after position: Position, limit: Int) -> [RecordedEvent] {
     Array(events.dropFirst(Int(position.rawValue)).prefix(limit))
   }
 
-  func snapshots(of wanted: [StreamID: Int]) -> [StreamID: Snapshot] {
+  package func snapshots(of wanted: [StreamID: Int]) -> [StreamID: Snapshot] {
     wanted.reduce(into: [:]) { found, stream in
       guard let snapshot = snapshots[stream.key]?[stream.value], isInHistory(snapshot) else { return }
       found[stream.key] = snapshot
     }
   }
 
-  mutating func save(_ snapshot: Snapshot) {
+  package mutating func save(_ snapshot: Snapshot) {
     let known = snapshots[snapshot.stream]?[snapshot.schemaVersion]
     if known.map({ $0.version < snapshot.version || !isInHistory($0) }) ?? true {
       snapshots[snapshot.stream, default: [:]][snapshot.schemaVersion] = snapshot
@@ -131,7 +132,7 @@ struct EventTable: Sendable {
 
   private func isInHistory(_ snapshot: Snapshot) -> Bool { event(at: snapshot.position)?.id == snapshot.eventID }
 
-  func page(
+  package func page(
     of partition: Partition, from position: Position, categories: Set<String>, limit: PageLimit
   ) -> PartitionPage {
     // Where each range of hashes continues.
@@ -165,7 +166,7 @@ struct EventTable: Sendable {
 
   private func place(_ next: (bucket: Int, place: Int)) -> Int { buckets[next.bucket][next.place] }
 
-  func heads(of partitioning: Partitioning) -> [PartitionHead] {
+  package func heads(of partitioning: Partitioning) -> [PartitionHead] {
     partitioning.partitions.map { partition in
       let last = partition.buckets.compactMap { buckets[$0].last }.max().map { events[$0] }
       return PartitionHead(partition: partition, position: last?.position ?? .start, eventID: last?.id)
@@ -174,7 +175,7 @@ struct EventTable: Sendable {
 
   // MARK: Deadlines
   /// Returns those that are due, the oldest first.
-  func due(_ names: [String], atMost limit: Int, at now: Timestamp) -> [Deadline] {
+  package func due(_ names: [String], atMost limit: Int, at now: Timestamp) -> [Deadline] {
     deadlines.values
       .filter {
         !$0.hasFailed && $0.dueAt <= now && ($0.retryAt ?? now) <= now && names.contains($0.deadline.command)
@@ -182,9 +183,9 @@ struct EventTable: Sendable {
       .sorted { ($0.dueAt, $0.order) < ($1.dueAt, $1.order) }.prefix(limit).map(\.deadline)
   }
 
-  mutating func removeDeadline(_ id: UUID) { deadlines[id] = nil }
-  mutating func postponeDeadline(_ id: UUID, until time: Timestamp) { deadlines[id]?.retryAt = time }
-  mutating func failDeadline(_ id: UUID) { deadlines[id]?.hasFailed = true }
+  package mutating func removeDeadline(_ id: UUID) { deadlines[id] = nil }
+  package mutating func postponeDeadline(_ id: UUID, until time: Timestamp) { deadlines[id]?.retryAt = time }
+  package mutating func failDeadline(_ id: UUID) { deadlines[id]?.hasFailed = true }
 }
 
 extension Array {
