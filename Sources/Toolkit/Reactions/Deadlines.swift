@@ -115,7 +115,7 @@ package struct Deadlines<Store: StreamStore>: Service {
 }
 
 /// The table of scheduled commands.
-private struct DeadlineTable: DeadlineQueue {
+struct DeadlineTable: DeadlineQueue {
   /// Counted up to here.
   private static let countLimit: Int64 = 1_000_000
 
