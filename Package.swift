@@ -113,9 +113,13 @@ let package = Package(
     toolkit("EventSourcing", ["Failures", "JSON", "Machine"]),
     toolkit(
       "PostgresEventStore",
-      ["EventLoop", "EventSourcing", "Failures", "JSON", "Machine", "Postgres", crypto, logging, tracing],
+      [
+        "EventLoop", "EventSourcing", "Failures", "JSON", "Machine", "Postgres", crypto, lifecycle, logging, metrics,
+        tracing,
+      ],
       embedding: [
-        "Migrations/v0001_event_store.sql", "Migrations/functions.sql", "Migrations/privileges.sql",
+        "Migrations/v0001_event_store.sql", "Migrations/v0002_lost_event.sql", "Migrations/functions.sql",
+        "Migrations/privileges.sql",
         "PersonalKeys/Migrations/v0001_keys.sql", "PersonalKeys/Migrations/personal_privileges.sql",
       ]),
     toolkit(

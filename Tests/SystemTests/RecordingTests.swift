@@ -237,6 +237,12 @@ struct RecordingTests {
       try await end("projector")
       _ = try await orders(5)
     }
+    // As after a switch to a standby.
+    try await recorded.eventually(["store_failovers_total"]) {
+      try await owner.query("update event_store.identity set timeline = 'another'")
+      try await end("command")
+      _ = try? await orders(1)
+    }
   }
 
   /// Requests more histories than there are connections, while a locked table blocks them.

@@ -64,10 +64,9 @@ public final class System: Sendable {
 
   /// The URL of a store with the role of a service.
   public func url(of service: Service, in store: Store = .write) -> String {
-    var components = URLComponents(string: environment[store.rawValue] ?? "")
-    components?.user = "counterflow_\(Self.roles[service]!)"
-    components?.password = Self.password
-    return components?.string ?? ""
+    // It may name several hosts, which URLComponents does not know.
+    (environment[store.rawValue] ?? "").replacing(
+      /:\/\/[^@]*@/, with: "://counterflow_\(Self.roles[service]!):\(Self.password)@", maxReplacements: 1)
   }
 
   /// Starts services one after the other, and waits until each is ready.

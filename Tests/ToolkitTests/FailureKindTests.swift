@@ -47,9 +47,10 @@ struct FailureKindTests {
   func foreignServer() async throws {
     let database = FreshDatabase.current!
     let connection = try await database.connect()
-    try await PostgresEventStore.checkServer(connection)
+    let witness = ServerWitness(logger: .quiet)
+    try await witness.check(connection)
     try await connection.query("update event_store.identity set timeline = 'another'")
-    await #expect { try await PostgresEventStore.checkServer(connection) } throws: {
+    await #expect { try await witness.check(connection) } throws: {
       FailureKind($0) == .historyChanged
     }
   }

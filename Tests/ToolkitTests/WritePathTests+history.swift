@@ -97,7 +97,9 @@ extension WriteStoreTests {
       ),
       ("relay", "select response from event_store.idempotency_keys"), ("projector", "delete from event_store.leases"),
       ("projector", "insert into event_store.snapshots values ('x-1',1,1,1,gen_random_uuid(),'{}')"),
-      ("query", "delete from event_store.events"), ("query", "select event_store.take_contention_locks(array[1])"),
+      ("query", "delete from event_store.events"),
+      ("query", "select event_store.recognise_server(null, 0, null, false)"),
+      ("query", "select event_store.take_contention_locks(array[1])"),
       ("query", "select * from event_store.effect_attempts"), ("reactor", "delete from event_store.effect_attempts"),
       ("reactor", "insert into event_store.effect_attempts values ('k', 1, 'e', 'x-1', 1, now())"),
       ("reactor", "update event_store.effect_attempts set attempt = 1"),
@@ -111,7 +113,7 @@ extension WriteStoreTests {
     }
     for (role, sql) in [
       ("command", "select count(*) from event_store.events"),
-      ("command", "select * from event_store.server_identity()"),
+      ("command", "select event_store.recognise_server(null, 0, null, false)"),
       ("relay", "delete from event_store.leases"), ("projector", "select data from event_store.events"),
     ] {
       try await connection.execute("set role counterflow_\(role)")
@@ -173,7 +175,7 @@ extension WriteStoreTests {
     let owner = try await database.connect()
     // A dump that was loaded into another cluster contains the old system identifier.
     try await owner.query("update event_store.identity set system_identifier = system_identifier - 1")
-    let pool = PostgresPool(database.configuration, logger: .quiet, onConnect: PostgresEventStore.checkServer)
+    let pool = PostgresPool(database.configuration, logger: .quiet, onConnect: ServerWitness(logger: .quiet).check)
     let store = PostgresEventStore(pool)
     await #expect { _ = try await store.append(AppendBatch(expectedVersions: [:], events: [event(a)])) } throws: {
       if case .historyChanged = $0 as? EventStoreError { true } else { false }

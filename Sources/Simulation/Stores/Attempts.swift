@@ -64,7 +64,6 @@ struct SimulatedAttempts: AttemptTable {
 
   func begin(_ all: [EffectAttempts.Beginning]) async throws -> [EffectAttempts.Verdict] {
     try await link.ask(isWrite: true) { [database, limits] in
-      try database.check()
       return all.map {
         database.contents.attempts.begin($0.key, overAfter: limits.timeLimit + Self.grace, at: database.now)
       }
@@ -73,7 +72,6 @@ struct SimulatedAttempts: AttemptTable {
 
   func finish(_ all: [EffectAttempts.Finished]) async throws {
     try await link.ask(isWrite: true) { [database] in
-      try database.check()
       for finished in all { database.contents.attempts.finish(finished, at: database.now) }
     }
   }

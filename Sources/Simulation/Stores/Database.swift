@@ -1,6 +1,7 @@
 internal import EventSourcing
 internal import FoundationEssentials
 internal import Postgres
+internal import PostgresEventStore
 internal import Projections
 internal import Reactions
 
@@ -17,8 +18,12 @@ final class Database: Server, @unchecked Sendable {
   }
 
   var contents: Contents
-  /// Whether it runs on another server or timeline than was declared: nothing may be done with it.
+  /// Whether it runs on another server or timeline than was declared: only what recognises it uses it.
   private(set) var isForeign = false
+  /// Whether it was restored, and nobody has declared that yet: its rows and positions may be of lost events.
+  private(set) var isUndeclared = false
+  /// Whether a process has missed an event.
+  private(set) var hasLostEvents = false
   private var chance: SeededChance
   private var listeners: [Int: @Sendable (Position?) -> Void] = [:]
   private var listenersAdded = 0
@@ -43,14 +48,14 @@ final class Database: Server, @unchecked Sendable {
   }
 
   // MARK: What happens to it
-  /// Goes back to earlier contents, as a restore from a backup does. Nothing may be done with it until `declare`.
+  /// Goes back to earlier contents, as a restore from a backup does.
   func restore(_ backup: Contents) {
     contents = backup
-    isForeign = true
+    (isForeign, isUndeclared) = (true, true)
     dropConnections()
   }
 
-  /// A standby takes over that has lost nothing, unless another change has not been declared yet.
+  /// A standby takes over that has lost nothing, unless another change has not been declared or recognised yet.
   /// - Returns: whether it has.
   func failOver() -> Bool {
     guard !isForeign else { return false }
@@ -67,7 +72,7 @@ final class Database: Server, @unchecked Sendable {
 
   /// An operator declares that it may be used as it is.
   func declare(losingNothing: Bool) {
-    isForeign = false
+    (isForeign, isUndeclared, hasLostEvents) = (false, false, false)
     guard !losingNothing else { return }
     contents.events.historyID = Self.uuid(&chance)
     contents.projections.adopt(contents.events.historyID, contents.events)
@@ -86,9 +91,23 @@ final class Database: Server, @unchecked Sendable {
   /// Everything is on the disk now.
   func sync() { if onDisk != nil { onDisk = contents } }
 
-  func check() throws(EventStoreError) {
-    if isForeign { throw .historyChanged("the store is on another server or timeline than before") }
+  /// As `event_store.recognise_server`.
+  override func admit(_ evidence: ServerWitness.Evidence?) throws {
+    guard let evidence else { return }
+    let isSame = evidence.head?.historyID == contents.events.historyID
+    if isSame, let head = evidence.head, head.position > .start,
+      contents.events.event(at: head.position)?.id != head.eventID
+    {
+      hasLostEvents = true
+    }
+    if !hasLostEvents, isSame, evidence.isRecent { isForeign = false }
+    if hasLostEvents || isForeign {
+      throw EventStoreError.historyChanged("the store is on another server or timeline than before")
+    }
   }
+
+  /// A process has missed an event.
+  func missEvent() { hasLostEvents = true }
 
   // MARK: Notifications
   /// Returns the name of a listener that is to be added.
@@ -119,7 +138,6 @@ struct SimulatedLeases: LeaseTable {
 
   func take(_ name: String, for holder: UUID, _ duration: Duration) async throws -> Bool {
     try await link.ask(isWrite: true) { [database] in
-      try database.check()
       let now = database.now
       if let held = database.contents.leases[name], held.holder != holder, held.expiresAt >= now { return false }
       database.contents.leases[name] = (holder, now.advanced(by: duration))
@@ -145,7 +163,6 @@ struct SimulatedDeadlines: DeadlineQueue {
     isWrite: Bool = false, _ request: @escaping @Sendable (inout EventTable, Timestamp) -> Answer
   ) async throws -> Answer {
     try await link.ask(isWrite: isWrite) { [database] in
-      try database.check()
       return request(&database.contents.events, database.now)
     }
   }

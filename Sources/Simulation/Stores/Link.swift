@@ -1,6 +1,7 @@
 internal import Failures
 internal import FoundationEssentials
 internal import Machine
+internal import PostgresEventStore
 internal import Synchronization
 
 /// A server of the simulation: a database or a broker. It may be out of order.
@@ -17,6 +18,9 @@ class Server: @unchecked Sendable {
 
   /// Loses all connections, as in a restart or a failover.
   func dropConnections() { generation += 1 }
+
+  /// Throws unless it serves a process that knows this of it; nil for one that takes any server.
+  func admit(_ evidence: ServerWitness.Evidence?) throws {}
 }
 
 /// How often the network between a host and a server fails, and how long it takes.
@@ -55,17 +59,19 @@ final class Link: @unchecked Sendable {
   /// nil if every request is carried out at once.
   let host: Host?
   private let server: Server
+  /// Whether the server is the right one; nil if any is.
+  private let witness: ServerWitness?
   private let network: Network
   private let chance: Mutex<SeededChance>
 
-  init(_ host: Host, _ server: Server, _ network: Network, seed: UInt64) {
-    (self.host, self.server, self.network) = (host, server, network)
+  init(_ host: Host, _ server: Server, _ network: Network, _ witness: ServerWitness? = nil, seed: UInt64) {
+    (self.host, self.server, self.network, self.witness) = (host, server, network, witness)
     chance = Mutex(SeededChance(seed: seed, for: "link \(host.name) \(server.name)"))
   }
 
   /// A link on which nothing goes wrong and no time passes, for tests of a store alone.
   init(direct server: Server) {
-    (host, self.server, network) = (nil, server, Network())
+    (host, self.server, network, witness) = (nil, server, Network(), nil)
     chance = Mutex(SeededChance(seed: 0))
   }
 
@@ -86,7 +92,11 @@ final class Link: @unchecked Sendable {
   private func ask<Answer: Sendable>(
     _ host: Host, _ isWrite: Bool, _ request: @escaping @Sendable () throws -> Answer
   ) async throws -> Answer {
-    let faults = network.faults
+    let (faults, evidence) = (network.faults, witness?.evidence)
+    @Sendable func carryOut() throws -> Answer {
+      try server.admit(evidence)
+      return try request()
+    }
     let range = happens(faults.slowness) ? faults.slowTravel : faults.travel
     @Sendable func travel() -> Duration { chance.withLock { $0.duration(range) } }
     guard !host.isDead else { throw LostConnection(isUncertain: false) }
@@ -102,10 +112,10 @@ final class Link: @unchecked Sendable {
         }
         let connection = server.generation
         if isWrite, happens(faults.lostAnswers) {
-          lose(request, connection)
+          lose(carryOut, connection)
           return back(after: travel()) { .failure(LostConnection(isUncertain: true)) }
         }
-        let result = Result { try request() }
+        let result = Result { try carryOut() }
         back(after: travel()) { [self] in
           guard !host.isDead, !isBroken, server.generation == connection, isWrite || !happens(faults.lostAnswers)
           else { return .failure(LostConnection(isUncertain: isWrite)) }

@@ -1,5 +1,6 @@
 internal import EventSourcing
 internal import FoundationEssentials
+internal import PostgresEventStore
 internal import Synchronization
 
 /// The event store of one process, over a link.
@@ -21,7 +22,6 @@ final class SimulatedEventStore: EventStore {
   ) async throws(EventStoreError) -> Answer {
     do {
       return try await link.ask(isWrite: isAppend) { [database] in
-        try database.check()
         return try request(database)
       }
     } catch let error as EventStoreError { throw error } catch let error as LostConnection {
@@ -45,6 +45,7 @@ final class SimulatedEventStore: EventStore {
         adopt(historyID)
         return .restored()
       }
+      database.missEvent()
       throw .historyChanged(reason)
     case .done(let result):
       if case .appended(let first, _, _, _) = result, let last = batch.events.last {
@@ -121,6 +122,14 @@ final class SimulatedEventStore: EventStore {
     return page
   }
 
+  /// As `ServerWitness` looks at a real store.
+  func look() async throws -> ServerWitness.Head {
+    try await ask {
+      let events = $0.contents.events
+      return .init(historyID: events.historyID, position: events.head, eventID: events.event(at: events.head)?.id)
+    }
+  }
+
   func head() async throws(EventStoreError) -> Position { try await ask { $0.contents.events.head } }
 
   func heads(of partitioning: Partitioning) async throws(EventStoreError) -> [PartitionHead] {
@@ -138,7 +147,6 @@ final class SimulatedEventStore: EventStore {
         let id = database.nextListener()
         defer { database.endListening(id) }
         try await link.ask { [database, link] in
-          try database.check()
           database.listen(id) { position in
             guard !link.isBroken else { return }
             host.call(at: host.now + .microseconds(200)) { told(position) }

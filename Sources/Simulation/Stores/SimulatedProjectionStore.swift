@@ -17,7 +17,6 @@ struct SimulatedProjectionStore: ProjectionStore {
     isWrite: Bool = false, _ request: @escaping @Sendable (inout ProjectionTables, Timestamp) throws -> Answer
   ) async throws -> Answer {
     try await link.ask(isWrite: isWrite) { [database] in
-      try database.check()
       return try request(&database.contents.projections, database.now)
     }
   }
@@ -94,7 +93,6 @@ struct SimulatedProjectionStore: ProjectionStore {
   func write(_ parts: [RoundPart], by worker: UUID) async throws {
     let isDurable = parts.contains { $0.changes.contains { if case .durably = $0 { true } else { false } } }
     try await link.ask(isWrite: true) { [database, hasEvents] in
-      try database.check()
       try database.contents.projections.write(
         parts, by: worker, hasEvents ? database.contents.events : nil, at: database.now)
       if isDurable { database.sync() }

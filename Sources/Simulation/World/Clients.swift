@@ -262,13 +262,15 @@ private final class Client: @unchecked Sendable {
     world.record.show(account)
     world.record.count(answer == nil ? "queries" : "queries with a token")
     world.trace.note("\(name) reads \(account) at version \(version)", at: world.time)
-    guard !world.record.lostEvents(since: answer?.begun ?? begun), !world.writeStore.isForeign else { return true }
+    guard !world.record.lostEvents(since: answer?.begun ?? begun), !world.writeStore.isUndeclared else { return true }
     if let answer, version < answer.version.rawValue {
       world.record.violate(
         "\(name) read \(account) at version \(version) with a token for version \(answer.version), at \(world.time)")
     }
-    // Rows of a lost history may show what is gone, until they are built again.
-    if generation != nil, world.current("balances") == generation { check(body, account, version) }
+    // Rows of a lost history may show what is gone, until they are built again, and a process may still answer from them then.
+    if generation != nil, world.current("balances") == generation, world.isSettled(at: begun) {
+      check(body, account, version)
+    }
     return true
   }
 

@@ -24,6 +24,8 @@ package struct Plan: Sendable {
   package let duration: Duration
   /// Within this time after that, everything must have gone on.
   package let recovery = Duration.seconds(240)
+  /// Ten times what a world takes: tasks that are busy without end take more.
+  let mostSteps: Int
   package let accounts: Int
   package let clients: Int
   package let followers: Int
@@ -40,6 +42,7 @@ package struct Plan: Sendable {
   package init(seed: UInt64, minutes: Double, kinds: [FaultKind] = FaultKind.allCases) {
     self.seed = seed
     duration = .seconds(minutes * 60)
+    mostSteps = 2_000_000 + Int(minutes * 1_000_000)
     var chance = SeededChance(seed: seed, for: "plan")
     accounts = Int.random(in: 2...12, using: &chance)
     clients = Int.random(in: 2...6, using: &chance)

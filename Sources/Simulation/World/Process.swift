@@ -75,9 +75,16 @@ final class Process: @unchecked Sendable {
 
   /// Those that stop first come last.
   private func services() -> [any Service] {
-    let link = world.link(host, world.writeStore)
-    let store = SimulatedEventStore(link, world.writeStore)
     let logger = Logger.silent
+    // Query processes read from whatever server there is.
+    let witness = role == .query ? nil : ServerWitness(logger: logger)
+    let link = world.link(host, world.writeStore, witness)
+    let store = SimulatedEventStore(link, world.writeStore)
+    witness?.watch { try await store.look() }
+    return services(link, store, logger) + (witness.map { [$0] } ?? [])
+  }
+
+  private func services(_ link: Link, _ store: SimulatedEventStore, _ logger: Logger) -> [any Service] {
     switch role {
     case .command:
       let processor = CommandProcessor(store, logger: logger)

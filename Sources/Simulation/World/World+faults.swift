@@ -27,8 +27,7 @@ extension World {
     case .restartReadStore: restart(readStore, fault.length)
     case .restartBroker: restart(broker, fault.length)
     case .failOver:
-      guard writeStore.failOver() else { break }
-      later(fault.length) { [self] in writeStore.declare(losingNothing: true) }
+      if writeStore.failOver() { trace.note("another server has the write store", at: time) }
     case .restore:
       let backup = writeStore.contents
       later(fault.length) { [self] in
@@ -84,9 +83,15 @@ extension World {
     }
   }
 
-  /// Does what the log asks an operator for, again and again. It discards generations that are being built and that no process
+  /// Does what the log asks an operator for, again and again. It declares a failover if no process that recognises it is
+  /// left. It discards generations that are being built and that no process
   /// builds any more, or that have rows of a lost history, since newer ones wait for that; and it builds read models again that have rows of a lost history.
   func operate() {
+    if writeStore.isForeign, !writeStore.hasLostEvents, foreignSince.map({ time - $0 >= .seconds(10) }) ?? false {
+      trace.note("declares that nothing is lost", at: time)
+      writeStore.declare(losingNothing: true)
+    }
+    foreignSince = writeStore.isForeign ? foreignSince ?? time : nil
     let tables = readStore.contents.projections
     let alive = tables.services(at: readStore.now)
     var lost: Set<String> = []

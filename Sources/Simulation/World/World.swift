@@ -1,6 +1,7 @@
 internal import EventSourcing
 internal import FoundationEssentials
 internal import Machine
+internal import PostgresEventStore
 internal import Projections
 
 /// A whole system on simulated machines: two databases, a broker, several processes of every kind, and clients.
@@ -21,6 +22,10 @@ final class World: @unchecked Sendable {
   var poisoned: Set<String> = []
   /// What processes that start from now on run.
   var build = Build()
+  /// Since when an operator has seen that the write store is on another server.
+  var foreignSince: Duration?
+  /// When a read model that served was last seen with rows of a lost history.
+  private var lostRowsAt: Duration?
   private var hostsMade = 0
   private var running: [Task<Void, Never>] = []
   private var followers: [ChangeFollower] = []
@@ -65,7 +70,10 @@ final class World: @unchecked Sendable {
     return Host("\(name)#\(hostsMade)", seed: plan.seed)
   }
 
-  func link(_ host: Host, _ server: Server) -> Link { Link(host, server, network, seed: plan.seed) }
+  /// - Parameter witness: says whether the server is the right one; nil if any is.
+  func link(_ host: Host, _ server: Server, _ witness: ServerWitness? = nil) -> Link {
+    Link(host, server, network, witness, seed: plan.seed)
+  }
 
   func processes(_ role: Role) -> [Process] { processes.filter { $0.role == role && $0.isRunning } }
 
@@ -96,6 +104,7 @@ final class World: @unchecked Sendable {
       guard time >= nextLook else { return false }
       nextLook = time + .seconds(1)
       isQuiet = areClientsDone && Oracle(self).isQuiet
+      if Scheduler.shared.steps > plan.mostSteps { record.violate("\(plan.mostSteps) steps, and not at the end") }
       return isQuiet || time > bound || !record.violations.isEmpty
     }
     if isQuiet { lookOnceMore() }
@@ -142,8 +151,13 @@ final class World: @unchecked Sendable {
   func current(_ model: String) -> Int? {
     let tables = readStore.contents.projections
     guard let serving = tables.serving(model), let checkpoints = tables.checkpoints[serving] else { return nil }
-    return checkpoints.allSatisfy { $0.historyID == writeStore.contents.events.historyID } ? serving.number : nil
+    let isCurrent = checkpoints.allSatisfy { $0.historyID == writeStore.contents.events.historyID }
+    if !isCurrent { lostRowsAt = time }
+    return isCurrent ? serving.number : nil
   }
+
+  /// Whether no process answers any more from rows of a lost history: a look at the read store may take seconds.
+  func isSettled(at time: Duration) -> Bool { lostRowsAt.map { time - $0 >= .seconds(10) } ?? true }
 
   /// Returns the balance that an account's events give; nil if it has fewer events.
   func balance(of account: String, at version: Int) -> Int64? {

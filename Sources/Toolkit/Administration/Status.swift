@@ -69,7 +69,10 @@ struct Status: AsyncParsableCommand {
     }
     let none = "No projector has run yet."
     var parts = [
-      "The last position of the write store is \(status.head).", generations.isEmpty ? none : generations.text,
+      "The last position of the write store is \(status.head). "
+        + (status.durability == .replicated
+          ? "Its commits wait for a standby." : "Its commits are on one server alone."),
+      generations.isEmpty ? none : generations.text,
     ]
     if !assignments.isEmpty { parts.append(assignments.text) }
     for projection in missing { parts.append("No projector has run \(projection) yet.") }
@@ -89,6 +92,7 @@ struct Status: AsyncParsableCommand {
     var json = JSONWriter()
     json.object { json in
       json.member("head", status.head.rawValue)
+      json.member("durability", status.durability.rawValue)
       json.member("sound") { $0.write(status.isSound && missing.isEmpty) }
       json.member("neverRun") { $0.array(missing) { $0.write($1) } }
       json.member("generations") { json in

@@ -44,9 +44,11 @@ extension Role {
         CommandSettings.generatedKeyRetention.description, CommonSettings.consistencyTokenKey.description,
       ] + own
     ) { settings, logger, access in
+      let witness = ServerWitness(logger: logger)
       let pool = try Databases.pool(
         CommonSettings.writeDatabaseURL, settings, name: "command-service", logger: logger,
-        onConnect: PostgresEventStore.checkServer)
+        onConnect: witness.check)
+      witness.watch(pool)
       let store = PostgresEventStore(pool, appendTimeout: try settings[CommonSettings.statementTimeout])
       let processor = CommandProcessor(store, limits: try CommandSettings.limits(settings), logger: logger)
       let needed = try begin(pool, settings, logger)
@@ -55,9 +57,12 @@ extension Role {
         ofGenerated: try settings[CommandSettings.generatedKeyRetention], logger: logger)
       var parts = RoleParts()
       parts.services =
-        [pool, DurabilityCheck(pool: pool, logger: logger)] + needed.services + [retention, processor]
+        [pool, witness, DurabilityCheck(pool: pool, logger: logger)] + needed.services + [retention, processor]
       parts.healthChecks =
-        [.database("writeStore", pool, [eventStoreSchema, personalSchema] + needed.schemas)] + needed.healthChecks
+        [
+          .database("writeStore", pool, [eventStoreSchema, personalSchema] + needed.schemas),
+          .saying("durability") { try await Durability(of: pool).rawValue },
+        ] + needed.healthChecks
       parts.translate = commandProblem
       let service = CommandService(
         commands: Commands(

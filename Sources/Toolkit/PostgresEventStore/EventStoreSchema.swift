@@ -4,7 +4,8 @@ package import Postgres
 package let eventStoreSchema = Schema(
   name: "event_store",
   migrations: [
-    Migration(version: 1, name: "event store", sql: text(PackageResources.v0001_event_store_sql))
+    Migration(version: 1, name: "event store", sql: text(PackageResources.v0001_event_store_sql)),
+    Migration(version: 2, name: "lost event", sql: text(PackageResources.v0002_lost_event_sql)),
   ],
   afterwards: [text(PackageResources.functions_sql), text(PackageResources.privileges_sql)])
 

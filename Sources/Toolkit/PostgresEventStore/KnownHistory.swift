@@ -1,5 +1,4 @@
 public import EventSourcing
-public import Failures
 public import FoundationEssentials
 public import Postgres
 internal import Synchronization
@@ -7,8 +6,8 @@ internal import Synchronization
 /// What this process knows of the store's history, so that it detects another one.
 ///
 /// A store that was restored to an earlier time would give the same positions to other events. Two checks detect this.
-/// On every new connection, the server must be the one on which the store was last declared to be. On every append, an
-/// event that was seen before must still be there. If a check fails, nothing is appended until an operator declares
+/// On every new connection, the server must be the store's, or have all that it had (`ServerWitness`). On every append, an
+/// event that was seen before must still be there. If it is not, no process appends until an operator declares
 /// what happened (`declareRestored`). Usually this gives the store a new history id.
 final class KnownHistory: Sendable {
   struct Seen: Sendable {
@@ -40,39 +39,7 @@ final class KnownHistory: Sendable {
   }
 }
 
-/// The server is not the one on which the store was last declared to be.
-public struct ForeignServer: ClassifiedError, CustomStringConvertible {
-  public let description: String
-  public var failureKind: FailureKind { .historyChanged }
-}
-
 extension PostgresEventStore {
-  /// Rejects a connection if the store has moved to another server and no operator has declared it.
-  /// - Throws: `ForeignServer`, `PostgresError`.
-  @Sendable public static func checkServer(_ connection: PostgresConnection) async throws {
-    let rows: ResultSet
-    do {
-      rows = try await connection.query(
-        """
-        select i.system_identifier, i.timeline, s.system_identifier, s.timeline
-        from event_store.identity i cross join event_store.server_identity() s
-        """)
-    } catch {
-      guard error.isMissingSchema else { throw error }
-      // Not migrated yet, as the readiness check reports: there is no history to confuse.
-      return
-    }
-    guard let row = rows.first else { throw ForeignServer(description: "event_store.identity is empty") }
-    let (knownSystem, knownTimeline, system, timeline) = try row.decode((Int64?, String?, Int64, String).self)
-    guard knownSystem == system, knownTimeline == timeline else {
-      throw ForeignServer(
-        description:
-          "the write store is on another server or timeline than before (now \(system)/\(timeline), before "
-          + "\(knownSystem.map(String.init) ?? "unknown")/\(knownTimeline ?? "unknown")): was it restored, or did a "
-          + "standby take over? Nothing is appended until restore-finished has been run")
-    }
-  }
-
   /// Declares that a restore or a failover has ended, and that the store may be used as it is.
   ///
   /// The store gets a new history id, so that everything that remembers a position of the old history detects that
@@ -85,10 +52,15 @@ extension PostgresEventStore {
     try await connection.transaction { connection in
       // Waits for appends in progress.
       try connection.query("select pg_advisory_xact_lock(7310029201180266610)")
+      if losingNothing,
+        let lost = try connection.query("select lost_event from event_store.identity").value(String?.self)
+      {
+        throw LostEvents(description: "the store has lost events (\(lost)): declare that without --nothing-lost")
+      }
       let historyID = try connection.query(
         """
         update event_store.identity i
-        set history_id = case when \(losingNothing) then i.history_id else gen_random_uuid() end,
+        set lost_event = null, history_id = case when \(losingNothing) then i.history_id else gen_random_uuid() end,
           system_identifier = s.system_identifier, timeline = s.timeline,
           restored_position = case when \(losingNothing) then i.restored_position
             else (select coalesce(max(e.position), 0) from event_store.events e) end
@@ -111,8 +83,5 @@ extension PostgresEventStore {
   }
 }
 
-extension PostgresError {
-  fileprivate var isMissingSchema: Bool {
-    [.undefinedTable, .undefinedSchema, .undefinedFunction, .undefinedColumn].contains(sqlState)
-  }
-}
+/// It was declared that nothing is lost, and an event is.
+struct LostEvents: Error, CustomStringConvertible { let description: String }

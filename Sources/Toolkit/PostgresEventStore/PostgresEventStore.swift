@@ -17,7 +17,7 @@ public struct PostgresEventStore: EventStore {
   let history = KnownHistory()
 
   /// - Parameters:
-  ///   - pool: a pool on the write store, best made with `checkServer` for new connections.
+  ///   - pool: a pool on the write store, best made with a `ServerWitness` for new connections.
   ///   - appendTimeout: the time limit of one append. If it expires, the append's outcome is unknown.
   public init(_ pool: PostgresPool, appendTimeout: Duration = .seconds(10)) {
     self.pool = pool

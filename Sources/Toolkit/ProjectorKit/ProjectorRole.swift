@@ -36,15 +36,17 @@ extension Role {
         CommonSettings.readDatabaseURL, settings, name: "projector", logger: logger, atLeast: connections,
         timeout: try settings[ProjectorSettings.timeout],
         onConnect: Projector.prepare(leaseDuration: try settings[CommonSettings.leaseDuration]))
+      let witness = ServerWitness(logger: logger)
       let writeStore = try Databases.pool(
         CommonSettings.writeDatabaseURL, settings, name: "projector", logger: logger,
-        onConnect: PostgresEventStore.checkServer)
+        onConnect: witness.check)
+      witness.watch(writeStore)
       let projector = Projector(
         projections(PersonalKeys(writeStore)).filter { chosen.contains($0.name) }, readStore: readStore,
         writeStore: writeStore, feed: try ProjectorSettings.feed(settings, writeStore, logger),
         settings: try Projector.Settings(settings), logger: logger)
       var parts = RoleParts()
-      parts.services = [readStore, writeStore]
+      parts.services = [readStore, writeStore, witness]
       parts.workers = [projector]
       parts.healthChecks = [
         .database("readStore", readStore, [projectionsSchema]) {

@@ -37,15 +37,17 @@ extension Role {
       if let problem = ReactionDefinition.problem(with: definitions) { throw ProjectionsError(problem) }
       let own = definitions.filter { names.contains($0.name) }
       let leaseDuration = try settings[CommonSettings.leaseDuration]
+      let witness = ServerWitness(logger: logger)
       let writeStore = try Databases.pool(
         CommonSettings.writeDatabaseURL, settings, name: "reactor", logger: logger,
-        onConnect: PostgresEventStore.checkServer)
+        onConnect: witness.check)
+      witness.watch(writeStore)
       // A connection for each lane, one for what the lanes share, and one for the worker's row.
       let checkpoints = try Databases.pool(
         CommonSettings.writeDatabaseURL, settings, name: "reactor checkpoints", logger: logger,
         atLeast: own.count * ReactorSettings.lanes + 3,
         onConnect: { [prepare = Projector.prepare(leaseDuration: leaseDuration)] connection in
-          try await PostgresEventStore.checkServer(connection)
+          try await witness.check(connection)
           try await prepare(connection)
         })
       let store = PostgresEventStore(writeStore, appendTimeout: try settings[CommonSettings.statementTimeout])
@@ -53,7 +55,7 @@ extension Role {
       var deadlines = Deadlines<PostgresEventStore>.Settings()
       (deadlines.rate, deadlines.leaseDuration) = (try settings[ReactorSettings.rate], leaseDuration)
       var parts = RoleParts()
-      parts.services = [writeStore, checkpoints, processor]
+      parts.services = [writeStore, checkpoints, witness, processor]
       parts.workers = [
         Deadlines(definitions.flatMap(\.schedules), writeStore, processor, deadlines, logger: logger)
       ]

@@ -20,9 +20,11 @@ extension Role {
       RelaySettings.integrationSource.description,
     ]
   ) { settings, logger in
+    let witness = ServerWitness(logger: logger)
     let pool = try Databases.pool(
       CommonSettings.writeDatabaseURL, settings, name: "relay", logger: logger,
-      onConnect: PostgresEventStore.checkServer)
+      onConnect: witness.check)
+    witness.watch(pool)
     let broker = RabbitMQConfiguration(url: try settings[RabbitMQFeed.url], connectionName: "relay")
     let publisher = RabbitMQPublisher(broker, exchanges: [LiveFeed.exchange], logger: logger)
     let integration =
@@ -31,7 +33,7 @@ extension Role {
     let relay = Relay(
       pool, publisher, integration: integration, settings: try Relay.Settings(settings), logger: logger)
     var parts = RoleParts()
-    parts.services = [pool]
+    parts.services = [pool, witness]
     parts.workers = [relay]
     parts.healthChecks = [
       .database("writeStore", pool, [eventStoreSchema]),

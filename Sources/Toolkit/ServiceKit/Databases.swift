@@ -90,9 +90,10 @@ extension HealthCheck {
     return HealthCheck(name) {
       var failure: (any Error)?
       for check in checks {
-        do { return try await check.check() } catch {
-          failure = error
-        }
+        do {
+          _ = try await check.check()
+          return
+        } catch { failure = error }
       }
       if let failure { throw failure }
     }

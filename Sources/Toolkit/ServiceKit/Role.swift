@@ -67,7 +67,7 @@ public struct Role: Sendable {
         let parts = try await role.parts(settings, logger, access)
         all.services += parts.services
         all.workers += parts.workers
-        all.healthChecks += parts.healthChecks.map { HealthCheck("\(role.name) \($0.name)", $0.check) }
+        all.healthChecks += parts.healthChecks.map { $0.named("\(role.name) \($0.name)") }
         all.routes += parts.routes
         translations.append(parts.translate)
       }

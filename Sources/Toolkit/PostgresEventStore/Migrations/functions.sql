@@ -40,6 +40,7 @@ declare
   last_recorded timestamptz;
   upper bigint;
   has_known boolean;
+  lost text;
 begin
   if current_setting('transaction_isolation') <> 'read committed' then
     raise exception 'append needs read committed' using errcode = 'active_sql_transaction';
@@ -50,7 +51,7 @@ begin
   end if;
   perform pg_advisory_xact_lock(7310029201180266610);
 
-  select i.history_id into append.history_id from event_store.identity i where i.singleton;
+  select i.history_id, i.lost_event into append.history_id, lost from event_store.identity i where i.singleton;
   -- The last event is usually at or after seen_position: this opens only the partitions from there on.
   select e.position, e.id, e.recorded_at into last_position, last_id, last_recorded
   from event_store.events e where e.position >= seen_position order by e.position desc limit 1;
@@ -65,9 +66,14 @@ begin
   end if;
   if seen_position > 0 and (last_position, last_id) is distinct from (seen_position, seen_id) then
     if not exists (select from event_store.events e where e.position = seen_position and e.id = seen_id) then
-      history := format('event %s at position %s is gone; the store ends at %s', seen_id, seen_position, last_position);
-      return;
+      -- No other process goes on either, until an operator has declared what happened.
+      lost := format('event %s at position %s is gone; the store ends at %s', seen_id, seen_position, last_position);
+      update event_store.identity i set lost_event = lost where i.singleton and i.lost_event is null;
     end if;
+  end if;
+  if lost is not null then
+    history := lost;
+    return;
   end if;
 
   select array_agg(u.ordinal::integer), array_agg(k.fingerprint), array_agg(k.response), bool_or(u.events > 0)
@@ -138,6 +144,45 @@ begin
         command_scopes, command_keys, command_generated, command_fingerprints, command_responses, response_offsets)
       with ordinality as u(scope, key, generated, fingerprint, response, place, ordinal)
     where u.response is not null and (known_commands is null or u.ordinal <> all(known_commands));
+  end if;
+end
+$$;
+
+-- Says whether this server has the store, to a process that has seen an event of it (position 0: none). A server that took
+-- over, with that event and a witness that has looked recently, becomes the store's server. A server without that event is
+-- marked, and nothing is appended.
+create or replace function event_store.recognise_server(
+  known_history_id uuid, seen_position bigint, seen_id uuid, is_recent boolean, out verdict text, out reason text
+) language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  known event_store.identity;
+  system bigint;
+  line text;
+begin
+  select * into strict known from event_store.identity i where i.singleton;
+  select s.system_identifier, s.timeline into system, line from event_store.server_identity() s;
+  if known.lost_event is null and known.history_id = known_history_id and seen_position > 0
+    and not exists (select from event_store.events e where e.position = seen_position and e.id = seen_id) then
+    known.lost_event := format('event %s at position %s is gone', seen_id, seen_position);
+    update event_store.identity i set lost_event = known.lost_event where i.singleton and i.lost_event is null;
+  end if;
+  verdict := 'foreign';
+  if known.lost_event is not null then
+    reason := format(
+      'the write store has lost events (%s): was it restored, or did a standby take over that was behind? Nothing is '
+      'appended until restore-finished has been run', known.lost_event);
+  elsif (known.system_identifier, known.timeline) is not distinct from (system, line) then
+    verdict := 'known';
+  elsif known.system_identifier = system and known.history_id = known_history_id and is_recent then
+    update event_store.identity i set timeline = line where i.singleton;
+    verdict := 'recognised';
+    reason := format('%s/%s', system, line);
+  else
+    reason := format(
+      'the write store is on another server or timeline than before (now %s/%s, before %s/%s), and this process has not '
+      'seen what the store had: was it restored, or did a standby take over? Nothing is appended until another process '
+      'recognises it, or restore-finished has been run', system, line, coalesce(known.system_identifier::text, 'unknown'),
+      coalesce(known.timeline, 'unknown'));
   end if;
 end
 $$;

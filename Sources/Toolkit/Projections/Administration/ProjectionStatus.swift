@@ -53,6 +53,8 @@ package struct ProjectionStatus: Sendable {
 
   /// The position of the write store's last event.
   package let head: Position
+  /// Where the write store's events are.
+  package let durability: Durability
   /// Every generation, by projection and number.
   package let entries: [Entry]
   /// The running workers: those whose lease has not expired.
@@ -68,15 +70,17 @@ extension ProjectionStatus {
   package static func read(
     _ readStore: PostgresPool, _ writeStore: PostgresPool, _ store: PostgresEventStore
   ) async throws -> ProjectionStatus {
-    let models = try await read(readStore, store) { !Projection.isReaction($0) }
-    let reactions = try await read(writeStore, store, of: Projection.isReaction)
+    let durability = try await Durability(of: writeStore)
+    let models = try await read(readStore, store, durability) { !Projection.isReaction($0) }
+    let reactions = try await read(writeStore, store, durability, of: Projection.isReaction)
     return ProjectionStatus(
-      head: reactions.head, entries: models.entries + reactions.entries, workers: models.workers + reactions.workers)
+      head: reactions.head, durability: durability,
+      entries: models.entries + reactions.entries, workers: models.workers + reactions.workers)
   }
 
   /// - Parameter isWanted: whether the projection of that name is asked for. Both kinds may be in one database.
   private static func read(
-    _ readStore: PostgresPool, _ store: PostgresEventStore, of isWanted: (String) -> Bool
+    _ readStore: PostgresPool, _ store: PostgresEventStore, _ durability: Durability, of isWanted: (String) -> Bool
   ) async throws -> ProjectionStatus {
     let names = try await readStore.query("select distinct projection from projections.generations").decode(String.self)
       .filter(isWanted)
@@ -128,7 +132,7 @@ extension ProjectionStatus {
           retryingStreams: counts?.3 ?? 0, discardedEvents: counts?.4 ?? 0))
     }
     return ProjectionStatus(
-      head: head, entries: entries,
+      head: head, durability: durability, entries: entries,
       workers: workers.map {
         Worker(name: $0.0, serves: $0.1.split(separator: " ").map(String.init), assignments: $0.2)
       }.filter { $0.serves.allSatisfy(isWanted) })

@@ -127,6 +127,8 @@ package enum MetricCatalogue {
       .init("counterflow_postgres_pool_exhausted_total", .counter, "Tasks that got no connection in time."),
       .init("counterflow_postgres_connect_failures_total", .counter, "Failed attempts to connect."),
       .init(
+        "counterflow_store_failovers_total", .counter, "Servers of the write store that took over and were recognised."),
+      .init(
         "counterflow_rabbitmq_publisher_connections_lost_total", .counter,
         "Lost connections of publishers to the broker."),
       .init(
