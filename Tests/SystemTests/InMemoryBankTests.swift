@@ -180,6 +180,8 @@ struct InMemoryBankTests {
       try await read(number, &twins)
     }
     for request in Self.everyKind { try await twins.send(request) }
+    // The next tokens name other accounts.
+    try await eventually("the process shows what they did") { try await twins.areAlike("/v1/accounts/{0}") }
     for number in 0..<120 {
       let (request, account) = next(number, twins.count, &fuzzer.random)
       let answer = try await twins.send(request)

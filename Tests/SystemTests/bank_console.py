@@ -33,7 +33,7 @@ try:
     eventually("all is well", lambda: text("state") == "all is well")
     names = [name.text for name in all_of(".generation h3")]
     expect(names == ["balances", "statement", "reaction/deliver"], f"it shows {names}")
-    expect(text_of(".newest") == "There is nothing yet.", text_of(".newest"))
+    eventually("it says that there is nothing yet", lambda: text_of(".newest") == "There is nothing yet.")
     eventually("its process is there", lambda: "48 assignments" in text("processes") and "dev" in text("processes"))
 
     ada, bob = [post("/v1/accounts", {"owner": owner})["id"] for owner in ("Ada", "Bob")]
@@ -51,7 +51,8 @@ try:
     received = events(bob)[-1]
     expect("Money Received" in received, received)
     expect("because of an event of another stream, by reaction deliver" in received, received)
-    expect(text_of(".one h3") == "Bob: 300", text_of(".one h3"))
+    # The row and the events come with requests of their own.
+    eventually("the row is shown above its events", lambda: text_of(".one h3") == "Bob: 300")
     words = browser.execute_async_script("""
         const done = arguments[0];
         import('/console/app.js').then(page => done(page.cause(
