@@ -25,7 +25,7 @@ extension WriteStoreTests {
     _ = try await store.append(AppendBatch(expectedVersions: [:], events: [event(a)]))
     let history = try await store.historyID()
     try await withServices([pool, witness]) {
-      try await eventually("it has looked") { witness.hasSeen(Position(1)) }
+      try await eventually("it has looked") { witness.evidence.head?.position == Position(1) }
       try await promoteStandby(owner)
       // A process that knows nothing of the store cannot know that nothing was lost.
       await #expect(throws: ForeignServer.self) { try await newcomer.check(owner) }
@@ -48,7 +48,7 @@ extension WriteStoreTests {
     _ = try await idle.append(AppendBatch(expectedVersions: [:], events: [event(a)]))
     _ = try await store.append(AppendBatch(expectedVersions: [:], events: [event(a)]))
     try await withServices([pool, witness]) {
-      try await eventually("it has looked") { witness.hasSeen(Position(2)) }
+      try await eventually("it has looked") { witness.evidence.head?.position == Position(2) }
       try await owner.execute(
         """
         alter table event_store.events disable trigger all; alter table event_store.events_1 disable trigger all;

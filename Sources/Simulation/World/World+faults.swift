@@ -97,7 +97,8 @@ extension World {
     var lost: Set<String> = []
     for generation in tables.all(of: ["balances", "statement"]) {
       let isForked = tables.checkpoints[.init(generation)]!.contains { $0.mode == "forked" }
-      if generation.state == .building, isForked || !alive.contains(generation.service) {
+      let isDead = generation.state == .building && !alive.contains(generation.service)
+      if isDead || generation.state != .serving && isForked {
         trace.note("discards \(generation.projection) \(generation.number)", at: time)
         readStore.change { _ = $0.drop(.init(generation)) }
       }

@@ -14,7 +14,7 @@ internal import Synchronization
 /// After a failover, another server has the store. If it has the event that was the head when this process last looked,
 /// nothing is lost, and the process declares that server to be the store's, for all processes. If the event is missing, it
 /// says so in the store: then nothing is appended until an operator has run `restore-finished`. A process that has not
-/// looked for some minutes does neither.
+/// looked for some minutes recognises nothing, and still finds an event missing.
 package final class ServerWitness: Service {
   /// The time between two looks.
   private static let interval = Duration.seconds(1)
@@ -103,9 +103,6 @@ package final class ServerWitness: Service {
     default: throw ForeignServer(description: reason ?? verdict)
     }
   }
-
-  /// Whether its last look showed that event as the head.
-  func hasSeen(_ position: Position) -> Bool { state.withLock { $0.head?.position == position } }
 
   package func run() async throws {
     await cancelWhenGracefulShutdown {
