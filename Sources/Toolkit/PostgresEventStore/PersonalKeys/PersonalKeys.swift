@@ -49,24 +49,17 @@ public struct SealError: ClassifiedError, CustomStringConvertible {
 /// An event of the type `PersonalDataErased`, in a stream of any category, erases the key of the person that the
 /// stream's id names, in the transaction that appends the event.
 public struct PersonalKeys: Sendable {
-  private let pool: PostgresPool
+  private let table: any PersonalKeyTable
 
   /// - Parameter writeStore: a pool on the write store.
-  public init(_ writeStore: PostgresPool) { pool = writeStore }
+  public init(_ writeStore: PostgresPool) { table = PostgresPersonalKeys(writeStore) }
+
+  package init(_ table: any PersonalKeyTable) { self.table = table }
 
   /// Returns the person's key, and makes it if there is none yet; nil if it was erased.
   public func key(of person: String) async throws -> PersonalKey? {
     let fresh = SymmetricKey(size: .bits256).withUnsafeBytes { Array($0) }
-    let rows = try await pool.query(
-      """
-      with made as (
-        insert into personal.keys (person, key) values (\(person), \(PostgresBytes(fresh))) on conflict do nothing returning key)
-      select key from made union all select key from personal.keys where person = \(person)
-      """
-    ).decode(PostgresBytes?.self)
-    // Another statement has just made the key, and this one did not see it.
-    guard let first = rows.first else { return try await keys(of: [person])[person] }
-    return first.map { PersonalKey($0.bytes) }
+    return try await table.add(fresh, of: person).map(PersonalKey.init)
   }
 
   /// Removes a key that nothing was sealed with.
@@ -74,15 +67,12 @@ public struct PersonalKeys: Sendable {
   ///   - person: an id that nobody else knows. Otherwise a command in progress might need the key.
   ///   - stream: the stream of the person's events. If it exists, the key stays.
   public func discard(of person: String, events stream: String) async throws {
-    try await pool.query("select personal.discard_key(\(person), \(stream))")
+    try await table.discard(of: person, events: stream)
   }
 
   /// Returns the keys of those persons that have one.
   public func keys(of persons: some Collection<String>) async throws -> [String: PersonalKey] {
     guard !persons.isEmpty else { return [:] }
-    let rows = try await pool.query(
-      "select person, key from personal.keys where person = any(\(array: Array(persons))) and key is not null"
-    ).decode((String, PostgresBytes).self)
-    return Dictionary(uniqueKeysWithValues: rows.map { ($0.0, PersonalKey($0.1.bytes)) })
+    return try await table.keys(of: Array(persons)).mapValues(PersonalKey.init)
   }
 }
