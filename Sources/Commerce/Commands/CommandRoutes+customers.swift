@@ -20,13 +20,12 @@ extension CommandRoutes {
       // Checks the headers before a key is made, so that a request with a wrong header creates no key.
       try commands.checkHeaders(of: request, by: context.caller)
       func register(_ id: String) async throws -> Response {
-        let sealed = try await commands.reachingStore {
-          try await keys.key(of: id)?.seal(body.personal.encoded, of: id)
-        }
+        let key = try await commands.reachingStore { try await keys.key(of: id) }
         // If the key was erased, the command is rejected. But a repeated request still gets its stored response.
-        let customer = CustomerRegistered(customerID: id, sealed: sealed ?? "", country: body.country)
+        let sealed = try key?.seal(body.personal.encoded, of: id) ?? ""
+        let customer = CustomerRegistered(customerID: id, sealed: sealed, country: body.country)
         return try await commands.create(
-          RegisterCustomer(customer), "/v1/customers", id, request, bytes, by: context.caller)
+          RegisterCustomer(customer), "/v1/customers", id, request, bytes, by: context.caller, in: key?.historyID)
       }
       guard let id = body.customerID else { return try await registeringSomebodyNew(context.logger, register) }
       return try await register(id)
@@ -36,13 +35,15 @@ extension CommandRoutes {
       let body = try ChangeCustomerRequest(json)
       let id = try customerID(context)
       return try await commands.again {
-        var sealed: String?
+        var (sealed, historyID): (String?, UUID?)
         if let personal = body.personal {
-          sealed =
-            try await commands.reachingStore { try await keys.keys(of: [id])[id]?.seal(personal.encoded, of: id) } ?? ""
+          let key = try await commands.reachingStore { try await keys.keys(of: [id])[id] }
+          sealed = try key?.seal(personal.encoded, of: id) ?? ""
+          historyID = key?.historyID
         }
         let change = CustomerChanged(customerID: id, sealed: sealed, country: body.country)
-        return try await commands.change(ChangeCustomer(change), id, request, bytes, by: context.caller)
+        return try await commands.change(
+          ChangeCustomer(change), id, request, bytes, by: context.caller, in: historyID)
       }
     }
     router.delete("/v1/customers/{id}/personal-data") { request, context in

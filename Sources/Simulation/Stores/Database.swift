@@ -15,6 +15,15 @@ final class Database: Server, @unchecked Sendable {
     var projections = ProjectionTables()
     var attempts = Attempts()
     var leases: [String: (holder: UUID, expiresAt: Timestamp)] = [:]
+    /// The keys of persons; nil for one that was erased.
+    var personalKeys: [String: [UInt8]?] = [:]
+
+    /// As the trigger `personal_data_is_erased`.
+    mutating func eraseKeys(for appended: [NewEvent]) {
+      for event in appended where event.type == "PersonalDataErased" {
+        personalKeys.updateValue(nil, forKey: String(event.stream.id))
+      }
+    }
   }
 
   var contents: Contents

@@ -36,7 +36,10 @@ final class SimulatedEventStore: EventStore {
     let own = batch.historyID.map { $0 == seen.historyID ? seen : .init(historyID: $0) } ?? seen
     let answer = try await ask(isAppend: true) { database in
       let answer = database.contents.events.append(batch, known: own, at: database.now)
-      if case .done(.appended) = answer, !batch.events.isEmpty { database.tell(database.contents.events.head) }
+      if case .done(.appended) = answer, !batch.events.isEmpty {
+        database.contents.eraseKeys(for: batch.events)
+        database.tell(database.contents.events.head)
+      }
       return answer
     }
     switch answer {

@@ -1,4 +1,5 @@
 internal import EventSourcing
+internal import PostgresEventStore
 internal import Projections
 
 /// What the world trades in: accounts, with money that moves between them.
@@ -17,16 +18,20 @@ enum AccountEvent: DomainEvent, Codable {
   case released(amount: Int64, balance: Int64, command: String)
   /// For every fourth amount that was sent to the account.
   case rewarded(amount: Int64, balance: Int64, command: String)
+  /// The name of the owner, sealed.
+  case named(sealed: String, command: String)
+  case erased(command: String)
 
   enum CodingKeys: String, CodingKey, CaseIterable {
     case opened = "Opened", deposited = "Deposited", sent = "Sent", received = "Received", dispatched = "Dispatched"
     case delivered = "Delivered", held = "Held", released = "Released", rewarded = "Rewarded"
+    case named = "Named", erased = "PersonalDataErased"
   }
 
   /// What the event does to the balance; nil if it moves no money.
   var movement: (amount: Int64, balance: Int64, command: String)? {
     switch self {
-    case .opened: nil
+    case .opened, .named, .erased: nil
     case .deposited(let amount, let balance, let command), .received(let amount, let balance, let command),
       .delivered(let amount, let balance, let command), .released(let amount, let balance, let command),
       .rewarded(let amount, let balance, let command):
@@ -36,16 +41,28 @@ enum AccountEvent: DomainEvent, Codable {
       (-amount, balance, command)
     }
   }
+
+  /// The command that it follows from; nil for an opening.
+  var command: String? {
+    switch self {
+    case .named(_, let command), .erased(let command): command
+    default: movement?.command
+    }
+  }
 }
 
 struct Account: SnapshottingAggregate {
   static let category = "account"
   static let snapshotPolicy = SnapshotPolicy(every: 20, schemaVersion: 1)
 
-  var isOpen = false, balance: Int64 = 0
+  var isOpen = false, balance: Int64 = 0, isErased = false
 
   mutating func apply(_ event: AccountEvent) {
-    if case .opened = event { isOpen = true }
+    switch event {
+    case .opened: isOpen = true
+    case .erased: isErased = true
+    default: break
+    }
     balance = event.movement?.balance ?? balance
   }
 
@@ -72,6 +89,34 @@ struct Deposit: StreamCommand {
 
   func decide(_ account: Account) throws(Rejection) -> [AccountEvent] {
     [.deposited(amount: amount, balance: try account.adding(amount), command: command)]
+  }
+}
+
+/// Names the owner.
+struct Name: StreamCommand {
+  /// nil if there is no key: the owner has been erased.
+  let sealed: String?
+  let command: String
+
+  func decide(_ account: Account) throws(Rejection) -> [AccountEvent] {
+    guard let sealed, !account.isErased else { throw .erased }
+    return [.named(sealed: sealed, command: command)]
+  }
+}
+
+/// Erases what is known of the owner.
+struct Erase: StreamCommand {
+  let command: String
+
+  func decide(_ account: Account) throws(Rejection) -> [AccountEvent] {
+    guard !account.isErased else { throw .erased }
+    return [.erased(command: command)]
+  }
+}
+
+extension Rejection {
+  fileprivate static var erased: Rejection {
+    Rejection("erased", title: "The owner is erased", detail: "Open another account.")
   }
 }
 
@@ -128,20 +173,46 @@ struct Release: StreamCommand, Codable {
 }
 
 struct Balances: ReadModel {
-  struct Row: Codable { var id: String, balance: Int64, movements: Int64 }
+  struct Row: Codable { var id: String, owner: String?, balance: Int64, changes: Int64 }
 
   let version: Int
   let name = "balances"
+  private let source: PersonalKeys?
+  private var keys: [String: PersonalKey] = [:]
   /// Events that this version refuses, by the command that they follow from.
-  let poisoned: @Sendable (String) -> Bool
+  private let poisoned: @Sendable (String) -> Bool
+
+  init(version: Int, keys: PersonalKeys, poisoned: @escaping @Sendable (String) -> Bool) {
+    (self.version, source, self.poisoned) = (version, keys, poisoned)
+  }
+
+  /// One that opens names with these keys.
+  init(opening keys: [String: PersonalKey]) {
+    (version, source, self.keys, poisoned) = (1, nil, keys, { _ in false })
+  }
+
+  func prepared(for events: [RecordedEvent], until end: Position?) async throws -> Self {
+    guard let source else { return self }
+    var prepared = self
+    prepared.keys = try await source.keys(of: Set(events.filter { $0.type == "Named" }.map { String($0.stream.id) }))
+    return prepared
+  }
+
   var sources: [RowSource<Row>] {
     [
-      RowSource<Row>(Account.self) { [poisoned] event, row in
-        if case .opened = event.event { row = Row(id: event.id, balance: 0, movements: 0) }
-        guard let movement = event.event.movement else { return }
-        if poisoned(movement.command) { throw Poisoned(command: movement.command) }
-        row?.balance += movement.amount
-        row?.movements += 1
+      RowSource<Row>(Account.self) { [keys, poisoned] event, row in
+        if case .opened = event.event { row = Row(id: event.id, owner: nil, balance: 0, changes: 0) }
+        guard let command = event.event.command else { return }
+        if poisoned(command) { throw Poisoned(command: command) }
+        row?.balance += event.event.movement?.amount ?? 0
+        row?.changes += 1
+        switch event.event {
+        case .named(let sealed, _):
+          guard let key = keys[event.id] else { return }
+          row?.owner = String(decoding: try key.open(sealed, of: event.id), as: UTF8.self)
+        case .erased: row?.owner = nil
+        default: break
+        }
       }
     ]
   }

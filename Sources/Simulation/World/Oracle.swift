@@ -1,14 +1,12 @@
 internal import EventSourcing
-internal import FoundationEssentials
-internal import JSON
 internal import Projections
 
 /// Says whether a world is as it must be, once faults have ended.
 struct Oracle {
-  private let world: World
-  private let events: EventTable
-  private let models: ProjectionTables
-  private let reactions: ProjectionTables
+  let world: World
+  let events: EventTable
+  let models: ProjectionTables
+  let reactions: ProjectionTables
 
   init(_ world: World) {
     self.world = world
@@ -68,7 +66,7 @@ struct Oracle {
   // MARK: What must be true
   var violations: [String] {
     var found = streams() + commands() + consequences() + processes()
-    found += rows() + ledgers()
+    found += rows() + ledgers() + erasures()
     return found
   }
 
@@ -104,8 +102,8 @@ struct Oracle {
   private func effects() -> [String: [RecordedEvent]] {
     var found: [String: [RecordedEvent]] = [:]
     for recorded in events.events {
-      guard let event = try? AccountEvent(recorded), let movement = event.movement else { continue }
-      found["\(recorded.type) \(movement.command)", default: []].append(recorded)
+      guard let event = try? AccountEvent(recorded), let command = event.command else { continue }
+      found["\(recorded.type) \(command)", default: []].append(recorded)
     }
     return found
   }
@@ -115,7 +113,7 @@ struct Oracle {
     var found: [String] = []
     let effects = effects()
     for (what, all) in effects where all.count > 1 { found.append("\(what) took effect \(all.count) times") }
-    let kinds = ["Deposited", "Sent", "Dispatched", "Held"]
+    let kinds = ["Deposited", "Sent", "Dispatched", "Held", "Named", "PersonalDataErased"]
     let taken = Set(
       effects.keys.filter { key in kinds.contains { key.hasPrefix($0) } }.map { $0.split(separator: " ")[1] })
     for one in world.record.acknowledged where !one.command.hasPrefix("open-") {
@@ -131,22 +129,23 @@ struct Oracle {
   }
 
   /// Commands on one account take effect in an order that clients may have seen: a command that was sent after another one
-  /// was answered has a higher version.
+  /// was answered has a later position.
   private func order() -> [String] {
     var found: [String] = []
     let lastLoss = world.record.losses.last?.time ?? .zero
     let since = world.record.acknowledged.filter { $0.begun >= lastLoss }
-    for (account, all) in Dictionary(grouping: since, by: \.account).sorted(by: { $0.key < $1.key }) {
-      // The highest version that was answered before a time.
-      var answered: [(time: Duration, version: Version)] = []
-      for one in all.sorted(by: { $0.ended < $1.ended }) {
-        answered.append((one.ended, max(one.version, answered.last?.version ?? .none)))
+    for account in world.accounts {
+      let all = since.compactMap { one in one.places[account].map { (one, $0) } }
+      // The highest position that was answered before a time.
+      var answered: [(time: Duration, position: Position)] = []
+      for (one, position) in all.sorted(by: { $0.0.ended < $1.0.ended }) {
+        answered.append((one.ended, max(position, answered.last?.position ?? .start)))
       }
-      for one in all where !one.command.hasPrefix("open-") {
+      for (one, position) in all where !one.command.hasPrefix("open-") {
         let before = answered.last { $0.time < one.begun }
-        if let before, one.version <= before.version {
+        if let before, position <= before.position {
           found.append(
-            "\(one.command) was sent to \(account) after version \(before.version) was answered, and has \(one.version)"
+            "\(one.command) was sent to \(account) after event \(before.position) was answered, and is event \(position)"
           )
         }
       }
@@ -207,80 +206,6 @@ struct Oracle {
       stride(from: Collect.interval, through: all.count, by: Collect.interval).map { "Rewarded reward-\(to)-\($0)" }
     }
     if Set(rewards) != Set(expected) { found.append("rewards are \(rewards.count), and not \(expected.count)") }
-    return found
-  }
-
-  /// The generations that serve show what their events give.
-  private func rows() -> [String] {
-    var found: [String] = []
-    do {
-      var balances = FoldedRows(of: Balances.self)
-      var statement = FoldedRows(of: Statement.self)
-      let model = Balances(version: 1) { _ in false }
-      for event in events.events {
-        try balances.apply([event], by: model)
-        try statement.apply([event], by: Statement(version: 1))
-      }
-      found += try compare("balances", balances, Balances.self)
-      found += try compare("statement", statement, Statement.self)
-      let money = balances.keys.reduce(0) { $0 + (balances[$1.text]?.balance ?? 0) }
-      if let serving = models.serving("balances") {
-        let all = models.rows.sums["read_models.balance_sums_g\(serving.number)"] ?? [:]
-        let sums = all.values.reduce([Int64(0), 0]) { [$0[0] + $1[0], $0[1] + $1[1]] }
-        if sums != [Int64(balances.keys.count), money] {
-          found.append("the totals are \(sums), and \([Int64(balances.keys.count), money]) by the events")
-        }
-      }
-    } catch { found.append("rows cannot be compared: \(error)") }
-    return found
-  }
-
-  private func compare<Model: ReadModel>(_ name: String, _ expected: FoldedRows<Model>, _: Model.Type) throws
-    -> [String]
-  {
-    guard let serving = models.serving(name) else { return ["\(name) does not serve"] }
-    let stored = models.rows.rows["read_models.\(name)_g\(serving.number)"] ?? [:]
-    var found: [String] = []
-    if Set(stored.keys) != expected.keys {
-      found.append("\(name) has \(stored.count) rows, and \(expected.keys.count) by the events")
-    }
-    for (key, row) in stored.sorted(by: { $0.key.text < $1.key.text }) {
-      guard let own = expected[key.text] else { continue }
-      let document = try Model.document(of: own)
-      if document != row.document {
-        found.append(
-          "\(name) \(key.text) is \(String(decoding: row.document, as: UTF8.self)), and \(String(decoding: document, as: UTF8.self)) by the events"
-        )
-      }
-    }
-    return found
-  }
-
-  /// Every generation that serves has counted each event once.
-  private func ledgers() -> [String] {
-    var found: [String] = []
-    for (tables, names) in [
-      (models, ["balances", "statement"]), (reactions, ["reaction/announce", "reaction/collect", "reaction/deliver"]),
-    ] {
-      for name in names {
-        guard let serving = tables.serving(name), let generation = tables.generations[serving] else { continue }
-        var expected: [Int: Ledger.Entry] = [:]
-        for event in events.events
-        where event.position > generation.from && event.stream.category == Account.category {
-          let index = generation.partitioning.partition(of: event.stream).index
-          expected[index, default: .init()].count += 1
-          expected[index]!.ids ^= withUnsafeBytes(of: event.id.uuid) {
-            Int64(bigEndian: $0.loadUnaligned(fromByteOffset: 8, as: Int64.self))
-          }
-        }
-        let applied = tables.applied(serving)
-        if applied != expected {
-          found.append(
-            "\(name) has applied \(applied.values.reduce(0) { $0 + $1.count }) events of \(expected.values.reduce(0) { $0 + $1.count })"
-          )
-        }
-      }
-    }
     return found
   }
 }

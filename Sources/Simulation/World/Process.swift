@@ -18,6 +18,7 @@ final class Process: @unchecked Sendable {
   struct Inside: Sendable {
     var processor: CommandProcessor<SimulatedEventStore>?
     var responder: QueryResponder?
+    var keys: PersonalKeys?
     var tables: SimulatedProjectionStore?
     var changes: ChangeLog?
   }
@@ -88,7 +89,7 @@ final class Process: @unchecked Sendable {
     switch role {
     case .command:
       let processor = CommandProcessor(store, logger: logger)
-      inside.processor = processor
+      inside = Inside(processor: processor, keys: keys(link))
       return [processor]
     case .relay:
       var settings = Relay.Settings()
@@ -102,7 +103,7 @@ final class Process: @unchecked Sendable {
     case .projector:
       let tables = SimulatedProjectionStore(world.link(host, world.readStore), world.readStore, hasEvents: false)
       let models = [
-        Projection(world.balances), Projection(Statement(version: world.build.statementVersion)),
+        Projection(world.balances(keys(link))), Projection(Statement(version: world.build.statementVersion)),
       ]
       let feed: any EventFeed =
         world.plan.usesBroker
@@ -158,6 +159,8 @@ final class Process: @unchecked Sendable {
     return Projector(projections, store: tables, events: store, feed: feed, settings: settings, logger: .silent)
   }
 
+  private func keys(_ link: Link) -> PersonalKeys { PersonalKeys(SimulatedPersonalKeys(link, world.writeStore)) }
+
   private func follower(_ store: SimulatedEventStore, _ partitionings: [Partitioning]) -> StoreFollower {
     StoreFollower(store, partitionings, StoreFollower.Settings(), logger: .silent) { await store.listen($0) }
   }
@@ -171,7 +174,9 @@ private struct NoTables: TablesInMemory {
 }
 
 extension World {
-  var balances: Balances { Balances(version: build.balancesVersion) { [self] in poisoned.contains($0) } }
+  func balances(_ keys: PersonalKeys) -> Balances {
+    Balances(version: build.balancesVersion, keys: keys) { [self] in poisoned.contains($0) }
+  }
   var deliver: Deliver { Deliver(version: build.deliverVersion) { [self] in poisoned.contains($0) } }
   var collect: Collect { Collect { [self] in poisoned.contains($0) } }
 }

@@ -8,11 +8,8 @@ final class Record: @unchecked Sendable {
   /// A command that was acknowledged.
   struct Acknowledgement: Sendable {
     let command: String
-    let account: String
-    /// The version of the account after the command.
-    let version: Version
-    /// The position of its last event on that account.
-    let position: Position
+    /// Its accounts, and the position of its last event on each.
+    let places: [String: Position]
     let begun: Duration
     let ended: Duration
   }
@@ -50,6 +47,6 @@ final class Record: @unchecked Sendable {
 
   /// Whether a command may be gone: a restore that came after it was sent goes back to before its event.
   func mayBeLost(_ one: Acknowledgement) -> Bool {
-    losses.contains { $0.time >= one.begun && one.position > $0.head }
+    losses.contains { loss in loss.time >= one.begun && one.places.values.contains { $0 > loss.head } }
   }
 }

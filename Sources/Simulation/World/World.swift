@@ -64,6 +64,8 @@ final class World: @unchecked Sendable {
 
   var time: Duration { Scheduler.shared.time }
   var accounts: [String] { (0..<plan.accounts).map { "a\($0)" } }
+  /// Returns personal data, which tells whose it is.
+  func owner(of account: String, _ name: String) -> String { "the owner of \(account), \(name)" }
 
   func newHost(_ name: String) -> Host {
     hostsMade += 1
@@ -159,8 +161,8 @@ final class World: @unchecked Sendable {
   /// Whether no process answers any more from rows of a lost history: a look at the read store may take seconds.
   func isSettled(at time: Duration) -> Bool { lostRowsAt.map { time - $0 >= .seconds(10) } ?? true }
 
-  /// Returns the balance that an account's events give; nil if it has fewer events.
-  func balance(of account: String, at version: Int) -> Int64? {
+  /// Returns the state that an account's events give; nil if it has fewer events.
+  func state(of account: String, at version: Int) -> Account? {
     var fold = folds.removeValue(forKey: account) ?? []
     defer { folds[account] = fold }
     let table = writeStore.contents.events
@@ -174,7 +176,7 @@ final class World: @unchecked Sendable {
       if let event = try? AccountEvent(next) { state.apply(event) }
       fold.append((next.id, state))
     }
-    return version > 0 && version <= fold.count ? fold[version - 1].state.balance : nil
+    return version > 0 && version <= fold.count ? fold[version - 1].state : nil
   }
 
   /// Ends all tasks, so that nothing is left for the next world.

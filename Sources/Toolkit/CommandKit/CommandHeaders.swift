@@ -17,9 +17,11 @@ extension HTTPField.Name {
 
 extension CommandRequest {
   /// Creates the request of a command from the HTTP request's headers.
-  /// - Parameter body: The body as received.
+  /// - Parameters:
+  ///   - body: The body as received.
+  ///   - historyID: The history that the command's data belongs to; nil if it belongs to none.
   /// - Throws: `Problem` if a header is invalid.
-  init(_ request: Request, body: [UInt8], by caller: Caller, hasSubject: Bool) throws {
+  init(_ request: Request, body: [UInt8], by caller: Caller, hasSubject: Bool, in historyID: UUID? = nil) throws {
     let ownKey = try request.idempotencyKey()
     let key = ownKey ?? UUID.v7().uuidString.lowercased()
     let condition = try request.condition(hasSubject: hasSubject)
@@ -35,7 +37,8 @@ extension CommandRequest {
     self.init(
       // Without authentication, all callers share one scope.
       key: IdempotencyKey(scope: caller.subject ?? "", key: key), isKeyGenerated: ownKey == nil,
-      fingerprint: fingerprint, metadata: metadata, condition: condition, size: 1024 + body.count)
+      fingerprint: fingerprint, metadata: metadata, condition: condition, size: 1024 + body.count,
+      historyID: historyID)
   }
 }
 

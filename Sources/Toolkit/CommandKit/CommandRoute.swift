@@ -139,7 +139,7 @@ public struct CommandRoute: Sendable {
       let id = UUID.v7().uuidString.lowercased()
       let (command, bytes): (C, [UInt8]) = try await commands.read(
         request, context, body, names, made: [JSON.Member(name, .string(id))])
-      return try await commands.create(command, place, id, request, bytes, by: context.caller)
+      return try await commands.create(command, place, id, request, bytes, by: context.caller, in: nil)
     }
   }
 
@@ -154,7 +154,7 @@ public struct CommandRoute: Sendable {
       let (command, bytes): (C, [UInt8]) = try await commands.read(request, context, body, names)
       // A command that names no stream fails in the processor, which logs it.
       let id = command.streams.first.map { String($0.stream.id) } ?? ""
-      return try await commands.change(command, id, request, bytes, by: context.caller, extra: nil)
+      return try await commands.change(command, id, request, bytes, by: context.caller, in: nil, extra: nil)
     }
   }
 
@@ -174,10 +174,12 @@ public struct CommandRoute: Sendable {
       guard !creates else {
         let id = UUID.v7().uuidString.lowercased()
         return try await commands.create(
-          Addressed(command, to: id, isExpectedNew: true), request.uri.path, id, request, bytes, by: context.caller)
+          Addressed(command, to: id, isExpectedNew: true), request.uri.path, id, request, bytes, by: context.caller,
+          in: nil)
       }
       let id = try context.streamID("id", of: C.State.self)
-      return try await commands.change(Addressed(command, to: id), id, request, bytes, by: context.caller, extra: nil)
+      return try await commands.change(
+        Addressed(command, to: id), id, request, bytes, by: context.caller, in: nil, extra: nil)
     }
   }
 }

@@ -1,7 +1,7 @@
 package import CommandProcessing
 public import EventSourcing
 internal import Failures
-internal import Foundation
+public import Foundation
 public import HTTPKit
 internal import HTTPTypes
 public import Hummingbird
@@ -94,13 +94,16 @@ public struct Commands<Store: StreamStore>: Sendable {
   ///   - request: The request, for its headers.
   ///   - body: The request's body: the same `Idempotency-Key` with another body is rejected.
   ///   - caller: The caller that the events name.
+  ///   - historyID: The history that the command's data belongs to, such as `PersonalKey.historyID`: in another one, the
+  ///     response is 503. nil if the data belongs to none.
   /// - Returns: a response with 201, or with 200 if there was nothing to do.
   /// - Throws: a `Problem` if the command is rejected or not carried out.
   public func create(
     _ command: some Command, _ path: String, _ id: String, _ request: Request, _ body: [UInt8],
-    by caller: Caller
+    by caller: Caller, in historyID: UUID? = nil
   ) async throws -> Response {
-    try await respond(CommandRequest(request, body: body, by: caller, hasSubject: false), command) { decided in
+    let commandRequest = try CommandRequest(request, body: body, by: caller, hasSubject: false, in: historyID)
+    return try await respond(commandRequest, command) { decided in
       // A command with nothing to do has created nothing.
       CommandResponse(
         status: decided.hasChanged ? 201 : 200,
@@ -117,14 +120,15 @@ public struct Commands<Store: StreamStore>: Sendable {
   ///   - request: The request, for its headers.
   ///   - body: The request's body: the same `Idempotency-Key` with another body is rejected.
   ///   - caller: The caller that the events name.
+  ///   - historyID: The history that the command's data belongs to; nil if it belongs to none.
   ///   - extra: Writes further members of the response's body.
   /// - Returns: a response with 200, or with 201 if a PUT created the thing.
   /// - Throws: a `Problem` if the command is rejected or not carried out.
   public func change(
     _ command: some Command, _ id: String, _ request: Request, _ body: [UInt8],
-    by caller: Caller, extra: (@Sendable (inout JSONWriter) -> Void)? = nil
+    by caller: Caller, in historyID: UUID? = nil, extra: (@Sendable (inout JSONWriter) -> Void)? = nil
   ) async throws -> Response {
-    let commandRequest = try CommandRequest(request, body: body, by: caller, hasSubject: true)
+    let commandRequest = try CommandRequest(request, body: body, by: caller, hasSubject: true, in: historyID)
     return try await respond(commandRequest, command) { decided in
       // PUT answers 201 if it created the resource: RFC 9110, section 9.3.4.
       CommandResponse(

@@ -30,7 +30,8 @@ package struct CommandRequest: Sendable {
   package let size: Int
   /// The deadline that the command is; nil for any other command.
   package let firing: UUID?
-  /// The history of the event that the command follows from: it is carried out in no other. nil if it follows from none.
+  /// The history of what the command was made from, such as the event that it follows from: it is carried out in no other.
+  /// nil if it was made from nothing in the store.
   package let historyID: UUID?
 
   package init(

@@ -1,6 +1,6 @@
 internal import Crypto
 public import Failures
-internal import FoundationEssentials
+public import FoundationEssentials
 public import Postgres
 
 /// The schema with the keys of personal data. It is in the write store, and needs the event store's schema.
@@ -15,8 +15,14 @@ public let personalSchema = Schema(
 /// read.
 public struct PersonalKey: Sendable {
   private let key: SymmetricKey
+  /// The history of the store that had the key. After a restore the store may have another key of the person. So a command
+  /// with data that this key sealed must be carried out in this history only.
+  public let historyID: UUID
 
-  init(_ bytes: [UInt8]) { key = SymmetricKey(data: bytes) }
+  package init(_ stored: StoredPersonalKey) {
+    key = SymmetricKey(data: stored.bytes)
+    historyID = stored.historyID
+  }
 
   /// Seals data of a person.
   /// - Returns: base64 of nonce, ciphertext and tag. It is different each time.
