@@ -157,8 +157,8 @@ let package = Package(
     toolkit(
       "ServiceKit",
       [
-        "AccessKit", "EventSourcing", "HTTPKit", "Observability", "Postgres", "SettingsKit", hummingbird, lifecycle,
-        logging, metrics, signals, tracing,
+        "AccessKit", "EventSourcing", "HTTPKit", "Machine", "Observability", "Postgres", "SettingsKit", hummingbird,
+        lifecycle, logging, metrics, signals, tracing,
       ]),
     toolkit(
       "RabbitMQFeed",
@@ -210,7 +210,7 @@ let package = Package(
       "Counterflow",
       [
         "AccessKit", "Administration", "CommandKit", "ConsoleKit", "EventSourcing", "HTTPKit", "JSON", "Machine",
-        "Projections", "ProjectorKit", "QueryKit", "RabbitMQFeed", "Reactions", "ServiceKit", "SettingsKit",
+        "Postgres", "Projections", "ProjectorKit", "QueryKit", "RabbitMQFeed", "Reactions", "ServiceKit", "SettingsKit",
         argumentParser, httpTypes, hummingbird,
       ]),
     // For tests of a domain.
@@ -259,7 +259,8 @@ let package = Package(
       "CounterflowTool", "counterflow",
       [
         "Administration", "Commerce", "CommerceReactions", "CommerceReadModels", "CommerceStore", "EventSourcing",
-        "HTTPKit", "JSON", "RetailImport", "SettingsKit", argumentParser, asyncHTTPClient, nioCore, nioHTTP1,
+        "HTTPKit", "JSON", "Postgres", "RetailImport", "SettingsKit", argumentParser, asyncHTTPClient, nioCore,
+        nioHTTP1,
       ],
       // The template of `counterflow new`.
       embedding: [

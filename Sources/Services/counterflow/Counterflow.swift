@@ -4,6 +4,7 @@ import CommerceReactions
 import CommerceReadModels
 import CommerceStore
 import HTTPKit
+import Postgres
 
 /// Administers the commerce back end from the command line.
 @main
@@ -11,6 +12,7 @@ struct Counterflow: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Administers a Counterflow system.",
     discussion: "The databases are named by WRITE_DATABASE_URL and READ_DATABASE_URL; see docs/configuration.md.",
+    version: "\(PackageVersion.current)",
     subcommands: Administration.commands + [ImportRetail.self, NewPackage.self])
 
   static func main() async {

@@ -12,7 +12,8 @@ struct Migrate: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Creates or updates the schemas of both databases.",
     discussion: """
-      Run it before new services start. You may run it again, and from several processes at once.
+      Run it before new services start. You may run it again, and from several processes at once. What a newer version has \
+      migrated stays as it is.
 
       It also creates a database role for each service, with the rights that the service needs and no others. A role may \
       log in if its password is set: COMMAND_DATABASE_PASSWORD, RELAY_DATABASE_PASSWORD, PROJECTOR_DATABASE_PASSWORD, \
@@ -56,10 +57,12 @@ extension Administration {
   ) async throws {
     let connection = try await connectPatiently(
       PostgresConfiguration(url: url, applicationName: program), for: wait)
+    // Before any of them changes.
+    if let refusal = try await connection.refusal(of: schemas) { throw refusal }
     for schema in schemas {
       let applied = try await connection.migrate(schema)
       for migration in applied { say("\(name): applied \(migration)") }
-      if applied.isEmpty { say("\(name): \(schema.name) is already at version \(schema.version)") }
+      if applied.isEmpty { say("\(name): \(try await connection.state(of: schema))") }
     }
     do { try await connection.execute(Self.restrictions) } catch {
       guard error.sqlState == .insufficientPrivilege else { throw error }
@@ -94,6 +97,16 @@ extension Administration {
     end
     $$
     """
+}
+
+extension PostgresConnection {
+  /// Says at which version a schema is to which nothing was applied.
+  fileprivate func state(of schema: Schema) throws(PostgresError) -> String {
+    guard let record = try records(of: [schema]).first, record.version > schema.version else {
+      return "\(schema.name) is already at version \(schema.version)"
+    }
+    return "\(schema.name) stays at version \(record.version), which Counterflow \(record.program) made"
+  }
 }
 
 /// The database roles of the services; `migrate` makes them.

@@ -3,6 +3,7 @@ internal import EventSourcing
 internal import Foundation
 internal import JSON
 internal import Machine
+internal import Postgres
 internal import PostgresEventStore
 internal import Projections
 
@@ -14,7 +15,8 @@ struct Status: AsyncParsableCommand {
       The first table has one line for each generation. The second one has the assignments that have no owner, have \
       stopped or are catching up; --assignments shows all of them. A lag is counted up to 100,000 events in each \
       partition. The exit status is 1 if an assignment that is needed has no owner, if an assignment is halted or forked, \
-      if a parked stream waits for an operator, or if no projector has run a read model yet.
+      if a parked stream waits for an operator, if no projector has run a read model yet, or if this version is too old for \
+      a schema. The last table has who migrated each schema, and the oldest version that may run beside it.
       """)
 
   @Flag(help: "As JSON, with every assignment.") var json = false
@@ -27,12 +29,16 @@ struct Status: AsyncParsableCommand {
       while true {
         let status = try await ProjectionStatus.read(stores.readStore, stores.writeStore, stores.events)
         if watch && !json { print("\u{1B}[2J\u{1B}[H", terminator: "") }
+        let schemas = try await StoreSchemas(stores)
         let known = Set(status.entries.map(\.generation.projection))
         let missing = try stores.projections([]).map(\.name).filter { !known.contains($0) }
-        print(json ? Self.json(status, missing) : Self.text(status, missing, withAssignments: assignments))
+        print(
+          json
+            ? Self.json(status, schemas, missing)
+            : Self.text(status, schemas, missing, withAssignments: assignments))
         fflush(nil)
         guard watch else {
-          if !status.isSound || !missing.isEmpty { throw ExitCode(1) }
+          if !status.isSound || !missing.isEmpty || schemas.refusal != nil { throw ExitCode(1) }
           return
         }
         try await Machine.sleep(for: .seconds(1))
@@ -40,7 +46,9 @@ struct Status: AsyncParsableCommand {
     }
   }
 
-  private static func text(_ status: ProjectionStatus, _ missing: [String], withAssignments: Bool) -> String {
+  private static func text(
+    _ status: ProjectionStatus, _ schemas: StoreSchemas, _ missing: [String], withAssignments: Bool
+  ) -> String {
     var generations = Table(
       "projection", "gen", "version", "state", "assignments", "modes", "unowned", "lag", "behind", "parked", "retrying")
     var assignments = Table("projection", "gen", "partition", "owner", "mode", "checkpoint", "lag", "behind", "why")
@@ -77,6 +85,7 @@ struct Status: AsyncParsableCommand {
     if !assignments.isEmpty { parts.append(assignments.text) }
     for projection in missing { parts.append("No projector has run \(projection) yet.") }
     parts.append(workers.isEmpty ? "No projector is running." : workers.text)
+    parts.append(schemas.text)
     return parts.joined(separator: "\n\n")
   }
 
@@ -88,12 +97,14 @@ struct Status: AsyncParsableCommand {
     max(0, Double(Timestamp.now.microsecondsSince1970 - time.microsecondsSince1970) / 1_000_000)
   }
 
-  private static func json(_ status: ProjectionStatus, _ missing: [String]) -> String {
+  private static func json(_ status: ProjectionStatus, _ schemas: StoreSchemas, _ missing: [String]) -> String {
     var json = JSONWriter()
     json.object { json in
+      json.member("version", PackageVersion.current.description)
+      json.member("schemas") { schemas.write(to: &$0) }
       json.member("head", status.head.rawValue)
       json.member("durability", status.durability.rawValue)
-      json.member("sound") { $0.write(status.isSound && missing.isEmpty) }
+      json.member("sound") { $0.write(status.isSound && missing.isEmpty && schemas.refusal == nil) }
       json.member("neverRun") { $0.array(missing) { $0.write($1) } }
       json.member("generations") { json in
         json.array(status.entries) { json, entry in

@@ -16,6 +16,8 @@ struct Stores {
   private let urls: (read: String, write: String)
 
   var events: PostgresEventStore { PostgresEventStore(writeStore) }
+  /// Schemas of the write store, in addition to the toolkit's.
+  var writeSchemas: [Schema] { Administration.current.writeSchemas }
 
   init(_ settings: Settings = Settings()) throws {
     let program = Administration.current.program

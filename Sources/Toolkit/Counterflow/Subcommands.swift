@@ -3,6 +3,7 @@ internal import ArgumentParser
 internal import FoundationEssentials
 internal import HTTPKit
 internal import Machine
+internal import Postgres
 internal import RabbitMQFeed
 internal import ServiceKit
 internal import SettingsKit
@@ -11,7 +12,7 @@ internal import SettingsKit
 struct Root<System: Application>: AsyncParsableCommand {
   static var configuration: CommandConfiguration {
     CommandConfiguration(
-      commandName: System.name,
+      commandName: System.name, version: "Counterflow \(PackageVersion.current)",
       subcommands: [
         Dev<System>.self, CommandServiceCommand<System>.self, RelayCommand<System>.self, ProjectorCommand<System>.self,
         QueryServiceCommand<System>.self, ReactorCommand<System>.self,

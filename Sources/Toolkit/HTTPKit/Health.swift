@@ -10,6 +10,8 @@ public struct HealthCheck: Sendable {
   /// Returns what `/readyz` says beside `ready`, if there is anything. Throws an error with the reason if the condition does
   /// not hold.
   package let check: @Sendable () async throws -> String?
+  /// Returns why the process must not do anything at all; nil if it may.
+  package var refusal: (@Sendable () async throws -> String?)?
 
   /// Creates a condition.
   /// - Parameters:
@@ -33,10 +35,13 @@ public struct HealthCheck: Sendable {
   ) -> HealthCheck { HealthCheck(name: name, check: { try await check() }) }
 
   /// Returns the same condition with another name.
-  package func named(_ name: String) -> HealthCheck { HealthCheck(name: name, check: check) }
+  package func named(_ name: String) -> HealthCheck { HealthCheck(name: name, check: check, refusal: refusal) }
 
-  private init(name: String, check: @escaping @Sendable () async throws -> String?) {
-    (self.name, self.check) = (name, check)
+  private init(
+    name: String, check: @escaping @Sendable () async throws -> String?,
+    refusal: (@Sendable () async throws -> String?)? = nil
+  ) {
+    (self.name, self.check, self.refusal) = (name, check, refusal)
   }
 }
 

@@ -34,7 +34,7 @@ package func readModelsSchema(_ projections: [Projection]) -> Schema {
       Migration(
         version: 1, name: "read models",
         sql: String(decoding: PackageResources.v0001_read_models_sql, as: UTF8.self))
-    ], afterwards: declarations)
+    ], declarations: declarations)
 }
 
 extension Projection {

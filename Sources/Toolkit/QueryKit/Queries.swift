@@ -140,7 +140,8 @@ extension Role {
       parts.healthChecks = [
         .anyDatabase("readStore", try store.servers.map { try $0.access.byKey }, [projectionsSchema]) {
           try await Projection.problem(with: models, on: $0)
-        }
+        },
+        .permit("writeStore", events, [eventStoreSchema]),
       ]
       parts.translate = queryProblem
       parts.addRoutes { router in

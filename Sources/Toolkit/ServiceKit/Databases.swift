@@ -58,7 +58,8 @@ package enum Databases {
 }
 
 extension HealthCheck {
-  /// Checks that the database answers and that its schemas are new enough for this build.
+  /// Checks that the database answers, that its schemas are new enough for this build, and that this build is new enough
+  /// for them.
   /// - Parameters:
   ///   - name: the name that `/readyz` lists if the check fails.
   ///   - pool: connections to the database.
@@ -68,7 +69,10 @@ extension HealthCheck {
     _ name: String, _ pool: PostgresPool, _ schemas: [Schema],
     problem: @escaping @Sendable (PostgresPool) async throws -> String? = { _ in nil }
   ) -> HealthCheck {
-    HealthCheck(name) { [program = OperatorProgram.name] in
+    var check = HealthCheck(name) { [program = OperatorProgram.name] in
+      if let refusal = try await pool.withConnection({ try await $0.refusal(of: schemas) }) {
+        throw NotReady("\(refusal)")
+      }
       for schema in schemas {
         let version = try await pool.withConnection { try await $0.version(of: schema) }
         guard version >= schema.version else {
@@ -79,6 +83,21 @@ extension HealthCheck {
       }
       if let problem = try await problem(pool) { throw NotReady(problem) }
     }
+    check.refusal = { try await pool.withConnection { try await $0.refusal(of: schemas)?.description } }
+    return check
+  }
+
+  /// Checks that this build is new enough for the schemas. A database that does not answer fails no check.
+  package static func permit(_ name: String, _ pool: PostgresPool, _ schemas: [Schema]) -> HealthCheck {
+    let refusal = { @Sendable in try await pool.withConnection { try await $0.refusal(of: schemas)?.description } }
+    var check = HealthCheck(name) {
+      let found: String?
+      // That the database does not answer is for others to say.
+      do { found = try await refusal() } catch { return }
+      if let found { throw NotReady(found) }
+    }
+    check.refusal = refusal
+    return check
   }
 
   /// Checks that at least one of several servers answers and has the schemas.
@@ -87,15 +106,21 @@ extension HealthCheck {
     problem: @escaping @Sendable (PostgresPool) async throws -> String? = { _ in nil }
   ) -> HealthCheck {
     let checks = pools.map { HealthCheck.database(name, $0, schemas, problem: problem) }
-    return HealthCheck(name) {
-      var failure: (any Error)?
-      for check in checks {
-        do {
-          _ = try await check.check()
-          return
-        } catch { failure = error }
-      }
-      if let failure { throw failure }
+    var any = HealthCheck(name) { try await first(of: checks) { _ = try await $0.check() } }
+    // The servers are copies of one database: the first one that answers tells.
+    any.refusal = { try await first(of: checks) { try await $0.refusal?() } }
+    return any
+  }
+
+  /// Returns what the first check says that does not fail.
+  /// - Throws: the error of the last one, if all fail.
+  private static func first<Answer>(
+    of checks: [HealthCheck], _ body: (HealthCheck) async throws -> Answer
+  ) async throws -> Answer {
+    var failure: any Error = NotReady("there is no server")
+    for check in checks {
+      do { return try await body(check) } catch { failure = error }
     }
+    throw failure
   }
 }

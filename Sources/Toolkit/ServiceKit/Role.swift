@@ -2,6 +2,7 @@ package import AccessKit
 public import HTTPKit
 public import Hummingbird
 package import Logging
+internal import Postgres
 public import ServiceLifecycle
 public import SettingsKit
 
@@ -82,13 +83,17 @@ public struct Role: Sendable {
   private func services(_ settings: Settings, _ logger: Logger) async throws -> [any Service] {
     let access = admits ? try await Access(settings, logger: logger) : .open
     let parts = try await parts(settings, logger, access)
+    let permit = BuildPermit(parts.healthChecks, logger: logger)
+    let mayRun = await permit.isGiven()
     let router = HTTPServing.router()
-    router.addHealth(parts.healthChecks + access.healthChecks)
+    let version = HealthCheck.saying("version") { PackageVersion.current.description }
+    router.addHealth([version] + parts.healthChecks + access.healthChecks)
     try router.addMetrics(settings)
-    for add in parts.routes { add(router) }
+    if mayRun { for add in parts.routes { add(router) } } else { permit.refuseRequests(to: router) }
     let responder = ProblemResponder(router, elsewhere: parts.elsewhere, translate: parts.translate)
     let server = try HTTPServing.server(responder, settings, port: port, logger: logger)
-    return parts.services + access.services + [server] + parts.workers
+    guard mayRun else { return [server, permit] }
+    return parts.services + access.services + [server, permit] + parts.workers
   }
 }
 

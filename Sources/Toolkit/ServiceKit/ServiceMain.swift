@@ -1,5 +1,6 @@
 internal import Foundation
 package import Logging
+internal import Postgres
 package import ServiceLifecycle
 package import SettingsKit
 internal import UnixSignals
@@ -7,10 +8,15 @@ internal import UnixSignals
 /// Starts and stops the services of an executable.
 package enum ServiceMain {
   /// Builds the services and runs them until SIGTERM or SIGINT. They then drain and stop in reverse order. An invalid
-  /// setting ends the process at once with status 78 (EX_CONFIG of sysexits.h) and the reason on standard error.
+  /// setting ends the process at once with status 78 (EX_CONFIG of sysexits.h) and the reason on standard error. With the
+  /// argument `--version` it only prints the version.
   package static func run(
     _ name: String, _ settings: Settings = Settings(), _ build: (Settings, Logger) async throws -> [any Service]
   ) async {
+    if CommandLine.arguments.dropFirst().elementsEqual(["--version"]) {
+      print(PackageVersion.current)
+      exit(0)
+    }
     allowManyConnections()
     do {
       let level = try settings[.logLevel]
@@ -23,7 +29,7 @@ package enum ServiceMain {
       var configuration = ServiceGroupConfiguration(
         services: services, gracefulShutdownSignals: [.sigterm, .sigint], logger: logger)
       configuration.maximumGracefulShutdownDuration = try settings[CommonSettings.shutdownTimeout]
-      logger.info("starting")
+      logger.info("starting", metadata: ["version": "\(PackageVersion.current)"])
       try await ServiceGroup(configuration: configuration).run()
       logger.info("stopped")
       exit(0)

@@ -4,7 +4,7 @@ import tempfile
 import unittest
 from pathlib import Path
 
-from . import api, commands, errors, links, reference, runbooks, schema, snippets, spelling, terms
+from . import api, commands, errors, links, reference, release, runbooks, schema, snippets, spelling, terms
 from .tree import Tree
 
 BANK = """\
@@ -194,3 +194,17 @@ class ChecksTest(unittest.TestCase):
         self.assert_findings(schema)
         self.write(schema.PAGE, "## store.events\n| `position` | |\n| `datum` | |\n| `actor` | |\n## store.gone\n")
         self.assert_findings(schema, "store.events.data is missing", "no store.events.datum", "no store.gone")
+
+    def test_the_version_is_the_same_everywhere(self):
+        constant = '  public static let current = PackageVersion("{}")!\n'
+        self.write(release.FILE, "0.2.0-dev\n")
+        self.write(release.CODE, constant.format("0.2.0-dev"))
+        self.write(release.PAGE, "# Changelog\n## Unreleased\n### Added\n## 0.1.0 - 2026-11-28\n")
+        self.assert_findings(release)
+        self.write(release.FILE, "0.2.0\n")
+        self.assert_findings(release, "current is not 0.2.0", "begins with 'Unreleased'; for this version it is '0.2.0 - ")
+        self.write(release.CODE, constant.format("0.2.0"))
+        self.write(release.PAGE, "## 0.2.0 - 2026-12-01\n## 0.1\n")
+        self.assert_findings(release, "the section '0.1' is no release")
+        self.write(release.FILE, "0.3\n")
+        self.assert_findings(release, "'0.3' is not a version")

@@ -48,5 +48,5 @@ grant execute on function event_store.begin_attempt, event_store.forget_attempts
 grant select on event_store.effect_attempts to counterflow_reactor;
 grant update (finished_at, outcome, error, retry_at, is_noted) on event_store.effect_attempts to counterflow_reactor;
 grant select, insert, update on event_store.cursors to counterflow_relay;
-grant select on public.counterflow_migrations
+grant select on public.counterflow_migrations, public.counterflow_schemas
   to counterflow_command, counterflow_relay, counterflow_projector, counterflow_query, counterflow_reactor;

@@ -20,4 +20,4 @@ grant usage on schema projections to counterflow_projector, counterflow_query, c
 grant select on projections.checkpoints, projections.generations, projections.parked, projections.workers, projections.shapes to counterflow_query;
 revoke all on all functions in schema projections from public;
 grant execute on function projections.retry_parked to counterflow_query;
-grant select on public.counterflow_migrations to counterflow_projector, counterflow_query, counterflow_reactor;
+grant select on public.counterflow_migrations, public.counterflow_schemas to counterflow_projector, counterflow_query, counterflow_reactor;

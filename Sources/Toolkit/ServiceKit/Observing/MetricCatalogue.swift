@@ -8,6 +8,7 @@ package enum MetricCatalogue {
   package static let all: [PrometheusMetrics.Description] =
     [
       .init("counterflow_process_info", .gauge, "Always 1; its label names the service."),
+      .init("counterflow_build_info", .gauge, "Always 1; its label is the version."),
       // HTTP
       .init("counterflow_http_requests_total", .counter, "Answered requests."),
       .init(

@@ -3,6 +3,7 @@ internal import Hummingbird
 internal import Logging
 internal import Metrics
 package import Observability
+internal import Postgres
 internal import ServiceLifecycle
 package import SettingsKit
 internal import Tracing
@@ -51,6 +52,7 @@ package enum Observing {
     ProcessStatistics.begin()
     MetricsSystem.bootstrap(metrics)
     Gauge(label: "process_info", dimensions: [("service", name)]).record(1)
+    Gauge(label: "build_info", dimensions: [("version", PackageVersion.current.description)]).record(1)
     let format = try settings[logFormat]
     let bootstrap: @Sendable (String, Logger.MetadataProvider?) -> any LogHandler = { label, metadata in
       switch format {
@@ -85,20 +87,12 @@ package enum Observing {
 extension Router {
   /// Adds `/metrics`, in Prometheus's text format.
   func addMetrics(_ settings: Settings) throws(SettingError) {
-    let token = try settings[Observing.metricsToken].map { Array("Bearer \($0)".utf8) }
+    let access = try MetricsAccess(settings)
     get("/metrics") { request, _ in
-      if let token, !constantTimeEqual(Array((request.headers[.authorization] ?? "").utf8), token) {
-        throw Problem.unauthorized("Send METRICS_TOKEN as a bearer token.", challenge: #"Bearer realm="metrics""#)
-      }
+      try access.admit(request)
       return Response(
         status: .ok, headers: [.contentType: "text/plain; version=0.0.4; charset=utf-8", .cacheControl: "no-store"],
         body: ResponseBody(byteBuffer: ByteBuffer(string: Observing.text)))
     }
   }
-}
-
-/// Compares arrays of one length in constant time, so that timing does not reveal how much of a guess is right.
-private func constantTimeEqual(_ guess: [UInt8], _ secret: [UInt8]) -> Bool {
-  guard guess.count == secret.count else { return false }
-  return zip(guess, secret).reduce(UInt8(0)) { $0 | ($1.0 ^ $1.1) } == 0
 }
