@@ -92,7 +92,8 @@ extension Application {
     for (_, path) in routes {
       if let name = pathParameters(of: path).firstDouble { return "\(path) has two parameters named \(name)" }
     }
-    let own = ["/healthz", "/readyz", "/metrics", "/openapi.json", "/v1/changes", "/console"].map { ("GET", $0) }
+    let own = ["/healthz", "/readyz", "/metrics", "/scale", "/openapi.json", "/v1/changes", "/console"]
+      .map { ("GET", $0) }
     let plain = (own + routes).map { "\($0.0) \($0.1.replacing(/{[^\/]*}/, with: "{…}"))" }
     if let route = plain.firstDouble { return "the route \(route) is there twice" }
     return commands.lazy.compactMap(\.problem).first ?? queries.lazy.compactMap(\.problem).first

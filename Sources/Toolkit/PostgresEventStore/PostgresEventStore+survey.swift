@@ -60,6 +60,31 @@ extension PostgresEventStore {
     }
   }
 
+  /// Returns how long the first event after a position in each of these partitions has waited; nil where there is none.
+  package func waiting(
+    _ places: [(partition: Partition, after: Position)]
+  ) async throws(EventStoreError) -> [Duration?] {
+    guard !places.isEmpty else { return [] }
+    return try await translating {
+      try await pool.query(
+        """
+        select extract(epoch from clock_timestamp() - min(e.recorded_at))::float8
+        from unnest(
+          \(array: places.map { Int32($0.partition.buckets.lowerBound) }),
+          \(array: places.map { Int32($0.partition.buckets.upperBound - 1) }),
+          \(array: places.map(\.after.rawValue))) with ordinality as u(first, last, position, place)
+        left join lateral (
+          select b.recorded_at
+          from generate_series(u.first, u.last) as bucket(index)
+          cross join lateral (
+            select recorded_at from event_store.events
+            where (hash >> 10) = bucket.index and position > u.position order by position limit 1) b) e on true
+        group by u.place order by u.place
+        """
+      ).decode(Double?.self).map { $0.map { .seconds(max(0, $0)) } }
+    }
+  }
+
   /// Returns digests of the events of some categories, in a range of positions of each partition. Reads the whole store.
   package func digests(
     of categories: Set<String>, in places: [(partition: Partition, after: Position, upTo: Position)]

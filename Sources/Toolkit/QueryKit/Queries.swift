@@ -118,6 +118,7 @@ extension Role {
       }
       let events = try pool("query-service", try settings[QuerySettings.writePoolSize])
       let (newest, older) = (try pool("query-service changes", 1), try pool("query-service followers", 2))
+      let scalePool = Databases.watch(url: writeURL, name: "query-service scale", timeout: .seconds(5), logger: logger)
       let (store, readers) = try readStore(settings, heads, activity, logger)
       let responder = QueryResponder(
         store: store, heads: heads,
@@ -134,7 +135,10 @@ extension Role {
           log: log, responder: responder, limit: try settings[QuerySettings.followers],
           heartbeat: try settings[QuerySettings.heartbeat]), events: known)
       var parts = RoleParts()
-      parts.services = [headsPool, heads, events, newest, older] + readers
+      let scale = ScaleWatch(
+        ScaleReader(readStore: store, writeStore: scalePool, heads: heads), logger: logger)
+      let metricsAccess = try MetricsAccess(settings)
+      parts.services = [headsPool, heads, events, newest, older, scalePool] + readers
       // The log disconnects its followers before the server waits for open responses.
       parts.workers = [log]
       parts.healthChecks = [
@@ -146,6 +150,7 @@ extension Role {
       parts.translate = queryProblem
       parts.addRoutes { router in
         queries.addChanges(to: router.group().add(middleware: queries.admission))
+        scale.add(to: router, metricsAccess)
       }
       try extend(queries, settings, logger, &parts)
       return parts

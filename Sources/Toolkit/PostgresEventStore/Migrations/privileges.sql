@@ -35,6 +35,9 @@ grant execute on function event_store.forget_keys, event_store.forget_generated_
 grant select, insert, update on event_store.snapshots to counterflow_command, counterflow_reactor;
 grant execute on function event_store.stream_events to counterflow_projector, counterflow_query;
 grant execute on function event_store.bucket_heads to counterflow_query;
+-- query-service tells an autoscaler how far the live feed is, and whether a relay is active.
+grant select (name, position) on event_store.cursors to counterflow_query;
+grant select (name, expires_at) on event_store.leases to counterflow_query;
 grant execute on function event_store.bucket_heads, event_store.bucket_page
   to counterflow_relay, counterflow_projector, counterflow_reactor;
 

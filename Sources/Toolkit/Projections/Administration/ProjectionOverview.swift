@@ -54,4 +54,15 @@ package struct ProjectionOverview: Sendable {
     }
     return ProjectionOverview(entries: entries.sorted { $0.generation.projection < $1.generation.projection })
   }
+
+  /// Returns the names of the processes that run projections of this kind, also of those that have no assignment.
+  package static func workers(_ store: PostgresPool, ofReactions isOfReactions: Bool) async throws -> Set<String> {
+    let names = try await store.query(
+      """
+      select distinct w.name from projections.workers w cross join unnest(w.serves) as s(service)
+      where w.expires_at > clock_timestamp() and starts_with(s.service, \(Projection.reactionPrefix)) = \(isOfReactions)
+      """
+    ).decode(String.self)
+    return Set(names)
+  }
 }

@@ -16,7 +16,7 @@ package enum Observing {
   /// `METRICS_TOKEN`: the bearer token that `/metrics` requires.
   package static let metricsToken = Setting.optional(
     "METRICS_TOKEN", allowed: "none, or a secret",
-    help: "The bearer token that /metrics requires (in Prometheus: authorization).", isSecret: true)
+    help: "The bearer token that /metrics and /scale require (in Prometheus: authorization).", isSecret: true)
 
   /// The format of log lines on standard error.
   package enum LogFormat: String, Sendable {
