@@ -145,7 +145,7 @@ public final class ChildProcess: Sendable {
 
 /// A server for one test, which the test may kill.
 public final class PrivateServer: Sendable {
-  public enum Kind: String, Sendable { case postgres, standby, rabbitmq }
+  public enum Kind: String, Sendable { case postgres, standby, rabbitmq, pgbouncer }
 
   private let kind: Kind
   private let folder: URL
@@ -161,7 +161,7 @@ public final class PrivateServer: Sendable {
       TestEnvironment.root.appendingPathComponent("scripts/lib/serve"), [kind.rawValue],
       environment: ["COUNTERFLOW_LOCAL": folder.path, "HOME": folder.path].merging(settings) { $1 },
       // SIGQUIT also ends PostgreSQL at once, but lets it free its shared memory.
-      lastSignal: kind == .rabbitmq ? SIGKILL : SIGQUIT)
+      lastSignal: [.postgres, .standby].contains(kind) ? SIGQUIT : SIGKILL)
   }
 
   /// Stops the server as an administrator would.
@@ -177,6 +177,13 @@ public final class PrivateServer: Sendable {
   public func restore() async throws {
     try FileManager.default.removeItem(at: folder.appendingPathComponent("postgres"))
     try await copy("back-up", to: "postgres")
+  }
+
+  /// Removes the data of a stopped PostgreSQL server, and returns the folder where it takes others from.
+  public func removeData() throws -> URL {
+    let data = folder.appendingPathComponent("postgres")
+    try FileManager.default.removeItem(at: data)
+    return data
   }
 
   private func copy(_ source: String, to target: String) async throws {

@@ -70,7 +70,6 @@ make_postgres() {
   fi
 }
 
-# Runs PostgreSQL in the foreground.
 # Processes of a server that was killed end by themselves, and PostgreSQL does not start on their data before.
 await_end_of_killed() { # DATA
   local deadline=$((SECONDS + 30))
@@ -80,12 +79,14 @@ await_end_of_killed() { # DATA
   done
 }
 
-exec_postgres() {
-  local data=$local_dir/postgres
+# Runs PostgreSQL in the foreground, on the data and the port of that name.
+exec_postgres() { # [NAME]
+  local name=${1:-postgres}
+  local data=$local_dir/$name
   await_end_of_killed "$data"
   cd "$data"
   # shellcheck disable=SC2086
-  exec_as postgres "$(pg_bin)/postgres" -D "$data" -p "$(kept_port postgres)" -c listen_addresses=127.0.0.1 \
+  exec_as postgres "$(pg_bin)/postgres" -D "$data" -p "$(kept_port "$name")" -c listen_addresses=127.0.0.1 \
     -c unix_socket_directories= -c max_connections=1000 -c shared_buffers=256MB ${POSTGRES_OPTIONS:-}
 }
 

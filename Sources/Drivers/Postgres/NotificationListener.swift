@@ -4,7 +4,7 @@ public import Logging
 /// Listens on its own connection, and reconnects whenever the connection is lost.
 ///
 /// Notifications are hints. After each connect the handler is called once with nil, because notifications may have been
-/// missed. On a standby or behind a transaction pooler LISTEN fails: the listener keeps trying, and its user polls.
+/// missed. On a standby LISTEN fails: the listener keeps trying, and its user polls.
 public struct NotificationListener: Sendable {
   let configuration: PostgresConfiguration
   let channels: [String]

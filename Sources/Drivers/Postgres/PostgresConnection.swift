@@ -39,8 +39,18 @@ public actor PostgresConnection {
 
   /// Connects and authenticates.
   /// - Throws: `connectionFailed`, `connectionLost` or `cancelled`. A server's refusal is `connectionFailed` too: libpq has
-  ///   no SQLSTATE for it.
+  ///   no SQLSTATE for it. A pooler of transactions also is `connectionFailed`.
   public static func connect(_ configuration: PostgresConfiguration) async throws(PostgresError) -> PostgresConnection {
+    let connection = try await opened(configuration)
+    do throws(PostgresError) { try await connection.refuseTransactionPooling() } catch {
+      await connection.close()
+      throw error
+    }
+    return connection
+  }
+
+  /// Connects to a server or to any pooler.
+  static func opened(_ configuration: PostgresConfiguration) async throws(PostgresError) -> PostgresConnection {
     let loop: EventLoop
     do { loop = try EventLoop() } catch { throw PostgresError(.connectionFailed, "\(error)") }
     let connection = PostgresConnection(configuration, loop)

@@ -15,8 +15,9 @@ struct Status: AsyncParsableCommand {
       The first table has one line for each generation. The second one has the assignments that have no owner, have \
       stopped or are catching up; --assignments shows all of them. A lag is counted up to 100,000 events in each \
       partition. The exit status is 1 if an assignment that is needed has no owner, if an assignment is halted or forked, \
-      if a parked stream waits for an operator, if no projector has run a read model yet, or if this version is too old for \
-      a schema. The last table has who migrated each schema, and the oldest version that may run beside it.
+      if a parked stream waits for an operator, if no projector has run a read model yet, if the write store's server fails \
+      to archive its WAL, or if this version is too old for a schema. The last table has who migrated each schema, and the \
+      oldest version that may run beside it.
       """)
 
   @Flag(help: "As JSON, with every assignment.") var json = false
@@ -79,7 +80,8 @@ struct Status: AsyncParsableCommand {
     var parts = [
       "The last position of the write store is \(status.head). "
         + (status.durability == .replicated
-          ? "Its commits wait for a standby." : "Its commits are on one server alone."),
+          ? "Its commits wait for a standby." : "Its commits are on one server alone.")
+        + " \(status.archiving.text)",
       generations.isEmpty ? none : generations.text,
     ]
     if !assignments.isEmpty { parts.append(assignments.text) }
@@ -104,6 +106,7 @@ struct Status: AsyncParsableCommand {
       json.member("schemas") { schemas.write(to: &$0) }
       json.member("head", status.head.rawValue)
       json.member("durability", status.durability.rawValue)
+      json.member("archiving", status.archiving.name)
       json.member("sound") { $0.write(status.isSound && missing.isEmpty && schemas.refusal == nil) }
       json.member("neverRun") { $0.array(missing) { $0.write($1) } }
       json.member("generations") { json in
@@ -154,11 +157,30 @@ struct Status: AsyncParsableCommand {
 extension ProjectionStatus {
   /// Whether nothing needs an operator's attention.
   var isSound: Bool {
-    entries.allSatisfy { entry in
-      entry.parkedStreams == 0
-        && entry.assignments.allSatisfy { assignment in
-          assignment.trouble == nil && (assignment.owner != nil || [.kept, .past].contains(entry.generation.state))
-        }
+    archiving.name != "failing"
+      && entries.allSatisfy { entry in
+        entry.parkedStreams == 0
+          && entry.assignments.allSatisfy { assignment in
+            assignment.trouble == nil && (assignment.owner != nil || [.kept, .past].contains(entry.generation.state))
+          }
+      }
+  }
+}
+
+extension Archiving {
+  fileprivate var name: String {
+    switch self {
+    case .off: "off"
+    case .on: "on"
+    case .failing: "failing"
+    }
+  }
+
+  fileprivate var text: String {
+    switch self {
+    case .off: "Its server archives no WAL."
+    case .on: "Its server archives its WAL."
+    case .failing(let file, let attempts): "Its server fails to archive \(file); failed attempts so far: \(attempts)."
     }
   }
 }

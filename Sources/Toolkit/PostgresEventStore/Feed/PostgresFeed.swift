@@ -8,7 +8,7 @@ internal import Synchronization
 /// The live feed without a broker: each process reads the new events from the write store itself, once for all its receivers.
 ///
 /// It is for one process, or a few: the write store sends every event once to each of them. Where LISTEN is not
-/// possible, as on a standby or behind a transaction pooler, the feed polls the store.
+/// possible, as on a standby, the feed polls the store.
 package final class PostgresFeed: EventFeed {
   private struct Subscription: Sendable {
     let id: Int

@@ -55,6 +55,8 @@ package struct ProjectionStatus: Sendable {
   package let head: Position
   /// Where the write store's events are.
   package let durability: Durability
+  /// Whether the write store's server archives its WAL.
+  package let archiving: Archiving
   /// Every generation, by projection and number.
   package let entries: [Entry]
   /// The running workers: those whose lease has not expired.
@@ -70,18 +72,18 @@ extension ProjectionStatus {
   package static func read(
     _ readStore: PostgresPool, _ writeStore: PostgresPool, _ store: PostgresEventStore
   ) async throws -> ProjectionStatus {
-    let durability = try await Durability(of: writeStore)
-    let models = try await read(readStore, store, durability) { !Projection.isReaction($0) }
-    let reactions = try await read(writeStore, store, durability, of: Projection.isReaction)
+    let (durability, archiving) = (try await Durability(of: writeStore), try await Archiving(of: writeStore))
+    let models = try await read(readStore, store) { !Projection.isReaction($0) }
+    let reactions = try await read(writeStore, store, of: Projection.isReaction)
     return ProjectionStatus(
-      head: reactions.head, durability: durability,
+      head: try await store.head(), durability: durability, archiving: archiving,
       entries: models.entries + reactions.entries, workers: models.workers + reactions.workers)
   }
 
   /// - Parameter isWanted: whether the projection of that name is asked for. Both kinds may be in one database.
   private static func read(
-    _ readStore: PostgresPool, _ store: PostgresEventStore, _ durability: Durability, of isWanted: (String) -> Bool
-  ) async throws -> ProjectionStatus {
+    _ readStore: PostgresPool, _ store: PostgresEventStore, of isWanted: (String) -> Bool
+  ) async throws -> (entries: [Entry], workers: [Worker]) {
     let names = try await readStore.query("select distinct projection from projections.generations").decode(String.self)
       .filter(isWanted)
     let rows = try await readStore.query(
@@ -110,7 +112,6 @@ extension ProjectionStatus {
       from projections.workers w where w.expires_at > clock_timestamp() order by w.name
       """
     ).decode((String, String, Int).self)
-    let head = try await store.head()
     var entries: [Entry] = []
     for generation in try await Generations(readStore).all(of: names) {
       let own = rows.filter { $0.0 == generation.projection && $0.1 == generation.number }
@@ -131,10 +132,11 @@ extension ProjectionStatus {
           generation: generation, assignments: assignments, parkedStreams: counts?.2 ?? 0,
           retryingStreams: counts?.3 ?? 0, discardedEvents: counts?.4 ?? 0))
     }
-    return ProjectionStatus(
-      head: head, durability: durability, entries: entries,
-      workers: workers.map {
+    return (
+      entries,
+      workers.map {
         Worker(name: $0.0, serves: $0.1.split(separator: " ").map(String.init), assignments: $0.2)
-      }.filter { $0.serves.allSatisfy(isWanted) })
+      }.filter { $0.serves.allSatisfy(isWanted) }
+    )
   }
 }
