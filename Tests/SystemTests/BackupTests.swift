@@ -148,11 +148,11 @@ struct BackupTests {
 
     let last = try segments()
     let missing = wal.appendingPathComponent(last[last.count - 2])
-    let aside = backups.folder.appendingPathComponent("aside")
-    try FileManager.default.moveItem(at: missing, to: aside)
+    let moved = backups.folder.appendingPathComponent("moved")
+    try FileManager.default.moveItem(at: missing, to: moved)
     let gap = try await backups.attempt("verify")
     #expect(gap.status == 1 && gap.output.contains("WAL is missing"), "\(gap.output)")
-    try FileManager.default.moveItem(at: aside, to: missing)
+    try FileManager.default.moveItem(at: moved, to: missing)
     try await backups.run("verify")
 
     let base = try #require(

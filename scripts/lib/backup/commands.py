@@ -22,7 +22,8 @@ NEEDED_SETTINGS = [
 def configure(server, folder):
     """Lets the server archive its WAL into the folder."""
     folder.check_owner(server)
-    command = f"{folder.archiver} %p %f"
+    # If the folder is not mounted, the exit status is 1. PostgreSQL does not count the 127 of a missing program as a failure.
+    command = f"test -x {folder.archiver} && {folder.archiver} %p %f"
     current = server.query("select setting from pg_settings where name = 'archive_command'")
     if server.query("show archive_mode") != "off" and current not in ("", "(disabled)", command):
         raise Failure(f"the server archives already, with archive_command = {current}: keep that, or set it to '' first")
@@ -44,7 +45,7 @@ def configure(server, folder):
     server.set("archive_command", command)
     server.set("archive_mode", "on")
     server.query("select pg_reload_conf()")
-    print(f"The server runs {command} for each file of its WAL. It must see the folder under this path, and may write there.")
+    print(f"The server runs {folder.archiver} for each file of its WAL. It must see the folder under this path, and may write there.")
     if server.query("select setting = 'on' and not pending_restart from pg_settings where name = 'archive_mode'") != "t":
         print("Restart PostgreSQL: archive_mode takes effect at a start.")
     print(f"Then: scripts/backup check {folder.path} && scripts/backup base {folder.path}")

@@ -43,7 +43,7 @@ class Folder:
             raise Failure(f"{self.path}: the path of the backups may have letters, digits and / . _ + - only")
         self.bases, self.wal = self.path / "base", self.path / "wal"
         if must_exist and not self.wal.is_dir():
-            raise Failure(f"{self.path} has no backups: run scripts/backup configure {self.path} first")
+            raise Failure(f"there is no {self.wal}: mount the folder, or run scripts/backup configure {self.path} first")
 
     @property
     def archiver(self):
