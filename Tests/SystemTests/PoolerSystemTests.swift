@@ -55,8 +55,8 @@ struct PoolerSystemTests {
     for service in System.Service.allCases {
       let running = try await system.start(service)
       try await eventually("\(service) says what to change") {
-        #expect(try await running.http.get("/readyz").status == 503)
-        return running.process.output.contains("pool_mode = session")
+        let status = try await running.http.get("/readyz").status
+        return status == 503 && running.process.output.contains("pool_mode = session")
       }
     }
     let status = try system.run("counterflow", ["status"])

@@ -44,7 +44,8 @@ public actor PostgresConnection {
     let connection = try await opened(configuration)
     do throws(PostgresError) { try await connection.refuseTransactionPooling() } catch {
       await connection.close()
-      throw error
+      // Nothing of the caller was sent, so no outcome is unknown.
+      throw error.code == .cancelled ? error : PostgresError(.connectionFailed, error.message)
     }
     return connection
   }

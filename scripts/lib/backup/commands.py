@@ -83,7 +83,9 @@ def check(server, folder, bound):
     server.query("select pg_current_xact_id()")
     segment = server.query("select pg_walfile_name(pg_switch_wal())")
     begun = time.monotonic()
-    while not (folder.wal / segment).exists():
+    # A file of that name may also be another server's.
+    archived = f"select coalesce(left(last_archived_wal, 24) >= '{segment}', false) from pg_stat_archiver"
+    while server.query(archived) != "t" or not (folder.wal / segment).exists():
         if time.monotonic() - begun > bound:
             failed = server.query("select format('%s failures, the last of %s', failed_count, last_failed_wal) from pg_stat_archiver")
             raise Failure(
