@@ -246,21 +246,23 @@ let package = Package(
         "Projections", "QueryKit", "ServiceKit", httpTypes, hummingbird,
       ]),
     commerce(
+      "CommerceProcesses", "Processes",
+      ["CommerceReactions", "CommerceReadModels", "ProjectorKit", "Reactions", "ServiceKit", "SettingsKit"]),
+    commerce(
       "RetailImport", "Import", ["Commerce", "CommerceAPI", "EventSourcing", "HTTPKit", "JSON", crypto, csv]),
 
     // Its processes, and the tools for operators.
     service("CommandService", "command-service", ["CommerceCommands", "ServiceKit"]),
     service("Relay", "relay", ["RabbitMQFeed", "ServiceKit"]),
-    service("Projector", "projector", ["CommerceReadModels", "ProjectorKit", "ServiceKit"]),
-    service(
-      "ReactorService", "reactor", ["CommerceReactions", "ProjectorKit", "Reactions", "ServiceKit", "SettingsKit"]),
+    service("Projector", "projector", ["CommerceProcesses", "ServiceKit"]),
+    service("ReactorService", "reactor", ["CommerceProcesses", "ServiceKit"]),
     service("QueryService", "query-service", ["CommerceQueries", "ServiceKit"]),
     tool(
       "CounterflowTool", "counterflow",
       [
-        "Administration", "Commerce", "CommerceReactions", "CommerceReadModels", "CommerceStore", "EventSourcing",
-        "HTTPKit", "JSON", "Postgres", "RetailImport", "SettingsKit", argumentParser, asyncHTTPClient, nioCore,
-        nioHTTP1,
+        "Administration", "Commerce", "CommerceCommands", "CommerceProcesses", "CommerceQueries", "CommerceReactions",
+        "CommerceReadModels", "CommerceStore", "EventSourcing", "HTTPKit", "JSON", "Postgres", "RabbitMQFeed",
+        "RetailImport", "ServiceKit", "SettingsKit", argumentParser, asyncHTTPClient, nioCore, nioHTTP1,
       ],
       // The template of `counterflow new`.
       embedding: [
@@ -345,7 +347,8 @@ let package = Package(
       name: "SystemTests",
       dependencies: [
         "AccessKit", "bank", "CommandKit", "CommandProcessing", "CommandService", "CommerceAPI", "CommerceCommands",
-        "CommerceQueries", "CommerceReadModels", "CommerceStore", "ConsoleKit", "Counterflow", "CounterflowTesting",
+        "CommerceProcesses", "CommerceQueries", "CommerceReadModels", "CommerceStore", "ConsoleKit", "Counterflow",
+        "CounterflowTesting",
         "CounterflowTool", "EventSourcing", "Failures", "first-bank", "grown-bank", "HTTPKit", "items", "JSON",
         "LoadTest", "Observability", "Postgres", "PostgresEventStore", "Projections", "Projector", "QueryKit",
         "QueryService", "RabbitMQ", "RabbitMQFeed", "ReactorService", "Relay", "ServiceKit", "SettingsKit", "social",

@@ -1,3 +1,4 @@
+import CommerceProcesses
 import Foundation
 import HTTPKit
 import RabbitMQFeed
@@ -8,8 +9,6 @@ import Testing
 
 @testable import CommerceCommands
 @testable import CommerceQueries
-@testable import Projector
-@testable import ReactorService
 
 @Suite("Settings")
 struct ConfigurationTests {

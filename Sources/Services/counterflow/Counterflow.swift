@@ -6,14 +6,14 @@ import CommerceStore
 import HTTPKit
 import Postgres
 
-/// Administers the commerce back end from the command line.
+/// Administers the commerce back end from the command line, and runs each of its processes.
 @main
 struct Counterflow: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "Administers a Counterflow system.",
+    abstract: "Runs and administers a Counterflow system.",
     discussion: "The databases are named by WRITE_DATABASE_URL and READ_DATABASE_URL; see docs/configuration.md.",
     version: "\(PackageVersion.current)",
-    subcommands: Administration.commands + [ImportRetail.self, NewPackage.self])
+    subcommands: Processes.commands + Administration.commands + [ImportRetail.self, NewPackage.self])
 
   static func main() async {
     await Administration(

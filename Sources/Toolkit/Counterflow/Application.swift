@@ -30,7 +30,7 @@ internal import ServiceKit
 /// Each part is a subcommand of the executable. `bank command-service`, `bank relay`, `bank projector`,
 /// `bank query-service` and `bank reactor` run as separate processes, as many of each as needed. `bank dev` runs everything as one
 /// process, on one database and without RabbitMQ. `bank migrate`, `status`, `verify`, `rebuild`, `parked`, `deadlines`
-/// and `token` administer the system.
+/// and `token` administer the system, and `healthy` is the health check of a container.
 public protocol Application: Sendable {
   /// Creates the application. Each process does so once, at its start.
   init()

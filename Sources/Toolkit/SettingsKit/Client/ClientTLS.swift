@@ -10,11 +10,14 @@ package enum ClientTLS {
   )
 
   /// Returns the TLS configuration of a client.
+  /// - Parameter isVerifying: false to accept any certificate.
   /// - Throws: `SettingError` if the certificates cannot be read.
-  package static func context(_ settings: Settings) throws(SettingError) -> NIOSSLContext {
-    do { return try NIOSSLContext(configuration: configuration(settings)) } catch let error as SettingError {
-      throw error
-    } catch { throw SettingError(authorities, "cannot be used") }
+  package static func context(_ settings: Settings, isVerifying: Bool = true) throws(SettingError) -> NIOSSLContext {
+    var configuration = try configuration(settings)
+    if !isVerifying { configuration.certificateVerification = .none }
+    do { return try NIOSSLContext(configuration: configuration) } catch {
+      throw SettingError(authorities, "cannot be used")
+    }
   }
 
   /// Returns a TLS configuration that trusts the authorities in `TLS_CA`, or else the system's.

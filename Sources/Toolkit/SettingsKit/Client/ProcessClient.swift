@@ -25,14 +25,16 @@ package final class ProcessClient: Sendable {
   private typealias Parts = NIOAsyncChannel<HTTPClientResponsePart, HTTPClientRequestPart>
 
   private let settings: Settings
+  private let isVerifying: Bool
   /// Made for the first https request: loading the system's authorities takes memory, and most processes do not need
   /// them.
   private let context = Mutex<NIOSSLContext?>(nil)
 
   /// Creates a client with the system's TLS settings.
+  /// - Parameter isVerifying: false to accept any certificate. Only for a process on this machine's own addresses.
   /// - Throws: `SettingError` if `TLS_CA` is invalid.
-  package init(_ settings: Settings) throws(SettingError) {
-    self.settings = settings
+  package init(_ settings: Settings, isVerifying: Bool = true) throws(SettingError) {
+    (self.settings, self.isVerifying) = (settings, isVerifying)
     if try settings[ClientTLS.authorities] != nil { _ = try tls() }
   }
 
@@ -41,7 +43,7 @@ package final class ProcessClient: Sendable {
 
   private func tls() throws(SettingError) -> NIOSSLContext {
     if let known = context.withLock({ $0 }) { return known }
-    let made = try ClientTLS.context(settings)
+    let made = try ClientTLS.context(settings, isVerifying: isVerifying)
     context.withLock { $0 = made }
     return made
   }
