@@ -120,7 +120,9 @@ let package = Package(
       embedding: [
         "Migrations/v0001_event_store.sql", "Migrations/v0002_lost_event.sql", "Migrations/functions.sql",
         "Migrations/privileges.sql",
-        "PersonalKeys/Migrations/v0001_keys.sql", "PersonalKeys/Migrations/personal_privileges.sql",
+        "PersonalKeys/Migrations/v0001_keys.sql", "PersonalKeys/Migrations/v0002_wrapped_keys.sql",
+        "PersonalKeys/Migrations/v0003_erasures.sql", "PersonalKeys/Migrations/personal_privileges.sql",
+        "PersonalKeys/Migrations/v0001_erasure_log.sql", "PersonalKeys/Migrations/erasure_log_privileges.sql",
       ]),
     toolkit(
       "CommandProcessing", ["EventSourcing", "Failures", "Machine", deque, lifecycle, logging, metrics, tracing]),
@@ -138,7 +140,7 @@ let package = Package(
     toolkit("Observability", ["JSON", "Machine", asyncHTTPClient, coreMetrics, logging, nioCore, nioHTTP1, tracing]),
     // Settings from the environment, and a client for other processes.
     toolkit(
-      "SettingsKit", ["Postgres", configuration, logging, nioCore, nioHTTP1]),
+      "SettingsKit", ["Machine", "Postgres", configuration, logging, nioCore, nioHTTP1]),
     // The HTTP server of every process, and what requests and responses have in common.
     toolkit(
       "HTTPKit",
@@ -157,8 +159,8 @@ let package = Package(
     toolkit(
       "ServiceKit",
       [
-        "AccessKit", "EventSourcing", "HTTPKit", "Machine", "Observability", "Postgres", "SettingsKit", hummingbird,
-        lifecycle, logging, metrics, signals, tracing,
+        "AccessKit", "EventSourcing", "HTTPKit", "Machine", "Observability", "Postgres", "PostgresEventStore",
+        "SettingsKit", hummingbird, lifecycle, logging, metrics, signals, tracing,
       ]),
     toolkit(
       "RabbitMQFeed",
@@ -176,7 +178,8 @@ let package = Package(
     toolkit(
       "ProjectorKit",
       [
-        "CommandProcessing", "EventSourcing", "HTTPKit", "Postgres", "PostgresEventStore", "Projections", "RabbitMQ",
+        "CommandProcessing", "EventSourcing", "HTTPKit", "Machine", "Postgres", "PostgresEventStore", "Projections",
+        "RabbitMQ",
         "RabbitMQFeed", "Reactions", "ServiceKit", "SettingsKit", lifecycle, logging,
       ]),
     toolkit(
@@ -242,7 +245,8 @@ let package = Package(
     commerce(
       "CommerceQueries", "Queries",
       [
-        "Commerce", "CommerceAPI", "CommerceReadModels", "ConsoleKit", "EventSourcing", "HTTPKit", "JSON",
+        "Commerce", "CommerceAPI", "CommerceReadModels", "CommerceStore", "ConsoleKit", "EventSourcing", "HTTPKit",
+        "JSON",
         "Projections", "QueryKit", "ServiceKit", httpTypes, hummingbird,
       ]),
     commerce(

@@ -129,7 +129,7 @@ struct AnswerCacheTests {
     let server = ReadStore.Server(access: ReadAccess(byKey: pool, lists: pool), progress: progress)
     let responder = QueryResponder(
       store: ReadStore([server]), heads: heads, tokenKey: ConsistencyToken.Key([]),
-      histories: Histories(pool, sealed: []), cache: ResponseCache(capacity: 100_000))
+      histories: Histories(pool, PersonalKeys(pool), sealed: []), cache: ResponseCache(capacity: 100_000))
     let request = Request(
       head: HTTPRequest(method: .get, scheme: nil, authority: nil, path: "/v1/orders/1"), body: .init(buffer: .init()))
     let read = Read()

@@ -36,7 +36,8 @@ struct RouteTests {
     let progress = ReadProgress(pool, host: "local", heads: heads, activity: activity, logger: .quiet)
     let readStore = ReadStore([.init(access: ReadAccess(byKey: pool, lists: pool), progress: progress)])
     let responder = QueryResponder(
-      store: readStore, heads: heads, tokenKey: ConsistencyToken.Key([]), histories: Histories(pool, sealed: []),
+      store: readStore, heads: heads, tokenKey: ConsistencyToken.Key([]),
+      histories: Histories(pool, PersonalKeys(pool), sealed: []),
       cache: nil)
     let log = ChangeLog(
       newest: store, older: store, readStore, reads: [], heads: heads, activity: activity, logger: .quiet)

@@ -47,7 +47,7 @@ struct QueryTests {
         metadata: Array("{}".utf8))
     }
     _ = try await PostgresEventStore(pool).append(AppendBatch(expectedVersions: [:], events: events))
-    let row = try await Histories(pool, sealed: []).row("1", of: stream, at: .now) { _ in Lamps() }
+    let row = try await Histories(pool, PersonalKeys(pool), sealed: []).row("1", of: stream, at: .now) { _ in Lamps() }
     #expect(row.map { String(decoding: $0.bytes, as: UTF8.self) } == #"{"name":"Lamp 1","switched":1001}"#)
     #expect(row?.version == 1_001)
   }

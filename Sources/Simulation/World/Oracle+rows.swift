@@ -14,7 +14,7 @@ extension Oracle {
       var statement = FoldedRows(of: Statement.self)
       let keys = world.writeStore.contents.personalKeys
       let model = Balances(
-        opening: keys.compactMapValues { $0.map { PersonalKey(.init(bytes: $0, historyID: events.historyID)) } })
+        opening: keys.compactMapValues { $0.map { PersonalKey($0, in: events.historyID) } })
       for event in events.events {
         try balances.apply([event], by: model)
         try statement.apply([event], by: Statement(version: 1))

@@ -39,7 +39,7 @@ public struct Administration: Sendable {
   /// The administrative subcommands.
   public static let commands: [any ParsableCommand.Type] = [
     Migrate.self, Status.self, Verify.self, Rebuild.self, Parked.self, DeadlinesCommand.self, RestoreFinished.self,
-    Token.self, Healthy.self,
+    Keys.self, ErasuresCommand.self, Token.self, Healthy.self,
   ]
 
   @TaskLocal private static var ofProcess: Administration?

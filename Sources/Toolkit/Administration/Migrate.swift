@@ -48,7 +48,8 @@ extension Administration {
       [eventStoreSchema, personalSchema, reactionEngineSchema] + writeSchemas, passwords, wait, say)
     try await migrate(
       "read store", try settings[CommonSettings.readDatabaseURL],
-      [readModelEngineSchema, readModelsSchema(readModels(nil))], passwords.filter { $0.0.usesReadStore }, wait, say)
+      [readModelEngineSchema, readModelsSchema(readModels(nil)), erasureLogSchema],
+      passwords.filter { $0.0.usesReadStore }, wait, say)
   }
 
   private func migrate(

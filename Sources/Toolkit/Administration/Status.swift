@@ -32,7 +32,7 @@ struct Status: AsyncParsableCommand {
         if watch && !json { print("\u{1B}[2J\u{1B}[H", terminator: "") }
         let schemas = try await StoreSchemas(stores)
         let known = Set(status.entries.map(\.generation.projection))
-        let missing = try stores.projections([]).map(\.name).filter { !known.contains($0) }
+        let missing = stores.projectionNames.filter { !known.contains($0) }
         print(
           json
             ? Self.json(status, schemas, missing)

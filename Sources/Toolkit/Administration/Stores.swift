@@ -14,12 +14,14 @@ struct Stores {
   let readStore: PostgresPool
   let writeStore: PostgresPool
   private let urls: (read: String, write: String)
+  private let settings: Settings
 
   var events: PostgresEventStore { PostgresEventStore(writeStore) }
   /// Schemas of the write store, in addition to the toolkit's.
   var writeSchemas: [Schema] { Administration.current.writeSchemas }
 
   init(_ settings: Settings = Settings()) throws {
+    self.settings = settings
     let program = Administration.current.program
     urls = (try settings[CommonSettings.readDatabaseURL], try settings[CommonSettings.writeDatabaseURL])
     let logger = Logger(label: program) { StreamLogHandler(label: $0, stream: LogLines(), metadataProvider: nil) }
@@ -41,12 +43,20 @@ struct Stores {
   func projections(_ names: [String]) throws -> [Projection] {
     let administration = Administration.current
     let reactions = administration.reactions.map { $0.projection { _, _ in [] } }
-    let all = administration.readModels(PersonalKeys(writeStore)) + reactions
+    let keys = PersonalKeys(writeStore, try PersonalKeySettings.read(settings))
+    let all = administration.readModels(keys) + reactions
     for name in names where !all.contains(where: { $0.name == name }) {
       throw ValidationError(
         "there is no projection '\(name)'; the projections are: \(all.map(\.name).joined(separator: ", "))")
     }
     return all.filter { names.isEmpty || names.contains($0.name) }
+  }
+
+  /// The names of all read models, and of the reactions as `reaction/NAME`.
+  var projectionNames: [String] {
+    let administration = Administration.current
+    return administration.readModels(nil).map(\.name)
+      + administration.reactions.map { Projection.name(ofReaction: $0.name) }
   }
 
   /// Returns the parked streams of a projection; nil stands for all.

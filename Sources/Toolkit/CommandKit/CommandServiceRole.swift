@@ -42,7 +42,7 @@ extension Role {
         CommandSettings.patience.description, CommandSettings.cacheSize.description,
         CommandSettings.resendPatience.description, CommandSettings.keyRetention.description,
         CommandSettings.generatedKeyRetention.description, CommonSettings.consistencyTokenKey.description,
-      ] + own
+      ] + PersonalKeySettings.all + own
     ) { settings, logger, access in
       let witness = ServerWitness(logger: logger)
       let pool = try Databases.pool(
@@ -67,7 +67,7 @@ extension Role {
       let service = CommandService(
         commands: Commands(
           processor, store, tokenKey: ConsistencyToken.Key(try settings[CommonSettings.consistencyTokenKey].utf8),
-          mayBegin: needed.mayBegin), keys: PersonalKeys(pool),
+          mayBegin: needed.mayBegin), keys: PersonalKeys(pool, try PersonalKeySettings.read(settings, logger)),
         admission: Admission(access, scope: .commandsWrite))
       try extend(service, settings, &parts)
       return parts

@@ -49,6 +49,14 @@ extension PostgresEventStore {
   public static func declareRestored(
     losingNothing: Bool, _ connection: PostgresConnection
   ) async throws -> (historyID: UUID, head: Position) {
+    try await declareRestored(losingNothing: losingNothing, repeating: [], connection)
+  }
+
+  /// The same, and repeats erasures of personal data before anything can be appended.
+  /// - Parameter erasures: those that the restored store does not have.
+  package static func declareRestored(
+    losingNothing: Bool, repeating erasures: [Erasure], _ connection: PostgresConnection
+  ) async throws -> (historyID: UUID, head: Position) {
     try await connection.transaction { connection in
       // Waits for appends in progress.
       try connection.query("select pg_advisory_xact_lock(7310029201180266610)")
@@ -77,8 +85,24 @@ extension PostgresEventStore {
             select from event_store.events e where e.position = c.position and e.id = c.event_id))
           """)
       }
+      for start in stride(from: 0, to: erasures.count, by: 500) {
+        try connection.repeatErasures(erasures[start..<min(start + 500, erasures.count)], in: historyID)
+      }
       let head = try connection.query("select coalesce(max(position), 0) from event_store.events").value(Int64.self)
       return (historyID, Position(head))
+    }
+  }
+}
+
+extension PostgresEventStore {
+  /// Repeats erasures of personal data, while services run.
+  /// - Parameter erasures: those that the store does not have.
+  package static func repeatErasures(_ erasures: [Erasure], _ connection: PostgresConnection) async throws {
+    for start in stride(from: 0, to: erasures.count, by: 500) {
+      try await connection.transaction { connection in
+        let historyID = try connection.query("select history_id from event_store.identity").value(UUID.self)
+        try connection.repeatErasures(erasures[start..<min(start + 500, erasures.count)], in: historyID)
+      }
     }
   }
 }

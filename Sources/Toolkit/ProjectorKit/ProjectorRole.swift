@@ -27,7 +27,7 @@ extension Role {
         ProjectorSettings.haltRetry.description, ProjectorSettings.timeout.description,
         ProjectorSettings.lanes.description, ProjectorSettings.parkLimit.description,
         ProjectorSettings.memory.description, chosen.description,
-      ]
+      ] + PersonalKeySettings.all
     ) { settings, logger in
       let chosen = try settings[chosen]
       // Up to three generations of each may run at once: one that serves, one that is kept, one that is built.
@@ -41,15 +41,16 @@ extension Role {
         CommonSettings.writeDatabaseURL, settings, name: "projector", logger: logger,
         onConnect: witness.check)
       witness.watch(writeStore)
+      let keys = PersonalKeys(writeStore, try PersonalKeySettings.read(settings, logger))
       let projector = Projector(
-        projections(PersonalKeys(writeStore)).filter { chosen.contains($0.name) }, readStore: readStore,
+        projections(keys).filter { chosen.contains($0.name) }, readStore: readStore,
         writeStore: writeStore, feed: try ProjectorSettings.feed(settings, writeStore, logger),
         settings: try Projector.Settings(settings), logger: logger)
       var parts = RoleParts()
       parts.services = [readStore, writeStore, witness]
-      parts.workers = [projector]
+      parts.workers = [projector, ErasureCopying(from: writeStore, to: readStore, logger: logger)]
       parts.healthChecks = [
-        .database("readStore", readStore, [projectionsSchema]) {
+        .database("readStore", readStore, [projectionsSchema, erasureLogSchema]) {
           try await Projection.problem(with: projections(nil), on: $0)
         },
         .database("writeStore", writeStore, [eventStoreSchema, personalSchema]),

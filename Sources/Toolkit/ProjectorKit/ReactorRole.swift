@@ -30,7 +30,7 @@ extension Role {
         CommonSettings.leaseDuration.description, ProjectorSettings.headInterval.description,
         ProjectorSettings.haltRetry.description, ProjectorSettings.parkLimit.description,
         ReactorSettings.rate.description, ReactorSettings.retention.description, chosen.description,
-      ] + own
+      ] + PersonalKeySettings.all + own
     ) { settings, logger in
       let names = try settings[chosen]
       let definitions = try reactions(settings).map(\.definition)
@@ -52,6 +52,7 @@ extension Role {
         })
       let store = PostgresEventStore(writeStore, appendTimeout: try settings[CommonSettings.statementTimeout])
       let processor = CommandProcessor(store, logger: logger)
+      let keys = PersonalKeys(writeStore, try PersonalKeySettings.read(settings, logger))
       var deadlines = Deadlines<PostgresEventStore>.Settings()
       (deadlines.rate, deadlines.leaseDuration) = (try settings[ReactorSettings.rate], leaseDuration)
       var parts = RoleParts()
@@ -67,7 +68,7 @@ extension Role {
       for (isCorrelated, partitioning) in [(false, Partitioning.standard), (true, Partitioning.single)] {
         let some = own.filter { $0.isCorrelated == isCorrelated }
         guard !some.isEmpty else { continue }
-        let running = some.map { $0.running(processor, writeStore, logger: logger) }
+        let running = some.map { $0.running(processor, writeStore, keys: keys, logger: logger) }
         // They stop after the engine, which waits for them.
         parts.workers += running.compactMap(\.caller)
         parts.workers.append(

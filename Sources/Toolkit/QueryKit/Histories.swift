@@ -53,10 +53,11 @@ public struct Histories: Sendable {
 
   /// - Parameters:
   ///   - pool: a pool on the write store.
+  ///   - keys: the keys of personal data.
   ///   - sealed: the events with personal data.
-  init(_ pool: PostgresPool, sealed: [SealedEvents]) {
+  init(_ pool: PostgresPool, _ keys: PersonalKeys, sealed: [SealedEvents]) {
     (store, self.sealed) = (PostgresEventStore(pool), sealed)
-    keys = sealed.isEmpty ? nil : PersonalKeys(pool)
+    self.keys = sealed.isEmpty ? nil : keys
   }
 
   /// Histories without personal data.
@@ -119,7 +120,10 @@ public struct Histories: Sendable {
   }
 
   private func reading<Result>(_ body: () async throws -> Result) async throws -> Result {
-    do { return try await body() } catch {
+    do { return try await body() } catch let error as UnreadablePersonalKey {
+      // It has another cause than the one below, and the log says which.
+      throw error
+    } catch {
       switch FailureKind(error) {
       case .retry:
         throw Problem.unavailable(

@@ -104,7 +104,7 @@ extension Role {
         CommonSettings.poolSize.description, QuerySettings.writePoolSize.description,
         CommonSettings.statementTimeout.description, CommonSettings.acquireTimeout.description,
         CommonSettings.consistencyTokenKey.description,
-      ] + own
+      ] + PersonalKeySettings.all + own
     ) { settings, logger, access in
       // The cache is only as fresh as the known progress of the read models. Reading it 40 times a second takes 16 ms
       // of a core of PostgreSQL (docs/performance.md).
@@ -120,10 +120,11 @@ extension Role {
       let (newest, older) = (try pool("query-service changes", 1), try pool("query-service followers", 2))
       let scalePool = Databases.watch(url: writeURL, name: "query-service scale", timeout: .seconds(5), logger: logger)
       let (store, readers) = try readStore(settings, heads, activity, logger)
+      let keys = PersonalKeys(events, try PersonalKeySettings.read(settings, logger))
       let responder = QueryResponder(
         store: store, heads: heads,
         tokenKey: ConsistencyToken.Key(try settings[CommonSettings.consistencyTokenKey].utf8),
-        histories: Histories(events, sealed: sealed), cache: cacheBytes > 0 ? ResponseCache(capacity: cacheBytes) : nil)
+        histories: Histories(events, keys, sealed: sealed), cache: cacheBytes > 0 ? ResponseCache(capacity: cacheBytes) : nil)
       let log = ChangeLog(
         newest: PostgresEventStore(newest), older: PostgresEventStore(older), store,
         reads: models.map { Reads($0.name) }, heads: heads, activity: activity,

@@ -6,7 +6,7 @@ package import Logging
 internal import Machine
 internal import Metrics
 package import Postgres
-internal import PostgresEventStore
+package import PostgresEventStore
 package import Projections
 internal import ServiceLifecycle
 internal import Synchronization
@@ -38,9 +38,12 @@ package final class EffectRunner: Service {
   private let outcomes: [EffectAttempts.Outcome: Counter]
   private let time: Metrics.Timer
 
-  /// - Parameter pool: a pool on the write store whose transactions wait for the disk.
-  package convenience init(_ effect: String, _ definition: EffectDefinition, _ pool: PostgresPool, logger: Logger) {
-    let keys = PersonalKeys(pool)
+  /// - Parameters:
+  ///   - pool: a pool on the write store whose transactions wait for the disk.
+  ///   - keys: the keys of personal data.
+  package convenience init(
+    _ effect: String, _ definition: EffectDefinition, _ pool: PostgresPool, _ keys: PersonalKeys, logger: Logger
+  ) {
     self.init(
       effect, definition, PostgresAttempts(of: effect, definition.limits, pool), PostgresEventStore(pool),
       logger: logger

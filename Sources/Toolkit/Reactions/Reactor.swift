@@ -120,12 +120,14 @@ extension ReactionDefinition {
   }
 
   /// What the projection engine runs, and for an effect the service that makes its calls.
-  /// - Parameter pool: a pool on the write store whose transactions wait for the disk.
+  /// - Parameters:
+  ///   - pool: a pool on the write store whose transactions wait for the disk.
+  ///   - keys: the keys of personal data; nil for those of `pool`, stored as they are.
   package func running(
-    _ processor: CommandProcessor<PostgresEventStore>, _ pool: PostgresPool, logger: Logger
+    _ processor: CommandProcessor<PostgresEventStore>, _ pool: PostgresPool, keys: PersonalKeys? = nil, logger: Logger
   ) -> (projection: Projection, caller: (any Service)?) {
     guard let effect else { return (Reactor(self, processor).projection, nil) }
-    let caller = EffectRunner(name, effect, pool, logger: logger)
+    let caller = EffectRunner(name, effect, pool, keys ?? PersonalKeys(pool), logger: logger)
     return (projection(of: effect, by: caller), caller)
   }
 

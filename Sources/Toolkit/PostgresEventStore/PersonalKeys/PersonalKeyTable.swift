@@ -1,7 +1,7 @@
 package import FoundationEssentials
 internal import Postgres
 
-/// A key of 32 bytes, as it is stored.
+/// A key of a person, as `PersonalKeys` stores it.
 package struct StoredPersonalKey: Sendable {
   package let bytes: [UInt8]
   /// The history of the store that had it.

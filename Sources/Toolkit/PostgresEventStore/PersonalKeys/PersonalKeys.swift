@@ -7,7 +7,11 @@ public import Postgres
 public let personalSchema = Schema(
   name: "personal",
   migrations: [
-    Migration(version: 1, name: "keys", sql: String(decoding: PackageResources.v0001_keys_sql, as: UTF8.self))
+    Migration(version: 1, name: "keys", sql: String(decoding: PackageResources.v0001_keys_sql, as: UTF8.self)),
+    Migration(
+      version: 2, name: "wrapped keys", sql: String(decoding: PackageResources.v0002_wrapped_keys_sql, as: UTF8.self)),
+    Migration(
+      version: 3, name: "erasures", sql: String(decoding: PackageResources.v0003_erasures_sql, as: UTF8.self)),
   ],
   afterwards: [String(decoding: PackageResources.personal_privileges_sql, as: UTF8.self)])
 
@@ -19,9 +23,9 @@ public struct PersonalKey: Sendable {
   /// with data that this key sealed must be carried out in this history only.
   public let historyID: UUID
 
-  package init(_ stored: StoredPersonalKey) {
-    key = SymmetricKey(data: stored.bytes)
-    historyID = stored.historyID
+  package init(_ bytes: [UInt8], in historyID: UUID) {
+    key = SymmetricKey(data: bytes)
+    self.historyID = historyID
   }
 
   /// Seals data of a person.
@@ -56,16 +60,29 @@ public struct SealError: ClassifiedError, CustomStringConvertible {
 /// stream's id names, in the transaction that appends the event.
 public struct PersonalKeys: Sendable {
   private let table: any PersonalKeyTable
+  private let encryption: KeyEncryptionKeys
 
+  /// Keys that are stored as they are.
   /// - Parameter writeStore: a pool on the write store.
-  public init(_ writeStore: PostgresPool) { table = PostgresPersonalKeys(writeStore) }
+  public init(_ writeStore: PostgresPool) { self.init(writeStore, .none) }
 
-  package init(_ table: any PersonalKeyTable) { self.table = table }
+  /// - Parameters:
+  ///   - writeStore: a pool on the write store.
+  ///   - encryption: wraps the keys.
+  package init(_ writeStore: PostgresPool, _ encryption: KeyEncryptionKeys) {
+    self.init(PostgresPersonalKeys(writeStore), encryption)
+  }
+
+  package init(_ table: any PersonalKeyTable, _ encryption: KeyEncryptionKeys = .none) {
+    (self.table, self.encryption) = (table, encryption)
+  }
 
   /// Returns the person's key, and makes it if there is none yet; nil if it was erased.
+  /// - Throws: an error of the kind `retry` if this process cannot unwrap the key.
   public func key(of person: String) async throws -> PersonalKey? {
     let fresh = SymmetricKey(size: .bits256).withUnsafeBytes { Array($0) }
-    return try await table.add(fresh, of: person).map(PersonalKey.init)
+    return try await table.add(encryption.wrap(fresh, of: person), of: person)
+      .map { PersonalKey(try encryption.unwrap($0.bytes, of: person), in: $0.historyID) }
   }
 
   /// Removes a key that nothing was sealed with.
@@ -77,8 +94,12 @@ public struct PersonalKeys: Sendable {
   }
 
   /// Returns the keys of those persons that have one.
+  /// - Throws: an error of the kind `retry` if this process cannot unwrap one of the keys.
   public func keys(of persons: some Collection<String>) async throws -> [String: PersonalKey] {
     guard !persons.isEmpty else { return [:] }
-    return try await table.keys(of: Array(persons)).mapValues(PersonalKey.init)
+    return Dictionary(
+      uniqueKeysWithValues: try await table.keys(of: Array(persons)).map { person, stored in
+        (person, PersonalKey(try encryption.unwrap(stored.bytes, of: person), in: stored.historyID))
+      })
   }
 }
