@@ -47,7 +47,7 @@ extension CommandRoutes {
       }
     }
     router.delete("/v1/customers/{id}/personal-data") { request, context in
-      try context.caller.require(.personalDataErase)
+      try context.use(.personalDataErase)
       let (json, bytes) = try await commands.body(of: request, isOptional: true)
       let body = try ReasonRequest(json)
       let id = try customerID(context)

@@ -1,6 +1,7 @@
 internal import Commerce
 internal import CommerceAPI
 internal import CommerceReadModels
+internal import CommerceStore
 internal import ConsoleKit
 internal import HTTPKit
 internal import Hummingbird
@@ -21,7 +22,8 @@ extension Role {
     try console.add(to: &parts, queries, settings, logger: logger)
   }
 
-  private static let personalData = SealedEvents(Customer.category, member: "sealed") { bytes in
+  private static let personalData = SealedEvents(Customer.category, member: "sealed", scope: .personalDataRead) {
+    bytes in
     let personal = try PersonalData(parsing: bytes)
     let members = [("name", personal.name), ("email", personal.email)]
     return members.compactMap { name, value in value.map { JSON.Member(name, .string($0)) } }

@@ -1,5 +1,6 @@
 internal import Commerce
 internal import CommerceReadModels
+internal import CommerceStore
 internal import EventSourcing
 internal import HTTPKit
 internal import HTTPTypes
@@ -28,28 +29,34 @@ struct QueryRoutes {
         try await access.row("orders", id).map { QueryResult($0) }
       }
     }
-    router.get("/v1/orders") { request, _ in
+    router.get("/v1/orders") { request, context in
       var parameters = QueryParameters(request)
       var filter = OrderQueries.Filter()
       filter.customerID = try parameters.text("customerId", problem: Identifier.problem)
       filter.country = try parameters.country()
       filter.text = try parameters.search()
-      return try await page(request, filter, parameters)
+      // The text is also looked for in the names of customers.
+      let reader = try filter.text.map { _ in try queries.reader(request, context, .personalDataRead) }
+      filter.searchesCustomers = reader?.maySeePersonalData ?? true
+      return try await page(request, filter, parameters, to: reader)
     }
     router.get("/v1/customers/{id}") { request, context in
       let id = try context.pathParameter("id")
       try Self.check(id, "customer")
-      if let moment = try Self.moment(request) {
-        return try await responder.answer(request, missing: Self.absent("customer", id)) {
-          try await $0.row(id, of: Customer.stream(id), at: moment) { Customers(keys: $0) }
+      let moment = try Self.moment(request)
+      let reader = try queries.reader(request, context, .personalDataRead)
+      if let moment {
+        return try await responder.answer(request, missing: Self.absent("customer", id), to: reader) {
+          try await $0.row(id, of: Customer.stream(id), at: moment) { Customers(keys: $0) }?.about([id])
         }
       }
       let reads = [Reads("customers", Customer.stream(id)), .orders, .sales]
-      return try await responder.answer(request, reads, missing: Self.missing("customer", id)) { access in
-        try await CustomerQueries(access.byKey).customer(id).map { QueryResult($0) }
+      return try await responder.answer(request, reads, missing: Self.missing("customer", id), to: reader) { access in
+        try await CustomerQueries(access.byKey, showsPersonalData: reader.maySeePersonalData).customer(id)
+          .map { QueryResult($0).about([id]) }
       }
     }
-    router.get("/v1/customers") { request, _ in
+    router.get("/v1/customers") { request, context in
       var parameters = QueryParameters(request)
       let text = try parameters.search()
       let email = try parameters.text("email") { $0.utf8.count <= 254 ? nil : "must have at most 254 bytes" }
@@ -57,9 +64,13 @@ struct QueryRoutes {
       let cursor = try parameters.cursor { CustomerQueries.Cursor(opaque: $0) }
       let tag = parameters.tag
       try parameters.finish()
-      return try await responder.answer(request, [.customers, .orders, .sales]) { access in
-        let page = try await CustomerQueries(access.lists).search(text: text, email: email, after: cursor, limit: limit)
-        return QueryResult(items: page.items, next: page.next.map { tag + $0.opaque })
+      // A search would tell whether a name or an address is known.
+      if text != nil || email != nil { try context.caller.require(.personalDataRead) }
+      let reader = try queries.reader(request, context, .personalDataRead)
+      return try await responder.answer(request, [.customers, .orders, .sales], to: reader) { access in
+        let page = try await CustomerQueries(access.lists, showsPersonalData: reader.maySeePersonalData)
+          .search(text: text, email: email, after: cursor, limit: limit)
+        return QueryResult(items: page.items, next: page.next.map { tag + $0.opaque }).about(page.customers)
       }
     }
     router.get("/v1/customers/{id}/orders") { request, context in
@@ -67,7 +78,7 @@ struct QueryRoutes {
       guard Identifier.problem(id) == nil else { throw Problem.notFound("\(id) is not a customer's id.") }
       var filter = OrderQueries.Filter()
       filter.customerID = id
-      return try await page(request, filter, QueryParameters(request))
+      return try await page(request, filter, QueryParameters(request), to: nil)
     }
     router.get("/v1/products/{sku}") { request, context in
       let text = try context.pathParameter("sku")
@@ -130,7 +141,7 @@ struct QueryRoutes {
   }
 
   private func page(
-    _ request: Request, _ filter: OrderQueries.Filter, _ parameters: consuming QueryParameters
+    _ request: Request, _ filter: OrderQueries.Filter, _ parameters: consuming QueryParameters, to reader: Reader?
   ) async throws -> Response {
     var filter = filter
     filter.status = try parameters.choice("status", Self.statuses)
@@ -153,7 +164,7 @@ struct QueryRoutes {
     }
     // A text search also reads the names of products and customers.
     let reads: [Reads] = filter.text == nil ? [.orders] : [.orders, .catalogue, .customers]
-    return try await responder.answer(request, reads) { [filter] access in
+    return try await responder.answer(request, reads, to: reader) { [filter] access in
       let page = try await OrderQueries(access.lists).search(filter, after: cursor, limit: limit)
       return QueryResult(items: page.items, next: page.next.map { tag + $0.opaque })
     }
@@ -238,6 +249,15 @@ struct QueryRoutes {
     _ parameters: inout QueryParameters, _ allowed: [SalesQueries.Measure]
   ) throws -> SalesQueries.Measure {
     try parameters.choice("by", allowed.map(\.rawValue)).flatMap { SalesQueries.Measure(rawValue: $0) } ?? .net
+  }
+}
+
+extension QueryResult {
+  /// The result, with the customers whose personal data it has.
+  fileprivate func about(_ persons: [String]) -> QueryResult {
+    var result = self
+    result.persons = persons
+    return result
   }
 }
 

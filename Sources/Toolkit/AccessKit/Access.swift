@@ -11,13 +11,16 @@ package struct Access: Sendable {
   let verifier: TokenVerifier?
   let perSubject: RateLimiter?
   let perAddress: RateLimiter?
+  /// The limits of the requests that use a scope, for each subject.
+  let perScope: [Scope: RateLimiter]
   /// The number of our own proxies that a request has passed; each adds an address to X-Forwarded-For.
   let proxies: Int
   /// Services that must run so that tokens can be verified.
   package let services: [any Service]
 
   /// No authentication and no rate limits.
-  package static let open = Access(verifier: nil, perSubject: nil, perAddress: nil, proxies: 0, services: [])
+  package static let open = Access(
+    verifier: nil, perSubject: nil, perAddress: nil, perScope: [:], proxies: 0, services: [])
 
   /// A check that holds once the token keys have been fetched; none if no keys are fetched.
   package var healthChecks: [HealthCheck] {
@@ -66,6 +69,12 @@ public struct Admission: RouterMiddleware {
     }
     var context = context
     context.caller = caller
+    if !access.perScope.isEmpty {
+      context.countUse = { [limits = access.perScope] (scope, caller) throws(Problem) in
+        if let limiter = limits[scope] { try Self.take(limiter, caller.subject ?? "", "scope") }
+      }
+      try context.countUse(scope, caller)
+    }
     return try await next(request, context)
   }
 
@@ -110,7 +119,9 @@ public struct Admission: RouterMiddleware {
     let seconds = Int((wait / .seconds(1)).rounded(.up))
     throw Problem(
       .tooManyRequests, "too-many-requests", title: "Too many requests",
-      detail: "More requests came from this \(kind) than are allowed; wait \(max(seconds, 1)) s.",
+      detail: kind == "scope"
+        ? "This subject has sent more requests that use a scope than are allowed; wait \(max(seconds, 1)) s."
+        : "More requests came from this \(kind) than are allowed; wait \(max(seconds, 1)) s.",
       headers: [.retryAfter: String(max(seconds, 1))])
   }
 

@@ -1,6 +1,6 @@
 internal import AsyncHTTPClient
 internal import FoundationEssentials
-internal import HTTPKit
+package import HTTPKit
 package import Logging
 package import SettingsKit
 
@@ -81,6 +81,26 @@ package enum AccessSettings {
       "The requests per second that each process accepts from one address, with bursts of twice as many; 0 for no limit."
   )
 
+  /// `RATE_LIMIT_PER_SCOPE`: requests per second that use a scope, for the subject of a token.
+  package static let scopeRates = Setting(
+    "RATE_LIMIT_PER_SCOPE", default: "none",
+    allowed: "none, or SCOPE=RATE for each scope, with commas between; the rate is a whole number from 1 to 1000000",
+    help:
+      "Requests a second of one token's subject that use a scope, such as personal-data:read=5, to each process; twice as many at once after a rest."
+  ) { text -> [Scope: Int]? in
+    guard text != "none" else { return [:] }
+    var rates: [Scope: Int] = [:]
+    for part in text.split(separator: ",", omittingEmptySubsequences: false) {
+      let sides = part.split(separator: "=", omittingEmptySubsequences: false).map {
+        $0.trimmingCharacters(in: .whitespaces)
+      }
+      guard sides.count == 2, !sides[0].isEmpty, let rate = Int(sides[1]), (1...1_000_000).contains(rate),
+        rates.updateValue(rate, forKey: Scope(sides[0])) == nil
+      else { return nil }
+    }
+    return rates
+  }
+
   /// `TRUSTED_PROXIES`: how many proxies add an address to `X-Forwarded-For`.
   package static let proxies = Setting.integer(
     "TRUSTED_PROXIES", default: 0, in: 0...10,
@@ -90,7 +110,8 @@ package enum AccessSettings {
   package static let all = [
     mode.description, isOpenToAnyone.description, key.description, keySet.description,
     keySetURL.description, keySetInterval.description, issuer.description,
-    audience.description, leeway.description, subjectRate.description, addressRate.description, proxies.description,
+    audience.description, leeway.description, subjectRate.description, addressRate.description, scopeRates.description,
+    proxies.description,
   ]
 }
 
@@ -102,6 +123,7 @@ extension Access {
       try settings[AccessSettings.subjectRate] > 0 ? RateLimiter(rate: settings[AccessSettings.subjectRate]) : nil
     perAddress =
       try settings[AccessSettings.addressRate] > 0 ? RateLimiter(rate: settings[AccessSettings.addressRate]) : nil
+    perScope = try settings[AccessSettings.scopeRates].mapValues { RateLimiter(rate: $0) }
     proxies = try settings[AccessSettings.proxies]
     guard try settings[AccessSettings.mode] == .jwt else {
       (verifier, services) = (nil, [])

@@ -29,10 +29,13 @@ public struct Caller: Sendable, Hashable {
 
   package init(subject: String?, scopes: Set<Scope>?) { (self.subject, self.scopes) = (subject, scopes) }
 
+  /// Whether the caller has a right.
+  public func has(_ scope: Scope) -> Bool { scopes?.contains(scope) ?? true }
+
   /// Checks that the caller has a right.
   /// - Throws: a `Problem` with status 403 if the caller does not have the scope.
   public func require(_ scope: Scope) throws(Problem) {
-    guard let scopes, !scopes.contains(scope) else { return }
+    guard !has(scope) else { return }
     throw Problem(
       .forbidden, "insufficient-scope", title: "Insufficient scope",
       detail: "Get a token with the scope \(scope.rawValue).",

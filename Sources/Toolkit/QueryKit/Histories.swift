@@ -1,7 +1,7 @@
 public import EventSourcing
 internal import Failures
 internal import Foundation
-internal import HTTPKit
+public import HTTPKit
 internal import HTTPTypes
 public import JSON
 internal import Postgres
@@ -13,18 +13,23 @@ public struct SealedEvents: Sendable {
   let category: String
   /// The member of the events' data that is sealed.
   let member: String
+  /// The right to see it; nil if every reader of histories may.
+  let scope: Scope?
   let open: @Sendable ([UInt8]) throws -> [JSON.Member]
 
   /// Names the events with personal data, and how they are opened.
   /// - Parameters:
   ///   - category: the category of the streams.
   ///   - member: the member of the events' data that is sealed.
+  ///   - scope: the right to see it; nil if everybody may who reads histories. A caller without it gets histories without
+  ///     the member.
   ///   - open: returns the members that replace it, from the bytes that were sealed.
   public init(
-    _ category: String, member: String, open: @escaping @Sendable ([UInt8]) throws -> [JSON.Member]
+    _ category: String, member: String, scope: Scope? = nil, open: @escaping @Sendable ([UInt8]) throws -> [JSON.Member]
   ) {
     self.category = category
     self.member = member
+    self.scope = scope
     self.open = open
   }
 }
@@ -61,7 +66,14 @@ public struct Histories: Sendable {
   }
 
   /// Histories without personal data.
-  init(_ store: any StreamStore) { (self.store, keys, sealed) = (store, nil, []) }
+  init(_ store: any StreamStore) { self.init(store, nil, []) }
+
+  private init(_ store: any StreamStore, _ keys: PersonalKeys?, _ sealed: [SealedEvents]) {
+    (self.store, self.keys, self.sealed) = (store, keys, sealed)
+  }
+
+  /// The same histories, with the sealed data left out as if it were erased.
+  var closed: Histories { Histories(store, nil, sealed) }
 
   /// Returns events of a stream in order, and the version after which more follow; nil if the stream does not exist.
   func events(of stream: StreamID, after version: Version, limit: Int) async throws -> (

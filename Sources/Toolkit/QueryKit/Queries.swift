@@ -22,21 +22,29 @@ public struct Queries: Sendable {
   /// nil if the application runs in memory.
   let changes: ChangeRoutes?
   let events: EventNames
+  /// The events with personal data.
+  var sealed: [SealedEvents] = []
 
   /// Answers a request for the events of one stream, page by page.
   /// - Parameters:
   ///   - request: the request, with the parameters of the page.
+  ///   - context: the context of the request. Sealed data is left out if its caller may not see it.
   ///   - stream: the stream.
   ///   - missing: the detail of the 404 problem if the stream does not exist.
-  public func history(_ request: Request, of stream: StreamID, missing: String) async throws -> Response {
+  public func history(
+    _ request: Request, _ context: ServiceContext, of stream: StreamID, missing: String
+  ) async throws -> Response {
     var parameters = QueryParameters(request)
     let limit = try parameters.limit(default: 100, atMost: 1000)
     let cursor = try parameters.cursor { VersionCursor(opaque: $0) }
     let tag = parameters.tag
     try parameters.finish()
-    return try await responder.answer(request, missing: missing) { histories in
+    let reader = try reader(request, context, ofHistoriesOf: stream.category)
+    return try await responder.answer(request, missing: missing, to: reader) { histories in
       try await histories.events(of: stream, after: cursor?.version ?? .none, limit: limit).map { page in
-        QueryResult(items: page.items, next: page.next.map { tag + VersionCursor(version: $0).opaque })
+        var result = QueryResult(items: page.items, next: page.next.map { tag + VersionCursor(version: $0).opaque })
+        if reader != nil { result.persons = [String(stream.id)] }
+        return result
       }
     }
   }
@@ -124,7 +132,8 @@ extension Role {
       let responder = QueryResponder(
         store: store, heads: heads,
         tokenKey: ConsistencyToken.Key(try settings[CommonSettings.consistencyTokenKey].utf8),
-        histories: Histories(events, keys, sealed: sealed), cache: cacheBytes > 0 ? ResponseCache(capacity: cacheBytes) : nil)
+        histories: Histories(events, keys, sealed: sealed),
+        cache: cacheBytes > 0 ? ResponseCache(capacity: cacheBytes) : nil)
       let log = ChangeLog(
         newest: PostgresEventStore(newest), older: PostgresEventStore(older), store,
         reads: models.map { Reads($0.name) }, heads: heads, activity: activity,
@@ -134,7 +143,7 @@ extension Role {
         store: store, heads: heads,
         changes: ChangeRoutes(
           log: log, responder: responder, limit: try settings[QuerySettings.followers],
-          heartbeat: try settings[QuerySettings.heartbeat]), events: known)
+          heartbeat: try settings[QuerySettings.heartbeat]), events: known, sealed: sealed)
       var parts = RoleParts()
       let scale = ScaleWatch(
         ScaleReader(readStore: store, writeStore: scalePool, heads: heads), logger: logger)

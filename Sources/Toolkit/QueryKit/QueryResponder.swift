@@ -24,6 +24,8 @@ public struct QueryResult: Sendable {
   public let bytes: [UInt8]
   /// The version of the stream that the result is about; nil if it is not about one stream.
   public let version: Int64?
+  /// The ids of the persons whose personal data it has, for the log. The answer needs a `Reader` then.
+  public var persons: [String] = []
 
   /// Creates a result.
   /// - Parameters:
@@ -92,15 +94,18 @@ public struct QueryResponder: Sendable {
   /// - Parameters:
   ///   - request: the request.
   ///   - missing: the detail of the 404 problem if `body` returns nil.
+  ///   - reader: who gets the answer; without one, or if it may not see personal data, the histories have none.
   ///   - body: reads the events, and makes the answer; nil if there is nothing to answer.
   public func answer(
-    _ request: Request, missing: @autoclosure () -> String, fromEvents body: (Histories) async throws -> QueryResult?
+    _ request: Request, missing: @autoclosure () -> String, to reader: Reader? = nil,
+    fromEvents body: (Histories) async throws -> QueryResult?
   ) async throws -> Response {
     _ = try await targets(of: request, [])
     var headers: HTTPFields = [.cacheControl: "private, no-cache", .readLag: "0"]
     // Taken before the events are read: the answer is at least as fresh.
     if let head = heads.last { headers[.readPosition] = String(head.rawValue) }
-    return try respond(request, try await body(histories), headers, missing()) { entityTag(of: $0, generations: []) }
+    let answer = try await body(reader?.maySeePersonalData == true ? histories : histories.closed)
+    return try respond(request, answer, headers, missing(), to: reader) { entityTag(of: $0, generations: []) }
   }
 
   /// Answers a query from the read store.
@@ -111,10 +116,13 @@ public struct QueryResponder: Sendable {
   ///   - missing: the detail of the 404 problem if `body` returns nil.
   ///   - isShared: whether equal queries that arrive together call `body` once. False for a `body` that combines them
   ///     itself.
+  ///   - reader: who gets the answer. If it may not see personal data, `body` must leave it out. Such an answer is not
+  ///     cached, and not shared with those who may.
   ///   - body: reads the rows, and makes the answer; nil if there is nothing to answer.
   public func answer(
     _ request: Request, _ reads: [Reads], missing: @autoclosure () -> String = "There is no such thing.",
-    isShared: Bool = true, _ body: @escaping @Sendable (ReadAccess) async throws -> QueryResult?
+    isShared: Bool = true, to reader: Reader? = nil,
+    _ body: @escaping @Sendable (ReadAccess) async throws -> QueryResult?
   ) async throws -> Response {
     let (targets, preference) = (try await targets(of: request, reads), request.preferredWait)
     let server = store.server(for: targets)
@@ -124,9 +132,13 @@ public struct QueryResponder: Sendable {
     }
     // Taken before the query: the answer is at least as fresh.
     let freshness = server.progress.freshness(of: reads)
-    let place = Place(reads, cache: cache, server.progress)
+    let place = Place(reads, cache: reader?.maySeePersonalData == false ? nil : cache, server.progress)
     let found = place?.found
-    let answer = if let found { Optional(found.result) } else { try await ask(request, server.access, isShared, body) }
+    let audience = reader?.audience ?? ""
+    let answer =
+      if let found { Optional(found.result) } else {
+        try await ask(audience + request.uri.string, server.access, isShared, body)
+      }
     var headers = HTTPFields()
     headers[.cacheControl] = "private, no-cache"
     if let freshness {
@@ -136,7 +148,7 @@ public struct QueryResponder: Sendable {
       }
     }
     if let preference, !targets.isEmpty { headers[.preferenceApplied] = "wait=\(preference)" }
-    return try respond(request, answer, headers, missing()) { answer in
+    return try respond(request, answer, headers, missing(), to: reader) { answer in
       if let found { return found.tag }
       let tag = entityTag(of: answer, generations: reads.map { server.progress.generation(of: $0.projection) ?? 0 })
       // Before the history id is known, the tag differs from the tags of other replicas: do not cache it.
@@ -164,18 +176,18 @@ public struct QueryResponder: Sendable {
   }
 
   private func ask(
-    _ request: Request, _ access: ReadAccess, _ isShared: Bool,
+    _ query: String, _ access: ReadAccess, _ isShared: Bool,
     _ body: @escaping @Sendable (ReadAccess) async throws -> QueryResult?
   ) async throws -> QueryResult? {
     try await Spans.within("query") {
       guard isShared else { return try await body(access) }
-      return try await access.flights.answer(request.uri.string) { try await body(access) }
+      return try await access.flights.answer(query) { try await body(access) }
     }
   }
 
   private func respond(
     _ request: Request, _ answer: QueryResult?, _ headers: HTTPFields, _ missing: @autoclosure () -> String,
-    tag: (QueryResult) -> String
+    to reader: Reader?, tag: (QueryResult) -> String
   ) throws(Problem) -> Response {
     var headers = headers
     guard let answer else {
@@ -183,6 +195,7 @@ public struct QueryResponder: Sendable {
       problem.headers = headers
       throw problem
     }
+    reader?.record(answer.persons)
     let tag = tag(answer)
     headers[.eTag] = tag
     if request.hasAlready(tag) { return Response(status: .notModified, headers: headers) }

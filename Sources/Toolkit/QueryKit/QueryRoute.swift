@@ -95,7 +95,7 @@ public struct QueryRoute: Sendable {
       problem: pathParameters(of: path).count == 1 ? nil : noParameter(path)
     ) { queries, request, context in
       let (stream, missing) = try context.stream(name ?? "", of: State.self, naming)
-      return try await queries.history(request, of: stream, missing: missing)
+      return try await queries.history(request, context, of: stream, missing: missing)
     }
   }
 

@@ -7,8 +7,12 @@ public import Projections
 /// Queries on the customers' read table. They return JSON that is ready to send.
 public struct CustomerQueries: Sendable {
   private let pool: PostgresPool
+  private let showsPersonalData: Bool
 
-  public init(_ pool: PostgresPool) { self.pool = pool }
+  /// - Parameter showsPersonalData: if false, name and e-mail address are null in every row.
+  public init(_ pool: PostgresPool, showsPersonalData: Bool = true) {
+    (self.pool, self.showsPersonalData) = (pool, showsPersonalData)
+  }
 
   /// Returns the customer, or nil if there is none.
   public func customer(_ id: String) async throws -> ReadRow? {
@@ -35,14 +39,14 @@ public struct CustomerQueries: Sendable {
   ///   - text: words of names.
   ///   - email: the whole address, in upper or lower case.
   ///   - limit: the maximum number of customers on the page.
-  /// - Returns: the customers, and the cursor of the next page; nil on the last page.
+  /// - Returns: the customers as JSON, their ids, and the cursor of the next page; nil on the last page.
   public func search(
     text: String?, email: String?, after cursor: Cursor?, limit: Int
-  ) async throws -> (items: [[UInt8]], next: Cursor?) {
+  ) async throws -> (items: [[UInt8]], customers: [String], next: Cursor?) {
     var conditions = Conditions()
     var rank = "0::bigint"
     if let text {
-      guard let found = SearchText.match(text, "search", &conditions) else { return ([], nil) }
+      guard let found = SearchText.match(text, "search", &conditions) else { return ([], [], nil) }
       conditions.add(found.condition)
       rank = found.rank
     }
@@ -53,7 +57,8 @@ public struct CustomerQueries: Sendable {
     }
     let found = try await rows(conditions, rank: rank, order: "rank desc, key", limit: limit + 1)
     let next = found.count > limit ? found[limit - 1] : nil
-    return (found.prefix(limit).map(\.json), next.map { Cursor(rank: $0.rank, customerID: $0.id) })
+    let page = found.prefix(limit)
+    return (page.map(\.json), page.map(\.id), next.map { Cursor(rank: $0.rank, customerID: $0.id) })
   }
 
   private func rows(
@@ -87,8 +92,17 @@ public struct CustomerQueries: Sendable {
           lastOrderAt: row.7.map { Timestamp($0) }),
         absentAsNull: true)
       // Merges the two JSON objects.
-      return (row.0.bytes.dropLast() + [UInt8(ascii: ",")] + orders.dropFirst(), row.1, row.2, row.8)
+      let document = showsPersonalData ? row.0.bytes : try Self.masked(row.0.bytes)
+      return (document.dropLast() + [UInt8(ascii: ",")] + orders.dropFirst(), row.1, row.2, row.8)
     }
+  }
+
+  /// A customer's row with null in place of name and e-mail address, like that of a customer who has given neither.
+  private static func masked(_ document: [UInt8]) throws -> [UInt8] {
+    guard case .object(let members) = try JSON(parsing: document) else { return Array("{}".utf8) }
+    return JSON.object(
+      members.map { ["name", "email"].contains($0.name) ? JSON.Member($0.name, .null) : $0 }
+    ).encoded
   }
 
   /// What queries add to a customer's row.

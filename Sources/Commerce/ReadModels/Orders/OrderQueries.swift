@@ -51,6 +51,8 @@ public struct OrderQueries: Sendable {
     public var to: Timestamp?
     /// Words of a product's or the customer's name, SKUs, or the beginning of the order's id.
     public var text: String?
+    /// Whether the text is looked for in the names of customers, too.
+    public var searchesCustomers = true
     public var isOldestFirst = false
 
     public init() {}
@@ -85,7 +87,7 @@ public struct OrderQueries: Sendable {
     if let text = filter.text {
       let id = conditions.bind(
         text.replacing("\\", with: "\\\\").replacing("%", with: "\\%").replacing("_", with: "\\_") + "%")
-      let either = ["key like \(id)"] + (try await names(text, &conditions))
+      let either = ["key like \(id)"] + (try await names(text, filter.searchesCustomers, &conditions))
       conditions.add("(\(either.joined(separator: " or ")))")
     }
     if let cursor {
@@ -112,16 +114,20 @@ public struct OrderQueries: Sendable {
   /// The query gets the keys of at most this many products, or customers, as a list.
   private static let fewNames = 1_000
 
-  /// Returns conditions on orders: a product's or the customer's name matches the text.
-  private func names(_ text: String, _ conditions: inout Conditions) async throws -> [String] {
+  /// Returns conditions on orders: a product's name matches the text, or the customer's.
+  private func names(
+    _ text: String, _ searchesCustomers: Bool, _ conditions: inout Conditions
+  ) async throws -> [String] {
     var own = Conditions()
     guard let matches = SearchText.match(text, "search", &own) else { return [] }
     let few = own.bind(Int64(Self.fewNames + 1))
+    let customersToo =
+      searchesCustomers
+      ? "union all (select false, key from read_models.customers where \(matches.condition) limit \(few))" : ""
     let found = try await pool.query(
       Query(
         """
-        (select true, key from read_models.catalogue where \(matches.condition) limit \(few))
-        union all (select false, key from read_models.customers where \(matches.condition) limit \(few))
+        (select true, key from read_models.catalogue where \(matches.condition) limit \(few)) \(customersToo)
         """, own.binds)
     ).decode((Bool, String).self)
     // With a list of few keys, the planner knows how many orders to expect and looks them up. With a subquery for many
