@@ -118,8 +118,8 @@ let package = Package(
         tracing,
       ],
       embedding: [
-        "Migrations/v0001_event_store.sql", "Migrations/v0002_lost_event.sql", "Migrations/functions.sql",
-        "Migrations/privileges.sql",
+        "Migrations/v0001_event_store.sql", "Migrations/v0002_lost_event.sql", "Migrations/v0003_archives.sql",
+        "Migrations/archive_functions.sql", "Migrations/functions.sql", "Migrations/privileges.sql",
         "PersonalKeys/Migrations/v0001_keys.sql", "PersonalKeys/Migrations/v0002_wrapped_keys.sql",
         "PersonalKeys/Migrations/v0003_erasures.sql", "PersonalKeys/Migrations/personal_privileges.sql",
         "PersonalKeys/Migrations/v0001_erasure_log.sql", "PersonalKeys/Migrations/erasure_log_privileges.sql",
@@ -206,7 +206,8 @@ let package = Package(
       "Administration",
       [
         "AccessKit", "EventSourcing", "Failures", "HTTPKit", "JSON", "Machine", "Observability", "Postgres",
-        "PostgresEventStore", "Projections", "Reactions", "ServiceKit", "SettingsKit", argumentParser, logging,
+        "PostgresEventStore", "Projections", "Reactions", "ServiceKit", "SettingsKit", argumentParser,
+        asyncHTTPClient, crypto, logging, nioCore, nioHTTP1,
       ]),
     // The whole toolkit, for users who write a domain.
     toolkit(
@@ -350,9 +351,9 @@ let package = Package(
     .testTarget(
       name: "SystemTests",
       dependencies: [
-        "AccessKit", "bank", "CommandKit", "CommandProcessing", "CommandService", "CommerceAPI", "CommerceCommands",
-        "CommerceProcesses", "CommerceQueries", "CommerceReadModels", "CommerceStore", "ConsoleKit", "Counterflow",
-        "CounterflowTesting",
+        "AccessKit", "Administration", "bank", "CommandKit", "CommandProcessing", "CommandService", "CommerceAPI",
+        "CommerceCommands", "CommerceProcesses", "CommerceQueries", "CommerceReadModels", "CommerceStore", "ConsoleKit",
+        "Counterflow", "CounterflowTesting",
         "CounterflowTool", "EventSourcing", "Failures", "first-bank", "grown-bank", "HTTPKit", "items", "JSON",
         "LoadTest", "Observability", "Postgres", "PostgresEventStore", "Projections", "Projector", "QueryKit",
         "QueryService", "RabbitMQ", "RabbitMQFeed", "ReactorService", "Relay", "ServiceKit", "SettingsKit", "social",

@@ -1,4 +1,5 @@
 public import ArgumentParser
+public import EventSourcing
 public import HTTPKit
 public import Postgres
 public import PostgresEventStore
@@ -17,16 +18,21 @@ public struct Administration: Sendable {
   let scopes: [Scope]
   /// All of them.
   let reactions: [ReactionDefinition]
+  /// All aggregates of which `archive` keeps the states.
+  let aggregates: [any Aggregate.Type]
 
   /// Creates the administration of an application.
   /// - Parameters:
   ///   - program: the program's name, for messages.
   ///   - writeSchemas: schemas of the write store, in addition to the toolkit's.
   ///   - scopes: all scopes that tokens may have.
+  ///   - aggregates: every aggregate that a command or a reaction folds, for `archive`: it archives no event of a stream
+  ///     whose aggregate it does not know. An aggregate may be contained twice.
   ///   - readModels: returns all read models. It gets the keys of personal data, for read models that show some; nil
   ///     if only the declarations are needed.
   public init(
     program: String, writeSchemas: [Schema] = [], scopes: [Scope] = Scope.common, reactions: [any Reacting] = [],
+    aggregates: [any Aggregate.Type] = [],
     readModels: @escaping @Sendable (PersonalKeys?) -> [Projection]
   ) {
     self.program = program
@@ -34,12 +40,13 @@ public struct Administration: Sendable {
     self.readModels = readModels
     self.scopes = scopes
     self.reactions = reactions.map(\.definition)
+    self.aggregates = aggregates
   }
 
   /// The administrative subcommands.
   public static let commands: [any ParsableCommand.Type] = [
-    Migrate.self, Status.self, Verify.self, Rebuild.self, Parked.self, DeadlinesCommand.self, RestoreFinished.self,
-    Keys.self, ErasuresCommand.self, Token.self, Healthy.self,
+    Migrate.self, Status.self, Verify.self, Rebuild.self, Parked.self, DeadlinesCommand.self, ArchiveCommand.self,
+    RestoreFinished.self, Keys.self, ErasuresCommand.self, Token.self, Healthy.self,
   ]
 
   @TaskLocal private static var ofProcess: Administration?

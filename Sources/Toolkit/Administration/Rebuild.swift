@@ -60,6 +60,7 @@ private struct Rebuilding {
   private func generations() async throws -> [Generation] { try await table.all(of: [projection.name]) }
 
   func rebuild(onlyIfEqual: Bool) async throws {
+    try await stores.events.refuseArchived(after: .start)
     var before = try await generations()
     guard let serving = before.first(where: { $0.state == .serving }) else {
       throw ValidationError("\(projection.name) has no generation yet: start a projector, which creates the first one")
@@ -170,6 +171,7 @@ private struct Rebuilding {
   }
 
   func buildPast(_ text: String) async throws {
+    try await stores.events.refuseArchived(after: .start)
     let head = try await stores.events.head()
     let until: Position
     if let position = Int64(text) {

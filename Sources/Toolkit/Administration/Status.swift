@@ -10,14 +10,15 @@ internal import Projections
 /// Shows the state of every projection.
 struct Status: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "Shows the state of every projection: owners, checkpoints, lags, parked streams, generations.",
+    abstract: "Shows the state of every projection: owners, checkpoints, lags, parked streams, generations; and sizes.",
     discussion: """
       The first table has one line for each generation. The second one has the assignments that have no owner, have \
       stopped or are catching up; --assignments shows all of them. A lag is counted up to 100,000 events in each \
-      partition. The exit status is 1 if an assignment that is needed has no owner, if an assignment is halted or forked, \
-      if a parked stream waits for an operator, if no projector has run a read model yet, if the write store's server fails \
-      to archive its WAL, or if this version is too old for a schema. The last table has who migrated each schema, and the \
-      oldest version that may run beside it.
+      partition. The last two tables have who migrated each schema, with the oldest version that may run beside it, and the \
+      sizes of both databases in megabytes, with how much the events of the last 24 hours take. The exit status is 1 if an \
+      assignment that is needed has no owner, if an assignment is halted or forked, if a parked stream waits for an \
+      operator, if no projector has run a read model yet, if the write store's server fails to archive its WAL, or if this \
+      version is too old for a schema.
       """)
 
   @Flag(help: "As JSON, with every assignment.") var json = false
@@ -29,14 +30,15 @@ struct Status: AsyncParsableCommand {
       let stores = try Stores()
       while true {
         let status = try await ProjectionStatus.read(stores.readStore, stores.writeStore, stores.events)
+        let sizes = try await Sizes(stores)
         if watch && !json { print("\u{1B}[2J\u{1B}[H", terminator: "") }
         let schemas = try await StoreSchemas(stores)
         let known = Set(status.entries.map(\.generation.projection))
         let missing = stores.projectionNames.filter { !known.contains($0) }
         print(
           json
-            ? Self.json(status, schemas, missing)
-            : Self.text(status, schemas, missing, withAssignments: assignments))
+            ? Self.json(status, schemas, missing, sizes)
+            : Self.text(status, schemas, missing, sizes, withAssignments: assignments))
         fflush(nil)
         guard watch else {
           if !status.isSound || !missing.isEmpty || schemas.refusal != nil { throw ExitCode(1) }
@@ -48,7 +50,7 @@ struct Status: AsyncParsableCommand {
   }
 
   private static func text(
-    _ status: ProjectionStatus, _ schemas: StoreSchemas, _ missing: [String], withAssignments: Bool
+    _ status: ProjectionStatus, _ schemas: StoreSchemas, _ missing: [String], _ sizes: Sizes, withAssignments: Bool
   ) -> String {
     var generations = Table(
       "projection", "gen", "version", "state", "assignments", "modes", "unowned", "lag", "behind", "parked", "retrying")
@@ -86,8 +88,7 @@ struct Status: AsyncParsableCommand {
     ]
     if !assignments.isEmpty { parts.append(assignments.text) }
     for projection in missing { parts.append("No projector has run \(projection) yet.") }
-    parts.append(workers.isEmpty ? "No projector is running." : workers.text)
-    parts.append(schemas.text)
+    parts += [workers.isEmpty ? "No projector is running." : workers.text, schemas.text, sizes.text]
     return parts.joined(separator: "\n\n")
   }
 
@@ -99,7 +100,9 @@ struct Status: AsyncParsableCommand {
     max(0, Double(Timestamp.now.microsecondsSince1970 - time.microsecondsSince1970) / 1_000_000)
   }
 
-  private static func json(_ status: ProjectionStatus, _ schemas: StoreSchemas, _ missing: [String]) -> String {
+  private static func json(
+    _ status: ProjectionStatus, _ schemas: StoreSchemas, _ missing: [String], _ sizes: Sizes
+  ) -> String {
     var json = JSONWriter()
     json.object { json in
       json.member("version", PackageVersion.current.description)
@@ -109,6 +112,7 @@ struct Status: AsyncParsableCommand {
       json.member("archiving", status.archiving.name)
       json.member("sound") { $0.write(status.isSound && missing.isEmpty && schemas.refusal == nil) }
       json.member("neverRun") { $0.array(missing) { $0.write($1) } }
+      json.member("sizes") { sizes.write(to: &$0) }
       json.member("generations") { json in
         json.array(status.entries) { json, entry in
           json.object { json in

@@ -62,7 +62,7 @@ private func failure(_ error: CommandError) -> Problem {
   case .unreadable:
     return Problem(
       .internalServerError, "unreadable-history", title: "The history cannot be read",
-      detail: "An earlier event is unknown to this build of the service; its log names the position.")
+      detail: "An earlier event is unknown to this build of the service, or is archived; its log says which.")
   case .defect: return .internalError
   }
 }

@@ -33,6 +33,7 @@ package enum CommandError: ClassifiedError, Sendable, CustomStringConvertible {
     case .unavailable(let reason), .outcomeUnknown(let reason): self = .unavailable(reason)
     case .refused(let reason): self = .refused(reason)
     case .historyChanged(let reason): self = .historyChanged(reason)
+    case .archived(let reason): self = .unreadable(.malformed(reason))
     case .failed(let reason): self = .defect(reason)
     }
   }

@@ -71,7 +71,11 @@ extension CommandProcessor {
         for (pending, error) in lost { await answerUnreadable(pending, error) }
         guard !waiting.isEmpty, !unfinished.isEmpty else { return }
         let limit = max(1, min(limits.readSize, Self.eventsPerRead / unfinished.count))
-        let pages = try await store.events(in: unfinished, limit: limit)
+        let (pages, archived) = try await self.pages(of: unfinished, limit: limit)
+        for (stream, error) in archived {
+          logger.error("a stream cannot be read", metadata: ["stream": "\(stream)", "error": "\(error)"])
+          (unreadable[stream], unfinished[stream]) = (error, nil)
+        }
         for stream in unfinished.keys {
           let page = pages[stream] ?? []
           do throws(EventDecodingError) {
@@ -93,6 +97,27 @@ extension CommandProcessor {
       logger.error("cannot load streams", metadata: ["error": "\(error)"])
       fail(waiting, CommandError(reading: error))
     }
+  }
+
+  /// Reads the next events of each stream, at most `limit` of each. A stream of which some are archived fails alone.
+  private func pages(
+    of unfinished: [StreamID: StreamCursor], limit: Int
+  ) async throws(EventStoreError) -> ([StreamID: [RecordedEvent]], archived: [StreamID: EventDecodingError]) {
+    do throws(EventStoreError) {
+      return (try await store.events(in: unfinished, limit: limit), [:])
+    } catch {
+      guard case .archived(let reason) = error else { throw error }
+      guard unfinished.count > 1 else {
+        return ([:], unfinished.mapValues { _ in EventDecodingError.malformed(reason) })
+      }
+    }
+    var (pages, archived): ([StreamID: [RecordedEvent]], [StreamID: EventDecodingError]) = ([:], [:])
+    for (stream, cursor) in unfinished {
+      let one = try await self.pages(of: [stream: cursor], limit: limit)
+      pages.merge(one.0) { $1 }
+      archived.merge(one.archived) { $1 }
+    }
+    return (pages, archived)
   }
 
   private func goOn(_ pending: PendingCommand, _ states: [StreamID: StreamState]) {

@@ -128,7 +128,7 @@ extension CommandProcessor {
     switch error {
     case .unavailable(let reason): fail(batch, .unavailable(reason))
     case .historyChanged(let reason): fail(batch, .historyChanged(reason))
-    case .failed(let reason): fail(batch, .defect(reason))
+    case .archived(let reason), .failed(let reason): fail(batch, .defect(reason))
     case .outcomeUnknown(let reason):
       for pending in batch {
         pending.command.counters.unknown.increment()

@@ -101,7 +101,7 @@ extension Application {
   }
 
   var administration: Administration {
-    Administration(program: Self.name, scopes: scopes, reactions: reactions) { [readModels] _ in
+    Administration(program: Self.name, scopes: scopes, reactions: reactions, aggregates: aggregates) { [readModels] _ in
       readModels.map { Projection($0) }
     }
   }
@@ -136,12 +136,13 @@ extension Application {
     }
   }
 
-  /// The events of all aggregates that a route, a read model or a reaction names.
-  private var events: EventNames {
-    EventNames(
-      readModels.flatMap { $0.aggregates } + commands.compactMap(\.aggregate) + queries.compactMap(\.aggregate)
-        + reactions.flatMap { $0.definition.aggregates })
+  /// All aggregates that a route, a read model or a reaction names.
+  private var aggregates: [any Aggregate.Type] {
+    readModels.flatMap { $0.aggregates } + commands.compactMap(\.aggregate) + queries.compactMap(\.aggregate)
+      + reactions.flatMap { $0.definition.aggregates }
   }
+
+  private var events: EventNames { EventNames(aggregates) }
 
   private func queryService(hasDocument: Bool) -> Role {
     .queryService(readModels.map { Projection($0) }, events: events, settings: Console.settings) {

@@ -59,6 +59,14 @@ public struct AggregateReference: Sendable {
     self.type = type
   }
 
+  /// Names a stream that exists.
+  /// - Parameters:
+  ///   - type: an aggregate of the stream's category.
+  ///   - stream: the stream.
+  package init(_ type: any Aggregate.Type, _ stream: StreamID) {
+    (self.stream, self.type, isExpectedNew) = (stream, type, false)
+  }
+
   /// Whether the id and the category are valid.
   public var isValid: Bool { stream.rawValue.utf8.last != noID }
 
@@ -125,10 +133,18 @@ public struct StreamState: Sendable {
   /// Returns a snapshot if one is due, and counts it as taken.
   /// - Throws: An error if the state cannot be encoded.
   public mutating func dueSnapshot(_ stream: StreamID) throws -> Snapshot? {
-    guard let aggregate = state as? any SnapshottingAggregate, let eventID else { return nil }
+    guard let aggregate = state as? any SnapshottingAggregate, eventID != nil else { return nil }
     let policy = type(of: aggregate).snapshotPolicy
     guard version.rawValue - snapshotVersion.rawValue >= Int64(policy.interval) else { return nil }
     snapshotVersion = version
+    return try snapshot(of: stream)
+  }
+
+  /// Returns a snapshot; nil if the aggregate has none, or the stream does not exist.
+  /// - Throws: An error if the state cannot be encoded.
+  package func snapshot(of stream: StreamID) throws -> Snapshot? {
+    guard let aggregate = state as? any SnapshottingAggregate, let eventID else { return nil }
+    let policy = type(of: aggregate).snapshotPolicy
     var json = JSONWriter()
     try json.write(encoding: aggregate)
     return Snapshot(

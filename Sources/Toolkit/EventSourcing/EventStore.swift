@@ -93,6 +93,8 @@ public enum EventStoreError: ClassifiedError, Sendable, CustomStringConvertible 
   case refused(String)
   /// The store's history has changed, and no operator has confirmed the change: nothing was appended.
   case historyChanged(String)
+  /// Events that were to be read are archived: an operator must attach them again.
+  case archived(String)
   /// The program or the store's schema is wrong: nothing was appended, and a retry does not help.
   case failed(String)
 
@@ -102,12 +104,13 @@ public enum EventStoreError: ClassifiedError, Sendable, CustomStringConvertible 
     case .unavailable, .outcomeUnknown: .retry
     case .refused: .refused
     case .historyChanged: .historyChanged
-    case .failed: .programmingError
+    case .archived, .failed: .programmingError
     }
   }
 
   public var description: String {
     switch self {
+    case .archived(let reason): reason
     case .unavailable(let reason): "the event store is unavailable: \(reason)"
     case .outcomeUnknown(let reason): "the outcome of an append is unknown: \(reason)"
     case .refused(let reason): "the event store refused a value: \(reason)"

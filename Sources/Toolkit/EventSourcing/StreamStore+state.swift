@@ -8,7 +8,15 @@ extension StreamStore {
   package func state<State: Aggregate>(
     _: State.Type, _ id: String, unreadable: (EventDecodingError) -> Void
   ) async throws -> State {
-    let (reference, page) = (AggregateReference(State.self, id), 1_000)
+    // `StreamState` makes its state from `reference.type`, which is `State`: new, or decoded from a snapshot as that type.
+    try await state(of: AggregateReference(State.self, id), unreadable: unreadable).state as! State
+  }
+
+  /// Folds a stream's events like `state(_:_:unreadable:)`.
+  package func state(
+    of reference: AggregateReference, unreadable: (EventDecodingError) -> Void
+  ) async throws -> StreamState {
+    let page = 1_000
     var state = StreamState(new: reference)
     if let version = reference.snapshotPolicy?.schemaVersion,
       let snapshot = try await snapshots(of: [reference.stream: version])[reference.stream]
@@ -20,7 +28,6 @@ extension StreamStore {
       try state.apply(events)
       guard events.count == page else { break }
     }
-    // `StreamState` makes its state from `reference.type`, which is `State`: new, or decoded from a snapshot as that type.
-    return state.state as! State
+    return state
   }
 }

@@ -81,7 +81,7 @@ extension PostgresEventStore {
         try connection.query(
           """
           update projections.checkpoints c set history_id = \(historyID)
-          where c.projection like 'reaction/%' and (c.position = 0 or exists (
+          where c.projection like 'reaction/%' and (c.position <= event_store.archived_position() or exists (
             select from event_store.events e where e.position = c.position and e.id = c.event_id))
           """)
       }

@@ -12,8 +12,10 @@ extension PostgresEventStore {
         from unnest(\(array: streams.keys.map(\.rawValue)), \(array: streams.values.map { Int32($0) }))
           as u(stream, schema_version)
         join event_store.snapshots s on s.stream = u.stream and s.schema_version = u.schema_version
-        join event_store.events e
-          on e.position = s.position and e.id = s.event_id and e.stream = s.stream and e.version = s.version
+        -- Of archived events, the store keeps only snapshots that it compared with them.
+        where s.position <= event_store.archived_position() or exists (
+          select from event_store.events e
+          where e.position = s.position and e.id = s.event_id and e.stream = s.stream and e.version = s.version)
         """
       ).decode((String, Int, Int64, Int64, UUID, PostgresBytes).self)
       let snapshots = rows.map { row in
@@ -30,13 +32,15 @@ extension PostgresEventStore {
       _ = try await pool.query(
         """
         insert into event_store.snapshots as s (stream, schema_version, version, position, event_id, state)
-        values (\(snapshot.stream.rawValue), \(Int32(snapshot.schemaVersion)), \(snapshot.version.rawValue),
-          \(snapshot.position.rawValue), \(snapshot.eventID), \(PostgresText(utf8: snapshot.state))::json)
+        select \(snapshot.stream.rawValue), \(Int32(snapshot.schemaVersion)), \(snapshot.version.rawValue),
+          \(snapshot.position.rawValue), \(snapshot.eventID), \(PostgresText(utf8: snapshot.state))::json
+        -- A snapshot of archived events can no longer be compared with them.
+        where \(snapshot.position.rawValue) > event_store.archived_position()
         on conflict (stream, schema_version) do update
         set version = excluded.version, position = excluded.position, event_id = excluded.event_id,
           state = excluded.state, recorded_at = excluded.recorded_at
         -- Older ones stay out, unless the newer one is of a history that is gone.
-        where s.version < excluded.version or not exists (
+        where s.version < excluded.version or s.position > event_store.archived_position() and not exists (
           select from event_store.events e where e.position = s.position and e.id = s.event_id)
         """)
     }

@@ -28,12 +28,28 @@ extension PostgresEventStore {
   }
 
   public func events(after position: Position, limit: Int) async throws(EventStoreError) -> [RecordedEvent] {
-    try await read(
+    let events = try await read(
       """
       select \(unescaped: Self.columns) from event_store.events e
       where e.position > \(position.rawValue) order by e.position limit \(limit)
       """
     ).events
+    // Positions have no gaps, and the store's last event is never archived: so archived events show as a gap.
+    if let first = events.first, first.position > position.advanced(by: 1) { try await refuseArchived(after: position) }
+    return events
+  }
+
+  /// Returns the last archived position; `start` if no event is archived.
+  package func archivedPosition() async throws(EventStoreError) -> Position {
+    try await translating {
+      Position(try await pool.query("select event_store.archived_position()").value(Int64.self))
+    }
+  }
+
+  /// Throws if events after this position are archived.
+  package func refuseArchived(after position: Position) async throws(EventStoreError) {
+    let archived = try await archivedPosition()
+    if position < archived { throw .refusing(upTo: archived, needed: position.advanced(by: 1)) }
   }
 
   public func page(

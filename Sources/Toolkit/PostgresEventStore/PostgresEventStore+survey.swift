@@ -89,7 +89,8 @@ extension PostgresEventStore {
   package func digests(
     of categories: Set<String>, in places: [(partition: Partition, after: Position, upTo: Position)]
   ) async throws(EventStoreError) -> [EventsDigest] {
-    try await translating {
+    if let first = places.filter({ $0.after < $0.upTo }).map(\.after).min() { try await refuseArchived(after: first) }
+    return try await translating {
       try await pool.query(
         """
         select u.partition, e.position >> 16, count(*),
@@ -116,7 +117,8 @@ extension PostgresEventStore {
   package func streams(
     inBucket bucket: Int, beginningAfter position: Position, upTo end: Position, categories: Set<String>, limit: Int
   ) async throws(EventStoreError) -> [(stream: StreamID, position: Position)] {
-    try await translating {
+    if position < end { try await refuseArchived(after: position) }
+    return try await translating {
       // Sorts by the whole index, so that no plan can walk along all positions.
       try await pool.query(
         """
@@ -130,9 +132,10 @@ extension PostgresEventStore {
     }
   }
 
-  /// Returns the last position that was recorded at or before a time.
+  /// Returns the last position that was recorded at or before a time; the last archived one if that time is before the
+  /// events in the store.
   package func position(at time: Timestamp) async throws(EventStoreError) -> Position {
-    var (low, high) = (Int64(0), try await head().rawValue)
+    var (low, high) = (try await archivedPosition().rawValue, try await head().rawValue)
     // Recorded times never decrease.
     while low < high {
       let middle = (low + high + 1) / 2
@@ -142,11 +145,14 @@ extension PostgresEventStore {
     return Position(low)
   }
 
-  /// Returns the number of positions that are missing between 1 and the head: 0 in a sound store.
+  /// Returns the number of positions that are missing between the archived ones and the head: 0 in a sound store.
   package func missingPositions() async throws(EventStoreError) -> Int64 {
     try await translating {
       try await pool.query(
-        "select coalesce(max(position), 0) - count(*) from event_store.events", timeout: .seconds(3600)
+        """
+        select greatest(coalesce(max(position), 0) - event_store.archived_position(), 0) - count(*)
+        from event_store.events
+        """, timeout: .seconds(3600)
       ).value(Int64.self)
     }
   }

@@ -80,12 +80,21 @@ public struct PostgresEventStore: EventStore {
 extension EventStoreError {
   init(_ error: PostgresError, isAppend: Bool) {
     let reason = error.description
+    if error.sqlState == .archived {
+      self = .archived(error.message)
+      return
+    }
     switch error.failureKind {
     case .retry: self = isAppend && error.outcomeIsUnknown ? .outcomeUnknown(reason) : .unavailable(reason)
     case .refused: self = error.sqlState.map { Self.refusal($0, reason) } ?? .refused(reason)
     case .historyChanged: self = .historyChanged(reason)
     case .programmingError: self = .failed(reason)
     }
+  }
+
+  /// - Parameter first: where the events begin that a reader needs.
+  static func refusing(upTo last: Position, needed first: Position) -> EventStoreError {
+    .archived("events up to \(last) are archived; run `counterflow archive --attach \(first)`")
   }
 
   private static func refusal(_ state: SQLState, _ reason: String) -> EventStoreError {
@@ -98,4 +107,9 @@ extension EventStoreError {
     default: .failed(reason)
     }
   }
+}
+
+extension SQLState {
+  /// A reader needs events that are archived: `event_store.refuse_archived`.
+  fileprivate static let archived = SQLState(rawValue: "CF002")
 }

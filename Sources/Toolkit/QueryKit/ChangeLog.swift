@@ -104,6 +104,14 @@ package final class ChangeLog: Service {
   /// Returns the last position of the write store.
   func head() async throws -> Position { try await older.head() }
 
+  /// Throws a `Problem` if events after a position are archived.
+  func expectStored(after position: Position) async throws {
+    do { _ = try await older.events(after: position, limit: 1) } catch {
+      if case .archived(let reason) = error { throw Problem.archived(reason) }
+      throw error
+    }
+  }
+
   private var isOver: Bool { state.withLock { $0.isOver } }
 
   /// When it changes, followers must start again.

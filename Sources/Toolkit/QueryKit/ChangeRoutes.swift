@@ -125,6 +125,7 @@ package struct ChangeRoutes: Sendable {
     if position > tail.rawValue, try await log.head().rawValue < position {
       throw Problem.invalidHeader("Last-Event-ID", "must be the id of a message that was sent")
     }
+    if position < tail.rawValue { try await log.expectStored(after: Position(position)) }
     return (Position(position), historyID)
   }
 }

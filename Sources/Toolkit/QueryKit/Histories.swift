@@ -136,6 +136,7 @@ public struct Histories: Sendable {
       // It has another cause than the one below, and the log says which.
       throw error
     } catch {
+      if case .archived(let reason) = error as? EventStoreError { throw Problem.archived(reason) }
       switch FailureKind(error) {
       case .retry:
         throw Problem.unavailable(
@@ -184,5 +185,14 @@ public struct Histories: Sendable {
     members.remove(at: place)
     if let key { members += try sealing.open(key.open(sealed, of: String(event.stream.id))) }
     return .object(members)
+  }
+}
+
+extension Problem {
+  /// A query needs events that are archived.
+  static func archived(_ reason: String) -> Problem {
+    Problem(
+      .serviceUnavailable, "events-archived", title: "The events are archived",
+      detail: "An operator can bring them back: \(reason).", headers: [.retryAfter: "60"], isLogged: false)
   }
 }

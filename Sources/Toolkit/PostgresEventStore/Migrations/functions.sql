@@ -65,7 +65,10 @@ begin
     return;
   end if;
   if seen_position > 0 and (last_position, last_id) is distinct from (seen_position, seen_id) then
-    if not exists (select from event_store.events e where e.position = seen_position and e.id = seen_id) then
+    -- An archived event cannot be compared. It is there: the history id is the same, and only events that are older than
+    -- every reader's place are archived.
+    if not exists (select from event_store.events e where e.position = seen_position and e.id = seen_id)
+      and seen_position > event_store.archived_position() then
       -- No other process goes on either, until an operator has declared what happened.
       lost := format('event %s at position %s is gone; the store ends at %s', seen_id, seen_position, last_position);
       update event_store.identity i set lost_event = lost where i.singleton and i.lost_event is null;
@@ -162,6 +165,7 @@ begin
   select * into strict known from event_store.identity i where i.singleton;
   select s.system_identifier, s.timeline into system, line from event_store.server_identity() s;
   if known.lost_event is null and known.history_id = known_history_id and seen_position > 0
+    and seen_position > event_store.archived_position()
     and not exists (select from event_store.events e where e.position = seen_position and e.id = seen_id) then
     known.lost_event := format('event %s at position %s is gone', seen_id, seen_position);
     update event_store.identity i set lost_event = known.lost_event where i.singleton and i.lost_event is null;
@@ -364,7 +368,7 @@ end
 $$;
 
 -- Returns the events of each stream after a version, at_most of each, in order. A position is that of the event with
--- that version; 0 if it is not known.
+-- that version; 0 if it is not known. Fails with the state CF002 if one of them is archived.
 --
 -- Reads partition by partition, and by stream and version alone. A plan for all partitions would open all of them, and
 -- might walk along the positions of other streams.
@@ -407,11 +411,14 @@ begin
     missing := missing - got;
     exit when missing <= 0;
   end loop;
+  if missing > 0 and first_position <= event_store.archived_position() then
+    perform event_store.refuse_archived(first_position);
+  end if;
 end
 $$;
 
--- Returns the last event of each of the 64 ranges of hashes that has events. Reads the last partition first, by the
--- index on ranges and positions alone. Sorts by the whole index, so that no plan can walk along all positions.
+-- Returns the last event of each of the 64 ranges of hashes that has events, archived or not. Reads the last partition
+-- first, by the index on ranges and positions alone. Sorts by the whole index, so that no plan can walk along all positions.
 create or replace function event_store.bucket_heads(out bucket integer, out "position" bigint, out id uuid)
 returns setof record language plpgsql stable security definer
   set search_path = pg_catalog, pg_temp
@@ -433,12 +440,19 @@ begin
     end loop;
     exit when cardinality(missing) = 0;
   end loop;
+  for bucket, "position", id in
+    select b.index, h.position, h.id from unnest(missing) as b(index)
+    cross join lateral event_store.archived_head(b.index) h where h.position is not null
+  loop
+    return next;
+  end loop;
 end
 $$;
 
 -- Returns a page of the events of some ranges of hashes from a position on, in order, reading like bucket_heads. The
 -- page has the events of the given categories, and also its first and last event of any category. A row of nulls says
--- that no events follow.
+-- that no events follow. It fails with the state CF002 if one of the events is archived. Only the last event that these
+-- ranges have in the archive can be read, as the first of a page: a checkpoint may stand there.
 --
 -- Reads little more than it returns: of each range, the share that it has of the page if events are spread evenly, and a
 -- quarter more. Where a range has more, the page ends, even if it is shorter than at_most.
@@ -457,6 +471,18 @@ declare
   part bigint;
   upto bigint;
 begin
+  if from_position <= event_store.archived_position() then
+    select h.* into event from generate_series(first_bucket, last_bucket) as b(index)
+    cross join lateral event_store.archived_head(b.index) h
+    where h.position >= from_position order by h.position desc limit 1;
+    if event.position > from_position then
+      perform event_store.refuse_archived(from_position);
+    elsif event.position = from_position then
+      return next event;
+      room := room - 1;
+      if room <= 0 then return; end if;
+    end if;
+  end if;
   for part in select p.lower from event_store.partitions p where p.upper > from_position order by p.lower loop
     upto := null;
     if ranges > 1 then

@@ -24,6 +24,8 @@ revoke all on all functions in schema event_store from public;
 grant usage on schema event_store to counterflow_command, counterflow_relay, counterflow_projector, counterflow_query, counterflow_reactor;
 grant select on event_store.identity, event_store.events, event_store.streams
   to counterflow_command, counterflow_relay, counterflow_projector, counterflow_query, counterflow_reactor;
+grant execute on function event_store.archived_position
+  to counterflow_command, counterflow_relay, counterflow_projector, counterflow_query, counterflow_reactor;
 grant execute on function event_store.recognise_server
   to counterflow_command, counterflow_relay, counterflow_projector, counterflow_reactor;
 

@@ -73,7 +73,7 @@ create or replace function projections.is_ahead(names text[], positions bigint[]
 begin
   return exists (
     select from unnest(names, positions, event_ids) as u(name, position, event_id)
-    where u.name like 'reaction/%' and u.position > 0 and not exists (
+    where u.name like 'reaction/%' and u.position > event_store.archived_position() and not exists (
       select from event_store.events e where e.position = u.position and e.id = u.event_id));
 end
 $$;
