@@ -1,5 +1,9 @@
+public import EventSourcing
 public import Reactions
 public import SettingsKit
+
+/// The aggregates that only reactions fold.
+public let commerceReactionAggregates: [any Aggregate.Type] = [CustomerContact.self]
 
 /// Returns all reactions of the commerce back end.
 /// - Parameters:

@@ -3,8 +3,10 @@ internal import EventSourcing
 internal import Reactions
 
 /// A customer's sealed personal data.
-struct CustomerContact: Aggregate {
+struct CustomerContact: SnapshottingAggregate {
   static let category = Customer.category
+  /// A `Customer` is the state of the same stream: its snapshots have other versions.
+  static let snapshotPolicy = SnapshotPolicy(every: 1_000, schemaVersion: 1_001)
 
   /// The newest last; nothing after an erasure.
   private var sealed: [String] = []

@@ -1,5 +1,6 @@
 import Administration
 import ArgumentParser
+import Commerce
 import CommerceReactions
 import CommerceReadModels
 import CommerceStore
@@ -19,6 +20,8 @@ struct Counterflow: AsyncParsableCommand {
     await Administration(
       program: "counterflow", writeSchemas: [commerceStoreSchema], scopes: Scope.commerce,
       reactions: commerceReactions(),
+      aggregates: [Product.self, Order.self, Customer.self, Return.self, Waitlist.self, BackInStockNotices.self]
+        + commerceReactionAggregates,
       readModels: { commerceReadModels($0) }
     ).main(Self.self)
   }

@@ -61,8 +61,9 @@ public struct PersonalDataErased: Codable, Sendable, Hashable {
 }
 
 /// The state of a customer, for decisions. It contains no personal data.
-public struct Customer: Aggregate, Hashable {
+public struct Customer: SnapshottingAggregate, Hashable {
   public static let category = "customer"
+  public static let snapshotPolicy = SnapshotPolicy(every: 1_000, schemaVersion: 1)
 
   public private(set) var isRegistered = false
   public private(set) var country: String?

@@ -1,12 +1,14 @@
 public import EventSourcing
 
 /// The state of an order, for decisions.
-public struct Order: Aggregate, Hashable {
+public struct Order: SnapshottingAggregate, Hashable {
   public static let category = "order"
+  /// No order is that long. The archive of events needs a snapshot of each order.
+  public static let snapshotPolicy = SnapshotPolicy(every: 1_000, schemaVersion: 1)
 
-  public enum Status: String, Sendable { case none, placed, paid, shipped, delivered, cancelled }
+  public enum Status: String, Codable, Sendable { case none, placed, paid, shipped, delivered, cancelled }
 
-  public struct Line: Sendable, Hashable {
+  public struct Line: Codable, Sendable, Hashable {
     public let placed: OrderPlaced.Line
     public internal(set) var returned: Int64 = 0
 

@@ -70,8 +70,9 @@ public struct ReturnRecorded: Codable, Sendable, Hashable {
 }
 
 /// The state of a return, for decisions.
-public struct Return: Aggregate, Hashable {
+public struct Return: SnapshottingAggregate, Hashable {
   public static let category = "return"
+  public static let snapshotPolicy = SnapshotPolicy(every: 1_000, schemaVersion: 1)
 
   public private(set) var isRecorded = false
 

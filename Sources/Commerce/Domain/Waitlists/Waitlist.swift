@@ -67,8 +67,9 @@ public struct BackInStockNoticed: Codable, Sendable, Hashable {
 
 /// The notices to one customer about one product. Each has a stream of its own, so that a mail which fails delays no other
 /// customer's.
-public struct BackInStockNotices: Aggregate, Hashable {
+public struct BackInStockNotices: SnapshottingAggregate, Hashable {
   public static let category = "notice"
+  public static let snapshotPolicy = SnapshotPolicy(every: 1_000, schemaVersion: 1)
 
   /// A SKU contains no `/`, so no two pairs have the same id.
   public static func id(_ sku: SKU, _ customerID: String) -> String { "\(sku)/\(customerID)" }
