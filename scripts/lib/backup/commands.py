@@ -14,9 +14,9 @@ from .server import Failure, run, tool
 # A segment is archived at least this often while something is written: the most that the loss of the server's disk takes.
 ARCHIVE_TIMEOUT = "60s"
 # Recovery does not start if one of these is lower than on the server, whose configuration may be in another folder.
-NEEDED_SETTINGS = [
-    "max_connections", "max_worker_processes", "max_wal_senders", "max_prepared_transactions", "max_locks_per_transaction",
-]  # fmt: skip
+NEEDED_SETTINGS = """
+    max_connections max_worker_processes max_wal_senders max_prepared_transactions max_locks_per_transaction
+""".split()
 
 
 def configure(server, folder):
@@ -142,7 +142,8 @@ def verify(folder):
     if not newest:
         raise Failure(f"{folder.wal} has no WAL: run scripts/backup check {folder.path}")
     at = datetime.fromtimestamp(newest.stat().st_mtime).astimezone().isoformat(timespec="seconds")
-    print(f"A restore is possible to any time from {found[0].finished.isoformat()} to about {at}, when {newest.name} was archived.")
+    first = found[0].finished.isoformat()
+    print(f"A restore is possible to any time from {first} to about {at}, when {newest.name} was archived.")
 
 
 def prune(folder, keep):
@@ -155,4 +156,5 @@ def prune(folder, keep):
         shutil.rmtree(path)
     if kept:
         run([tool("pg_archivecleanup", kept[-1].about["major"]), str(folder.wal), kept[0].first_segment])
-    print(f"removed: {', '.join(each.name for each in removed) or 'no backup'}; kept: {', '.join(each.name for each in kept) or 'none'}")
+    names = [", ".join(each.name for each in some) or "none" for some in (removed, kept)]
+    print(f"removed: {names[0]}; kept: {names[1]}")
