@@ -165,7 +165,9 @@ struct BackupTests {
     let damaged = try await backups.attempt("verify")
     #expect(damaged.status == 1 && damaged.output.contains("PG_VERSION"), "\(damaged.output)")
 
-    // A file of that name with other content: another server archives here.
+    // A file of that name with other content: another server archives here. After a write, the name is that of the segment
+    // in use, not of the one before.
+    _ = try await backups.query("create table filler (number bigint)")
     let next = try await backups.query("select pg_walfile_name(pg_current_wal_lsn())").value(String.self)
     try Data("other".utf8).write(to: wal.appendingPathComponent(next))
     let failing = try await backups.attempt("check", "--within", "2")

@@ -38,7 +38,7 @@ struct PoolerSystemTests {
     }
     for id in ids { #expect(try await queries.http.get("/v1/orders/\(id)", until: 200).json["total"] == 300) }
     #expect(
-      try await queries.http.get("/v1/products?search=lantern", until: 200).json["items"]?[0]?["sku"] == "LANTERN")
+      try await queries.http.get("/v1/products?q=lantern", until: 200).json["items"]?[0]?["sku"] == "LANTERN")
     try await eventually("the status is sound") { try await system.run("counterflow", ["status"]).wait() == 0 }
     let verified = try system.run("counterflow", ["verify"])
     #expect(try await verified.wait() == 0, "\(verified.output)")
