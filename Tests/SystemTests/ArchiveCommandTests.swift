@@ -31,7 +31,7 @@ struct ArchiveCommandTests {
     for n in 0..<24 {
       let answer = try await commands.http.post(
         "/v1/orders",
-        ["orderId": "o-\(n)", "customerId": "ada", "lines": [["sku": "LANTERN", "quantity": 2]]])
+        ["orderId": .string("o-\(n)"), "customerId": "ada", "lines": [["sku": "LANTERN", "quantity": 2]]])
       #expect(answer.status == 201)
     }
     for n in 0..<24 { _ = try await queries.http.get("/v1/orders/o-\(n)", until: 200) }

@@ -65,7 +65,9 @@ struct PersonalKeyTests {
     let plain = try #require(texts["ada"])
     let stored = try await pool.query("select key from personal.keys where person = 'ada'").value(PostgresBytes.self)
     #expect(stored.bytes.count == 63)
-    #expect(throws: SealError.self) { try PersonalKey(Array(stored.bytes.suffix(32)), in: UUID()).open(plain, of: "ada") }
+    #expect(throws: SealError.self) {
+      try PersonalKey(Array(stored.bytes.suffix(32)), in: UUID()).open(plain, of: "ada")
+    }
     // And back.
     #expect(try await custody.rewrap(KeyEncryptionKeys("plain b:\(Self.key(2))")) == 1202)
     try await opens(texts, .none)

@@ -71,6 +71,8 @@ final class Client: @unchecked Sendable {
       key = try await Machine.$simulated.withValue(process.host) { try await keys.key(of: account) }
       sealed = try key?.seal(Array(world.owner(of: account, "named by \(id)").utf8), of: account)
     } catch { return world.record.count("names without a key") }
+    // A command may wait for its turn.
+    if chance.happens(0.3) { await process.host.wait(for: chance.duration(.zero...(.seconds(5)))) }
     await sendAndLook(Addressed(Name(sealed: sealed, command: id), to: account), id, [account], in: key?.historyID)
   }
 

@@ -1,5 +1,5 @@
 internal import AsyncHTTPClient
-internal import FoundationEssentials
+internal import Foundation
 package import HTTPKit
 package import Logging
 package import SettingsKit

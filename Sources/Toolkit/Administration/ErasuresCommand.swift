@@ -1,5 +1,6 @@
 internal import ArgumentParser
 internal import Foundation
+internal import Postgres
 internal import PostgresEventStore
 internal import SettingsKit
 
