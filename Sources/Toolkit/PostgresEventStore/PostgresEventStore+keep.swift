@@ -34,8 +34,12 @@ extension PostgresEventStore {
         insert into event_store.snapshots as s (stream, schema_version, version, position, event_id, state)
         select \(snapshot.stream.rawValue), \(Int32(snapshot.schemaVersion)), \(snapshot.version.rawValue),
           \(snapshot.position.rawValue), \(snapshot.eventID), \(PostgresText(utf8: snapshot.state))::json
-        -- A snapshot of archived events can no longer be compared with them.
+        -- A snapshot of archived events can no longer be compared with them. Beside an archive, one of a lost event must not
+        -- replace one of archived events.
         where \(snapshot.position.rawValue) > event_store.archived_position()
+          and (event_store.archived_position() = 0 or exists (
+            select from event_store.events e
+            where e.position = \(snapshot.position.rawValue) and e.id = \(snapshot.eventID)))
         on conflict (stream, schema_version) do update
         set version = excluded.version, position = excluded.position, event_id = excluded.event_id,
           state = excluded.state, recorded_at = excluded.recorded_at

@@ -35,7 +35,10 @@ extension PostgresEventStore {
       """
     ).events
     // Positions have no gaps, and the store's last event is never archived: so archived events show as a gap.
-    if let first = events.first, first.position > position.advanced(by: 1) { try await refuseArchived(after: position) }
+    if let first = events.first, first.position > position.advanced(by: 1) {
+      try await refuseArchived(after: position)
+      throw .unavailable("archived events were attached while events were read")
+    }
     return events
   }
 

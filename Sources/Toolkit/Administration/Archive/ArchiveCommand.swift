@@ -48,7 +48,7 @@ struct ArchiveCommand: AsyncParsableCommand {
     try await reportingSettings {
       let stores = try Stores()
       let archive = Archive(stores.writeStore)
-      try await archive.dropDetached()
+      if !dryRun { try await archive.dropDetached() }
       if let attach {
         try await Attaching(archive: archive, place: from).attach(from: attach)
       } else if let to, let time = before.flatMap({ Timestamp($0) }) {
@@ -100,8 +100,11 @@ private struct Archiving {
         return true
       }
       let file = try await archive.write(part, to: storage)
-      if let obstacle = try await archive.detach(file) {
-        print("Positions \(part.lower) to \(part.upper - 1) stay: \(obstacle).")
+      // A rebuild may have begun since.
+      var found = try await obstacle(to: part)
+      if found == nil { found = try await archive.detach(file) }
+      if let found {
+        print("Positions \(part.lower) to \(part.upper - 1) stay: \(found).")
         return false
       }
       print(
@@ -118,9 +121,9 @@ private struct Archiving {
   private func obstacle(to part: Archive.Part) async throws -> String? {
     if let obstacle = try await archive.obstacle(to: part) { return obstacle }
     let (upper, heads) = (Position(part.upper), try await archive.heads(of: part))
-    for projection in try stores.projections([]) where !projection.isReaction {
-      if try await Generations(stores.readStore).all(of: [projection.name]).isEmpty {
-        return "no projector has run \(projection.name) yet"
+    for name in stores.projectionNames where !Projection.isReaction(name) {
+      if try await Generations(stores.readStore).all(of: [name]).isEmpty {
+        return "no projector has run \(name) yet"
       }
     }
     if let obstacle = try await ArchiveObstacle.find(

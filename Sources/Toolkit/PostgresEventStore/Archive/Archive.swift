@@ -117,7 +117,8 @@ package struct Archive: Sendable {
   package func detach(_ file: File) async throws -> String? {
     let reason = try await pool.query(
       """
-      select event_store.detach_partition(\(file.lower), \(file.location), \(file.name), \(file.sha256))
+      select event_store.detach_partition(
+        \(file.lower), \(file.historyID), \(file.location), \(file.name), \(file.sha256))
       """, timeout: Self.patience
     ).value(String?.self)
     return reason
@@ -150,6 +151,9 @@ package struct Archive: Sendable {
   /// Reads a file back into the store. It must be the last one of `files()`.
   /// - Throws: `DamagedArchive`; the store then does not change.
   package func attach(_ file: File, from storage: some ArchiveStorage) async throws {
+    guard try await dropDetached() else {
+      throw EventStoreError.unavailable("a long transaction still reads archived events: run it again once it has ended")
+    }
     let reader = ArchiveReader(url: try await storage.file(file.name), header: file.header, sha256: file.sha256)
     try await pool.query("select event_store.prepare_attaching(\(file.lower))", timeout: Self.patience)
     try await reader.read { lines in

@@ -22,10 +22,10 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
   where (h.hash >> 10) = archived_head.bucket order by h.position desc limit 1
 $$;
 
--- Removes the lowest partition, which is in a verified file, and records the file. Returns null if that is done;
+-- Removes the lowest partition, which is in a verified file of the given history, and records the file. Returns null if that is done;
 -- otherwise the reason why the events must stay. The table stays, detached: event_store.drop_detached removes it.
 create or replace function event_store.detach_partition(
-  part bigint, of_location text, of_file text, of_sha256 text
+  part bigint, of_history uuid, of_location text, of_file text, of_sha256 text
 ) returns text language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
   name text := format('events_%s', part);
@@ -41,6 +41,10 @@ begin
   if held is not null then
     return held;
   end if;
+  if of_history is distinct from (select i.history_id from event_store.identity i) then
+    return 'the store has another history than the file: run it again';
+  end if;
+  perform set_config('lock_timeout', '10s', true);
   -- A snapshot of archived events counts without its event. So one of another history must not stay.
   lock table event_store.snapshots in share row exclusive mode;
   delete from event_store.snapshots s
@@ -54,7 +58,7 @@ begin
       select * from event_store.%I e where (e.hash >> 10) = b.index
       order by (e.hash >> 10) desc, e.position desc limit 1) h', name);
   insert into event_store.archives as a (lower, upper, history_id, location, file, sha256)
-  select part, next, i.history_id, of_location, of_file, of_sha256 from event_store.identity i
+  values (part, next, of_history, of_location, of_file, of_sha256)
   on conflict (lower) do update set upper = excluded.upper, history_id = excluded.history_id,
     location = excluded.location, file = excluded.file, sha256 = excluded.sha256, archived_at = excluded.archived_at;
   delete from event_store.partitions p where p.lower = part;

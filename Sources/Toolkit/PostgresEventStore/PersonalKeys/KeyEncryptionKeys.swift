@@ -48,7 +48,9 @@ package struct KeyEncryptionKeys: Sendable {
       guard Self.isID(id) else {
         throw Unusable(description: "the id of entry \(index + 1) does not have 1 to 64 of A-Z a-z 0-9 - . _")
       }
-      guard let bytes = Data(base64Encoded: String(parts[1])), bytes.count == Self.keySize else {
+      guard let bytes = Data(base64Encoded: String(parts[1])), bytes.count == Self.keySize,
+        bytes.base64EncodedString() == parts[1]
+      else {
         throw Unusable(description: "the key of entry \(index + 1) is not the base64 of 32 bytes")
       }
       guard keys[id] == nil else { throw Unusable(description: "two keys have the id \(id)") }
