@@ -122,6 +122,56 @@ struct BackupTests {
     for id in ids("kept") { #expect(try await commands.http.post("/v1/orders", order(id)).status == 409) }
   }
 
+  @Test("After a restore, pruning keeps the WAL of the new timeline, and no time without WAL is promised")
+  func newTimeline() async throws {
+    let first = try PrivateServer(.postgres)
+    let backups = try Backups(of: try await first.url())
+    try await backups.answers()
+    try await backups.run("configure")
+    try await first.stop()
+    let second = try PrivateServer(.postgres, inPlaceOf: first)
+    try await backups.answers()
+    // As a backup leaves it that was killed.
+    let killed = backups.folder.appendingPathComponent("base/20270301T143000Z.new")
+    try FileManager.default.createDirectory(at: killed, withIntermediateDirectories: false)
+    #expect(try await backups.run("base").contains("was killed: removed"))
+    #expect(!FileManager.default.fileExists(atPath: killed.path))
+    let time = try await backups.query(
+      "select to_char(clock_timestamp() at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')"
+    ).value(String.self)
+    // The second backup begins some segments after that time, and those of the new timeline begin before it.
+    for _ in 0..<8 { try await backups.run("check") }
+    func oneMore() async throws {
+      // The names of base backups differ by the second.
+      try await eventually("there is another backup") { try await backups.attempt("base").status == 0 }
+    }
+    try await oneMore()
+    try await second.stop()
+    let data = try second.removeData()
+    try await backups.run("restore", data.path, "--to", time)
+
+    let third = try PrivateServer(.postgres, inPlaceOf: second)
+    try await backups.answers()
+    try await backups.run("configure")
+    try await third.stop()
+    _ = try PrivateServer(.postgres, inPlaceOf: third)
+    try await backups.answers()
+    try await oneMore()
+    try await backups.run("check")
+    try await backups.run("prune", "--keep", "2")
+    let verified = try await backups.run("verify")
+    #expect(verified.contains("only to times of timeline 1, with --timeline 1"), "\(verified)")
+    #expect(verified.contains("when 00000002"), "\(verified)")
+
+    let wal = backups.folder.appendingPathComponent("wal")
+    for name in try FileManager.default.contentsOfDirectory(atPath: wal.path)
+    where name.wholeMatch(of: /00000002[0-9A-F]{16}/) != nil {
+      try FileManager.default.removeItem(at: wal.appendingPathComponent(name))
+    }
+    let empty = try await backups.attempt("verify")
+    #expect(empty.status == 1 && empty.output.contains("WAL is missing: 00000002"), "\(empty.output)")
+  }
+
   @Test("Damage and gaps are found, pruning keeps what restores, and failing archiving is reported", .freshStores)
   func care() async throws {
     let first = try PrivateServer(.postgres)
@@ -157,7 +207,7 @@ struct BackupTests {
 
     let base = try #require(
       try FileManager.default.contentsOfDirectory(
-        at: backups.folder.appendingPathComponent("base"), includingPropertiesForKeys: nil
+        at: backups.folder.appendingPathComponent("base"), includingPropertiesForKeys: nil, options: .skipsHiddenFiles
       ).first)
     let file = try FileHandle(forUpdating: base.appendingPathComponent("data/PG_VERSION"))
     try file.write(contentsOf: Data("9".utf8))

@@ -8,7 +8,7 @@ import time
 from datetime import datetime
 from pathlib import Path
 
-from .folder import check_space, give_to, now
+from .folder import check_space, give_to, install, now, sync
 from .server import Failure, run, tool
 
 # A segment is archived at least this often while something is written: the most that the loss of the server's disk takes.
@@ -30,9 +30,9 @@ def configure(server, folder):
     folder.bases.mkdir(parents=True, exist_ok=True)
     folder.wal.mkdir(exist_ok=True)
     folder.wal.chmod(0o700)
-    new = folder.wal / ".archive-wal.new"
-    shutil.copy(Path(__file__).with_name("archive-wal"), new)
-    new.replace(folder.archiver)
+    # On disk before archive_command names it: as an empty file it would succeed, and PostgreSQL would remove the WAL.
+    install(folder.archiver, Path(__file__).with_name("archive-wal").read_bytes(), 0o755)
+    sync(folder.path)
     forget_restore(server)
     keep_history(server, folder)
     data = Path(server.query("show data_directory"))
@@ -67,18 +67,14 @@ def keep_history(server, folder):
         return
     file = folder.wal / name
     if not file.exists():
-        new = folder.wal / f".{name}.new"
-        new.write_text(text + "\n")
-        new.chmod(0o600)
-        new.rename(file)
+        install(file, f"{text}\n".encode(), 0o600)
     elif file.read_text().split() != text.split():
         raise Failure(f"{file} is of another restore: let this server archive into a new folder")
 
 
 def check(server, folder, bound):
     """Lets the server archive what it has written so far, and waits for it."""
-    if server.query("show archive_mode") == "off":
-        raise Failure(f"archive_mode is off: run scripts/backup configure {folder.path}, then restart PostgreSQL")
+    check_mode(server, folder)
     # A commit after everything of interest: recovery finds the end of a time only by a later commit.
     server.query("select pg_current_xact_id()")
     segment = server.query("select pg_walfile_name(pg_switch_wal())")
@@ -96,9 +92,25 @@ def check(server, folder, bound):
     print(f"The server archives: {segment} arrived within {time.monotonic() - begun:.1f} s.")
 
 
-def base(server, folder):
-    """Makes a base backup and verifies it."""
+def check_mode(server, folder):
+    if server.query("show archive_mode") == "off":
+        raise Failure(f"archive_mode is off: run scripts/backup configure {folder.path}, then restart PostgreSQL")
+
+
+def base(server, folder, bound):
+    """Makes a base backup, verifies it, and waits until its WAL is archived."""
+    check_mode(server, folder)
     folder.check_owner(server)
+    with folder.only_backup() as lock:
+        final, finished = make_base(server, folder, lock)
+    print(f"{final} is a verified backup.")
+    # pg_basebackup does not wait for it.
+    check(server, folder, bound)
+    print(f"With the archived WAL, the backup restores to any time from {finished} on.")
+
+
+def make_base(server, folder, lock):
+    """Returns the backup's folder, and when it was finished."""
     if server.query("select count(*) from pg_tablespace where spcname not in ('pg_default', 'pg_global')") != "0":
         raise Failure("the server has tablespaces, which this script does not copy: use a tool such as pgBackRest")
     size = int(server.query("select sum(pg_database_size(oid)) from pg_database"))
@@ -107,12 +119,10 @@ def base(server, folder):
     final, new = folder.bases / name, folder.bases / f"{name}.new"
     if final.exists():
         raise Failure(f"{final} exists: nothing is overwritten. Run the command again")
+    new.mkdir()
     try:
-        new.mkdir()
-    except FileExistsError:
-        raise Failure(f"{new} exists: another backup runs, or was killed. In that case remove the folder") from None
-    try:
-        server.run_tool("pg_basebackup", "-D", str(new / "data"), "-d", server.url, "-X", "stream", "-c", "fast", "--no-password")
+        options = ["-D", str(new / "data"), "-d", server.url, "-X", "stream", "-c", "fast", "--no-password"]
+        server.run_tool("pg_basebackup", *options, lock=lock)
         finished = server.query("select to_char(clock_timestamp() at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"+00:00\"')")
         needed = {name: server.query(f"show {name}") for name in NEEDED_SETTINGS}
         about = {"system": server.system, "major": server.major, "finished": finished, "settings": needed}
@@ -124,7 +134,8 @@ def base(server, folder):
         shutil.rmtree(new)
         raise
     new.rename(final)
-    print(f"{final} is a verified backup. With the archived WAL, it restores to any time from {finished} on.")
+    sync(folder.bases)
+    return final, finished
 
 
 def verify(folder):
@@ -132,17 +143,26 @@ def verify(folder):
     found = folder.backups()
     if not found:
         raise Failure(f"{folder.path} has no base backup: run scripts/backup base {folder.path}")
+    timeline = folder.newest_timeline()
+    missing = {each.name: folder.gaps(each, timeline) for each in found if folder.leads(each, timeline)}
+    complete = [each for each in found if missing.get(each.name) == []]
     for each in found:
         each.verify()
-        gaps = folder.gaps(each)
-        if gaps:
+        gaps = missing.get(each.name, [])
+        # A restored server archives only once it is configured. Its first backup makes up for what it wrote before.
+        if gaps and not (complete and all(int(name[:8], 16) > each.timeline for name in gaps)):
             raise Failure(f"after the backup {each.name} WAL is missing: {', '.join(gaps[:5])}. Make a new base backup now")
-        print(f"{each.name}: every file is as it was backed up, and no WAL is missing after it")
-    newest = folder.newest_segment()
-    if not newest:
-        raise Failure(f"{folder.wal} has no WAL: run scripts/backup check {folder.path}")
+        about = "no WAL is missing after it"
+        if each not in complete:
+            about = f"it restores only to times of timeline {each.timeline}, with --timeline {each.timeline}"
+            if gaps := folder.gaps(each, each.timeline):
+                about += f", up to a gap: {', '.join(gaps[:5])}"
+        print(f"{each.name}: every file is as it was backed up, and {about}")
+    if not complete:
+        raise Failure(f"no backup leads to the newest timeline, {timeline}: make a new base backup now")
+    newest = folder.newest_segment(timeline)
     at = datetime.fromtimestamp(newest.stat().st_mtime).astimezone().isoformat(timespec="seconds")
-    first = found[0].finished.isoformat()
+    first = complete[0].finished.isoformat()
     print(f"A restore is possible to any time from {first} to about {at}, when {newest.name} was archived.")
 
 
@@ -155,6 +175,9 @@ def prune(folder, keep):
     for path in folder.bases.glob("*.removed"):
         shutil.rmtree(path)
     if kept:
-        run([tool("pg_archivecleanup", kept[-1].about["major"]), str(folder.wal), kept[0].first_segment])
+        # After a restore to an earlier time, an older backup may begin at a later position than a newer one. The timeline
+        # in the name does not count, as with pg_archivecleanup.
+        first = min((each.first_segment for each in kept), key=lambda name: name[8:])
+        run([tool("pg_archivecleanup", kept[-1].about["major"]), str(folder.wal), first])
     names = [", ".join(each.name for each in some) or "none" for some in (removed, kept)]
     print(f"removed: {names[0]}; kept: {names[1]}")

@@ -1,9 +1,11 @@
 """The folder of backups: base/NAME has a base backup each, wal the write-ahead log that the server archived.
 
 base/NAME/data is the backup as pg_basebackup wrote it, base/NAME/about.json says when it was finished and from which
-server it is. A folder whose name ends in .new or .removed is not a backup.
+server it is. A folder whose name ends in .new or .removed is not a backup. base/.lock is locked while a backup is made.
 """
 
+import contextlib
+import fcntl
 import json
 import os
 import re
@@ -51,8 +53,24 @@ class Folder:
 
     def backups(self):
         """Returns the base backups, the oldest first."""
-        found = [Base(path) for path in self.bases.glob("*") if path.suffix not in (".new", ".removed")]
+        found = [Base(path) for path in self.bases.glob("[!.]*") if path.suffix not in (".new", ".removed")]
         return sorted(found, key=lambda base: base.finished)
+
+    @contextlib.contextmanager
+    def only_backup(self):
+        """Lets no other backup be made meanwhile, and removes what is left of those that were killed. Yields the lock."""
+        path = self.bases / ".lock"
+        with open(path, "a") as lock:
+            os.fchmod(lock.fileno(), 0o600)
+            give_to(path, self.wal)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise Failure(f"another backup is made in {self.bases}: wait until it has ended") from None
+            for left in self.bases.glob("*.new"):
+                print(f"{left} is of a backup that was killed: removed")
+                shutil.rmtree(left)
+            yield lock
 
     def check_owner(self, server):
         """One folder is for one server: two would archive different files of the same name."""
@@ -72,21 +90,33 @@ class Folder:
             found.setdefault(int(path.name[:8], 16), set()).add(number(path.name, size))
         return found, size
 
-    def newest_segment(self):
-        files = [path for path in self.wal.iterdir() if SEGMENT.fullmatch(path.name)]
+    def newest_segment(self, timeline):
+        """Returns the file that was archived last on that timeline, or None."""
+        files = [path for path in self.wal.glob(f"{timeline:08X}*") if SEGMENT.fullmatch(path.name)]
         return max(files, key=lambda path: path.stat().st_mtime, default=None)
 
-    def gaps(self, base):
-        """Returns the segments that a restore of that backup needs and that are missing."""
+    def leads(self, base, timeline):
+        """Returns whether recovery can go from that backup to that timeline."""
+        return base.timeline == timeline or base.end <= self.forks(timeline).get(base.timeline, -1)
+
+    def gaps(self, base, timeline):
+        """Returns the names of the segments that are missing between that backup and the end of a timeline it leads to."""
         found, size = self.segments()
-        first = number(base.first_segment, size)
-        return [
-            f"segment {value:#x} of timeline {timeline}"
-            for timeline, numbers in sorted(found.items())
-            if timeline >= base.timeline and (kept := {value for value in numbers if value >= first})
-            for value in range(first if timeline == base.timeline else min(kept), max(kept) + 1)
-            if value not in kept
-        ]
+        # Without any, not even their size is known.
+        if base.timeline not in found:
+            return [base.first_segment]
+        forks = {} if timeline == base.timeline else self.forks(timeline)
+        path = [each for each in sorted(forks) if each >= base.timeline]
+        # Recovery reads the segment of a fork from the newer timeline, which has a copy of what was before the fork.
+        starts = [number(base.first_segment, size), *(forks[each] // size for each in path)]
+        missing = []
+        for each, start, end in zip([*path, timeline], starts, [*starts[1:], None]):
+            kept = found.get(each, set())
+            if end is None:
+                # At least the backup's own WAL must be there, or the beginning of a later timeline.
+                end = max([*kept, (base.end - 1) // size if each == base.timeline else start]) + 1
+            missing += [name_of(each, value, size) for value in range(start, end) if value not in kept]
+        return missing
 
     def forks(self, timeline):
         """Returns where each timeline before that one was left: {timeline: position}."""
@@ -111,6 +141,10 @@ def number(segment, size):
     return int(segment[8:16], 16) * ((1 << 32) // size) + int(segment[16:], 16)
 
 
+def name_of(timeline, segment, size):
+    return f"{timeline:08X}{segment // ((1 << 32) // size):08X}{segment % ((1 << 32) // size):08X}"
+
+
 def size_of(folder):
     return sum(path.lstat().st_size for path in folder.rglob("*"))
 
@@ -119,6 +153,27 @@ def check_space(folder, needed, what):
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise Failure(f"{what} needs {needed >> 20} MB, and {folder} has {free >> 20} MB free")
+
+
+def install(file, content, mode):
+    """Writes a file that is complete and on disk before it has its name."""
+    new = file.with_name(f".{file.name}.new")
+    with open(new, "wb") as written:
+        written.write(content)
+        os.fchmod(written.fileno(), mode)
+        written.flush()
+        os.fsync(written.fileno())
+    new.replace(file)
+    sync(file.parent)
+
+
+def sync(folder):
+    """Waits until the names in the folder are on disk."""
+    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
 
 
 def now():

@@ -27,10 +27,8 @@ STEPS = """\
 
 def chosen(folder, time, timeline):
     """Returns the newest backup from which recovery can reach the time on the timeline; without a time, its end."""
-    forks = folder.forks(timeline)
     for base in reversed(folder.backups()):
-        is_ancestor = base.timeline == timeline or base.end <= forks.get(base.timeline, -1)
-        if is_ancestor and (time is None or base.finished <= time):
+        if folder.leads(base, timeline) and (time is None or base.finished <= time):
             return base
     oldest = min((base.finished for base in folder.backups()), default=None)
     raise Failure(
@@ -48,7 +46,7 @@ def restore(folder, target, time, timeline):
         raise Failure(f"{target} is inside the folder of the backups: name another one")
     timeline = timeline or folder.newest_timeline()
     base = chosen(folder, time, timeline)
-    gaps = folder.gaps(base)
+    gaps = folder.gaps(base, timeline)
     if gaps:
         print(f"WAL is missing: {', '.join(gaps[:5])}. The restore ends before the first gap.")
     target.parent.mkdir(parents=True, exist_ok=True)

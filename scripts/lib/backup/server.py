@@ -3,9 +3,15 @@
 import os
 import re
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 from urllib.parse import unquote
+
+
+# In seconds. PostgreSQL's own default for connecting is to wait for ever.
+CONNECT_TIMEOUT = "10"
+QUERY_TIMEOUT = 60
 
 
 class Failure(Exception):
@@ -47,18 +53,41 @@ class Server:
                 "and set PGPASSWORD, PGPASSFILE or WRITE_DATABASE_URL"
             )
         self.url = scheme + (f"{user}@" if user else "") + rest
-        self.environment = os.environ | ({"PGPASSWORD": unquote(password)} if password else {})
+        self.environment = {"PGCONNECT_TIMEOUT": CONNECT_TIMEOUT} | os.environ
+        if password:
+            self.environment["PGPASSWORD"] = unquote(password)
         self.major = int(self.query("show server_version_num")) // 10_000
         self.system = self.query("select system_identifier from pg_control_system()")
 
     def query(self, sql):
         """Runs SQL and returns the first column of the first row as text."""
         psql = shutil.which("psql") or tool("psql", "")
-        return run([psql, "-X", "-q", "-At", "-v", "ON_ERROR_STOP=1", "-d", self.url, "-c", sql], env=self.environment)
+        command = [psql, "-X", "-q", "-At", "--no-password", "-v", "ON_ERROR_STOP=1", "-d", self.url, "-c", sql]
+        try:
+            return run(command, env=self.environment, timeout=QUERY_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            raise Failure(
+                f"the server did not answer within {QUERY_TIMEOUT} s: {sql}. Check that it is not stopped or out of disk space, "
+                "and that the network and the disk respond"
+            ) from None
 
     def set(self, name, value):
         """Sets a parameter for good. Names and values are those of this program, never input."""
         self.query(f"alter system set {name} = '{value}'")
 
-    def run_tool(self, name, *arguments):
-        return run([tool(name, self.major), *arguments], env=self.environment)
+    def run_tool(self, name, *arguments, lock):
+        """Runs a tool that may start processes of its own. They end with this program; until they have, the lock is held."""
+        command = [tool(name, self.major), *arguments]
+        process = subprocess.Popen(
+            command, env=self.environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            start_new_session=True, pass_fds=[lock.fileno()],
+        )
+        try:
+            output, _ = process.communicate()
+        except BaseException:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+            raise
+        if process.returncode:
+            raise Failure(f"{name} failed: {output.strip()}")
