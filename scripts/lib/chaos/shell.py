@@ -1,5 +1,6 @@
 """The bash libraries of scripts/lib, which choose ports and start servers and services; and what is said meanwhile."""
 
+import contextlib
 import os
 import subprocess
 import threading
@@ -16,6 +17,8 @@ set -euo pipefail
 source "{ROOT}/scripts/lib/common.bash"
 source "{ROOT}/scripts/lib/servers.bash"
 '''
+# How long a script may run, in seconds. scripts/up may have to build everything.
+SCRIPT_BOUND = 7200
 printing = threading.Lock()
 
 
@@ -48,10 +51,14 @@ def run_script(name, *arguments):
     """Runs one of the scripts without its output. When this program ends, the script ends as it does by itself."""
     process = subprocess.Popen([ROOT / "scripts" / name, *arguments], stdout=subprocess.DEVNULL)
     try:
-        process.wait()
-    except BaseException:
+        process.wait(SCRIPT_BOUND)
+    except BaseException as error:
         process.terminate()
-        process.wait()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(120)
+        process.kill()
+        if isinstance(error, subprocess.TimeoutExpired):
+            raise Failure(f"scripts/{name} did not end within {SCRIPT_BOUND} s") from None
         raise
     if process.returncode:
         raise Failure(f"scripts/{name} failed")

@@ -113,7 +113,11 @@ def is_supervised(name):
 
 
 def counterflow(*arguments):
-    return subprocess.run(["counterflow", *arguments], capture_output=True, text=True)
+    command = ["counterflow", *arguments]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=600)
+    except subprocess.TimeoutExpired as error:
+        return subprocess.CompletedProcess(command, 124, "", str(error))
 
 
 def serving():

@@ -26,6 +26,8 @@ REPLICAS = 2
 BOUND = 1000
 # One of those to loadtest: it also asks processes that are not ready, as no gateway does.
 BOUND_OF_LOAD = 100
+# How long a process may take to end or to start, in seconds.
+PATIENCE = 60
 # What /readyz of a release that does not say its version says.
 UNKNOWN = "a release without a version"
 
@@ -40,7 +42,7 @@ class Drill:
             self.prepare()
             self.upgrade()
             self.compare()
-        except Failure as failure:
+        except (Failure, OSError, subprocess.SubprocessError) as failure:
             self.verdict.failures += 1
             say(f"failed: {failure}")
         finally:
@@ -70,16 +72,19 @@ class Drill:
         self.orders.start()
         reader = Reader(self.system, lambda: list(self.orders.acknowledged))
         load = self.begin_load()
-        say(f"load on the previous release: {self.options.rate} orders and journeys per second")
-        time.sleep(5)
-        self.migrate()
-        self.replace(1)
-        self.compare_versions("both versions run", len(ROLES), self.options.seconds)
-        self.verdict.compare_command("status", 60)
-        self.replace(2)
-        self.compare_versions("the new version runs", len(ROLES) * REPLICAS, 5)
-        load.send_signal(signal.SIGINT)
-        load.wait()
+        try:
+            say(f"load on the previous release: {self.options.rate} orders and journeys per second")
+            time.sleep(5)
+            self.migrate()
+            self.replace(1)
+            self.compare_versions("both versions run", len(ROLES), self.options.seconds)
+            self.verdict.compare_command("status", 60)
+            self.replace(2)
+            self.compare_versions("the new version runs", len(ROLES) * REPLICAS, 5)
+        finally:
+            has_ended = end_load(load)
+        if not has_ended:
+            raise Failure(f"loadtest did not end within {PATIENCE} s; see {WORK}/loadtest")
         self.orders.finish()
         reader.finish()
         self.verdict.compare("orders were read meanwhile", True, reader.reads > 0)
@@ -88,7 +93,6 @@ class Drill:
 
     def begin_load(self):
         """Whole lives of orders, until it is ended."""
-        # Interrupted, loadtest reports what it has measured.
         arguments = ["checkout", "--rate", str(self.options.rate), "--duration", "86400", "--warm-up", "0",
                      "--commands", ",".join(self.urls_of("command-service")),
                      "--queries", ",".join(self.urls_of("query-service")), "--json", str(WORK / "report")]
@@ -96,7 +100,7 @@ class Drill:
             return subprocess.Popen([self.new / "loadtest", *arguments], stdout=log, stderr=log)
 
     def migrate(self):
-        result = subprocess.run([self.new / "counterflow", "migrate"], capture_output=True, text=True)
+        result = subprocess.run([self.new / "counterflow", "migrate"], capture_output=True, text=True, timeout=300)
         if result.returncode:
             raise Failure(f"counterflow migrate: {result.stdout}{result.stderr}")
         say("the new version has migrated:")
@@ -115,7 +119,7 @@ class Drill:
             if not wait_until(lambda: not is_supervised(name), 40):
                 raise Failure(f"{name} did not end")
             bash('binaries=$1; shift; start_service "$@"', str(self.new), name, service, role, f"HTTP_PORT={port}",
-                 f"CONSOLE_PROCESSES={LOCAL}/run", check=True)
+                 f"CONSOLE_PROCESSES={LOCAL}/run", check=True, timeout=PATIENCE)
             if not wait_until(lambda: readiness(self.urls[name]) is not None, 60):
                 raise Failure(f"{name} is not ready; see {LOCAL}/log/{name}.log")
             if gateway:
@@ -127,7 +131,8 @@ class Drill:
         versions = collections.Counter(
             (readiness(url) or {}).get("version", UNKNOWN) for url in self.urls.values())
         say(f"{what}, for {seconds} s: " + ", ".join(f"{count} × {version}" for version, count in versions.items()))
-        own = subprocess.run([self.new / "counterflow", "--version"], capture_output=True, text=True).stdout.strip()
+        own = subprocess.run(
+            [self.new / "counterflow", "--version"], capture_output=True, text=True, timeout=PATIENCE).stdout.strip()
         if versions[own] < expected:
             self.verdict.compare(f"processes of version {own}", expected, versions[own])
         time.sleep(seconds)
@@ -155,6 +160,16 @@ class Drill:
                              True, total > 0 and failed * BOUND_OF_LOAD <= total)
         self.verdict.compare_command("status", 120)
         self.verdict.compare_command("verify", 120)
+
+
+def end_load(load):
+    """Interrupted, loadtest reports what it has measured. Returns whether it has ended by itself."""
+    load.send_signal(signal.SIGINT)
+    try:
+        return wait_until(lambda: load.poll() is not None, PATIENCE)
+    finally:
+        load.kill()
+        load.wait()
 
 
 def report_of_load():

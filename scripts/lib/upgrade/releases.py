@@ -8,11 +8,13 @@ from pathlib import Path
 from chaos.shell import ROOT, Failure, output_of, say
 
 PRODUCTS = ["command-service", "relay", "projector", "reactor", "query-service", "counterflow", "loadtest"]
+# How long the build of one product may take, in seconds.
+BUILD_BOUND = 3600
 RECORDED = ROOT / "scripts/lib/upgrade/previous"
 
 
 def git(*arguments):
-    result = subprocess.run(["git", "-C", ROOT, *arguments], capture_output=True, text=True)
+    result = subprocess.run(["git", "-C", ROOT, *arguments], capture_output=True, text=True, timeout=300)
     if result.returncode:
         raise Failure(f"git {' '.join(map(str, arguments))}: {result.stderr.strip()}")
     return result.stdout.strip()
@@ -47,7 +49,7 @@ def build(commit, configuration, folder):
     with open(folder / "build.log", "w") as log:
         for product in PRODUCTS:
             command = ["swift", "build", "-c", configuration, "--product", product]
-            if subprocess.run(command, cwd=source, stdout=log, stderr=subprocess.STDOUT).returncode:
+            if subprocess.run(command, cwd=source, stdout=log, stderr=subprocess.STDOUT, timeout=BUILD_BOUND).returncode:
                 raise Failure(f"building {product} failed; its output is in {folder}/build.log")
     for product in PRODUCTS:
         shutil.copy(source / ".build" / configuration / product, folder)
