@@ -228,5 +228,11 @@ struct BackupTests {
       let status = try system.run("counterflow", ["status"])
       return try await status.wait() == 1 && status.output.contains("Its server fails to archive \(next)")
     }
+    _ = try await backups.query("alter system set archive_command = ''")
+    _ = try await backups.query("select pg_reload_conf()")
+    try await eventually("the status says that nothing is archived") {
+      let status = try system.run("counterflow", ["status"])
+      return try await status.wait() == 1 && status.output.contains("archive_mode is on and archive_command is empty")
+    }
   }
 }

@@ -45,7 +45,7 @@ struct VersionTests {
     let schemas = json["schemas"]?.array ?? []
     #expect(
       Set(schemas.compactMap { $0["schema"]?.string }) == [
-        "event_store", "personal", "projections", "commerce", "read_models",
+        "event_store", "personal", "projections", "commerce", "read_models", "erasures",
       ])
     #expect(schemas.allSatisfy { $0["migratedBy"]?.string == Self.version })
   }
@@ -93,6 +93,28 @@ struct VersionTests {
     let status = try system.run("counterflow", ["status"])
     #expect(try await status.wait() == 1)
     #expect(status.output.contains("Deploy version 9.1.0") && status.output.contains("9.0.0"), "\(status.output)")
+  }
+
+  @Test("A migrate that is too old for one store changes neither", .freshDatabase())
+  func refusedWhole() async throws {
+    let system = System()
+    try await system.migrate()
+    let database = try await FreshDatabase.current.connect()
+    // The log of erasures is in the read store, which is migrated last.
+    try await database.execute(
+      """
+      update public.counterflow_schemas set version = 1000, program = '9.1.0', oldest_version = 999, oldest_program = '9.0.0'
+      where schema = 'erasures'
+      """)
+    // Each migration records itself again.
+    try await database.execute("delete from public.counterflow_schemas where schema <> 'erasures'")
+    let migrate = try system.run("counterflow", ["migrate"])
+    #expect(try await migrate.wait() != 0)
+    #expect(migrate.output.contains("Deploy version 9.1.0"), "\(migrate.output)")
+    #expect(try await database.query("select count(*) from public.counterflow_schemas").value(Int.self) == 1)
+    let status = try system.run("counterflow", ["status"])
+    #expect(try await status.wait() == 1)
+    #expect(status.output.contains("Deploy version 9.1.0"), "\(status.output)")
   }
 
   @Test("A service that is too new for the schema is not ready until it is migrated", .freshDatabase())

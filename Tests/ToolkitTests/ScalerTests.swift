@@ -24,7 +24,10 @@ struct ScalerTests {
 
   @Test("More lag asks for more, at most for twice as many as run, and never for more than there are partitions")
   func more() {
-    for (current, lag, wanted) in [(1, 10.0, 2), (2, 15, 3), (2, 600, 4), (4, 14, 6), (12, 600, 16), (16, 600, 16)] {
+    let cases: [(Int, Double, Int)] = [
+      (1, 10.0, 2), (2, 15, 3), (2, 600, 4), (4, 14, 6), (10, 10, 12), (12, 600, 16), (16, 600, 16),
+    ]
+    for (current, lag, wanted) in cases {
       var scaler = Scaler()
       let advice = scaler.advise(load(current, lag: lag), at: begin)
       #expect(advice.replicas == wanted && advice.current == current && advice.limit == 16, "\(current) at \(lag) s")
@@ -56,6 +59,19 @@ struct ScalerTests {
     #expect(advise(&scaler, load(2, lag: 0), from: 450, to: 570).replicas == 2)
     #expect(advise(&scaler, load(2, lag: 0), from: 600, to: 600).replicas == 1)
     #expect(advise(&scaler, load(1, lag: 0), from: 630, to: 1800).replicas == 1)
+  }
+
+  @Test("The number falls by more than a tenth, which the autoscaler of Kubernetes ignores")
+  func manyLess() {
+    for (current, wanted) in [(1, 1), (2, 1), (9, 8), (10, 8), (16, 14), (19, 17), (20, 17), (100, 89)] {
+      var scaler = Scaler()
+      let advice = advise(&scaler, load(current, lag: 0, limit: 100), from: 0, to: 300)
+      #expect(advice.replicas == wanted, "\(current): \(advice.reason)")
+      #expect(current == 1 || Double(current - wanted) / Double(current) > 0.1)
+    }
+    var scaler = Scaler()
+    let advice = advise(&scaler, load(16, lag: 0), from: 0, to: 300)
+    #expect(advice.reason == "the lag has been below 2 s for 300 s: 2 less are enough")
   }
 
   @Test("If nobody follows the advice, it does not fall further")

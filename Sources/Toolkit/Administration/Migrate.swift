@@ -43,13 +43,28 @@ extension Administration {
     let passwords = try ServiceRole.allCases.compactMap { role in
       try settings[role.password].map { (role, $0) }
     }
-    try await migrate(
-      "write store", try settings[CommonSettings.writeDatabaseURL],
-      [eventStoreSchema, personalSchema, reactionEngineSchema] + writeSchemas, passwords, wait, say)
-    try await migrate(
-      "read store", try settings[CommonSettings.readDatabaseURL],
-      [readModelEngineSchema, readModelsSchema(readModels(nil)), erasureLogSchema],
-      passwords.filter { $0.0.usesReadStore }, wait, say)
+    let stores = [
+      (
+        name: "write store", url: try settings[CommonSettings.writeDatabaseURL],
+        schemas: [eventStoreSchema, personalSchema, reactionEngineSchema] + writeSchemas, passwords: passwords
+      ),
+      (
+        name: "read store", url: try settings[CommonSettings.readDatabaseURL],
+        schemas: [readModelEngineSchema, readModelsSchema(readModels(nil)), erasureLogSchema],
+        passwords: passwords.filter { $0.0.usesReadStore }
+      ),
+    ]
+    // A build that is too old for one of them changes neither.
+    for store in stores { try await checkPermit(store.url, store.schemas, wait) }
+    for store in stores { try await migrate(store.name, store.url, store.schemas, store.passwords, wait, say) }
+  }
+
+  /// - Throws: `OutdatedBuild` if this build is too old for one of the schemas.
+  private func checkPermit(_ url: String, _ schemas: [Schema], _ wait: Duration) async throws {
+    let connection = try await connectPatiently(
+      PostgresConfiguration(url: url, applicationName: program), for: wait)
+    if let refusal = try await connection.refusal(of: schemas) { throw refusal }
+    await connection.close()
   }
 
   private func migrate(
@@ -58,8 +73,6 @@ extension Administration {
   ) async throws {
     let connection = try await connectPatiently(
       PostgresConfiguration(url: url, applicationName: program), for: wait)
-    // Before any of them changes.
-    if let refusal = try await connection.refusal(of: schemas) { throw refusal }
     for schema in schemas {
       let applied = try await connection.migrate(schema)
       for migration in applied { say("\(name): applied \(migration)") }

@@ -17,8 +17,8 @@ struct Status: AsyncParsableCommand {
       partition. The last two tables have who migrated each schema, with the oldest version that may run beside it, and the \
       sizes of both databases in megabytes, with how much the events of the last 24 hours take. The exit status is 1 if an \
       assignment that is needed has no owner, if an assignment is halted or forked, if a parked stream waits for an \
-      operator, if no projector has run a read model yet, if the write store's server fails to archive its WAL, or if this \
-      version is too old for a schema.
+      operator, if no projector has run a read model yet, if the write store's server keeps its WAL but does not archive it, \
+      or if this version is too old for a schema.
       """)
 
   @Flag(help: "As JSON, with every assignment.") var json = false
@@ -161,7 +161,7 @@ struct Status: AsyncParsableCommand {
 extension ProjectionStatus {
   /// Whether nothing needs an operator's attention.
   var isSound: Bool {
-    archiving.name != "failing"
+    archiving.isSound
       && entries.allSatisfy { entry in
         entry.parkedStreams == 0
           && entry.assignments.allSatisfy { assignment in
@@ -172,10 +172,19 @@ extension ProjectionStatus {
 }
 
 extension Archiving {
+  /// Whether the server keeps no WAL that it should have archived.
+  fileprivate var isSound: Bool {
+    switch self {
+    case .off, .on: true
+    case .unset, .failing: false
+    }
+  }
+
   fileprivate var name: String {
     switch self {
     case .off: "off"
     case .on: "on"
+    case .unset: "unset"
     case .failing: "failing"
     }
   }
@@ -184,6 +193,8 @@ extension Archiving {
     switch self {
     case .off: "Its server archives no WAL."
     case .on: "Its server archives its WAL."
+    case .unset:
+      "Its server keeps all of its WAL and archives none, because archive_mode is on and archive_command is empty: run scripts/backup configure FOLDER, or set archive_mode to off and restart PostgreSQL."
     case .failing(let file, let attempts): "Its server fails to archive \(file); failed attempts so far: \(attempts)."
     }
   }

@@ -13,7 +13,7 @@ struct StoreSchemas {
     var (records, refusal): ([(String, SchemaRecord)], OutdatedBuild?) = ([], nil)
     let own = [
       ("write", stores.writeStore, [eventStoreSchema, personalSchema, reactionEngineSchema] + stores.writeSchemas),
-      ("read", stores.readStore, [readModelEngineSchema, readModelsSchema([])]),
+      ("read", stores.readStore, [readModelEngineSchema, readModelsSchema([]), erasureLogSchema]),
     ]
     for (store, pool, schemas) in own {
       let known = try await pool.withConnection { try await $0.records(of: schemas) }

@@ -29,8 +29,11 @@ struct ScaleAdvice: Sendable, Hashable {
 /// Decides how many replicas the lag of a service asks for.
 ///
 /// From `high` on it asks for more, at most twice as many as run. Between `low` and `high` it keeps what runs. Once the lag
-/// has been below `low` for `calm`, it asks for one less, and repeats that at most once in `calm`. So it does not flap: what
+/// has been below `low` for `calm`, it asks for fewer, and repeats that at most once in `calm`. So it does not flap: what
 /// raised the number is five times what lowers it.
+///
+/// A change is more than a tenth of what runs, because the autoscaler of Kubernetes ignores up to a tenth: it is 1 below 10
+/// replicas, 2 from 10 to 19, and so on.
 struct Scaler: Sendable {
   static let high = Duration.seconds(10)
   static let low = Duration.seconds(2)
@@ -63,11 +66,12 @@ struct Scaler: Sendable {
       calmSince = nil
       return (known, "no process runs")
     }
+    let step = load.current / 10 + 1
     let age = load.lag?.age ?? .zero
     if let lag = load.lag, age >= Self.high {
       calmSince = nil
       let factor = min(2, age / Self.high)
-      let needed = max(load.current + 1, Int((Double(load.current) * factor).rounded(.up)))
+      let needed = max(load.current + step, Int((Double(load.current) * factor).rounded(.up)))
       // What was asked for before may not have started yet.
       return (max(known, needed), "\(lag.text): more are needed")
     }
@@ -77,10 +81,10 @@ struct Scaler: Sendable {
     }
     let since = calmSince ?? now
     calmSince = since
-    let text = "the lag has been below \(Self.low / .seconds(1)) s for \(Int((now - since) / .seconds(1))) s"
+    let text = "the lag has been below \(Int(Self.low / .seconds(1))) s for \(Int((now - since) / .seconds(1))) s"
     guard now - since >= Self.calm else { return (known, "\(text): the number stays") }
     calmSince = now
-    return (min(known, load.current - 1), "\(text): one less is enough")
+    return (min(known, load.current - step), "\(text): \(step) less \(step == 1 ? "is" : "are") enough")
   }
 }
 
