@@ -1,12 +1,14 @@
-"""VERSION, the constant in the code and the changelog's first section agree."""
+"""VERSION, the constant in the code, the label of the image and the changelog's first section agree."""
 
 import re
 
 FILE = "VERSION"
 CODE = "Sources/Drivers/Postgres/PackageVersion.swift"
+IMAGE = "deploy/Dockerfile"
 PAGE = "CHANGELOG.md"
 FORM = re.compile(r"(\d+\.\d+\.\d+)(-dev)?")
 CONSTANT = re.compile(r'static let current = PackageVersion\("([^"]*)"\)')
+DEFAULT = re.compile(r"^ARG VERSION=(.*)$", re.M)
 SECTION = re.compile(r"^## (.*)$", re.M)
 RELEASE = re.compile(r"(\d+\.\d+\.\d+) - \d{4}-\d\d-\d\d")
 
@@ -20,6 +22,8 @@ def check(tree):
     constant = CONSTANT.search(tree.read(CODE))
     if not constant or constant[1] != version:
         found.append(f"{CODE}: PackageVersion.current is not {version}, as in {FILE}")
+    if DEFAULT.findall(tree.read(IMAGE)) != [version]:
+        found.append(f"{IMAGE}: the one 'ARG VERSION' is not {version}, as in {FILE}")
     return found + section_faults(tree, form[1], is_released=not form[2])
 
 

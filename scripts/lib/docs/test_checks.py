@@ -199,11 +199,14 @@ class ChecksTest(unittest.TestCase):
         constant = '  public static let current = PackageVersion("{}")!\n'
         self.write(release.FILE, "0.2.0-dev\n")
         self.write(release.CODE, constant.format("0.2.0-dev"))
+        self.write(release.IMAGE, "FROM scratch\nARG VERSION=0.2.0-dev\n")
         self.write(release.PAGE, "# Changelog\n## Unreleased\n### Added\n## 0.1.0 - 2026-11-28\n")
         self.assert_findings(release)
         self.write(release.FILE, "0.2.0\n")
-        self.assert_findings(release, "current is not 0.2.0", "begins with 'Unreleased'; for this version it is '0.2.0 - ")
+        self.assert_findings(
+            release, "current is not 0.2.0", "'ARG VERSION' is not 0.2.0", "begins with 'Unreleased'; for this version it is '0.2.0 - ")
         self.write(release.CODE, constant.format("0.2.0"))
+        self.write(release.IMAGE, "ARG VERSION=0.2.0\n")
         self.write(release.PAGE, "## 0.2.0 - 2026-12-01\n## 0.1\n")
         self.assert_findings(release, "the section '0.1' is no release")
         self.write(release.FILE, "0.3\n")
