@@ -145,8 +145,15 @@ extension ProjectionRunner {
     }
     var seconds = 0.0
     if let last = behind.min(by: { $0.checkpoint.position < $1.checkpoint.position }) {
-      let page = try await events.page(
-        of: last.partition, from: last.checkpoint.position.advanced(by: 1), categories: [], limit: PageLimit(events: 1))
+      let page: PartitionPage
+      do throws(EventStoreError) {
+        page = try await events.page(
+          of: last.partition, from: last.checkpoint.position.advanced(by: 1), categories: [], limit: PageLimit(events: 1))
+      } catch {
+        // Nobody can tell how old it is. The partition stops for that, and is reported as stopped.
+        if case .archived = error { return }
+        throw error
+      }
       if let first = page.events.first {
         let now = Timestamp.now.microsecondsSince1970
         seconds = max(0, Double(now - first.recordedAt.microsecondsSince1970) / 1_000_000)
