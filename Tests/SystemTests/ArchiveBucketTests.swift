@@ -39,10 +39,13 @@ struct ArchiveBucketTests {
 
   @Test(
     "A file comes back from the bucket as it was, whether it is sent at once or in parts", .tags(.system),
-    .enabled("moto is installed: pip install 'moto[server]'") { try await ArchiveBucketTests.hasMoto })
+    .enabled(
+      if: ArchiveBucketTests.python != nil, "TEST_MOTO_PYTHON names a Python with moto[server]; scripts/test makes one")
+  )
   func bucket() async throws {
+    let python = try #require(Self.python)
     let moto = try ChildProcess(
-      URL(fileURLWithPath: "/usr/bin/env"), ["python3", "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"])
+      URL(fileURLWithPath: python), ["-m", "moto.server", "-H", "127.0.0.1", "-p", "0"])
     func address() -> String? {
       moto.output.firstMatch(of: /Running on (http:\/\/[0-9.:]+)/).map { String($0.output.1) }
     }
@@ -79,15 +82,5 @@ struct ArchiveBucketTests {
     #expect(throws: SettingError.self) { _ = try S3Bucket("s3://a", Settings([:])) }
   }
 
-  private static var hasMoto: Bool {
-    get async throws {
-      let python = Process()
-      python.executableURL = URL(fileURLWithPath: "/usr/bin/env")
-      python.arguments = ["python3", "-c", "import moto.server, flask"]
-      (python.standardOutput, python.standardError) = (FileHandle.nullDevice, FileHandle.nullDevice)
-      try python.run()
-      python.waitUntilExit()
-      return python.terminationStatus == 0
-    }
-  }
+  private static let python = ProcessInfo.processInfo.environment["TEST_MOTO_PYTHON"]
 }

@@ -36,7 +36,8 @@ struct QueryRoutes {
       filter.country = try parameters.country()
       filter.text = try parameters.search()
       // The text is also looked for in the names of customers.
-      let reader = try filter.text.map { _ in try queries.reader(request, context, .personalDataRead) }
+      var reader = try filter.text.map { _ in try queries.reader(request, context, .personalDataRead) }
+      reader?.searchesPersons = true
       filter.searchesCustomers = reader?.maySeePersonalData ?? true
       return try await page(request, filter, parameters, to: reader)
     }
@@ -66,9 +67,11 @@ struct QueryRoutes {
       try parameters.finish()
       // A search would tell whether a name or an address is known.
       if text != nil || email != nil { try context.caller.require(.personalDataRead) }
-      let reader = try queries.reader(request, context, .personalDataRead)
+      var reader = try queries.reader(request, context, .personalDataRead)
+      reader.searchesPersons = text != nil || email != nil
+      let showsPersonalData = reader.maySeePersonalData
       return try await responder.answer(request, [.customers, .orders, .sales], to: reader) { access in
-        let page = try await CustomerQueries(access.lists, showsPersonalData: reader.maySeePersonalData)
+        let page = try await CustomerQueries(access.lists, showsPersonalData: showsPersonalData)
           .search(text: text, email: email, after: cursor, limit: limit)
         return QueryResult(items: page.items, next: page.next.map { tag + $0.opaque }).about(page.customers)
       }

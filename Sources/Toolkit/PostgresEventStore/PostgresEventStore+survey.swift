@@ -85,12 +85,28 @@ extension PostgresEventStore {
     }
   }
 
+  /// Reads events after a position, which must all be in the store, before and after.
+  /// - Parameter position: nil if nothing is read.
+  private func stored<Result: Sendable>(
+    after position: Position?, _ read: () async throws -> Result
+  ) async throws(EventStoreError) -> Result {
+    guard let position else { return try await translating(read) }
+    try await refuseArchived(after: position)
+    let archived = try await archivedPosition()
+    let result = try await translating(read)
+    try await refuseArchived(after: position)
+    guard try await archivedPosition() == archived else {
+      throw .unavailable("events were archived or attached while they were read")
+    }
+    return result
+  }
+
   /// Returns digests of the events of some categories, in a range of positions of each partition. Reads the whole store.
   package func digests(
     of categories: Set<String>, in places: [(partition: Partition, after: Position, upTo: Position)]
   ) async throws(EventStoreError) -> [EventsDigest] {
-    if let first = places.filter({ $0.after < $0.upTo }).map(\.after).min() { try await refuseArchived(after: first) }
-    return try await translating {
+    let first = places.filter { $0.after < $0.upTo }.map(\.after).min()
+    return try await stored(after: first) {
       try await pool.query(
         """
         select u.partition, e.position >> 16, count(*),
@@ -117,8 +133,7 @@ extension PostgresEventStore {
   package func streams(
     inBucket bucket: Int, beginningAfter position: Position, upTo end: Position, categories: Set<String>, limit: Int
   ) async throws(EventStoreError) -> [(stream: StreamID, position: Position)] {
-    if position < end { try await refuseArchived(after: position) }
-    return try await translating {
+    try await stored(after: position < end ? position : nil) {
       // Sorts by the whole index, so that no plan can walk along all positions.
       try await pool.query(
         """

@@ -148,7 +148,8 @@ extension ProjectionRunner {
       let page: PartitionPage
       do throws(EventStoreError) {
         page = try await events.page(
-          of: last.partition, from: last.checkpoint.position.advanced(by: 1), categories: [], limit: PageLimit(events: 1))
+          of: last.partition, from: last.checkpoint.position.advanced(by: 1), categories: [],
+          limit: PageLimit(events: 1))
       } catch {
         // Nobody can tell how old it is. The partition stops for that, and is reported as stopped.
         if case .archived = error { return }

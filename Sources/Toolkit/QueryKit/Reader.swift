@@ -7,6 +7,8 @@ internal import Logging
 public struct Reader: Sendable {
   /// Whether the caller may see personal data.
   public let maySeePersonalData: Bool
+  /// Whether the query looks for persons by their personal data. The log then has it also if it finds nobody.
+  public var searchesPersons = false
   /// nil if authentication is off, so that nobody can be named.
   private let subject: String?
   private let route: String
@@ -27,10 +29,10 @@ public struct Reader: Sendable {
   var audience: String { maySeePersonalData ? "" : "without personal data " }
 
   /// Writes a line to the log: who has read the data of whom. It has no personal data, but for the ids.
-  /// - Parameter persons: the ids of the persons, of one page at most.
+  /// - Parameter persons: the ids of the persons, of one page at most; empty for a search that found nobody, or other things.
   func record(_ persons: [String]) {
-    guard let subject, maySeePersonalData, !persons.isEmpty else { return }
-    logger.info(
+    guard let subject, maySeePersonalData, searchesPersons || !persons.isEmpty else { return }
+    logger.notice(
       "personal data was read",
       metadata: [
         "subject": "\(subject)", "persons": "\(persons.joined(separator: ","))", "route": "\(route)",
@@ -45,7 +47,10 @@ extension HTTPField.Name {
 
 extension Queries {
   /// Returns the reader of an answer with personal data.
-  /// - Parameter scope: the right to see personal data. Without it, the answer must have none.
+  /// - Parameters:
+  ///   - request: The request.
+  ///   - context: The context of the request, for its caller.
+  ///   - scope: The right to see personal data. Without it, the answer must have none.
   /// - Throws: a `Problem` with status 429 if the caller uses the right more often than `RATE_LIMIT_PER_SCOPE` allows.
   public func reader(_ request: Request, _ context: ServiceContext, _ scope: Scope) throws(Problem) -> Reader {
     Reader(request, context, maySeePersonalData: try context.useIfGranted(scope))

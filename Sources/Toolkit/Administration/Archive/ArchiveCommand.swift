@@ -100,6 +100,8 @@ private struct Archiving {
         return true
       }
       let file = try await archive.write(part, to: storage)
+      // The log of erasures keeps their events, which are about to leave the store.
+      _ = try await ErasureLog(stores.readStore).copy(from: Erasures(stores.writeStore))
       // A rebuild may have begun since.
       var found = try await obstacle(to: part)
       if found == nil { found = try await archive.detach(file) }

@@ -152,7 +152,8 @@ package struct Archive: Sendable {
   /// - Throws: `DamagedArchive`; the store then does not change.
   package func attach(_ file: File, from storage: some ArchiveStorage) async throws {
     guard try await dropDetached() else {
-      throw EventStoreError.unavailable("a long transaction still reads archived events: run it again once it has ended")
+      throw EventStoreError.unavailable(
+        "a long transaction still reads archived events: run it again after that")
     }
     let reader = ArchiveReader(url: try await storage.file(file.name), header: file.header, sha256: file.sha256)
     try await pool.query("select event_store.prepare_attaching(\(file.lower))", timeout: Self.patience)

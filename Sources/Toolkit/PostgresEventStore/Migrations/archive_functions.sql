@@ -92,7 +92,7 @@ begin
   if held is null then
     -- The event at the cursor stays too: the relay looks at it when it starts.
     select format('the feed %s has published up to position %s: start the relay, or remove its row from '
-      'event_store.cursors if nobody uses the feed any more', c.name, c.position) into held
+      'event_store.cursors if nobody uses the feed any more and no relay will run again', c.name, c.position) into held
     from event_store.cursors c where c.position < next limit 1;
   end if;
   return held;
