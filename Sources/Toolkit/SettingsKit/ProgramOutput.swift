@@ -108,7 +108,7 @@ package enum ProgramOutput {
     var status: Int32 = 0
     while waitpid(program, &status, WNOHANG) == 0 {
       guard Machine.now < deadline else { throw late(path) }
-      usleep(1_000)
+      _ = poll(nil, 0, 1)
     }
     return status
   }

@@ -144,7 +144,8 @@ struct S3Bucket: ArchiveStorage {
       url: endpoint + path + (query.isEmpty ? "" : "?" + S3Signature.encoded(query)))
     request.method = method
     let headers = signature.headers(
-      method.rawValue, path, query: query, headers: ["host": host], sha256: S3Signature.sha256(body), at: .now)
+      method.rawValue, path, query: query, headers: ["host": host], sha256: S3Signature.sha256(body),
+      at: Timestamp.now)
     for (header, value) in headers { request.headers.replaceOrAdd(name: header, value: value) }
     if method != .GET { request.body = .bytes(ByteBuffer(bytes: body)) }
     return request
