@@ -43,6 +43,11 @@ public struct Administration: Sendable {
     self.aggregates = aggregates
   }
 
+  /// All schemas of the write store.
+  var writeStoreSchemas: [Schema] { [eventStoreSchema, personalSchema, reactionEngineSchema] + writeSchemas }
+  /// All schemas of the read store.
+  var readStoreSchemas: [Schema] { [readModelEngineSchema, readModelsSchema(readModels(nil)), erasureLogSchema] }
+
   /// The administrative subcommands.
   public static let commands: [any ParsableCommand.Type] = [
     Migrate.self, Status.self, Verify.self, Rebuild.self, Parked.self, DeadlinesCommand.self, ArchiveCommand.self,

@@ -46,11 +46,11 @@ extension Administration {
     let stores = [
       (
         name: "write store", url: try settings[CommonSettings.writeDatabaseURL],
-        schemas: [eventStoreSchema, personalSchema, reactionEngineSchema] + writeSchemas, passwords: passwords
+        schemas: writeStoreSchemas, passwords: passwords
       ),
       (
         name: "read store", url: try settings[CommonSettings.readDatabaseURL],
-        schemas: [readModelEngineSchema, readModelsSchema(readModels(nil)), erasureLogSchema],
+        schemas: readStoreSchemas,
         passwords: passwords.filter { $0.0.usesReadStore }
       ),
     ]

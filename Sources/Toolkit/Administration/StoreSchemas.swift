@@ -12,8 +12,8 @@ struct StoreSchemas {
   init(_ stores: Stores) async throws {
     var (records, refusal): ([(String, SchemaRecord)], OutdatedBuild?) = ([], nil)
     let own = [
-      ("write", stores.writeStore, [eventStoreSchema, personalSchema, reactionEngineSchema] + stores.writeSchemas),
-      ("read", stores.readStore, [readModelEngineSchema, readModelsSchema([]), erasureLogSchema]),
+      ("write", stores.writeStore, Administration.current.writeStoreSchemas),
+      ("read", stores.readStore, Administration.current.readStoreSchemas),
     ]
     for (store, pool, schemas) in own {
       let known = try await pool.withConnection { try await $0.records(of: schemas) }

@@ -17,8 +17,6 @@ struct Stores {
   private let settings: Settings
 
   var events: PostgresEventStore { PostgresEventStore(writeStore) }
-  /// Schemas of the write store, in addition to the toolkit's.
-  var writeSchemas: [Schema] { Administration.current.writeSchemas }
 
   init(_ settings: Settings = Settings()) throws {
     self.settings = settings

@@ -15,7 +15,7 @@ QUERY_TIMEOUT = 60
 
 
 class Failure(Exception):
-    """What was asked for cannot be done; the text says what to change."""
+    """A command cannot be carried out; the text says what to change."""
 
 
 def tool(name, major):

@@ -72,7 +72,7 @@ struct Scaler: Sendable {
       calmSince = nil
       let factor = min(2, age / Self.high)
       let needed = max(load.current + step, Int((Double(load.current) * factor).rounded(.up)))
-      // What was asked for before may not have started yet.
+      // Replicas of earlier advice may not have started yet.
       return (max(known, needed), "\(lag.text): more are needed")
     }
     if let lag = load.lag, age >= Self.low {
