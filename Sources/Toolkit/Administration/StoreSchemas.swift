@@ -1,7 +1,5 @@
 internal import JSON
 internal import Postgres
-internal import PostgresEventStore
-internal import Projections
 
 /// Who migrated the schemas of both stores.
 struct StoreSchemas {
